@@ -1,1 +1,7 @@
 """Geometry conflict and GCWM merging of language-model updates (arXiv 2605.09608)."""
+
+from gcwm_viz.geometry.config import GCWMConfig
+from gcwm_viz.geometry.layer import LayerGeometry, layer_geometry
+from gcwm_viz.merging.gcwm import LayerMerge, merge_layer
+
+__all__ = ["GCWMConfig", "LayerGeometry", "LayerMerge", "layer_geometry", "merge_layer"]

@@ -1,9 +1,11 @@
-"""An update kept as two thin factors, the form in which LoRA adapters arrive.
+"""An update in either of its two forms, a dense matrix or two thin factors (LoRA), behind the same few operations.
 
-Shape suffixes: o = d_out, i = d_in, r = rank.
+Shape suffixes: o = d_out, i = d_in, r = rank of the factors, k = any number of columns.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -27,9 +29,64 @@ class LowRank:
     def shape(self) -> torch.Size:
         return torch.Size((self.left_or.shape[0], self.right_ri.shape[1]))
 
+    @property
+    def rank(self) -> int:
+        return self.right_ri.shape[0]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.left_or.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.left_or.device
+
     def dense(self) -> Tensor:
         """(d_out, d_in) in the factors' dtype."""
         return self.left_or @ self.right_ri
 
-    def to(self, *args: object, **kwargs: object) -> "LowRank":
-        return LowRank(self.left_or.to(*args, **kwargs), self.right_ri.to(*args, **kwargs))  # type: ignore[call-overload]
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "LowRank":
+        return LowRank(self.left_or.to(device=device, dtype=dtype), self.right_ri.to(device=device, dtype=dtype))
+
+
+Update: TypeAlias = Tensor | LowRank
+
+
+def dense(update: Update) -> Tensor:
+    """The update as a (d_out, d_in) tensor."""
+    return update.dense() if isinstance(update, LowRank) else update
+
+
+def map_rows(update: Update, linear_map: Callable[[Tensor], Tensor]) -> Update:
+    """ΔT for a right operator T, given as the function X ↦ XT; a factored update stays factored."""
+    if isinstance(update, LowRank):
+        return LowRank(update.left_or, linear_map(update.right_ri))
+    return linear_map(update)
+
+
+def times(update: Update, x_ik: Tensor) -> Tensor:
+    """Δ x of shape (d_out, k)."""
+    if isinstance(update, LowRank):
+        return update.left_or @ (update.right_ri @ x_ik)
+    return update @ x_ik
+
+
+def squared_norm(update: Update) -> float:
+    """‖Δ‖_F² accumulated in float64, exact to rounding without a decomposition."""
+    if isinstance(update, LowRank):
+        triangle = torch.linalg.qr(update.left_or.cpu().double(), mode="r")[1]
+        return float((triangle @ update.right_ri.cpu().double()).square().sum())
+    return vector_norm(update) ** 2
+
+
+def vector_norm(x: Tensor) -> float:
+    """‖x‖_2 of all elements, accumulated in float64 (on the processor where the device has none)."""
+    x = x.cpu() if x.device.type == "mps" else x
+    return float(torch.linalg.vector_norm(x, dtype=torch.float64))
+
+
+def accumulate(update: Update, out_oi: Tensor, scale: float = 1.0) -> Tensor:
+    """``out_oi += scale · Δ`` in place, without forming a second dense matrix for a factored update."""
+    if isinstance(update, LowRank):
+        return out_oi.addmm_(update.left_or.to(out_oi.dtype), update.right_ri.to(out_oi.dtype), alpha=scale)
+    return out_oi.add_(update, alpha=scale)

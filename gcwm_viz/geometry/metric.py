@@ -1,0 +1,44 @@
+"""The full-space metric 𝓑 = Q B̄ Qᵀ + λ(I − QQᵀ) (equation 15), applied without being formed.
+
+Shape suffixes: o = d_out, i = d_in, u = dimension of the basis.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gcwm_viz.linalg.psd import eigh_psd, powm
+
+
+@dataclass(frozen=True)
+class Metric:
+    """𝓑 by its basis (d_in, u), the eigenpairs of B̄ (ascending) and λ > 0 outside the basis."""
+
+    basis_iu: Tensor
+    values_u: Tensor
+    vectors_uu: Tensor
+    lam: float
+
+    @classmethod
+    def of(cls, basis_iu: Tensor, cov_uu: Tensor, lam: float, floor: float) -> "Metric":
+        values, vectors = eigh_psd(cov_uu, floor)
+        return cls(basis_iu, values, vectors, lam)
+
+    def times_power(self, x_oi: Tensor, power: float) -> Tensor:
+        """X 𝓑^power for any number of rows; −½ whitens, ½ recolours. In X's dtype."""
+        basis = self.basis_iu.to(x_oi)
+        core = powm(self.values_u, self.vectors_uu, power).to(x_oi)
+        inside = x_oi @ basis
+        # The part outside is taken before scaling: λ^power can be a thousand times the scale inside.
+        outside = x_oi - inside @ basis.mT
+        return (inside @ core) @ basis.mT + self.lam**power * outside
+
+    def norm(self, x_oi: Tensor) -> float:
+        """‖X‖_𝓑 = (tr X𝓑Xᵀ)^{1/2}."""
+        return float(torch.linalg.matrix_norm(self.times_power(x_oi, 0.5)))
+
+    def dense(self) -> Tensor:
+        """𝓑 as (d_in, d_in), for inspection and tests."""
+        identity = torch.eye(self.basis_iu.shape[0], dtype=self.basis_iu.dtype, device=self.basis_iu.device)
+        return self.times_power(identity, 1.0)

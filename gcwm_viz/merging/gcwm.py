@@ -1,0 +1,146 @@
+"""GCWM of one matrix: plain and geometry branch, blended by the conflict gate (METHOD section 2).
+
+Both branches are held as displacements from the plain sum of updates. Whitening followed by recolouring is the
+identity, so the geometry branch is the sum plus the recoloured displacement, and nothing is lost on the way there and
+back. Shape suffixes: m = number of updates, o = d_out, i = d_in.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gcwm_viz.geometry.config import GCWMConfig
+from gcwm_viz.geometry.layer import LayerGeometry, check_updates, check_weights, layer_geometry
+from gcwm_viz.linalg.lowrank import Update, map_rows
+from gcwm_viz.merging.wudi import Solution, build_quadratic, plain_sum, solve
+
+
+@dataclass(frozen=True)
+class LayerMerge:
+    """Result for one matrix. ``merged``, ``plain`` and ``geo`` are (d_out, d_in) on the updates' device.
+
+    merged = α geo + (1 − α) plain (equation 10), or one branch alone as ``mode`` says.
+    displacement: D = ‖geo − plain‖_𝓑 (Proposition 1). plain_shift, geo_shift: ‖branch − Σ Δ_i‖_F / ‖Σ Δ_i‖_F, how far
+    the solver moved each branch (NaN where the sum is zero). The other values are those of
+    :class:`~gcwm_viz.geometry.layer.LayerGeometry`, at hand as ``geometry``; the solvers' objective paths,
+    iterations and convergence are in ``plain_solution`` and ``geo_solution`` (None without an update).
+    """
+
+    merged: Tensor
+    plain: Tensor
+    geo: Tensor
+    displacement: float
+    plain_shift: float
+    geo_shift: float
+    geometry: LayerGeometry
+    plain_solution: Solution | None
+    geo_solution: Solution | None
+
+    @property
+    def alpha(self) -> float:
+        return self.geometry.alpha
+
+    @property
+    def mode(self) -> str:
+        return self.geometry.mode
+
+    @property
+    def conflict(self) -> float:
+        return self.geometry.conflict
+
+    @property
+    def pairwise_conflict(self) -> Tensor:
+        return self.geometry.pairwise_conflict
+
+    @property
+    def sar(self) -> Tensor:
+        return self.geometry.sar
+
+    @property
+    def union_rank(self) -> int:
+        return self.geometry.union_rank
+
+    @property
+    def retained_ranks(self) -> tuple[int, ...]:
+        return self.geometry.retained_ranks
+
+    @property
+    def spectra(self) -> list[Tensor]:
+        return self.geometry.spectra
+
+    @property
+    def barycenter_spectrum(self) -> Tensor:
+        return self.geometry.barycenter_spectrum
+
+    @property
+    def barycenter_residual(self) -> float:
+        return self.geometry.barycenter_residual
+
+    @property
+    def center_mismatch(self) -> float:
+        return self.geometry.center_mismatch
+
+
+def merge_layer(
+    updates: Tensor | Sequence[Update], weights: Sequence[float] | None = None, config: GCWMConfig | None = None
+) -> LayerMerge:
+    """Merge (m, d_out, d_in) updates of one matrix with task weights ω (default 1 each), on any device.
+
+    Updates that are exactly zero are left out; with none left the result is zero. The updates are not modified.
+    Raises ``ValueError`` for shapes that differ, non-finite values or unusable weights.
+    """
+    config = config or GCWMConfig()
+    deltas = check_updates(updates)
+    omegas = check_weights(weights, len(deltas))
+    return merge_with_geometry(deltas, omegas, layer_geometry(deltas, omegas, config), config)
+
+
+def merge_with_geometry(
+    deltas: Sequence[Update], weights: Sequence[float], geometry: LayerGeometry, config: GCWMConfig
+) -> LayerMerge:
+    """The same with the geometry at hand."""
+    if geometry.metric is None:
+        zero = torch.zeros(tuple(deltas[0].shape), dtype=deltas[0].dtype, device=deltas[0].device)
+        nan = float("nan")
+        return LayerMerge(zero, zero.clone(), zero.clone(), nan, nan, nan, geometry, None, None)
+    work = torch.float64 if config.precision == "float64" else torch.float32
+    # Adam follows the sign of a gradient however small it is, so the quadratic is built without float32's rounding.
+    # (MPS has no float64.)
+    precise = config.solver == "adam" and deltas[0].device.type != "mps"
+    build = torch.float64 if precise else work
+    kept = [deltas[index].to(dtype=build) for index in geometry.present]
+    omegas = [weights[index] for index in geometry.present]
+    total_oi = plain_sum(kept)
+    metric = geometry.metric
+    plain_solution = solve(build_quadratic(kept, omegas).to(work), config)
+    whitened = [map_rows(delta, lambda x: metric.times_power(x, -0.5)) for delta in kept]
+    geo_solution = solve(build_quadratic(whitened, omegas).to(work), config)
+    total_oi = total_oi.to(work)
+    geo_displacement = metric.times_power(geo_solution.displacement_oi, 0.5)
+    plain = total_oi + plain_solution.displacement_oi
+    geo = total_oi + geo_displacement
+    return LayerMerge(
+        merged=blend(plain, geo, geometry.alpha, geometry.mode),
+        plain=plain,
+        geo=geo,
+        displacement=metric.norm(geo_displacement - plain_solution.displacement_oi),
+        plain_shift=_relative(plain_solution.displacement_oi, total_oi),
+        geo_shift=_relative(geo_displacement, total_oi),
+        geometry=geometry,
+        plain_solution=plain_solution,
+        geo_solution=geo_solution,
+    )
+
+
+def blend(plain: Tensor, geo: Tensor, alpha: float, mode: str) -> Tensor:
+    """Δ_merge of equation 10 from the two branches."""
+    if mode in ("plain", "absent"):
+        return plain.clone()
+    return geo.clone() if mode == "geo" else torch.lerp(plain, geo, alpha)
+
+
+def _relative(displacement: Tensor, total: Tensor) -> float:
+    scale = float(torch.linalg.matrix_norm(total))
+    return float(torch.linalg.matrix_norm(displacement)) / scale if scale > 0 else float("nan")
