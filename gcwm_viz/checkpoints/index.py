@@ -1,0 +1,165 @@
+"""A checkpoint folder as its headers describe it: which tensors, what shapes, in which file. No weights are read."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gcwm_viz.checkpoints.header import TensorInfo, read_header, read_json_object
+from gcwm_viz.errors import InputError
+
+__all__ = ["ADAPTER_CONFIG", "ADAPTER_WEIGHTS", "CheckpointIndex", "TensorInfo"]
+
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+PICKLE_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"})
+SAMPLE_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class CheckpointIndex:
+    """Headers of one checkpoint: ``tensors`` by name, ``config`` from config.json ({} without one).
+
+    ``metadata`` merges the files' metadata; ``file_metadata`` keeps them apart.
+    """
+
+    root: Path
+    tensors: dict[str, TensorInfo]
+    config: dict[str, Any]
+    metadata: dict[str, str]
+    file_metadata: dict[Path, dict[str, str]]
+    config_file: Path | None = None
+
+    @classmethod
+    def open(cls, path: str | Path) -> "CheckpointIndex":
+        """Reads the headers of a folder, in transformers' order of preference, or of one safetensors file.
+
+        Raises InputError for a missing folder, one without safetensors, pickle weights only, a missing shard, a
+        truncated or malformed file, or a tensor that two shards both hold.
+        """
+        path = Path(path)
+        if path.is_file() and path.suffix == ".safetensors":
+            return cls.from_files(path.parent, [path])
+        if path.is_file() and path.suffix in PICKLE_SUFFIXES:
+            raise InputError(_pickle_sentence(path, path.name))
+        if not path.is_dir():
+            found = "a file" if path.exists() else "nothing"
+            raise InputError(f"{path}: expected a folder with safetensors weights, found {found}")
+        return cls.from_files(path, _weight_files(path))
+
+    @classmethod
+    def from_files(cls, root: Path, files: Iterable[Path], config_name: str = "config.json") -> "CheckpointIndex":
+        """The union of ``files``' tensors; InputError when two files hold the same tensor."""
+        tensors: dict[str, TensorInfo] = {}
+        file_metadata: dict[Path, dict[str, str]] = {}
+        for file in files:
+            found, file_metadata[file] = read_header(file)
+            for name, info in found.items():
+                if name in tensors:
+                    raise InputError(f"{file}: tensor {name!r} is also in {tensors[name].path.name}, expected it once")
+                tensors[name] = info
+        if not tensors:
+            raise InputError(f"{root}: expected safetensors weights, found files that hold no tensor")
+        metadata = {key: text for one in file_metadata.values() for key, text in one.items()}
+        config_file = root / config_name
+        if not config_file.is_file():
+            return cls(root, tensors, {}, metadata, file_metadata)
+        config = read_json_object(config_file, config_name)
+        return cls(root, tensors, config, metadata, file_metadata, config_file)
+
+    @property
+    def parameters(self) -> int:
+        return sum(info.parameters for info in self.tensors.values())
+
+    @property
+    def nbytes(self) -> int:
+        return sum(info.nbytes for info in self.tensors.values())
+
+    def fingerprint(self) -> str:
+        """sha256 (hex) over names, dtypes, shapes, samples of every tensor's bytes, and the config's bytes.
+
+        Independent of where the folder lies and how it is sharded. Each tensor gives its first, middle and last
+        4 KiB: enough to tell trained weights apart without reading gigabytes, not a proof against forgery.
+        """
+        digest = hashlib.sha256()
+        by_file: dict[Path, list[TensorInfo]] = {}
+        for info in self.tensors.values():
+            by_file.setdefault(info.path, []).append(info)
+        samples: dict[str, bytes] = {}
+        for path, infos in by_file.items():
+            try:
+                with path.open("rb") as file:
+                    for info in infos:
+                        samples[info.name] = b"".join(_sample(file, info))
+            except OSError as error:
+                raise InputError(f"{path}: cannot read the file ({error.strerror or error})") from None
+        for name in sorted(self.tensors):
+            info = self.tensors[name]
+            digest.update(json.dumps([name, info.dtype, info.shape]).encode())
+            digest.update(hashlib.sha256(samples[name]).digest())
+        if self.config_file is not None:
+            digest.update(self.config_file.read_bytes())
+        return digest.hexdigest()
+
+
+def _sample(file: Any, info: TensorInfo) -> Iterable[bytes]:
+    if info.nbytes <= 3 * SAMPLE_BYTES:
+        places = [(0, info.nbytes)]
+    else:
+        places = [(start, SAMPLE_BYTES) for start in (0, (info.nbytes - SAMPLE_BYTES) // 2, info.nbytes - SAMPLE_BYTES)]
+    for start, count in places:
+        file.seek(info.offset + start)
+        yield file.read(count)
+
+
+def _weight_files(root: Path) -> list[Path]:
+    single = root / "model.safetensors"
+    if single.is_file():
+        return [single]
+    indexes = sorted(root.glob("*.safetensors.index.json"))
+    if len(indexes) > 1:
+        raise InputError(f"{root}: expected one shard index, found {', '.join(item.name for item in indexes)}")
+    if indexes:
+        return _shards(indexes[0])
+    files = sorted(file for file in root.glob("*.safetensors") if file.is_file() and not file.name.startswith("."))
+    if files:
+        return files
+    pickles = sorted(file.name for file in root.iterdir() if file.suffix in PICKLE_SUFFIXES)
+    if pickles:
+        raise InputError(_pickle_sentence(root, pickles[0]))
+    raise InputError(f"{root}: expected safetensors weights (*.safetensors), found none in this folder")
+
+
+def _shards(index_file: Path) -> list[Path]:
+    weight_map = read_json_object(index_file, "shard index").get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise InputError(f"{index_file}: shard index has no weight_map from tensor to file")
+    shards: dict[str, list[str]] = {}
+    for name, file in weight_map.items():
+        if not isinstance(file, str) or Path(file).name != file or not file.endswith(".safetensors"):
+            raise InputError(f"{index_file}: tensor {name!r} is mapped to {file!r}, expected a .safetensors file name")
+        shards.setdefault(file, []).append(name)
+    for file, names in sorted(shards.items()):
+        path = index_file.parent / file
+        if not path.is_file():
+            raise InputError(
+                f"{path}: missing shard, {index_file.name} expects {len(names)} tensors in it ({names[0]}, …)"
+            )
+        held, _ = read_header(path)
+        absent = [name for name in names if name not in held]
+        if absent:
+            raise InputError(f"{path}: tensor {absent[0]!r} is not in this shard, {index_file.name} expects it there")
+    return [index_file.parent / file for file in sorted(shards)]
+
+
+def _pickle_sentence(path: Path, name: str) -> str:
+    if name.startswith("adapter_model"):
+        convert = "PeftModel.from_pretrained(base, DIR).save_pretrained(NEW_DIR)"
+    else:
+        convert = "AutoModelForCausalLM.from_pretrained(DIR).save_pretrained(NEW_DIR)"
+    return (
+        f"{path}: only pickle weights ({name}), which can run code when opened and are not read; expected safetensors: "
+        f"convert them where you trust the file, with {convert}"
+    )

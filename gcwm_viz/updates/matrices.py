@@ -1,0 +1,181 @@
+"""Which matrices of a base model take part: every Linear weight of the decoder blocks, found by structure.
+
+A decoder block is a path with an integer component (``model.layers.3``, ``transformer.h.3``); what lies in it as a
+2-D floating ``.weight`` is a Linear weight, since norms are 1-D and embeddings lie outside the blocks.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TypeVar
+
+from torch import Tensor
+
+from gcwm_viz.checkpoints.header import TensorInfo
+from gcwm_viz.checkpoints.index import CheckpointIndex
+from gcwm_viz.errors import InputError
+from gcwm_viz.linalg.lowrank import LowRank
+
+T = TypeVar("T", Tensor, LowRank)
+
+# Within a block: attention, then the MLP, each in the order of the forward pass; unknown names follow by name.
+_FORWARD_ORDER = (
+    *("q_proj", "k_proj", "v_proj", "qkv_proj", "query_key_value", "c_attn", "o_proj", "out_proj", "dense"),
+    *("gate", "router", "gate_proj", "w1", "up_proj", "w3", "gate_up_proj", "dense_h_to_4h", "fc1", "c_fc"),
+    *("down_proj", "w2", "dense_4h_to_h", "fc2", "c_proj"),
+)
+_MLP = frozenset({"mlp", "ffn", "feed_forward", "feedforward", "moe", "block_sparse_moe", "experts"})
+_OTHER_TOWERS = frozenset({"vision_tower", "vision_model", "visual", "audio_tower", "audio_model", "encoder", "mtp"})
+_EMBEDDING_WORDS = ("embed", "relative_attention_bias")
+
+
+@dataclass(frozen=True)
+class MatrixKey:
+    """One target matrix: ``name`` is the base tensor's, ``shape`` (d_out, d_in) in Linear layout.
+
+    ``transposed``: the checkpoint stores (d_in, d_out), as GPT-2's Conv1D does. ``family`` is the module's name, with
+    as much of its path as tells it from another module of the same block (``attn.c_proj``, ``experts.3.up_proj``).
+    """
+
+    name: str
+    layer: int
+    family: str
+    shape: tuple[int, int]
+    transposed: bool = False
+
+    @property
+    def stored_shape(self) -> tuple[int, int]:
+        return (self.shape[1], self.shape[0]) if self.transposed else self.shape
+
+    @property
+    def parameters(self) -> int:
+        return self.shape[0] * self.shape[1]
+
+    def to_linear(self, stored: T) -> T:
+        """A matrix in the checkpoint's layout, in Linear layout (d_out, d_in)."""
+        return _transpose(stored) if self.transposed else stored
+
+    def from_linear(self, linear: T) -> T:
+        """A matrix in Linear layout, in the checkpoint's layout: the inverse of ``to_linear``."""
+        return _transpose(linear) if self.transposed else linear
+
+
+def _transpose(matrix: T) -> T:
+    if isinstance(matrix, LowRank):
+        return LowRank(matrix.right_ri.mT, matrix.left_or.mT)
+    return matrix.mT.contiguous()
+
+
+def target_matrices(index: CheckpointIndex) -> list[MatrixKey]:
+    """The target matrices of a base, by layer and within it in the order of the forward pass; headers only.
+
+    Raises InputError when there are none, when the folder is an adapter, when experts are stacked in one tensor, and
+    when biases show both weight layouts at once.
+    """
+    for name, info in index.tensors.items():
+        if ".lora_A" in name:
+            raise InputError(f"{info.path}: tensor {name!r} is a LoRA factor, expected a full checkpoint as the base")
+        if len(info.shape) > 2 and info.is_floating and "experts" in name and block_place(name) is not None:
+            raise InputError(
+                f"{info.path}: tensor {name!r} stacks the experts of a layer in shape {info.shape}, expected one 2-D "
+                "weight per expert (experts.0.….weight); stacked mixture-of-experts layers are not merged"
+            )
+    found = {name: info for name, info in index.tensors.items() if _is_target(info)}
+    if not found:
+        example = next(iter(index.tensors.values()))
+        raise InputError(
+            f"{index.root}: expected 2-D floating weights in decoder blocks (…layers.0….weight), found none "
+            f"among {len(index.tensors)} tensors ({example.name!r} {example.dtype} {example.shape}, …)"
+        )
+    transposed = _stored_transposed(index, found)
+    families = _families(list(found))
+    keys = [
+        MatrixKey(
+            name,
+            _layer(name),
+            families[name],
+            (info.shape[1], info.shape[0]) if transposed else (info.shape[0], info.shape[1]),
+            transposed,
+        )
+        for name, info in found.items()
+    ]
+    return sorted(keys, key=lambda key: _forward_place(key.name))
+
+
+def block_place(name: str) -> int | None:
+    """Where in the dotted ``name`` the layer number stands, None for a tensor outside the decoder blocks."""
+    parts = name.split(".")
+    if _OTHER_TOWERS.intersection(parts):
+        return None
+    return next((place for place, part in enumerate(parts) if part.isascii() and part.isdecimal()), None)
+
+
+def _is_target(info: TensorInfo) -> bool:
+    if not info.is_floating or len(info.shape) != 2 or not info.name.endswith(".weight") or 0 in info.shape:
+        return False
+    return block_place(info.name) is not None and not any(word in info.name for word in _EMBEDDING_WORDS)
+
+
+def _layer(name: str) -> int:
+    place = block_place(name)
+    assert place is not None
+    return int(name.split(".")[place])
+
+
+def _module_parts(name: str) -> list[str]:
+    """The path without ``.weight``."""
+    return name.split(".")[:-1]
+
+
+def _families(names: list[str]) -> dict[str, str]:
+    """Family by tensor name: the shortest tail of the module path that is unique in its block."""
+    depth: dict[str, int] = {}
+    for name in names:
+        parts = _module_parts(name)
+        after_layer = (block_place(name) or 0) + 1
+        numbers = [place for place in range(after_layer, len(parts)) if parts[place].isdecimal()]
+        # A number after the layer's is an expert: it and what it counts belong to the family.
+        depth[name] = len(parts) - (numbers[0] - 1 if numbers and numbers[0] > after_layer else len(parts) - 1)
+    while True:
+        families = {name: ".".join(_module_parts(name)[-depth[name] :]) for name in names}
+        counts = Counter((_layer(name), family) for name, family in families.items())
+        clashing = {family for (_, family), count in counts.items() if count > 1}
+        deeper = [name for name in names if families[name] in clashing and depth[name] < len(_module_parts(name))]
+        if not deeper:
+            return families
+        for name in deeper:
+            depth[name] += 1
+
+
+def _forward_place(name: str) -> tuple[object, ...]:
+    parts = _module_parts(name)
+    after_layer = (block_place(name) or 0) + 1
+    inner = parts[after_layer:]
+    expert = next((int(part) for part in inner if part.isdecimal()), -1)
+    module = parts[-1]
+    rank = _FORWARD_ORDER.index(module) if module in _FORWARD_ORDER else len(_FORWARD_ORDER)
+    return _layer(name), bool(_MLP.intersection(inner)), expert, rank, name
+
+
+def _stored_transposed(index: CheckpointIndex, found: dict[str, TensorInfo]) -> bool:
+    """True when the blocks store (d_in, d_out): their biases, of length d_out, then fit the columns only."""
+    rows: list[str] = []
+    columns: list[str] = []
+    for name, info in found.items():
+        bias = index.tensors.get(name.removesuffix("weight") + "bias")
+        if bias is None or len(bias.shape) != 1 or info.shape[0] == info.shape[1]:
+            continue
+        if bias.shape[0] == info.shape[0]:
+            rows.append(name)
+        elif bias.shape[0] == info.shape[1]:
+            columns.append(name)
+        else:
+            raise InputError(
+                f"{bias.path}: tensor {bias.name!r} has shape {bias.shape}, expected the length of a side of its "
+                f"weight of shape {info.shape}"
+            )
+    if rows and columns:
+        raise InputError(
+            f"{index.root}: {rows[0]!r} stores (d_out, d_in) but {columns[0]!r} stores (d_in, d_out) by their biases, "
+            "expected one layout"
+        )
+    return bool(columns)

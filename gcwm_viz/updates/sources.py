@@ -1,0 +1,245 @@
+"""An update Δ = θ − θ_pre in any of the three forms it comes in, read matrix by matrix in Linear layout.
+
+A full checkpoint (Δ by subtraction), a PEFT LoRA adapter (Δ as two factors), or a folder or file of update tensors
+(Δ itself under the base's tensor names, marked as such).
+"""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from gcwm_viz.checkpoints.adapters import Adapter, LoraModule
+from gcwm_viz.checkpoints.header import TensorInfo, read_json_object
+from gcwm_viz.checkpoints.index import ADAPTER_CONFIG, CheckpointIndex
+from gcwm_viz.checkpoints.reader import check_finite, read_tensor
+from gcwm_viz.errors import InputError
+from gcwm_viz.linalg.lowrank import LowRank, Update, squared_norm
+from gcwm_viz.updates.energy import comparable, squared_difference, squared_sum
+from gcwm_viz.updates.matrices import MatrixKey, block_place
+from gcwm_viz.updates.naming import in_base_names
+
+UPDATE_MARK = {"gcwm_viz": "update"}
+UPDATE_FILE = "update.json"
+UPDATE_FORMAT = "gcwm_viz.update"
+# The tables call the carried state by this name beside the updates'.
+RESERVED_NAMES = frozenset({"state"})
+
+
+class UpdateSource(ABC):
+    """One update of ``base``, called ``name``; ``kind`` is "checkpoint", "adapter" or "delta"."""
+
+    kind: str
+
+    def __init__(self, name: str, path: Path, base: CheckpointIndex, index: CheckpointIndex) -> None:
+        self.name = name
+        self.path = path
+        self.base = base
+        self.index = index
+
+    def fingerprint(self) -> str:
+        """sha256 (hex) of the source's content and kind; see ``CheckpointIndex.fingerprint``."""
+        return hashlib.sha256(f"{self.kind}:{self.index.fingerprint()}".encode()).hexdigest()
+
+    @abstractmethod
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Stored shape, in the base's layout, of every base tensor the source says something about; headers only."""
+
+    @abstractmethod
+    def nbytes(self, key: MatrixKey) -> int:
+        """Bytes to read for one matrix, the base's included where it is needed."""
+
+    @abstractmethod
+    def _read(self, key: MatrixKey, dtype: torch.dtype) -> Update: ...
+
+    @abstractmethod
+    def outside(self, keys: Iterable[MatrixKey]) -> Iterator[tuple[str, float]]:
+        """(tensor name, ‖Δ‖_F²) of what changes outside ``keys``, one tensor in memory at a time."""
+
+    def touched(self, keys: Iterable[MatrixKey]) -> list[MatrixKey]:
+        """The keys for which the source holds a matrix; headers only, so a Δ of zeros still counts."""
+        shapes = self.shapes()
+        return [key for key in keys if key.name in shapes]
+
+    def delta(self, key: MatrixKey, dtype: torch.dtype = torch.float32) -> Update | None:
+        """Δ of one matrix, (d_out, d_in) in ``dtype``; None when it is absent from the source or exactly zero.
+
+        Raises InputError for another shape than the base's, and for a NaN or infinite value in the files or in Δ.
+        """
+        if key.name not in self.shapes():
+            return None
+        self.check(key)
+        update = self._read(key, dtype)
+        for part in (update.left_or, update.right_ri) if isinstance(update, LowRank) else (update,):
+            check_finite(part, f"{self.path}: the update of {key.name!r} in {str(dtype).removeprefix('torch.')}")
+        if isinstance(update, LowRank):
+            return update if squared_norm(update) > 0 else None
+        return update if bool(update.any()) else None
+
+    @abstractmethod
+    def check(self, key: MatrixKey) -> None:
+        """Raises InputError when what the source holds for a touched key does not fit it: another shape (both are
+        named) or no floating dtype."""
+
+
+class StoredUpdate(UpdateSource):
+    """A source whose files hold matrices under tensor names: ``tensors`` maps base names to them."""
+
+    def __init__(self, name: str, path: Path, base: CheckpointIndex, index: CheckpointIndex) -> None:
+        super().__init__(name, path, base, index)
+        self.tensors = in_base_names(index.tensors, base)
+        self._shapes = {tensor: info.shape for tensor, info in self.tensors.items()}
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return self._shapes
+
+    def check(self, key: MatrixKey) -> None:
+        info = self.tensors[key.name]
+        if info.shape != key.stored_shape:
+            raise InputError(
+                f"{info.path}: tensor {info.name!r} has shape {info.shape}, expected {key.stored_shape} "
+                f"as in {self.base.tensors[key.name].path}"
+            )
+        if not info.is_floating:
+            raise InputError(
+                f"{info.path}: tensor {info.name!r} has dtype {info.dtype}, expected F64, F32, F16 or BF16"
+            )
+
+
+class CheckpointUpdate(StoredUpdate):
+    """θ of a full checkpoint; Δ is taken against the base tensor by tensor."""
+
+    kind = "checkpoint"
+
+    def nbytes(self, key: MatrixKey) -> int:
+        return self.tensors[key.name].nbytes + self.base.tensors[key.name].nbytes
+
+    def _read(self, key: MatrixKey, dtype: torch.dtype) -> Tensor:
+        tensor = read_tensor(self.tensors[key.name]).to(dtype)
+        return key.to_linear(tensor.sub_(read_tensor(self.base.tensors[key.name]).to(dtype)))
+
+    def outside(self, keys: Iterable[MatrixKey]) -> Iterator[tuple[str, float]]:
+        targets = {key.name for key in keys}
+        for name, info in self.tensors.items():
+            if name not in targets and name in self.base.tensors:
+                yield from _difference(name, info, self.base.tensors[name])
+
+
+class AdapterUpdate(UpdateSource):
+    """A LoRA adapter; Δ stays factored."""
+
+    kind = "adapter"
+
+    def __init__(self, name: str, path: Path, base: CheckpointIndex, adapter: Adapter) -> None:
+        super().__init__(name, path, base, adapter.index)
+        self.adapter = adapter
+        self.modules = in_base_names({f"{module}.weight": lora for module, lora in adapter.modules.items()}, base)
+        self.replaced = in_base_names(adapter.replaced, base)
+        self._shapes: dict[str, tuple[int, ...]] = {tensor: lora.shape for tensor, lora in self.modules.items()}
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return self._shapes
+
+    def check(self, key: MatrixKey) -> None:
+        # B A is in Linear layout, whether or not the base stores its transpose.
+        shape = self._shapes[key.name]
+        if shape != key.shape:
+            raise InputError(
+                f"{self.path}: this adapter is for another base: its update of {key.name!r} has shape {shape}, "
+                f"expected {key.shape} as in {self.base.tensors[key.name].path}"
+            )
+
+    def nbytes(self, key: MatrixKey) -> int:
+        return self.modules[key.name].a.nbytes + self.modules[key.name].b.nbytes
+
+    def _read(self, key: MatrixKey, dtype: torch.dtype) -> LowRank:
+        return self.modules[key.name].read(dtype)
+
+    def check_modules(self) -> None:
+        """Raises InputError when a module inside a decoder block has no weight in the base."""
+        for name, lora in self.modules.items():
+            if name not in self.base.tensors and block_place(name) is not None:
+                raise InputError(
+                    f"{self.path}: this adapter is for another base: tensor {lora.a.name!r} adapts {lora.module!r}, "
+                    f"expected in the base {self.base.root} a tensor {name!r}, found none"
+                )
+
+    def outside(self, keys: Iterable[MatrixKey]) -> Iterator[tuple[str, float]]:
+        targets = {key.name for key in keys}
+        thin: dict[str, LoraModule] = {
+            **{name: lora for name, lora in self.modules.items() if name not in targets},
+            **{f"{module}.weight": lora for module, lora in self.adapter.embeddings.items()},
+        }
+        for name, lora in thin.items():
+            yield name, squared_norm(lora.read())
+        for name, info in self.replaced.items():
+            base = self.base.tensors.get(name)
+            if name.endswith(".lora_B.bias"):
+                yield name, squared_sum(read_tensor(info)) * self._bias_scaling(name)
+            elif base is not None:
+                yield from _difference(name, info, base)
+
+    def _bias_scaling(self, name: str) -> float:
+        lora = self.adapter.modules.get(name.removesuffix(".lora_B.bias"))
+        return lora.scaling**2 if lora else 1.0
+
+
+class DeltaUpdate(StoredUpdate):
+    """Tensors that are Δ itself, in the base's stored layout."""
+
+    kind = "delta"
+
+    def nbytes(self, key: MatrixKey) -> int:
+        return self.tensors[key.name].nbytes
+
+    def _read(self, key: MatrixKey, dtype: torch.dtype) -> Tensor:
+        return key.to_linear(read_tensor(self.tensors[key.name]).to(dtype))
+
+    def outside(self, keys: Iterable[MatrixKey]) -> Iterator[tuple[str, float]]:
+        targets = {key.name for key in keys}
+        for name, info in self.tensors.items():
+            if name not in targets and name in self.base.tensors and info.is_floating:
+                yield name, squared_sum(read_tensor(info))
+
+
+def open_update(name: str, path: str | Path, base: CheckpointIndex) -> UpdateSource:
+    """The update in ``path``, of the kind its files show; headers only.
+
+    Raises InputError for an unusable ``name``, and for every fault of the files that headers show.
+    """
+    path = Path(path)
+    if not name or len(name) > 100 or not name.isprintable() or set(name) & set("/\\") or name in {".", ".."}:
+        raise InputError(
+            f"{path}: the update name {name[:100]!r} must be 1 to 100 printable characters without / and \\"
+        )
+    if name in RESERVED_NAMES:
+        raise InputError(f"{path}: the update name {name!r} means something else in the tables, expected another")
+    # A full checkpoint may carry a left-over adapter config; an adapter has no model weights of its own.
+    if (path / ADAPTER_CONFIG).is_file() and not (path / "model.safetensors").is_file():
+        return AdapterUpdate(name, path, base, Adapter.open(path))
+    index = CheckpointIndex.open(path)
+    if any(".lora_A" in tensor for tensor in index.tensors):
+        raise InputError(f"{index.root / ADAPTER_CONFIG}: missing, expected it beside the LoRA factors in {path}")
+    return DeltaUpdate(name, path, base, index) if _is_delta(index) else CheckpointUpdate(name, path, base, index)
+
+
+def _is_delta(index: CheckpointIndex) -> bool:
+    mark = index.root / UPDATE_FILE
+    if mark.is_file():
+        found = read_json_object(mark, UPDATE_FILE).get("format")
+        if found != UPDATE_FORMAT:
+            raise InputError(f"{mark}: expected format {UPDATE_FORMAT!r}, found {str(found)[:50]!r}")
+        return True
+    marked = [UPDATE_MARK.items() <= metadata.items() for metadata in index.file_metadata.values()]
+    if any(marked) and not all(marked):
+        plain = next(file for file, is_marked in zip(index.file_metadata, marked, strict=True) if not is_marked)
+        raise InputError(f"{plain}: not marked as an update though files beside it are, expected all or none marked")
+    return all(marked)
+
+
+def _difference(name: str, info: TensorInfo, base: TensorInfo) -> Iterator[tuple[str, float]]:
+    if info.is_floating and base.is_floating and comparable(info.shape, base.shape):
+        yield name, squared_difference(info, base)
