@@ -3,5 +3,6 @@
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.geometry.layer import LayerGeometry, layer_geometry
 from gcwm_viz.merging.gcwm import LayerMerge, merge_layer
+from gcwm_viz.tables import Run, open_run
 
-__all__ = ["GCWMConfig", "LayerGeometry", "LayerMerge", "layer_geometry", "merge_layer"]
+__all__ = ["GCWMConfig", "LayerGeometry", "LayerMerge", "Run", "layer_geometry", "merge_layer", "open_run"]

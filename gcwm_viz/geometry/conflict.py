@@ -62,7 +62,7 @@ def union_conflict(projected: Projected, lam: float) -> Tensor:
     gamma = torch.zeros(m, m, dtype=torch.float64, device=projected.coords_mur.device)
     if m > 1:
         i, j = torch.triu_indices(m, m, offset=1, device=gamma.device)
-        distance = _pair_distances(projected, i, j, torch.full((len(i),), lam).to(gamma))
+        distance = _pair_distances(projected, i, j, gamma.new_full((len(i),), lam))
         traces = projected.traces_m + lam * dim
         gamma[i, j] = (distance / (traces[i] + traces[j] + EPS)).clamp(0.0, 1.0)
         gamma = gamma + gamma.T

@@ -134,7 +134,7 @@ def geometry_of(
         barycenter=center,
         center_mismatch=mismatch,
         metric=metric,
-        reason="only one update touches this matrix: g = 0 by definition" if len(present) == 1 else "",
+        reason="one active update: no pairs, and g = 0 by definition" if len(present) == 1 else "",
     )
 
 
@@ -152,7 +152,7 @@ def cross_norms(deltas: Sequence[Update], subspaces: Sequence[RightSubspace | No
         parts = times(delta, stacked.to(delta.device, delta.dtype)).split(widths, dim=1)
         scale = subspace.total_energy**0.5 + SAR_EPS
         for (j, _), part in zip(present, parts, strict=True):
-            sar[i, j] = vector_norm(part) / scale
+            sar[i, j] = min(vector_norm(part) / scale, 1.0)  # rounding can lift ‖ΔV‖ above ‖Δ‖
     return sar
 
 

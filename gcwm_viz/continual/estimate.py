@@ -1,0 +1,65 @@
+"""What a run will need before it starts: operations, memory, disk and a time from a measured multiplication rate."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from gcwm_viz.continual.config import RunSettings
+from gcwm_viz.continual.memory import active_set
+from gcwm_viz.updates.matrices import MatrixKey
+
+EIGH_COST = 25.0
+"""Operations of a symmetric eigendecomposition over n³, eigenvectors included, at the rate of a product."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """flops: floating-point operations of all steps. memory_bytes: tensors of the largest matrix at its last step.
+    disk_bytes: branches of all steps in float32. seconds: flops over the measured rate; an order of magnitude."""
+
+    flops: float
+    memory_bytes: int
+    disk_bytes: int
+    seconds: float
+
+
+def estimate(keys: Sequence[MatrixKey], updates: int, settings: RunSettings, device: torch.device) -> Estimate:
+    """For dense updates that touch every matrix; adapters need less."""
+    flops = sum(_flops(key.shape, updates, settings) for key in keys)
+    largest = max((_elements(key.shape, updates) for key in keys), default=0)
+    stored = 2 * updates * sum(key.parameters for key in keys)
+    return Estimate(flops, 8 * largest, 4 * stored, flops / matmul_rate(device))
+
+
+def matmul_rate(device: torch.device, size: int = 768, seconds: float = 0.15) -> float:
+    """Measured float32 operations per second of a square product."""
+    a = torch.randn(size, size, generator=torch.Generator().manual_seed(0)).to(device)
+    a @ a
+    count, begin = 0, time.perf_counter()
+    while time.perf_counter() - begin < seconds:
+        a @ a
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        count += 1
+    return count * 2.0 * size**3 / (time.perf_counter() - begin)
+
+
+def _flops(shape: tuple[int, int], updates: int, settings: RunSettings) -> float:
+    d_out, d_in = shape
+    side = min(d_out, d_in)
+    subspace = 2.0 * 2 * d_out * d_in * side + 2 * EIGH_COST * side**3  # float64 counts twice
+    total = 2 * updates * subspace  # every update once, the state at every step
+    config = settings.gcwm
+    for step in range(1, updates + 1):
+        m = len(active_set(step, settings.continual).weights)
+        build = 2 * m * 4.0 * d_out * d_in**2
+        solve = 2.0 * d_out * d_in**2 * (config.iters if config.solver == "adam" else 2) + d_in**3 / 3
+        total += build * (2 if config.solver == "adam" else 1) + 2 * solve
+    return total
+
+
+def _elements(shape: tuple[int, int], updates: int) -> int:
+    d_out, d_in = shape
+    return (2 * updates + 6) * d_out * d_in // 2 + 3 * d_in**2

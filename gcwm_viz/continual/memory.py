@@ -1,0 +1,31 @@
+"""Memory policies: which updates are active at a step, and with which weights (METHOD section 3)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gcwm_viz.continual.config import ContinualConfig
+
+ANCHOR = "anchor"
+"""Name of Δ_merge,t−1 as a member of the active set under ``current_anchor``."""
+
+
+@dataclass(frozen=True)
+class ActiveSet:
+    """Indices of the active updates (0-based, the arriving one last), whether Δ_merge,t−1 is a member, weights ω."""
+
+    indices: tuple[int, ...]
+    anchored: bool
+    weights: tuple[float, ...]
+
+    def names(self, updates: Sequence[str]) -> list[str]:
+        return [ANCHOR] * self.anchored + [updates[index] for index in self.indices]
+
+
+def active_set(step: int, config: ContinualConfig) -> ActiveSet:
+    """Active set of step 1, 2, …; weights in the order anchor, earlier updates, current update."""
+    current = step - 1
+    if config.policy == "current_anchor":
+        anchored = step > 1
+        return ActiveSet((current,), anchored, (config.old_weight,) * anchored + (config.new_weight,))
+    first = 0 if config.memory is None else max(0, step - config.memory)
+    return ActiveSet(tuple(range(first, step)), False, (config.old_weight,) * (current - first) + (config.new_weight,))

@@ -1,0 +1,235 @@
+"""A run from inputs to tables: what the command line and the app start."""
+
+import platform
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+import yaml
+from torch import Tensor
+
+from gcwm_viz.checkpoints.index import CheckpointIndex
+from gcwm_viz.checkpoints.reader import read_tensor
+from gcwm_viz.checkpoints.writer import export_checkpoint
+from gcwm_viz.continual.config import RunSettings
+from gcwm_viz.continual.engine import run_matrices, write_table, write_tables
+from gcwm_viz.continual.store import RunStore
+from gcwm_viz.errors import InputError
+from gcwm_viz.probes.evaluate import evaluate, has_probe_files
+from gcwm_viz.probes.tasks import load_labelled, load_tasks
+from gcwm_viz.updates.outside import outside_share
+from gcwm_viz.updates.pairing import Plan, plan
+from gcwm_viz.updates.sources import UpdateSource, open_update
+
+Progress = Callable[[str, int, int, str], None]
+"""Called with the phase (``matrices`` or ``probes``), items done, items in all, and the item just finished."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """Where a run reads from. ``updates``: (name, folder) in order of arrival. ``states``: for a training pipeline,
+    the folder or file of S_t of every step. ``probes``: folder of probe files."""
+
+    base: Path
+    updates: Sequence[tuple[str, Path]]
+    states: Sequence[Path] = ()
+    probes: Path | None = None
+
+
+@dataclass(frozen=True)
+class OpenInputs:
+    """The same, opened: headers read, nothing else."""
+
+    base: CheckpointIndex
+    sources: list[UpdateSource]
+    states: list[UpdateSource] | None
+    plan: Plan
+
+
+def open_inputs(inputs: Inputs) -> OpenInputs:
+    """Reads headers and pairs everything; raises :class:`InputError` for whatever does not fit."""
+    base = CheckpointIndex.open(inputs.base)
+    sources = [open_update(name, path, base) for name, path in inputs.updates]
+    paired = plan(base, sources)
+    states = None
+    if inputs.states:
+        if len(inputs.states) != len(sources):
+            raise InputError(
+                f"expected one state for each of {len(sources)} updates, found {len(inputs.states)} states"
+            )
+        states = [open_update(f"state {step}", path, base) for step, path in enumerate(inputs.states, start=1)]
+        plan(base, states)
+    if inputs.probes is not None and not any(has_probe_files(inputs.probes)):
+        raise InputError(f"{inputs.probes}: expected dev, test or representation folders with .jsonl files, found none")
+    return OpenInputs(base, sources, states, paired)
+
+
+def create_run(inputs: Inputs, out: Path, settings: RunSettings, name: str | None = None) -> RunStore:
+    """A new run folder with its settings and input fingerprints. Nothing is computed yet."""
+    opened = open_inputs(inputs)
+    for folder in (inputs.base, *(path for _, path in inputs.updates), *inputs.states):
+        if out.resolve().is_relative_to(folder.resolve()):
+            raise InputError(f"{out}: lies inside the input {folder}, expected a folder outside every input")
+    return RunStore.create(
+        out,
+        {
+            "name": name or out.name,
+            "base": {"path": str(inputs.base.resolve()), "fingerprint": opened.base.fingerprint()},
+            "updates": [_describe(source) for source in opened.sources],
+            "states": [_describe(source) for source in opened.states or []],
+            "probes": str(inputs.probes.resolve()) if inputs.probes else None,
+            "matrices": [asdict(key) for key in opened.plan.active],
+            "settings": settings.to_dict(),
+            "notes": [*opened.plan.warnings, *opened.plan.notes],
+            "versions": {"python": platform.python_version()}
+            | {package: version(package) for package in ("torch", "transformers", "safetensors")},
+        },
+    )
+
+
+def continue_run(store: RunStore, device: torch.device, progress: Progress | None = None) -> None:
+    """Do whatever the journal does not list: matrices, tables, probes.
+
+    Raises :class:`InputError` for changed inputs or a run that another process is writing.
+    """
+    with store.lock():
+        opened = reopen_inputs(store)
+        store.clear_cancel()
+        store.log("start", device=str(device), done=len(store.finished()), total=len(store.keys))
+        with _failure_in_journal(store):
+            run_matrices(store, opened.sources, device, opened.states, _phase(progress, "matrices"))
+            write_tables(store)
+            write_table(store.path, "updates", _updates_table(opened))
+            store.log("matrices-done", done=len(store.keys), total=len(store.keys))
+            probes = store.info["probes"]
+            if probes:
+                prompts, labelled = has_probe_files(Path(probes))
+                evaluate(
+                    store,
+                    opened.base,
+                    opened.sources,
+                    load_tasks(probes) if prompts else [],
+                    load_labelled(probes) if labelled else [],
+                    device,
+                    _phase(progress, "probes"),
+                )
+            store.log("complete", done=len(store.keys), total=len(store.keys))
+
+
+def reopen_inputs(store: RunStore) -> OpenInputs:
+    """Inputs of an existing run, their fingerprints compared with those it started from."""
+    info = store.info
+    opened = open_inputs(
+        Inputs(
+            base=Path(info["base"]["path"]),
+            updates=[(update["name"], Path(update["path"])) for update in info["updates"]],
+            states=[Path(state["path"]) for state in info["states"]],
+            probes=Path(info["probes"]) if info["probes"] else None,
+        )
+    )
+    if opened.base.fingerprint() != info["base"]["fingerprint"]:
+        raise InputError(f"{info['base']['path']}: the base has changed since run {store.path} started")
+    described = [*info["updates"], *info["states"]]
+    for source, entry in zip([*opened.sources, *(opened.states or [])], described, strict=True):
+        if source.fingerprint() != entry["fingerprint"]:
+            raise InputError(f"{entry['path']}: {entry['name']} has changed since run {store.path} started")
+    return opened
+
+
+def export_step(store: RunStore, step: int, out: Path, dtype: torch.dtype | None = None) -> Path:
+    """The merged model after ``step`` as a checkpoint that transformers loads, in the base's dtypes by default."""
+    if not 1 <= step <= store.steps:
+        raise InputError(f"step must be 1 to {store.steps} for run {store.path}, got {step}")
+    unfinished = len(store.keys) - len(store.finished())
+    if unfinished:
+        raise InputError(f"run {store.path} is not finished: {unfinished} matrices are missing; use resume first")
+    opened = reopen_inputs(store)
+    places = {key.name: index for index, key in enumerate(store.keys)}
+
+    def merged(name: str) -> Tensor | None:
+        if name not in places:
+            return None
+        index = places[name]
+        state = next(state for number, state in enumerate(store.states(index), start=1) if number == step)
+        return read_tensor(opened.base.tensors[name]).float() + store.keys[index].from_linear(state)
+
+    return export_checkpoint(
+        opened.base,
+        merged,
+        out,
+        model_card=model_card(store, step),
+        dtype=dtype,
+        inputs=[store.path, *(source.path for source in opened.sources)],
+    )
+
+
+def model_card(store: RunStore, step: int) -> str:
+    """README.md of an exported checkpoint: front matter, and the settings verbatim."""
+    settings = {
+        "base": store.info["base"]["path"],
+        "updates": [{"name": update["name"], "path": update["path"]} for update in store.info["updates"][:step]],
+        "step": step,
+        "settings": store.info["settings"],
+    }
+    front = yaml.safe_dump({"library_name": "transformers", "tags": ["merge", "gcwm"]}, sort_keys=False)
+    # An indented block shows names from files as they are, whatever characters they hold.
+    block = "".join(f"    {line}\n" for line in yaml.safe_dump(settings, sort_keys=False).splitlines())
+    return (
+        f"---\n{front}---\n\n# Merged model\n\n"
+        f"State after step {step} of a continual merge by gcwm_viz (method of arXiv 2605.09608). Target matrices are\n"
+        f"base + S_t; every other tensor is the base's.\n\n{block}"
+    )
+
+
+def _updates_table(opened: OpenInputs) -> pd.DataFrame:
+    rows = []
+    for index, (source, row) in enumerate(zip(opened.sources, opened.plan.coverage, strict=True), start=1):
+        share = outside_share(opened.base, source, opened.plan.keys)
+        notes = [note for note in (*opened.plan.warnings, *opened.plan.notes) if note.startswith(f"{source.name}: ")]
+        if share["rounding"] > 0.01:
+            notes.append(f"half-precision rounding is {share['rounding']:.1%} of this update")
+        rows.append(
+            {
+                "index": index,
+                "update": source.name,
+                "path": str(source.path),
+                "kind": source.kind,
+                "matrices": row["matrices"],
+                "norm": share["total_norm"],
+                "target_norm": share["target_norm"],
+                "outside_share": share["outside_share"],
+                "rounding": share["rounding"],
+                "note": "; ".join(notes),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _describe(source: UpdateSource) -> dict[str, Any]:
+    return {
+        "name": source.name,
+        "path": str(source.path.resolve()),
+        "kind": source.kind,
+        "fingerprint": source.fingerprint(),
+    }
+
+
+def _phase(progress: Progress | None, phase: str) -> Callable[[int, int, str], None] | None:
+    if progress is None:
+        return None
+    return lambda done, total, label: progress(phase, done, total, label)
+
+
+@contextmanager
+def _failure_in_journal(store: RunStore):  # type: ignore[no-untyped-def]
+    """Whoever watches the journal learns why a run stopped."""
+    try:
+        yield
+    except BaseException as error:
+        store.log("error", message=str(error) or type(error).__name__)
+        raise

@@ -1,0 +1,61 @@
+"""Signals of one matrix at one step: active updates among themselves and against the state (Sec. 3, App. E)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gcwm_viz.geometry.config import GCWMConfig
+from gcwm_viz.linalg.subspace import RightSubspace
+from gcwm_viz.signals.pairwise import global_gamma, mean_pair, pair_gammas
+
+NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class StateSignals:
+    """All in [0, 1] (gaps in [-1, 1]), higher = more conflict; NaN where fewer than two geometries are at hand.
+
+    active_conflict A_t, state_conflict M_t, state_gap M_t − A_t: pair bases. global_active G_t, global_with_state
+    G⁺_t, global_gap G⁺_t − G_t: one basis. ``active_mm`` (m, m) and ``state_m`` (m,) hold the single γ.
+    """
+
+    active_conflict: float
+    state_conflict: float
+    state_gap: float
+    global_active: float
+    global_with_state: float
+    global_gap: float
+    active_mm: Tensor
+    state_m: Tensor
+
+
+def state_signals(active: Sequence[RightSubspace], state: RightSubspace | None, config: GCWMConfig) -> StateSignals:
+    """Signals of m ≥ 0 active updates and the state S_t, None when that is exactly zero in this matrix."""
+    m = len(active)
+    members = [*active, state] if state is not None else list(active)
+    gammas = pair_gammas(members, config) if members else torch.zeros(0, 0, dtype=torch.float64)
+    active_mm = gammas[:m, :m]
+    state_m = gammas[m, :m] if state is not None else torch.full((m,), NAN, dtype=torch.float64)
+    active_conflict = mean_pair(active_mm)
+    state_conflict = float(state_m.mean()) if m else NAN
+    global_active = global_gamma(active, config)
+    global_with_state = global_gamma(members, config) if state is not None else NAN
+    return StateSignals(
+        active_conflict=active_conflict,
+        state_conflict=state_conflict,
+        state_gap=state_conflict - active_conflict,
+        global_active=global_active,
+        global_with_state=global_with_state,
+        global_gap=global_with_state - global_active,
+        active_mm=active_mm,
+        state_m=state_m,
+    )
+
+
+def incoming_conflict(state_before: RightSubspace | None, arriving: RightSubspace | None, config: GCWMConfig) -> float:
+    """γ between S_{t−1} and the arriving Δ_t in [0, 1], known before the step; NaN where one of them is absent."""
+    if state_before is None or arriving is None:
+        return NAN
+    return float(pair_gammas([state_before, arriving], config)[0, 1])

@@ -1,0 +1,204 @@
+"""A run folder as tidy DataFrames with documented columns.
+
+Conflicts are in [0, 1], higher = more conflict. α is in [0, 1], higher = more of the geometry branch. Norms are
+Frobenius norms of weights. Undefined values are NaN, and the column ``reason`` says why.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gcwm_viz.continual.store import RunStore
+from gcwm_viz.errors import InputError
+
+_PLACE = {
+    "step": "step, 1 … T",
+    "matrix": "name of the base tensor",
+    "layer": "index of the decoder block",
+    "family": "module family, such as q_proj",
+}
+_SIGNALS = {
+    "conflict": "layer conflict g of the active updates (eq. 5), the gate's input",
+    "alpha": "gate α (eq. 6); NaN for methods without a gate",
+    "active_conflict": "A_t: mean γ over pairs of active updates, pair bases",
+    "state_conflict": "M_t: mean γ between the state S_t and each active update",
+    "state_gap": "M_t − A_t, in [-1, 1]",
+    "global_active": "G_t: mean pairwise γ of active updates in one common basis",
+    "global_with_state": "G⁺_t: the same with the state added",
+    "global_gap": "G⁺_t − G_t, in [-1, 1]",
+    "incoming_conflict": "γ between S_{t−1} and the arriving update, known before the step",
+    "sar": "mean symmetric subspace activation ratio over active pairs, in [0, 1]",
+    "update_norm": "norm of the arriving update",
+    "merged_norm": "norm of Δ_merge,t",
+    "increment_norm": "norm of S_t − S_{t−1}",
+    "state_norm": "norm of S_t",
+    "displacement": "D = ‖Δ_geo − Δ_plain‖ in the metric 𝓑 (Prop. 1)",
+    "center_mismatch": "r = Σ ω_i d²(B_i, B̄) (Lemma 1)",
+    "plain_shift": "‖plain branch − Σ Δ_i‖ / ‖Σ Δ_i‖: how far the solver moved",
+    "geo_shift": "the same for the geometry branch",
+    "lambda_share": "largest share of any tr B_i that λ supplies, in [0, 1]",
+    "union_rank": "dimension of the union basis Q",
+}
+COLUMNS: dict[str, dict[str, str]] = {
+    "matrices": _PLACE
+    | {
+        "update": "update that arrives at this step",
+        "d_out": "rows of the matrix",
+        "d_in": "columns of the matrix",
+        "active": "active updates that touch this matrix",
+        "mode": "blend, plain, geo; absent (no update); merged (method without branches); trained (given states)",
+    }
+    | _SIGNALS
+    | {
+        "lam": "λ in use",
+        "barycenter_iterations": "iterations of the barycenter",
+        "barycenter_residual": "its relative residual",
+        "barycenter_converged": "whether that is within the tolerance",
+        "plain_objective": "objective of the plain branch over its value at Σ Δ_i; NaN where that is 0",
+        "geo_objective": "the same for the geometry branch, in whitened coordinates",
+        "solver_iterations": "iterations of the inner solver",
+        "solver_residual": "relative norm of its gradient at the end, the larger of both branches",
+        "solver_converged": "whether both branches ended stationary",
+        "reason": "why values of this row are undefined, or empty",
+        "seconds": "time spent on this matrix, all steps (from the journal)",
+    },
+    "pairs": _PLACE
+    | {
+        "kind": "active (two updates), state (update and S_t) or incoming (arriving update and S_{t−1})",
+        "i": "update",
+        "j": "update, or 'state'",
+        "conflict": "γ in the pair's own basis at the analysis rank",
+        "gate_conflict": "γ in the union basis at the gate's rank; NaN unless active",
+        "sar_ij": "SAR i→j: share of Δ_i read by the subspace of Δ_j",
+        "sar_ji": "SAR j→i",
+        "reason": "why γ is undefined, or empty",
+    },
+    "spectra": _PLACE
+    | {
+        "source": "update name, 'mean', 'barycenter' or 'state'",
+        "kind": "update, mean, barycenter or state",
+        "eigenvalues": "eigenvalues, descending; of an update the retained ones, the rest of the union basis is λ; of the state σ²",
+        "union_rank": "dimension of the union basis",
+        "lam": "λ in use",
+    },
+    "solver": _PLACE
+    | {
+        "branch": "plain or geo",
+        "iteration": "iteration, 0 = the plain sum of updates",
+        "objective": "WUDI objective, without the proximal term; the geometry branch's is in whitened coordinates",
+        "shift": "‖D‖, distance from the plain sum in the branch's own coordinates",
+    },
+    "steps": {"step": "step", "update": "arriving update", "eta": "η_t", "matrices": "matrices with an active update"}
+    | {name: f"mean over matrices: {text}" for name, text in _SIGNALS.items()}
+    | {f"{name}_{end}": f"{end} of {name} over matrices" for name in ("conflict", "alpha") for end in ("min", "max")},
+    "updates": {
+        "index": "place in the order of arrival, 1 … T",
+        "update": "name",
+        "path": "folder as given",
+        "kind": "checkpoint, adapter or delta",
+        "matrices": "target matrices that it touches",
+        "norm": "‖θ_t − θ_pre‖ over all floating tensors",
+        "target_norm": "the same over target matrices",
+        "outside_share": "share of the squared norm outside the target matrices, which is ignored",
+        "rounding": "relative rounding error of Δ from half-precision inputs, NaN where not applicable",
+        "note": "remarks of the check",
+    },
+    "scores": {
+        "model": "base, expert or step",
+        "step": "0 for the base, else the index of the expert or step",
+        "update": "update of the expert, or arriving at the step",
+        "task": "probe task",
+        "split": "dev or test",
+        "metric": "em (exact match, higher = better) or nll (nats per token, lower = better)",
+        "value": "mean over examples",
+        "se": "its standard error",
+        "n": "examples",
+    },
+    "representation": {
+        "model": "base, expert or step",
+        "step": "0 for the base, else the index of the expert or step",
+        "update": "update of the expert, or arriving at the step",
+        "dataset": "labelled set",
+        "layer": "hidden state, 0 = embeddings",
+        "accuracy": "cross-validated accuracy of a linear probe, higher = better",
+        "se": "its standard error",
+        "n": "examples",
+        "chance": "accuracy of always guessing the largest class",
+    },
+}
+
+
+class Tables(Mapping[str, pd.DataFrame]):
+    """The tables by name, each read when first asked for; one that was not written yet is empty."""
+
+    def __init__(self, store: RunStore) -> None:
+        self._store = store
+        self._loaded: dict[str, pd.DataFrame] = {}
+
+    def __getitem__(self, name: str) -> pd.DataFrame:
+        if name not in COLUMNS:
+            raise KeyError(f"no table {name!r}; there are {', '.join(COLUMNS)}")
+        if name not in self._loaded:
+            self._loaded[name] = self._read(name)
+        return self._loaded[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COLUMNS)
+
+    def __len__(self) -> int:
+        return len(COLUMNS)
+
+    def _read(self, name: str) -> pd.DataFrame:
+        file = self._store.path / "tables" / f"{name}.parquet"
+        if not file.is_file():
+            return pd.DataFrame({column: pd.Series(dtype="object") for column in COLUMNS[name]})
+        try:
+            frame = pq.read_table(file).to_pandas()
+        except (pa.ArrowInvalid, OSError) as error:
+            raise InputError(f"{file} is not a readable table: {str(error).splitlines()[0]}") from None
+        if name == "matrices":
+            seconds = {self._store.keys[index].name: value for index, value in self._store.seconds().items()}
+            frame["seconds"] = frame["matrix"].map(seconds).astype("float64")
+        return frame.reindex(columns=list(COLUMNS[name]))
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: ``store`` on disk, ``tables`` by name, ``updates`` in order of arrival."""
+
+    store: RunStore
+
+    @property
+    def path(self) -> Path:
+        return self.store.path
+
+    @property
+    def info(self) -> dict[str, Any]:
+        return self.store.info
+
+    @property
+    def updates(self) -> list[str]:
+        return self.store.updates
+
+    @property
+    def steps(self) -> int:
+        return self.store.steps
+
+    @property
+    def status(self) -> str:
+        return self.store.status()
+
+    @cached_property
+    def tables(self) -> Tables:
+        return Tables(self.store)
+
+
+def open_run(path: str | Path) -> Run:
+    """Raises :class:`InputError` for a folder that is not a run or has another schema."""
+    return Run(RunStore.open(Path(path)))
