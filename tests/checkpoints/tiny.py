@@ -1,0 +1,86 @@
+"""Tiny random models of real architectures, written once a session and read by the tests of checkpoints and updates."""
+
+import json
+import struct
+import warnings
+from pathlib import Path
+
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+DENSE = {
+    "vocab_size": 40,
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 32,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+GPT2 = {"vocab_size": 40, "n_embd": 16, "n_layer": 2, "n_head": 4, "n_positions": 32, "bos_token_id": 1, "eos_token_id": 2}
+NEOX = {key: value for key, value in DENSE.items() if key != "num_key_value_heads"}
+MOE = {**DENSE, "head_dim": 4, "moe_intermediate_size": 8, "num_experts": 3, "num_experts_per_tok": 2}
+
+CONFIGS = {
+    "qwen3": lambda: transformers.Qwen3Config(**DENSE, head_dim=4, tie_word_embeddings=True),
+    "qwen3-untied": lambda: transformers.Qwen3Config(**DENSE, head_dim=4, tie_word_embeddings=False),
+    "qwen2": lambda: transformers.Qwen2Config(**DENSE),
+    "llama": lambda: transformers.LlamaConfig(**DENSE),
+    "mistral": lambda: transformers.MistralConfig(**DENSE, head_dim=4),
+    "gemma": lambda: transformers.GemmaConfig(**DENSE, head_dim=4),
+    "phi3": lambda: transformers.Phi3Config(**DENSE),
+    "gpt2": lambda: transformers.GPT2Config(**GPT2),
+    "gpt-neox": lambda: transformers.GPTNeoXConfig(**NEOX),
+    "qwen3-moe": lambda: transformers.Qwen3MoeConfig(**MOE),
+}
+
+
+def model(name: str, seed: int = 0) -> transformers.PreTrainedModel:
+    torch.manual_seed(seed)
+    return transformers.AutoModelForCausalLM.from_config(CONFIGS[name]()).eval()
+
+
+def save(a_model: transformers.PreTrainedModel, folder: Path, **settings: object) -> Path:
+    a_model.save_pretrained(folder, **settings)
+    return folder
+
+
+def tensors(folder: Path) -> dict[str, Tensor]:
+    return {name: tensor for file in sorted(folder.glob("*.safetensors")) for name, tensor in load_file(file).items()}
+
+
+def store(folder: Path, content: dict[str, Tensor], file: str = "model.safetensors", **metadata: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(content, folder / file, metadata={"format": "pt", **metadata})
+    return folder
+
+
+def raw_file(path: Path, header: object, data: bytes = b"", length: int | None = None) -> Path:
+    """A safetensors file with any header, honest or not; ``header`` may be bytes."""
+    raw = header if isinstance(header, bytes) else json.dumps(header).encode()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(struct.pack("<Q", len(raw) if length is None else length) + raw + data)
+    return path
+
+
+def lora(name: str, folder: Path, seed: int = 0, **settings: object) -> tuple[Path, dict[str, Tensor], dict[str, Tensor]]:
+    """A PEFT adapter on a tiny model with random factors: its folder, the base's weights, the merged weights."""
+    import peft
+
+    base = model(name)
+    before = {key: tensor.clone() for key, tensor in base.state_dict().items()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # peft and transformers disagree about deprecated names
+        adapted = peft.get_peft_model(base, peft.LoraConfig(**settings))
+        generator = torch.Generator().manual_seed(seed)
+        for key, parameter in adapted.named_parameters():
+            if "lora_" in key:
+                parameter.data = torch.randn(parameter.shape, generator=generator)
+        adapted.save_pretrained(folder)
+        merged = adapted.merge_and_unload().state_dict()
+    return folder, before, merged
