@@ -1,0 +1,28 @@
+"""The landing page: which run, what happened, where to look."""
+
+import streamlit as st
+
+from gcwm_viz.figures import step_trend
+from gcwm_viz.ui import charts, frame, lab_job, overview
+from gcwm_viz.ui.loading import run_names, run_root
+from gcwm_viz.ui.scoring import scored
+
+frame.open_page("Overview", "What happens to a language model when updates are merged into it one after another.")
+names = run_names(run_root())
+computing = lab_job.ensure_lab_run(run_root(), only_run=not names)
+if not names:
+    st.stop()
+run = frame.choose_run(names)
+view = frame.choose_place(run)
+if view is None:
+    if not computing:
+        frame.missing(run)
+    st.stop()
+
+found = scored(run)
+overview.headline(view, found)
+steps = run.tables["steps"]
+figure = step_trend.step_trend(steps, None if found is None else found.downstream, chosen_step=view.step)
+charts.show(figure, step_trend.ABOUT, steps, key="trend")
+overview.where_next(view, found)
+overview.inputs(view)

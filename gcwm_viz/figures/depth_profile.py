@@ -1,0 +1,56 @@
+"""Signals against depth: the mean over a layer's matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from gcwm_viz.figures import theme
+from gcwm_viz.figures.about import About
+from gcwm_viz.figures.signals import Signal
+
+ABOUT = About(
+    title="Depth profile",
+    line="Mean over each layer's matrices, from the input side (left) to the output side (right). "
+    "Higher = more conflict. The band spans the layer's matrices for the first signal.",
+)
+
+
+def depth_profile(cells: pd.DataFrame, signals: Sequence[Signal], chosen_layer: int | None = None) -> go.Figure:
+    """One line a signal over layers; ``cells`` are rows of ``matrices`` of one step. All-NaN signals are left out."""
+    drawn = [signal for signal in signals if cells[signal.column].notna().any()]
+    if not drawn:
+        return theme.nothing(ABOUT.title, "None of these signals is defined at this step.")
+    made = theme.figure(ABOUT.title, height=340, x="layer", y="conflict", legend=True)
+    layers = cells.groupby("layer")
+    first = layers[drawn[0].column].agg(["min", "max"]).dropna()
+    made.add_scatter(
+        x=[*first.index, *first.index[::-1]],
+        y=[*first["max"], *first["min"][::-1]],
+        fill="toself",
+        mode="lines",
+        line={"width": 0},
+        fillcolor="rgba(0,114,178,0.13)",
+        hoverinfo="skip",
+        showlegend=False,
+        name="range",
+    )
+    for index, signal in enumerate(drawn):
+        means = layers[signal.column].mean()
+        look = theme.category(index)
+        made.add_scatter(
+            x=means.index,
+            y=means,
+            name=signal.title,
+            mode="lines+markers",
+            line={"color": look["color"], "width": 2},
+            marker={"symbol": look["symbol"], "size": 7},
+            hovertemplate="layer %{x}: %{y:.3g}<extra>%{fullData.name}</extra>",
+        )
+    if chosen_layer is not None:
+        made.add_vline(x=chosen_layer, line={"color": theme.NEUTRAL, "width": 1, "dash": "dot"})
+    made.update_xaxes(dtick=max(1, len(means) // 12), tick0=0)
+    made.update_yaxes(rangemode="tozero")
+    return made

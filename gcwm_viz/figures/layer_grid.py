@@ -1,0 +1,149 @@
+"""One signal over layers (rows) and module families (columns): the map that a reader clicks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from gcwm_viz.figures import theme
+from gcwm_viz.figures.signals import Signal, bounds
+
+
+@dataclass(frozen=True)
+class GridAxes:
+    """Rows and columns of every layer grid of a run; cell ``i`` is row ``i // len(families)``."""
+
+    layers: tuple[int, ...]
+    families: tuple[str, ...]
+
+    def cell(self, index: int) -> tuple[int, str]:
+        """(layer, family) of the ``index``-th clickable point. Raises IndexError outside the grid."""
+        if not 0 <= index < len(self.layers) * len(self.families):
+            raise IndexError(f"cell {index} is outside a grid of {len(self.layers)} × {len(self.families)}")
+        row, column = divmod(index, len(self.families))
+        return self.layers[row], self.families[column]
+
+
+def grid_axes(matrices: pd.DataFrame) -> GridAxes:
+    """Layers ascending and families in the order in which the table first names them."""
+    return GridAxes(
+        layers=tuple(sorted(int(layer) for layer in matrices["layer"].unique())),
+        families=tuple(str(family) for family in matrices["family"].unique()),
+    )
+
+
+def short_family(name: str) -> str:
+    """Family name as an axis label: ``q_proj`` becomes ``q``."""
+    return theme.as_text(name.removesuffix("_proj") or name, limit=24)
+
+
+def pivot(cells: pd.DataFrame, column: str, axes: GridAxes) -> np.ndarray:
+    """``column`` as an array (layers, families), NaN where the run has no such matrix. ``cells`` is one step."""
+    z = np.full((len(axes.layers), len(axes.families)), np.nan)
+    row_of = {layer: row for row, layer in enumerate(axes.layers)}
+    column_of = {family: place for place, family in enumerate(axes.families)}
+    for layer, family, value in zip(cells["layer"], cells["family"], cells[column], strict=True):
+        if layer in row_of and family in column_of:
+            z[row_of[layer], column_of[family]] = value
+    return z
+
+
+def layer_grid(
+    cells: pd.DataFrame,
+    signal: Signal,
+    *,
+    axes: GridAxes | None = None,
+    limits: tuple[float, float] | None = None,
+    chosen: tuple[int, str] | None = None,
+) -> go.Figure:
+    """Heatmap of ``signal`` at one step.
+
+    cells: rows of ``matrices`` of one step (layer, family, matrix, reason and the signal's column).
+    limits: colour range; by default from this step alone. chosen: (layer, family) to outline.
+    Undefined cells are grey with a cross and give their reason on hover. The last trace holds one invisible marker
+    per cell in the order of ``axes.cell``: a bare heatmap sends no click.
+    """
+    if cells.empty:
+        return theme.nothing(signal.title, "No matrix was merged at this step.")
+    axes = axes or grid_axes(cells)
+    z = pivot(cells, signal.column, axes)
+    columns, rows = list(range(len(axes.families))), list(range(len(axes.layers)))
+    low, high = limits or bounds(cells[signal.column], signal.scale)
+
+    made = theme.figure(signal.title, height=_height(len(rows)))
+    theme.undefined_cells(made, z, columns, rows)
+    made.add_heatmap(
+        z=z,
+        x=columns,
+        y=rows,
+        zmin=low,
+        zmax=high,
+        hoverinfo="skip",
+        hoverongaps=False,
+        xgap=1.5,
+        ygap=1.5,
+        colorscale=theme.DIVERGING if signal.scale == "gap" else theme.SEQUENTIAL,
+        name=signal.title,
+        colorbar={"thickness": 9, "outlinewidth": 0, "nticks": 5, "len": 1.0, "tickformat": "~g", "xpad": 6},
+    )
+    made.add_scatter(
+        x=columns * len(rows),
+        y=np.repeat(rows, len(columns)),
+        mode="markers",
+        name="matrix",
+        showlegend=False,
+        text=_hover(cells, signal, axes),
+        hovertemplate="%{text}<extra></extra>",
+        opacity=0,
+        marker={"size": 14, "color": theme.NEUTRAL},
+        selected={"marker": {"opacity": 0}},
+        unselected={"marker": {"opacity": 0}},
+    )
+    if chosen and chosen[0] in axes.layers and chosen[1] in axes.families:
+        theme.cell_outline(made, axes.families.index(chosen[1]), axes.layers.index(chosen[0]))
+    every = -(-len(rows) // 12)
+    made.update_layout(hoverdistance=-1, hovermode="closest", margin={"l": 8, "r": 8, "t": 48, "b": 8})
+    made.update_xaxes(
+        tickvals=columns,
+        ticktext=[short_family(name) for name in axes.families],
+        showgrid=False,
+        range=[-0.5, len(columns) - 0.5],
+        fixedrange=True,
+    )
+    made.update_yaxes(
+        tickvals=rows[::every],
+        ticktext=[str(layer) for layer in axes.layers[::every]],
+        showgrid=False,
+        range=[len(rows) - 0.5, -0.5],
+        fixedrange=True,
+        title_text="layer",
+    )
+    return made
+
+
+def _height(rows: int) -> int:
+    return 48 + 40 + int(np.clip(520 / max(rows, 1), 15, 42) * max(rows, 1))
+
+
+def _hover(cells: pd.DataFrame, signal: Signal, axes: GridAxes) -> list[str]:
+    known = {
+        (layer, family): (value, reason)
+        for layer, family, value, reason in zip(
+            cells["layer"], cells["family"], cells[signal.column], cells["reason"], strict=True
+        )
+    }
+    texts = []
+    for layer in axes.layers:
+        for family in axes.families:
+            head = f"layer {layer} · {theme.as_text(family)}"
+            if (layer, family) not in known:
+                texts.append(f"{head}<br>no such matrix in this run")
+                continue
+            value, reason = known[layer, family]
+            shown = theme.num(value, signed=signal.scale == "gap")
+            why = "" if pd.notna(value) else f"<br>{theme.as_text(theme.reason_or_default(reason), limit=160)}"
+            texts.append(f"{head}<br>{signal.title}: {shown}{why}")
+    return texts

@@ -1,0 +1,95 @@
+"""Task × task: conflict or overlap between every two updates, for one matrix or averaged over many."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from gcwm_viz.figures import theme
+from gcwm_viz.figures.about import About
+from gcwm_viz.figures.signals import ACTIVE, SAR
+
+ABOUT = About(
+    title="Conflict between updates",
+    line="Geometry conflict of every two updates, and of each with the model's state. 0 = same, 1 = unrelated.",
+    formula=ACTIVE.formula,
+    source=ACTIVE.source,
+)
+OVERLAP = About(
+    title="Overlap between updates",
+    line="Share of the row's update that lies in the column's leading subspace. Read from row to column; "
+    "higher = more overlap.",
+    formula=SAR.formula,
+    source=SAR.source,
+)
+STATE = "state"
+
+
+def pair_values(pairs: pd.DataFrame, names: Sequence[str], value: str = "conflict") -> pd.DataFrame:
+    """Square table over ``names`` (and the state, when ``pairs`` has it): means over the matrices in ``pairs``.
+
+    value: ``conflict`` (pair basis, symmetric), ``gate_conflict`` (union basis, symmetric) or ``sar`` (row → column).
+    The diagonal and pairs without a defined value are NaN. Incoming pairs (against the state *before* the step) are
+    left out.
+    """
+    rows = pairs[pairs["kind"].isin(["active", "state"])]
+    labels = [name for name in names if name in set(rows["i"]) | set(rows["j"])]
+    if (rows["kind"] == "state").any():
+        labels.append(STATE)
+    there, back = ("sar_ij", "sar_ji") if value == "sar" else (value, value)
+    long = pd.concat(
+        [
+            rows[["i", "j", there]].set_axis(["row", "column", "value"], axis=1),
+            rows[["j", "i", back]].set_axis(["row", "column", "value"], axis=1),
+        ]
+    )
+    square = long.groupby(["row", "column"])["value"].mean().unstack("column") if len(long) else pd.DataFrame()
+    return square.reindex(index=labels, columns=labels).astype(float)
+
+
+def pair_matrix(square: pd.DataFrame, about: About = ABOUT) -> go.Figure:
+    """Heatmap of ``pair_values``; every cell carries its number, the diagonal is left out."""
+    if len(square) < 2:
+        return theme.nothing(about.title, "A pair needs two updates; this step has fewer, and no state beside them.")
+    z = square.to_numpy(dtype=float)
+    labels = [theme.as_text(name, limit=18) for name in square.index]
+    places = list(range(len(labels)))
+    made = theme.figure(about.title, height=int(130 + np.clip(36 * len(labels), 90, 520)))
+    off = z.copy()
+    theme.undefined_cells(made, off, places, places)
+    crowded = len(labels) > 9
+    made.add_heatmap(
+        z=z,
+        x=places,
+        y=places,
+        zmin=0,
+        zmax=1,
+        colorscale=theme.SEQUENTIAL,
+        xgap=1.5,
+        ygap=1.5,
+        hoverongaps=False,
+        hoverinfo="skip",
+        colorbar={"thickness": 9, "outlinewidth": 0, "nticks": 5, "tickformat": "~g"},
+    )
+    rows, columns = np.divmod(np.arange(z.size), len(labels))
+    made.add_scatter(
+        x=columns,
+        y=rows,
+        mode="markers" if crowded else "text",
+        marker={"opacity": 0, "size": 14},
+        showlegend=False,
+        text=["" if np.isnan(v) else theme.num(v) for v in z.ravel()],
+        textfont={"size": 11, "color": list(theme.ink(z.ravel()))},
+        hovertext=[
+            f"{labels[r]} → {labels[c]}: {theme.num(z[r, c]) if r != c else 'the same update'}"
+            for r, c in zip(rows, columns, strict=True)
+        ],
+        hoverinfo="text",
+    )
+    made.update_layout(hoverdistance=-1, hovermode="closest")
+    made.update_xaxes(tickvals=places, ticktext=labels, showgrid=False, range=[-0.5, len(labels) - 0.5])
+    made.update_yaxes(tickvals=places, ticktext=labels, showgrid=False, range=[len(labels) - 0.5, -0.5])
+    return made

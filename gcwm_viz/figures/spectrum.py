@@ -1,0 +1,102 @@
+"""Projected spectra of one matrix: each update's, their barycenter's, their mean's and the state's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from gcwm_viz.figures import theme
+from gcwm_viz.figures.about import About
+
+ABOUT = About(
+    title="Projected spectra",
+    line="Eigenvalues of each update's geometry in the union basis, largest first, on a log scale. A steep line uses "
+    "few directions; the dotted line is the shrinkage λ, and what lies on it is λ alone.",
+    formula=r"B_i=Q^{\top}V_i\operatorname{diag}(S_i^2)V_i^{\top}Q+\lambda I,\quad "
+    r"\bar B=\operatorname*{argmin}_B\sum_i\omega_i\,d_{\mathrm{BW}}^2(B,B_i)",
+    source="equations (3) and (7)",
+)
+ENERGY = About(
+    title="How many directions carry the energy",
+    line="Share of the trace that the first k directions hold. A curve that rises at once is low-dimensional.",
+    formula=r"\sum_{j\le k}\lambda_j(B)\,/\,\operatorname{tr}B",
+    source="equation (3)",
+)
+_OTHERS: dict[str, dict[str, Any]] = {
+    "barycenter": {"name": "Wasserstein barycenter", "color": theme.NEUTRAL, "width": 4, "dash": "solid"},
+    "mean": {"name": "mean metric", "color": theme.NEUTRAL, "width": 2, "dash": "dash"},
+    "state": {"name": "state", "color": "#D55E00", "width": 3, "dash": "dashdot"},
+}
+
+
+def spectrum(spectra: pd.DataFrame, lambda_share: float = float("nan")) -> go.Figure:
+    """Lines of ``spectra`` rows (one matrix at one step); λ drawn as a line with its share of the trace."""
+    if spectra.empty:
+        return theme.nothing(ABOUT.title, "No spectrum is stored for this matrix at this step: no update touches it.")
+    made = theme.figure(ABOUT.title, height=440, x="direction, largest first", y="eigenvalue", legend=True)
+    for name, values, look in _lines(spectra):
+        made.add_scatter(
+            x=np.arange(1, len(values) + 1),
+            y=np.where(values > 0, values, np.nan),
+            name=name,
+            mode="lines+markers",
+            line={"color": look["color"], "width": look.get("width", 2), "dash": look["dash"]},
+            marker={"size": 6, "symbol": look.get("symbol", "circle")},
+            hovertemplate="direction %{x}: %{y:.3g}<extra>%{fullData.name}</extra>",
+        )
+    lam = float(spectra["lam"].iloc[0])
+    if np.isfinite(lam) and lam > 0:
+        made.add_hline(y=lam, line={"color": theme.NEUTRAL, "width": 1.5, "dash": "dot"})
+        made.add_annotation(
+            text=f"λ = {theme.num(lam)}, {theme.percent(lambda_share)} of the trace",
+            x=1,
+            xref="paper",
+            xanchor="right",
+            y=np.log10(lam),
+            yref="y",
+            yanchor="bottom",
+            showarrow=False,
+            font={"size": 12},
+        )
+    made.update_yaxes(type="log", exponentformat="power", dtick=1)
+    return made
+
+
+def energy(spectra: pd.DataFrame) -> go.Figure:
+    """Cumulated share of the trace by direction, for the same rows, with λ taken off every eigenvalue."""
+    if spectra.empty:
+        return theme.nothing(ENERGY.title, "No spectrum is stored for this matrix at this step.")
+    made = theme.figure(ENERGY.title, height=440, x="directions kept", y="share of the trace", legend=True)
+    lam = float(spectra["lam"].iloc[0])
+    for name, values, look in _lines(spectra):
+        free = np.clip(values - (lam if np.isfinite(lam) else 0.0), 0.0, None)
+        if free.sum() <= 0:
+            continue
+        made.add_scatter(
+            x=np.arange(0, len(free) + 1),
+            y=np.concatenate([[0.0], np.cumsum(free) / free.sum()]),
+            name=name,
+            mode="lines",
+            line={"color": look["color"], "width": look.get("width", 2), "dash": look["dash"]},
+            hovertemplate="%{x} directions: %{y:.0%}<extra>%{fullData.name}</extra>",
+        )
+    made.update_yaxes(tickformat=".0%", range=[0, 1.02])
+    return made
+
+
+def _lines(spectra: pd.DataFrame) -> list[tuple[str, np.ndarray, dict[str, Any]]]:
+    lines, index = [], 0
+    columns = (spectra[name] for name in ("source", "kind", "eigenvalues", "union_rank", "lam"))
+    for source, kind, values, rank, lam in zip(*columns, strict=True):
+        if kind in _OTHERS:
+            look, name = _OTHERS[kind], str(_OTHERS[kind]["name"])
+        else:
+            look, name, index = theme.category(index), theme.as_text(source, limit=30), index + 1
+        values = np.asarray(values, dtype=float)
+        if len(values) < rank:  # an update's own directions are stored; in the rest of the union basis it has λ alone
+            values = np.concatenate([values, np.full(rank - len(values), lam)])
+        lines.append((name, values, dict(look)))
+    return lines

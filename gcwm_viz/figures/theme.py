@@ -1,0 +1,171 @@
+"""Looks shared by every figure: colours, type, number format, and text that is never markup.
+
+Colours are readable with any colour vision: cividis for magnitudes, a blue-orange map centred on zero for
+differences, the Okabe-Ito palette (with dash and symbol as a second cue) for categories. Backgrounds are transparent
+and text takes the page's colour, so one figure serves the light and the dark theme.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+SEQUENTIAL = "Cividis"
+DIVERGING = [
+    (0.0, "#0a3d6b"),
+    (0.25, "#4f97c9"),
+    (0.5, "#efefec"),
+    (0.75, "#e08a3c"),
+    (1.0, "#8a3a04"),
+]
+OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#B8A81E")
+NEUTRAL = "#8b929c"
+UNDEFINED = "#c9cdd3"
+UNDEFINED_MARK = "#7d848f"
+GRID = "rgba(139,146,156,0.22)"
+_DASHES = ("solid", "dash", "dot")
+_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "cross", "star")
+
+TEMPLATE = go.layout.Template(
+    layout={
+        "font": {
+            "family": "'Source Sans', 'Source Sans Pro', 'Segoe UI', 'Helvetica Neue', Arial, sans-serif",
+            "size": 13,
+        },
+        "title": {"x": 0, "xanchor": "left", "xref": "container", "font": {"size": 15}},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "xaxis": {"gridcolor": GRID, "zeroline": False, "automargin": True, "title": {"standoff": 8}},
+        "yaxis": {"gridcolor": GRID, "zeroline": False, "automargin": True, "title": {"standoff": 8}},
+        "hoverlabel": {"align": "left"},
+        "colorway": list(OKABE_ITO),
+    }
+)
+
+
+def as_text(value: Any, limit: int = 80) -> str:
+    """``value`` as literal text for a Plotly label: no tag, entity or control character of it takes effect.
+
+    Plotly reads ``<b>``, ``<a href>`` and entities in every label, and names come from files. Longer than ``limit``
+    characters: the middle is left out.
+    """
+    text = "".join(character if character.isprintable() else "�" for character in str(value))
+    if len(text) > limit:
+        half = (limit - 1) // 2
+        text = f"{text[:half]}…{text[len(text) - half :]}"
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def num(value: Any, signed: bool = False) -> str:
+    """A number with three significant digits; ``n/a`` where it is missing or not finite."""
+    if value is None or isinstance(value, str) or not math.isfinite(value):
+        return "n/a"
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        return f"{int(value):+,}" if signed else f"{int(value):,}"
+    sign = "+" if signed else ""
+    if value == 0:
+        return "0"
+    if 1000 <= abs(value) < 1e6:
+        return f"{value:{sign},.0f}"
+    if 1e-3 <= abs(value) < 1000:
+        return f"{value:{sign}#.3g}".rstrip(".")
+    return f"{value:{sign}.2e}"
+
+
+def percent(value: Any) -> str:
+    """A share in [0, 1] as a percentage; ``n/a`` where it is missing."""
+    if value is None or not math.isfinite(value):
+        return "n/a"
+    return "under 0.1 %" if 0 < value < 5e-4 else f"{100 * value:.3g} %"
+
+
+def category(index: int) -> dict[str, str]:
+    """Colour, dash and marker symbol of the ``index``-th category; 63 of them differ in at least one cue."""
+    return {
+        "color": OKABE_ITO[index % len(OKABE_ITO)],
+        "dash": _DASHES[(index // len(OKABE_ITO)) % len(_DASHES)],
+        "symbol": _SYMBOLS[(index + index // len(OKABE_ITO)) % len(_SYMBOLS)],
+    }
+
+
+def figure(title: str, *, height: int, x: str = "", y: str = "", legend: bool = False) -> go.Figure:
+    """An empty figure in the house style; ``title``, ``x`` and ``y`` are labels of ours, not text from files."""
+    made = go.Figure()
+    made.update_layout(
+        template=TEMPLATE,
+        title_text=title,
+        height=height,
+        margin={"l": 8, "r": 8, "t": 48, "b": 8},
+        showlegend=legend,
+        legend={"orientation": "h", "y": -0.22, "yanchor": "top", "x": 0, "xanchor": "left"},
+        xaxis={"title": {"text": x}},
+        yaxis={"title": {"text": y}},
+    )
+    return made
+
+
+def nothing(title: str, why: str, height: int = 180) -> go.Figure:
+    """A figure that says what is missing where there is nothing to draw."""
+    made = figure(title, height=height)
+    made.update_layout(xaxis={"visible": False}, yaxis={"visible": False})
+    made.add_annotation(
+        text=as_text(why, limit=200),
+        x=0,
+        y=0.5,
+        xref="paper",
+        yref="paper",
+        showarrow=False,
+        xanchor="left",
+        align="left",
+        font={"color": NEUTRAL},
+    )
+    return made
+
+
+def cell_outline(made: go.Figure, column: float, row: float) -> None:
+    """Outline one heatmap cell in white and black, which shows on every colour of either scale."""
+    box = {"type": "rect", "x0": column - 0.5, "x1": column + 0.5, "y0": row - 0.5, "y1": row + 0.5}
+    made.add_shape(**box, line={"color": "#ffffff", "width": 4.5})
+    made.add_shape(**box, line={"color": "#111111", "width": 2})
+
+
+def undefined_cells(made: go.Figure, z: np.ndarray, x: Sequence[Any], y: Sequence[Any]) -> None:
+    """Paint the cells where ``z`` (rows of y, columns of x) is NaN grey with a cross: undefined, not small."""
+    missing = np.isnan(z)
+    if not missing.any():
+        return
+    made.add_heatmap(
+        z=np.where(missing, 1.0, np.nan),
+        x=list(x),
+        y=list(y),
+        colorscale=[(0, UNDEFINED), (1, UNDEFINED)],
+        showscale=False,
+        hoverinfo="skip",
+        xgap=1.5,
+        ygap=1.5,
+        name="undefined",
+    )
+    rows, columns = np.nonzero(missing)
+    made.add_scatter(
+        x=np.asarray(x)[columns],
+        y=np.asarray(y)[rows],
+        mode="markers",
+        hoverinfo="skip",
+        showlegend=False,
+        marker={"symbol": "x-thin", "size": 7, "line": {"width": 1.2, "color": UNDEFINED_MARK}},
+        name="undefined",
+    )
+
+
+def ink(share: np.ndarray) -> np.ndarray:
+    """Black or white for text on cividis cells, by the cell's place in [0, 1] on the scale; grey where undefined."""
+    return np.where(np.isnan(share), UNDEFINED_MARK, np.where(share > 0.55, "#111111", "#ffffff"))
+
+
+def reason_or_default(reason: object) -> str:
+    """Why a value is undefined, as recorded in the table, or a plain statement that nothing was recorded."""
+    return reason if isinstance(reason, str) and reason else "not defined here (no reason recorded)"

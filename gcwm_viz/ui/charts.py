@@ -1,0 +1,70 @@
+"""One chart on a page: the figure, its line in plain words, and a fold with formula, source and data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import pandas as pd
+import plotly.graph_objects as go
+import streamlit as st
+
+from gcwm_viz.figures.about import About
+from gcwm_viz.figures.layer_grid import GridAxes
+
+PAPER = "arXiv 2605.09608"
+
+
+def show(
+    figure: go.Figure,
+    about: About,
+    data: pd.DataFrame,
+    *,
+    key: str,
+    on_select: Callable[[], None] | None = None,
+    note: str = "",
+) -> None:
+    """Draw ``figure`` with what ``about`` says; ``data`` is what the CSV download holds. ``key`` is unique on a page.
+
+    note: one more sentence of ours under the line, for this chart alone.
+    """
+    config = {
+        "displaylogo": False,
+        "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"],
+        "toImageButtonOptions": {"format": "svg", "filename": key},
+    }
+    alt = f"{about.title}. {about.line}"
+    if on_select is None:
+        st.plotly_chart(figure, key=key, config=config, alt=alt)
+    else:
+        st.plotly_chart(figure, key=key, config=config, alt=alt, on_select=on_select, selection_mode="points")
+    st.caption(f"{about.line} {note}".strip())
+    with st.expander("Formula and data"):
+        if about.formula:
+            st.latex(about.formula)
+        if about.source:
+            st.caption(f"Paper ({PAPER}): {about.source}.")
+        st.download_button(
+            "Download CSV",
+            data=partial(_csv, data),
+            file_name=f"{key}.csv",
+            mime="text/csv",
+            on_click="ignore",
+            key=f"{key}-csv",
+        )
+
+
+def pick_cell(key: str, axes: GridAxes) -> None:
+    """Callback of a layer grid with ``key``: make the clicked cell the chosen matrix on every page.
+
+    A click that takes the selection away again leaves the choice as it is.
+    """
+    points = st.session_state[key].get("selection", {}).get("points", [])
+    if points:
+        layer, family = axes.cell(int(points[0]["point_index"]))
+        st.session_state["layer"] = layer
+        st.session_state["family"] = family
+
+
+def _csv(data: pd.DataFrame) -> bytes:
+    return data.to_csv(index=False).encode()

@@ -1,0 +1,162 @@
+"""Long jobs as processes of the same command line that a user would type.
+
+A job is a folder ROOT/.jobs/NAME with ``lock`` (held while it runs), ``state.json``, ``log`` and, to ask it to stop,
+``cancel``. It survives page switches, reloads, a second window and a restart of the server; starting it while it runs
+is refused by the lock, so it never runs twice.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from gcwm_viz.errors import InputError
+from gcwm_viz.ui import job_worker
+
+Status = Literal["none", "running", "finished", "failed", "cancelled", "died"]
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_TAIL_BYTES = 65536
+_START_TRIES = 5
+_started: list[subprocess.Popen[bytes]] = []
+"""Workers started by this process, kept so that the ended ones are reaped."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is known of a job. ``message`` is the last line it printed; ``died`` means gone without a word."""
+
+    name: str
+    status: Status
+    message: str = ""
+    started: float = float("nan")
+    command: tuple[str, ...] = ()
+
+
+def valid_name(name: str) -> str:
+    """``name`` if it can be a folder of ours. Raises :class:`InputError` otherwise."""
+    if not _NAME.fullmatch(name):
+        raise InputError(
+            f"run name {name!r}: expected up to 64 letters, digits, dots, dashes or underscores, a letter or "
+            "digit first"
+        )
+    return name
+
+
+def start(root: Path, name: str, arguments: list[str]) -> bool:
+    """Start ``python -m gcwm_viz ARGUMENTS`` as job ``name``; False when it is running already."""
+    folder = _folder(root, name)
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = _lock_to_start(folder)
+    if lock is None:
+        return False
+    try:
+        (folder / "cancel").unlink(missing_ok=True)
+        command = [sys.executable, "-m", "gcwm_viz", *arguments]
+        job_worker.write_state(folder, status="running", command=command)
+        package_root = str(Path(__file__).resolve().parents[2])
+        path = os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH", "")]))
+        _started[:] = [worker for worker in _started if worker.poll() is None]
+        worker = subprocess.Popen(
+            [sys.executable, job_worker.__file__, str(folder), str(lock), *command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            pass_fds=(lock,),
+            env=os.environ | {"PYTHONPATH": path},
+        )
+        _started.append(worker)
+    finally:
+        os.close(lock)
+    return True
+
+
+def look(root: Path, name: str) -> Job:
+    """The state of job ``name`` now."""
+    folder = _folder(root, name)
+    state = _read_state(folder)
+    if state is None:
+        return Job(name, "none")
+    status: Status = state.get("status", "died")
+    if status == "running":
+        lock = _try_lock(folder, fcntl.LOCK_SH)
+        if lock is not None:
+            os.close(lock)
+            # It may have ended between the two looks: only a state that still says "running" means that it died.
+            state = _read_state(folder) or {}
+            status = state.get("status", "died")
+            status = "died" if status == "running" else status
+    return Job(
+        name, status, _last_line(folder / "log"), state.get("started", float("nan")), tuple(state.get("command", ()))
+    )
+
+
+def cancel(root: Path, name: str) -> None:
+    """Ask job ``name`` to stop; what it has finished is kept, and the same command or ``resume`` goes on from there."""
+    (_folder(root, name) / "cancel").touch()
+
+
+def progress(run: Path) -> dict[str, Any]:
+    """The newest readable line of RUN/journal.jsonl, or an empty dict."""
+    for line in reversed(_tail(run / "journal.jsonl")):
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue  # the line that is being written
+        if isinstance(entry, dict):
+            return entry
+    return {}
+
+
+def _folder(root: Path, name: str) -> Path:
+    return root / ".jobs" / valid_name(name)
+
+
+def _try_lock(folder: Path, kind: int = fcntl.LOCK_EX) -> int | None:
+    handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        return None
+    return handle
+
+
+def _lock_to_start(folder: Path) -> int | None:
+    """The job's lock, or None when it runs. Another window's glance holds the lock for a moment, hence the retries."""
+    for _ in range(_START_TRIES):
+        lock = _try_lock(folder)
+        if lock is not None:
+            return lock
+        time.sleep(0.05)
+    return None
+
+
+def _read_state(folder: Path) -> dict[str, Any] | None:
+    try:
+        state = json.loads((folder / "state.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return state if isinstance(state, dict) else None
+
+
+def _last_line(path: Path) -> str:
+    return next((line.strip() for line in reversed(_tail(path)) if line.strip()), "")
+
+
+def _tail(path: Path) -> list[str]:
+    try:
+        with open(path, "rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - _TAIL_BYTES))
+            return file.read().decode("utf-8", errors="replace").splitlines()
+    except OSError:
+        return []

@@ -1,0 +1,160 @@
+"""The landing page's parts: headline figures, where to look next, what was merged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from gcwm_viz.figures.theme import num, percent
+from gcwm_viz.tables import Run
+from gcwm_viz.ui.frame import View
+from gcwm_viz.ui.scoring import Scored
+from gcwm_viz.ui.text import as_markdown
+
+LAMBDA_LIMIT = 0.05
+SHIFT_LIMIT = 0.02
+ROUNDING_LIMIT = 0.02
+OUTSIDE_LIMIT = 0.01
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """One thing worth a look: a sentence of ours (names in it escaped), the page and the place on it."""
+
+    text: str
+    page: str
+    link: str
+    place: dict[str, str]
+
+
+def peak(matrices: pd.DataFrame) -> pd.Series | None:
+    """The (step, matrix) row with the highest active conflict, or None where no pair of updates was ever active."""
+    conflict = matrices["active_conflict"].to_numpy(dtype=float)
+    return None if np.isnan(conflict).all() else matrices.iloc[int(np.nanargmax(conflict))]
+
+
+def headline(view: View, found: Scored | None) -> None:
+    """Five figures: what the model can do at the end, what it lost, how much conflict there is and where."""
+    steps = view.run.tables["steps"]
+    boxes = st.columns(5)
+    if found is not None:
+        course = found.downstream
+        last = course.iloc[-1]
+        base = course["overall"].get(0, np.nan)
+        gain = last["overall"] - base
+        boxes[0].metric(
+            "Overall at the end",
+            num(last["overall"]),
+            f"{num(gain, signed=True)} against the base" if np.isfinite(gain) else None,
+            help=f"Mean {found.unit} over all tasks, test probes. Standard error {num(last.get('overall_se'))}.",
+        )
+        boxes[1].metric("Experts, each on its task", num(found.own.mean()), help="The bar to reach: one model a task.")
+        boxes[2].metric("Forgetting", num(last["forgetting"]), help="Mean over earlier tasks of the best score lost.")
+    else:
+        for box, name in zip(boxes, ("Overall at the end", "Experts, each on its task", "Forgetting"), strict=False):
+            box.metric(name, "n/a", help="This run was not scored: it was started without probes.")
+    mean = steps["active_conflict"].iloc[-1] if len(steps) else np.nan
+    boxes[3].metric(
+        "Mean conflict at the end", num(mean), help="Active conflict over all matrices; 0 same, 1 unrelated."
+    )
+    top = peak(view.run.tables["matrices"])
+    if top is None:
+        boxes[4].metric("Conflict peaks at", "n/a", help="A conflict needs two updates at one matrix.")
+    else:
+        boxes[4].metric(
+            "Conflict peaks at",
+            f"layer {top['layer']}",
+            f"{as_markdown(top['family'], 24)}, step {top['step']}: {num(top['active_conflict'])}",
+            delta_color="off",
+            delta_arrow="off",
+        )
+
+
+def pointers(run: Run, found: Scored | None) -> list[Pointer]:
+    """What to look at next in this run, most telling first."""
+    matrices, updates = run.tables["matrices"], run.tables["updates"]
+    last = str(int(matrices["step"].max()))
+    noted = []
+    top = peak(matrices)
+    if top is not None:
+        place = {"step": str(top["step"]), "layer": str(top["layer"]), "family": str(top["family"])}
+        text = (
+            f"Updates disagree most in layer {top['layer']}, {as_markdown(top['family'], 40)}, at step {top['step']}: "
+            f"active conflict {num(top['active_conflict'])}."
+        )
+        noted.append(Pointer(text, "pages/1_Conflict.py", "Open this matrix", place))
+    if found is not None and len(found.R) > 1:
+        lost = found.R.cummax().iloc[-2] - found.R.iloc[-1]
+        if lost.notna().any() and lost.max() > 0 and found.higher_is_better:
+            task = str(lost.idxmax())
+            text = (
+                f"The task that lost most is {as_markdown(task, 40)}: {num(lost.max())} below its best earlier score."
+            )
+            noted.append(Pointer(text, "pages/5_Scores.py", "See its retention", {"step": last}))
+    if matrices["geo_shift"].median() < SHIFT_LIMIT:
+        text = (
+            f"The geometry branch moved {percent(matrices['geo_shift'].median())} (median) from where it started: read "
+            "its difference from the plain branch with care."
+        )
+        noted.append(Pointer(text, "pages/4_Solver.py", "See the solver", {"step": last}))
+    share = (matrices["lambda_share"] > LAMBDA_LIMIT).sum() / max(int(matrices["lambda_share"].notna().sum()), 1)
+    if share > 0:
+        text = f"λ supplies over 5 % of the trace in {percent(share)} of the cells, which lowers their conflict."
+        noted.append(Pointer(text, "pages/2_Spectra.py", "See the spectra", {"step": last}))
+    rounded = updates[updates["rounding"] > ROUNDING_LIMIT]
+    if len(rounded):
+        names = ", ".join(as_markdown(name, 30) for name in rounded["update"].head(3))
+        text = f"Half-precision inputs blur the updates of {names} by up to {percent(rounded['rounding'].max())}."
+        noted.append(Pointer(text, "pages/2_Spectra.py", "See the spectra", {"step": last}))
+    outside = updates[updates["outside_share"] > OUTSIDE_LIMIT]
+    if len(outside):
+        text = (
+            f"Up to {percent(outside['outside_share'].max())} of an update's squared norm lies outside the merged "
+            "matrices and is ignored; the table below says for which."
+        )
+        noted.append(Pointer(text, "pages/5_Scores.py", "See the scores", {"step": last}))
+    return noted
+
+
+def where_next(view: View, found: Scored | None) -> None:
+    """The pointers as sentences with a link each."""
+    st.header("Where to look", anchor=False)
+    noted = pointers(view.run, found)
+    if not noted:
+        st.text("Nothing stands out in this run.")
+    for number, pointer in enumerate(noted):
+        with st.container(horizontal=True, vertical_alignment="center", key=f"pointer-{number}"):
+            st.markdown(pointer.text)
+            place = {"run": view.run.path.name, **pointer.place}
+            st.page_link(pointer.page, label=f"{pointer.link} →", query_params=place)
+
+
+def inputs(view: View) -> None:
+    """What was merged, and with which settings."""
+    st.header("What was merged", anchor=False)
+    updates = view.run.tables["updates"]
+    st.dataframe(
+        updates[["index", "update", "kind", "matrices", "norm", "outside_share", "rounding", "note"]],
+        hide_index=True,
+        column_config={
+            "index": st.column_config.NumberColumn("Order", width="small"),
+            "update": st.column_config.TextColumn("Update"),
+            "kind": st.column_config.TextColumn("Kind", help="A full checkpoint, an adapter, or the update itself"),
+            "matrices": st.column_config.NumberColumn("Matrices", help="Target matrices that it touches"),
+            "norm": st.column_config.NumberColumn("Norm", format="%.3g", help="Frobenius norm of the whole update"),
+            "outside_share": st.column_config.NumberColumn(
+                "Outside", format="percent", help="Share of the squared norm outside the target matrices; ignored"
+            ),
+            "rounding": st.column_config.NumberColumn(
+                "Rounding", format="%.2g", help="Estimated relative rounding error of half-precision inputs"
+            ),
+            "note": st.column_config.TextColumn("Note"),
+        },
+    )
+    with st.expander("Settings of this run"):
+        settings = view.run.store.settings
+        st.text(f"Method {settings.method}, preset {settings.preset}, folder {view.run.path}")
+        st.json({"gcwm": settings.gcwm.to_dict(), "continual": settings.to_dict()["continual"]}, expanded=True)

@@ -1,0 +1,47 @@
+"""Did the inner solver move? Its course for the chosen matrix, and its way for every matrix."""
+
+from functools import partial
+
+import streamlit as st
+
+from gcwm_viz.figures import layer_grid, signals, solver_path
+from gcwm_viz.figures.theme import num, percent
+from gcwm_viz.ui import charts, frame
+
+view = frame.frame(
+    "Solver", "Whether each branch was really solved, or is still the plain sum of updates it began from."
+)
+cells, rows, matrix = view.at_step("matrices"), view.at_matrix("solver"), view.matrix
+settings = view.config
+columns = st.columns(4)
+columns[0].metric("Solver", settings.solver)
+columns[1].metric("Plain branch moved by", percent(cells["plain_shift"].median()), help="Median over matrices")
+columns[2].metric("Geometry branch moved by", percent(cells["geo_shift"].median()), help="Median over matrices")
+stationary = cells["solver_converged"].fillna(False).astype(bool)
+columns[3].metric("Ended stationary", f"{stationary.sum()} of {len(cells)}")
+if cells["geo_shift"].median() < 0.02:
+    st.warning(
+        "The geometry branch has hardly moved from its start, so what tells the branches apart here is mostly where "
+        "they began, not geometry. The exact solver or a larger step size shows more."
+    )
+
+left, right = st.columns(2, gap="medium")
+for column, signal in ((left, signals.PLAIN_SHIFT), (right, signals.GEO_SHIFT)):
+    with column:
+        key = f"grid-{signal.column}"
+        charts.show(
+            layer_grid.layer_grid(cells, signal, axes=view.axes, chosen=view.chosen),
+            signal,
+            cells[["matrix", "layer", "family", signal.column, "reason"]],
+            key=key,
+            on_select=partial(charts.pick_cell, key, view.axes),
+        )
+
+st.header("The chosen matrix", anchor=False)
+if matrix is not None:
+    st.text(f"{matrix['matrix']} · residual of the gradient at the end: {num(matrix['solver_residual'])}")
+left, right = st.columns(2, gap="medium")
+with left:
+    charts.show(solver_path.objective_path(rows), solver_path.OBJECTIVE, rows, key="objective")
+with right:
+    charts.show(solver_path.shift_path(rows), solver_path.SHIFT, rows, key="shift")
