@@ -36,7 +36,8 @@ from gcwm_viz.probes.behaviour import BehaviourProbe
 from gcwm_viz.probes.tasks import load_tasks
 
 FORMAT = "gcwm_viz.lab"
-UPDATE_METADATA = {"gcwm_viz": "update", "format": "pt"}
+# One entry only: safetensors writes several in no fixed order, and a build must give the same bytes again.
+UPDATE_METADATA = {"gcwm_viz": "update"}
 LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors")
 
 

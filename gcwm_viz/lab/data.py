@@ -40,14 +40,20 @@ class LabTask:
 
 
 class Draw:
-    """The few random choices that the generators need, all from one torch.Generator."""
+    """The few random choices that the generators need, all from one torch.Generator.
+
+    Uniform numbers are fetched in blocks: one call of torch for every character would take a second a task.
+    """
 
     def __init__(self, generator: torch.Generator) -> None:
         self.generator = generator
+        self._block: list[float] = []
 
     def integer(self, low: int, high: int) -> int:
         """An integer in [low, high], both included."""
-        return int(torch.randint(low, high + 1, (1,), generator=self.generator))
+        if not self._block:
+            self._block = torch.rand(1 << 14, generator=self.generator, dtype=torch.float64).tolist()
+        return low + int(self._block.pop() * (high - low + 1))
 
     def choice(self, items: Sequence[T]) -> T:
         return items[self.integer(0, len(items) - 1)]

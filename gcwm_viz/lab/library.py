@@ -68,6 +68,7 @@ class Library:
         for task in order:
             if task not in self.tasks:
                 raise InputError(f"lab: expected a task among {', '.join(self.tasks)}, found {task!r}")
+        self.base()
         states: list[State] = []
         for t in range(1, len(order) + 1):
             before = states[-1] if states else {}
