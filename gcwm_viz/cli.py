@@ -16,14 +16,14 @@ CANCELLED = 3
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0, 2 for a mistake in input or settings, 3 when cancelled (``resume`` goes on), 130 on Ctrl-C."""
     options = _parser().parse_args(arguments)
-    from gcwm_viz.continual.store import RunCancelled
+    from gcwm_viz.continual.store import RunCancelledError
 
     try:
         options.job(options)
     except InputError as error:
         print(f"gcwm_viz: {error}", file=sys.stderr)
         return USAGE_ERROR
-    except RunCancelled as error:
+    except RunCancelledError as error:
         print(f"gcwm_viz: {error}", file=sys.stderr)
         return CANCELLED
     except KeyboardInterrupt:

@@ -83,7 +83,8 @@ COLUMNS: dict[str, dict[str, str]] = {
     | {
         "source": "update name, 'mean', 'barycenter' or 'state'",
         "kind": "update, mean, barycenter or state",
-        "eigenvalues": "eigenvalues, descending; of an update the retained ones, the rest of the union basis is λ; of the state σ²",
+        "eigenvalues": "eigenvalues, descending; of an update the retained ones (the rest of the union basis is λ), "
+        "of the state σ²",
         "union_rank": "dimension of the union basis",
         "lam": "λ in use",
     },

@@ -1,7 +1,7 @@
 """Settings of a sequence of updates: which stay active, how strongly each step is integrated."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
 from gcwm_viz.errors import InputError
@@ -51,8 +51,8 @@ class RunSettings:
 
     method: str = "gcwm"
     preset: str = "scale-free"
-    gcwm: GCWMConfig = GCWMConfig()
-    continual: ContinualConfig = ContinualConfig()
+    gcwm: GCWMConfig = field(default_factory=GCWMConfig)
+    continual: ContinualConfig = field(default_factory=ContinualConfig)
 
     @classmethod
     def preset_with(cls, preset: str, overrides: Mapping[str, Any], method: str = "gcwm") -> "RunSettings":
@@ -77,7 +77,7 @@ class RunSettings:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "RunSettings":
-        unknown = sorted(set(values) - {field.name for field in fields(cls)})
+        unknown = sorted(set(values) - {entry.name for entry in fields(cls)})
         if unknown:
             raise InputError(f"unknown run setting {unknown[0]!r}")
         return cls(

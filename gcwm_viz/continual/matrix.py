@@ -256,15 +256,15 @@ def _pair_rows(
 ) -> list[Row]:
     rows = []
     for i, first in enumerate(present):
-        for j in range(i + 1, len(present)):
-            rows.append(
-                _pair("active", first.name, present[j].name, float(signals.active_mm[i, j]))
-                | {
-                    "gate_conflict": float(geometry.pairwise_conflict[i, j]),
-                    "sar_ij": float(sar[i, j]),
-                    "sar_ji": float(sar[j, i]),
-                }
-            )
+        rows += [
+            _pair("active", first.name, present[j].name, float(signals.active_mm[i, j]))
+            | {
+                "gate_conflict": float(geometry.pairwise_conflict[i, j]),
+                "sar_ij": float(sar[i, j]),
+                "sar_ji": float(sar[j, i]),
+            }
+            for j in range(i + 1, len(present))
+        ]
     missing = "" if state_subspace is not None else "the state is exactly zero in this matrix"
     for i, member in enumerate(present):
         row = _pair(STATE, member.name, STATE, float(signals.state_m[i]), missing)

@@ -34,7 +34,7 @@ SCHEMA = 1
 FORMAT = "gcwm_viz.run"
 
 
-class RunCancelled(Exception):
+class RunCancelledError(Exception):
     """The user asked to stop; everything finished so far is kept."""
 
 
@@ -166,9 +166,9 @@ class RunStore:
         (self.path / "cancel").unlink(missing_ok=True)
 
     def check_cancel(self) -> None:
-        """Raises :class:`RunCancelled` when a stop was asked for."""
+        """Raises :class:`RunCancelledError` when a stop was asked for."""
         if (self.path / "cancel").exists():
-            raise RunCancelled(f"run {self.path} was cancelled; resume goes on with it")
+            raise RunCancelledError(f"run {self.path} was cancelled; resume goes on with it")
 
     def commit_matrix(self, index: int, result: MatrixResult, seconds: float) -> None:
         """Put one finished matrix on disk, then in the journal."""

@@ -12,8 +12,12 @@ from torch import Tensor
 from gcwm_viz.linalg.lowrank import LowRank, Update, squared_norm
 from gcwm_viz.linalg.psd import eigh_psd
 
-UNION_TOLERANCE = 1e-8
-"""Directions whose singular value in [V_1 … V_m] is below this share of the largest are dropped."""
+UNION_TOLERANCE = 1e-6
+"""Directions whose singular value in [V_1 … V_m] is below this share of the largest are dropped.
+
+A finer level would be below the rounding of float32 weights: a state contains the row space of its updates only up to
+some 1e-7, and rounding would decide the dimension of their union, and with it a relative λ.
+"""
 
 
 @dataclass(frozen=True)

@@ -32,12 +32,12 @@ class MergedModel:
         self.base, self.keys, self.device = base, store.keys, device
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(base.root, local_files_only=True, trust_remote_code=False)
-            self.model: Any = AutoModelForCausalLM.from_pretrained(
+            model: Any = AutoModelForCausalLM.from_pretrained(
                 base.root, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
             )
         except (OSError, ValueError, KeyError) as error:
             raise InputError(f"{base.root}: transformers cannot load the base: {str(error).splitlines()[0]}") from error
-        self.model.to(device).eval()
+        self.model: Any = model.to(device).eval()
         self.parameters = {key.name: self._parameter(key.name) for key in store.keys}
 
     def _parameter(self, name: str) -> torch.nn.Parameter:

@@ -1,0 +1,121 @@
+"""The command line from a user's side: exit codes, sentences, nothing half-written."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from gcwm_viz import open_run
+from gcwm_viz.cli import main
+from tests.continual.inputs import write_base, write_updates
+
+
+@pytest.fixture
+def arguments(tmp_path):
+    base = write_base(tmp_path / "base")
+    updates = write_updates(tmp_path / "updates", "abc", absent=("b", "self_attn.q_proj"))
+    listed = [part for name, path in updates for part in ("--update", f"{name}={path}")]
+    return ["--base", str(base), *listed, "--device", "cpu"]
+
+
+def run(arguments, out, *more):
+    return main(["run", *arguments, "--out", str(out), *more])
+
+
+def test_run_check_export(arguments, tmp_path, capsys):
+    assert main(["check", *arguments]) == 0
+    said = capsys.readouterr().out
+    assert "b (delta): 6 matrices, 2 missing" in said
+    assert "GB of memory" in said
+    assert run(arguments, tmp_path / "run", "--preset", "paper", "--set", "iters=5", "--set", "eta=1.0") == 0
+    assert main(["export", str(tmp_path / "run"), "--step", "3", "--out", str(tmp_path / "merged")]) == 0
+    base, merged = (
+        load_file(tmp_path / "base" / "model.safetensors"),
+        load_file(tmp_path / "merged" / "model.safetensors"),
+    )
+    store = open_run(tmp_path / "run").store
+    for index, key in enumerate(store.keys):
+        state = list(store.states(index))[-1]
+        assert torch.equal(merged[key.name], base[key.name] + state)
+    assert torch.equal(merged["model.embed_tokens.weight"], base["model.embed_tokens.weight"])
+    card = (tmp_path / "merged" / "README.md").read_text()
+    assert card.startswith("---\nlibrary_name: transformers")
+    assert "    preset: paper" in card or "      preset: paper" in card
+
+
+def test_absent_matrices_are_nan_with_a_reason(arguments, tmp_path):
+    assert run(arguments, tmp_path / "run") == 0
+    rows = open_run(tmp_path / "run").tables["matrices"]
+    absent = rows[(rows["family"] == "q_proj") & (rows["step"] == 2)]
+    assert (absent["active"] == 1).all()
+    assert absent["incoming_conflict"].isna().all()
+    assert absent["reason"].str.contains("update b does not touch this matrix").all()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--set", "kapa=3"], "unknown setting 'kapa'"),
+        (["--set", "energy=1.5"], "setting energy"),
+        (["--set", "rank"], "key=value"),
+        (["--preset", "pape"], "preset must be one of"),
+        (["--method", "magic"], "method must be one of"),
+        (["--device", "cuda:77"], "device 'cuda:77' is not usable here"),
+        (["--update", "a=/nowhere"], "/nowhere"),
+        (["--probes", "/nowhere"], "/nowhere"),
+        (["--state", "/nowhere"], "expected one state for each of 3 updates, found 1"),
+    ],
+)
+def test_mistakes_end_in_one_sentence_and_exit_code_2(arguments, tmp_path, capsys, more, message):
+    assert run(arguments, tmp_path / "run", *more) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_nan_in_an_update_is_named_and_finished_matrices_are_kept(arguments, tmp_path, capsys):
+    file = tmp_path / "updates" / "c" / "update.safetensors"
+    tensors = load_file(file)
+    tensors["model.layers.1.mlp.up_proj.weight"][0, 0] = float("nan")
+    save_file(tensors, file, metadata={"gcwm_viz": "update"})
+    assert run(arguments, tmp_path / "run") == 2
+    said = capsys.readouterr().err
+    assert "model.layers.1.mlp.up_proj.weight" in said
+    assert str(file) in said
+    run_folder = open_run(tmp_path / "run")
+    assert 0 < len(run_folder.store.finished()) < len(run_folder.store.keys)
+    assert run_folder.store.journal()[-1]["event"] == "error"
+
+
+def test_resume_and_export_refuse_what_is_not_there(arguments, tmp_path, capsys):
+    assert main(["resume", str(tmp_path / "nothing")]) == 2
+    assert "is not a run folder" in capsys.readouterr().err
+    assert run(arguments, tmp_path / "run") == 0
+    assert main(["resume", str(tmp_path / "run"), "--device", "cpu"]) == 0
+    capsys.readouterr()
+    assert main(["export", str(tmp_path / "run"), "--step", "4", "--out", str(tmp_path / "x")]) == 2
+    assert "step must be 1 to 3" in capsys.readouterr().err
+    assert main(["export", str(tmp_path / "run"), "--step", "1", "--out", str(tmp_path / "run" / "x")]) == 2
+    assert "lies inside the input" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+def test_usage_errors_exit_with_2(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["run", "--base", "x", "--update", "no-equals-sign", "--out", "y"])
+    assert stop.value.code == 2
+    assert "expected NAME=DIR" in capsys.readouterr().err
+
+
+def test_methods_are_listed(capsys):
+    assert main(["methods"]) == 0
+    assert capsys.readouterr().out.startswith("gcwm ")
+
+
+def test_settings_are_recorded(arguments, tmp_path):
+    assert run(arguments, tmp_path / "run", "--set", "policy=current_anchor", "--set", "mu_rel=0.5") == 0
+    settings = json.loads((tmp_path / "run" / "run.json").read_text())["settings"]
+    assert settings["continual"]["policy"] == "current_anchor"
+    assert settings["gcwm"]["mu_rel"] == 0.5
