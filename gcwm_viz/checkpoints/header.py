@@ -15,6 +15,7 @@ from gcwm_viz.errors import InputError
 
 MAX_HEADER_BYTES = 100_000_000  # the safetensors library's own limit
 MAX_TENSORS = 200_000  # the largest published shards hold a few thousand; each parsed entry costs about a kilobyte
+MAX_NAME = 500
 MAX_JSON_BYTES = 50_000_000
 
 DTYPE_BITS = {
@@ -135,6 +136,8 @@ def _metadata(value: Any, path: Path) -> dict[str, str]:
 
 
 def _tensor(name: str, entry: Any, path: Path, data_start: int) -> TensorInfo:
+    if len(name) > MAX_NAME or not name.isprintable():
+        raise InputError(f"{path}: tensor {name[:80]!r} has a name that is not printable or over {MAX_NAME} characters")
     if not isinstance(entry, dict) or not {"dtype", "shape", "data_offsets"} <= entry.keys():
         raise InputError(f"{path}: tensor {name!r} has no dtype, shape and data_offsets in the header")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]

@@ -40,14 +40,17 @@ class CheckpointIndex:
         truncated or malformed file, or a tensor that two shards both hold.
         """
         path = Path(path)
-        if path.is_file() and path.suffix == ".safetensors":
-            return cls.from_files(path.parent, [path])
-        if path.is_file() and path.suffix in PICKLE_SUFFIXES:
-            raise InputError(_pickle_sentence(path, path.name))
-        if not path.is_dir():
-            found = "a file" if path.exists() else "nothing"
-            raise InputError(f"{path}: expected a folder with safetensors weights, found {found}")
-        return cls.from_files(path, _weight_files(path))
+        try:
+            if path.is_file() and path.suffix == ".safetensors":
+                return cls.from_files(path.parent, [path])
+            if path.is_file() and path.suffix in PICKLE_SUFFIXES:
+                raise InputError(_pickle_sentence(path, path.name))
+            if not path.is_dir():
+                found = "a file" if path.exists() else "nothing"
+                raise InputError(f"{path}: expected a folder with safetensors weights, found {found}")
+            return cls.from_files(path, _weight_files(path))
+        except OSError as error:
+            raise InputError(f"{path}: cannot read the folder ({error.strerror or error})") from None
 
     @classmethod
     def from_files(cls, root: Path, files: Iterable[Path], config_name: str = "config.json") -> "CheckpointIndex":
@@ -92,13 +95,13 @@ class CheckpointIndex:
             try:
                 with path.open("rb") as file:
                     for info in infos:
-                        samples[info.name] = b"".join(_sample(file, info))
+                        samples[info.name] = hashlib.sha256(b"".join(_sample(file, info))).digest()
             except OSError as error:
                 raise InputError(f"{path}: cannot read the file ({error.strerror or error})") from None
         for name in sorted(self.tensors):
             info = self.tensors[name]
             digest.update(json.dumps([name, info.dtype, info.shape]).encode())
-            digest.update(hashlib.sha256(samples[name]).digest())
+            digest.update(samples[name])
         if self.config_file is not None:
             digest.update(self.config_file.read_bytes())
         return digest.hexdigest()
@@ -138,7 +141,8 @@ def _shards(index_file: Path) -> list[Path]:
         raise InputError(f"{index_file}: shard index has no weight_map from tensor to file")
     shards: dict[str, list[str]] = {}
     for name, file in weight_map.items():
-        if not isinstance(file, str) or Path(file).name != file or not file.endswith(".safetensors"):
+        plain = isinstance(file, str) and file.isprintable() and Path(file).name == file
+        if not plain or not file.endswith(".safetensors"):
             raise InputError(f"{index_file}: tensor {name!r} is mapped to {file!r}, expected a .safetensors file name")
         shards.setdefault(file, []).append(name)
     for file, names in sorted(shards.items()):

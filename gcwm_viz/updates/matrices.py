@@ -79,7 +79,7 @@ def target_matrices(index: CheckpointIndex) -> list[MatrixKey]:
                 f"{info.path}: tensor {name!r} stacks the experts of a layer in shape {info.shape}, expected one 2-D "
                 "weight per expert (experts.0.….weight); stacked mixture-of-experts layers are not merged"
             )
-    found = {name: info for name, info in index.tensors.items() if _is_target(info)}
+    found = {name: info for name, info in index.tensors.items() if is_target(info)}
     if not found:
         example = next(iter(index.tensors.values()))
         raise InputError(
@@ -109,7 +109,8 @@ def block_place(name: str) -> int | None:
     return next((place for place, part in enumerate(parts) if part.isascii() and part.isdecimal()), None)
 
 
-def _is_target(info: TensorInfo) -> bool:
+def is_target(info: TensorInfo) -> bool:
+    """Whether a tensor is a Linear weight of a decoder block, by its name, shape and dtype."""
     if not info.is_floating or len(info.shape) != 2 or not info.name.endswith(".weight") or 0 in info.shape:
         return False
     return block_place(info.name) is not None and not any(word in info.name for word in _EMBEDDING_WORDS)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.errors import InputError
-from gcwm_viz.updates.matrices import MatrixKey, block_place, target_matrices
+from gcwm_viz.updates.matrices import MatrixKey, is_target, target_matrices
 from gcwm_viz.updates.outside import outside_share
 from gcwm_viz.updates.sources import AdapterUpdate, CheckpointUpdate, UpdateSource, open_update
 
@@ -172,17 +172,19 @@ def _check_architecture(base: CheckpointIndex, source: UpdateSource, keys: list[
                     f"{source.index.config_file}: another architecture, expected {setting} {expected!r} "
                     f"as in {base.config_file}, found {found!r}"
                 )
+        own = source.tensors
+        missing = [key.name for key in keys if key.name not in own]
+        foreign = [name for name in own if name not in base.tensors and is_target(own[name])]
+        if foreign and missing:
+            raise InputError(
+                f"{source.path}: another architecture, expected the base's tensor {missing[0]!r}, "
+                f"found {foreign[0]!r} instead"
+            )
     if isinstance(source, AdapterUpdate):
         source.check_modules()
     if source.touched(keys):
         return
     names = list(source.shapes())
-    if not isinstance(source, AdapterUpdate) and not any(name in base.tensors for name in names):
-        found = next((name for name in names if block_place(name) is not None), names[0])
-        raise InputError(
-            f"{source.path}: another architecture, expected tensors like {keys[0].name!r}, found {found!r} "
-            f"and no tensor of the base {base.root}"
-        )
     found = repr(names[0]) if names else f"{len(source.index.tensors)} tensors outside them"
     raise InputError(
         f"{source.path}: the update {source.name!r} touches no target matrix, expected at least one of {len(keys)} "

@@ -5,6 +5,7 @@ A full checkpoint (Δ by subtraction), a PEFT LoRA adapter (Δ as two factors), 
 """
 
 import hashlib
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -218,7 +219,7 @@ def open_update(name: str, path: str | Path, base: CheckpointIndex) -> UpdateSou
     if name in RESERVED_NAMES:
         raise InputError(f"{path}: the update name {name!r} means something else in the tables, expected another")
     # A full checkpoint may carry a left-over adapter config; an adapter has no model weights of its own.
-    if (path / ADAPTER_CONFIG).is_file() and not (path / "model.safetensors").is_file():
+    if os.path.isfile(path / ADAPTER_CONFIG) and not os.path.isfile(path / "model.safetensors"):
         return AdapterUpdate(name, path, base, Adapter.open(path))
     index = CheckpointIndex.open(path)
     if any(".lora_A" in tensor for tensor in index.tensors):

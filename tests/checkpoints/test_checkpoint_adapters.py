@@ -117,7 +117,7 @@ def test_a_lone_factor(plain):
 
 def test_missing_pieces(plain):
     (plain / "adapter_config.json").rename(plain / "elsewhere.json")
-    with pytest.raises(InputError, match="adapter_config.json: missing"):
+    with pytest.raises(InputError, match=r"adapter_config.json: missing"):
         Adapter.open(plain)
     (plain / "elsewhere.json").rename(plain / "adapter_config.json")
     (plain / "adapter_model.safetensors").rename(plain / "adapter_model.bin")

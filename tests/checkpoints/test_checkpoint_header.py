@@ -14,7 +14,12 @@ GOOD = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 
 
 def test_header_agrees_with_the_library(tmp_path):
-    content = {"a": torch.zeros(2, 3), "b": torch.zeros(5, dtype=torch.float16), "c": torch.tensor(3), "e": torch.zeros(0, 4)}
+    content = {
+        "a": torch.zeros(2, 3),
+        "b": torch.zeros(5, dtype=torch.float16),
+        "c": torch.tensor(3),
+        "e": torch.zeros(0, 4),
+    }
     save_file(content, tmp_path / "x.safetensors", metadata={"format": "pt"})
     found, metadata = read_header(tmp_path / "x.safetensors")
     assert metadata == {"format": "pt"}
@@ -44,6 +49,8 @@ def test_header_agrees_with_the_library(tmp_path):
         ({"a": {**GOOD, "data_offsets": [10**12, 10**12 + 8]}}, b"\0" * 8, "leaves a gap"),
         ({"a": GOOD, "b": {**GOOD, "data_offsets": [4, 12]}}, b"\0" * 12, "'b' overlaps"),
         ({"a": {"dtype": "F32"}}, b"", "no dtype, shape and data_offsets"),
+        ({"a\nb": GOOD}, b"\0" * 8, r"tensor 'a\nb' has a name that is not printable"),
+        ({"a" * 501: GOOD}, b"\0" * 8, "over 500 characters"),
         ({"a": 3}, b"", "no dtype, shape and data_offsets"),
         ({"__metadata__": {"x": 1}, "a": GOOD}, b"\0" * 8, "metadata must map names to strings"),
         ([1, 2], b"", "must be a JSON object"),
@@ -82,7 +89,11 @@ def test_a_header_length_is_not_believed(tmp_path, content, says):
 def test_mutated_files_give_a_header_or_one_clean_error(tmp_path):
     """Seeded mutations of a good file: nothing but InputError comes out, and what is accepted fits the file."""
     generator = random.Random(0)
-    header = {"__metadata__": {"format": "pt"}, "a": GOOD, "b": {"dtype": "BF16", "shape": [2, 2], "data_offsets": [8, 16]}}
+    header = {
+        "__metadata__": {"format": "pt"},
+        "a": GOOD,
+        "b": {"dtype": "BF16", "shape": [2, 2], "data_offsets": [8, 16]},
+    }
     good = bytearray(struct.pack("<Q", len(json.dumps(header))) + json.dumps(header).encode() + b"\0" * 16)
     path = tmp_path / "x.safetensors"
     accepted = 0
@@ -90,7 +101,9 @@ def test_mutated_files_give_a_header_or_one_clean_error(tmp_path):
         mutated = bytearray(good)
         for _ in range(generator.randint(1, 3)):
             place = generator.randrange(len(mutated))
-            mutated[place] = generator.choice([generator.randrange(256), mutated[place] ^ (1 << generator.randrange(8))])
+            mutated[place] = generator.choice(
+                [generator.randrange(256), mutated[place] ^ (1 << generator.randrange(8))]
+            )
         if generator.random() < 0.2:
             del mutated[generator.randrange(len(mutated)) :]
         path.write_bytes(mutated)

@@ -67,9 +67,15 @@ def test_missing_folder(tmp_path):
         CheckpointIndex.open(tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b"])
+def test_a_path_the_system_cannot_look_up(tmp_path, name):
+    with pytest.raises(InputError, match=r"cannot read the folder|found nothing"):
+        CheckpointIndex.open(tmp_path / name)
+
+
 def test_folder_without_safetensors(tmp_path):
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(InputError, match="expected safetensors weights .* found none"):
+    with pytest.raises(InputError, match=r"expected safetensors weights .* found none"):
         CheckpointIndex.open(tmp_path)
 
 
@@ -95,7 +101,9 @@ def test_truncated_shard(sharded):
     size = file.stat().st_size
     with file.open("r+b") as handle:
         handle.truncate(size - 40)
-    with pytest.raises(InputError, match=rf"{file.name}: truncated file, its header says {size} bytes, file has {size - 40}"):
+    with pytest.raises(
+        InputError, match=rf"{file.name}: truncated file, its header says {size} bytes, file has {size - 40}"
+    ):
         CheckpointIndex.open(sharded)
 
 
@@ -121,7 +129,7 @@ def test_index_cannot_lead_out_of_the_folder(sharded, place):
     value = json.loads(file.read_text())
     value["weight_map"]["model.norm.weight"] = place
     file.write_text(json.dumps(value))
-    with pytest.raises(InputError, match="expected a .safetensors file name"):
+    with pytest.raises(InputError, match=r"expected a .safetensors file name"):
         CheckpointIndex.open(sharded)
 
 

@@ -39,7 +39,9 @@ def load(folder):
 
 @pytest.mark.parametrize("max_shard_bytes", [5 * 2**30, 4096])
 def test_export_is_a_checkpoint_that_transformers_loads(base, tmp_path, max_shard_bytes):
-    out = export_checkpoint(base, doubled(base), tmp_path / "out", model_card="# A card\n", max_shard_bytes=max_shard_bytes)
+    out = export_checkpoint(
+        base, doubled(base), tmp_path / "out", model_card="# A card\n", max_shard_bytes=max_shard_bytes
+    )
     loaded, original = load(out), load(base.root)
     original.state_dict()[TARGET].mul_(2)
     tokens = torch.arange(12).reshape(2, 6)
@@ -132,9 +134,10 @@ def test_an_empty_folder_and_a_dead_process_leftovers_are_taken_over(base, tmp_p
 
 
 def test_a_second_writer_is_told(tmp_path):
-    with atomic.atomic_folder(tmp_path / "out"), pytest.raises(InputError, match="another process is writing"):
-        with atomic.atomic_folder(tmp_path / "out"):
-            pass
+    with atomic.atomic_folder(tmp_path / "out"):
+        second = atomic.atomic_folder(tmp_path / "out")
+        with pytest.raises(InputError, match="another process is writing"):
+            second.__enter__()
     assert (tmp_path / "out").is_dir()
 
 
@@ -170,7 +173,9 @@ def test_safetensors_round_trip_with_the_same_bytes(tmp_path):
     write_safetensors(tmp_path / "2.safetensors", dict(reversed(content.items())), dict(reversed(metadata.items())))
     assert (tmp_path / "1.safetensors").read_bytes() == (tmp_path / "2.safetensors").read_bytes()
     loaded = load_file(tmp_path / "1.safetensors")
-    assert all(torch.equal(loaded[name], tensor) and loaded[name].dtype == tensor.dtype for name, tensor in content.items())
+    assert all(
+        torch.equal(loaded[name], tensor) and loaded[name].dtype == tensor.dtype for name, tensor in content.items()
+    )
     assert CheckpointIndex.open(tmp_path / "1.safetensors").metadata == metadata
     with pytest.raises(InputError, match=r"tensor 'w' to be written holds NaN"):
         write_safetensors(tmp_path / "3.safetensors", {"w": torch.tensor([float("nan")])})

@@ -22,7 +22,15 @@ DENSE = {
     "bos_token_id": 1,
     "eos_token_id": 2,
 }
-GPT2 = {"vocab_size": 40, "n_embd": 16, "n_layer": 2, "n_head": 4, "n_positions": 32, "bos_token_id": 1, "eos_token_id": 2}
+GPT2 = {
+    "vocab_size": 40,
+    "n_embd": 16,
+    "n_layer": 2,
+    "n_head": 4,
+    "n_positions": 32,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
 NEOX = {key: value for key, value in DENSE.items() if key != "num_key_value_heads"}
 MOE = {**DENSE, "head_dim": 4, "moe_intermediate_size": 8, "num_experts": 3, "num_experts_per_tok": 2}
 
@@ -68,7 +76,9 @@ def raw_file(path: Path, header: object, data: bytes = b"", length: int | None =
     return path
 
 
-def lora(name: str, folder: Path, seed: int = 0, **settings: object) -> tuple[Path, dict[str, Tensor], dict[str, Tensor]]:
+def lora(
+    name: str, folder: Path, seed: int = 0, **settings: object
+) -> tuple[Path, dict[str, Tensor], dict[str, Tensor]]:
     """A PEFT adapter on a tiny model with random factors: its folder, the base's weights, the merged weights."""
     import peft
 
