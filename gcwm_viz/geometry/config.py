@@ -39,7 +39,7 @@ class GCWMConfig:
         released code's float32 arithmetic with eigenvalue floors.
     barycenter_iters, barycenter_tol: limit and relative residual of the barycenter's iteration.
     analysis_rank, analysis_energy: truncation for the signals (Sec. 3), which use a basis of their own per pair.
-    precision: arithmetic of the products with full matrices.
+    precision: arithmetic of Adam's steps and of the merged matrices.
     """
 
     rank: int = 16

@@ -101,23 +101,22 @@ def merge_with_geometry(
     deltas: Sequence[Update], weights: Sequence[float], geometry: LayerGeometry, config: GCWMConfig
 ) -> LayerMerge:
     """The same with the geometry at hand."""
+    work = torch.float64 if config.precision == "float64" else torch.float32
+    device = deltas[0].device
     if geometry.metric is None:
-        zero = torch.zeros(tuple(deltas[0].shape), dtype=deltas[0].dtype, device=deltas[0].device)
+        zero = torch.zeros(tuple(deltas[0].shape), dtype=work, device=device)
         nan = float("nan")
         return LayerMerge(zero, zero.clone(), zero.clone(), nan, nan, nan, geometry, None, None)
-    work = torch.float64 if config.precision == "float64" else torch.float32
-    # Adam follows the sign of a gradient however small it is, so the quadratic is built without float32's rounding.
-    # (MPS has no float64.)
-    precise = config.solver == "adam" and deltas[0].device.type != "mps"
-    build = torch.float64 if precise else work
+    # Adam follows the sign of a gradient however small it is, and the closed form divides by small eigenvalues of H:
+    # float32's rounding of the quadratic would move both. (MPS has no float64.)
+    build = work if device.type == "mps" else torch.float64
     kept = [deltas[index].to(dtype=build) for index in geometry.present]
     omegas = [weights[index] for index in geometry.present]
-    total_oi = plain_sum(kept)
     metric = geometry.metric
-    plain_solution = solve(build_quadratic(kept, omegas).to(work), config)
     whitened = [map_rows(delta, lambda x: metric.times_power(x, -0.5)) for delta in kept]
-    geo_solution = solve(build_quadratic(whitened, omegas).to(work), config)
-    total_oi = total_oi.to(work)
+    plain_solution = solve(build_quadratic(kept, omegas), config)
+    geo_solution = solve(build_quadratic(whitened, omegas), config)
+    total_oi = plain_sum(kept).to(work)
     geo_displacement = metric.times_power(geo_solution.displacement_oi, 0.5)
     plain = total_oi + plain_solution.displacement_oi
     geo = total_oi + geo_displacement

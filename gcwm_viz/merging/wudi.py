@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.linalg.lowrank import LowRank, Update, accumulate, dense, squared_norm, times, vector_norm
+from gcwm_viz.linalg.psd import eigh_psd
 
 LOGGED_POINTS = 25
 CONVERGED_RESIDUAL = 1e-4
@@ -99,10 +100,15 @@ def build_quadratic(updates: Sequence[Update], weights: Sequence[float]) -> Quad
 
 
 def solve(quadratic: Quadratic, config: GCWMConfig) -> Solution:
-    """The displacement by the configured solver; see :func:`solve_adam` and :func:`solve_exact`."""
+    """The displacement, in ``config.precision``, by the configured solver.
+
+    Adam's many steps run in that precision; the one solve of the closed form in the quadratic's own.
+    """
+    work = torch.float64 if config.precision == "float64" else torch.float32
     if config.solver == "adam":
-        return solve_adam(quadratic, config.iters, config.lr)
-    return solve_exact(quadratic, config.mu_rel)
+        return solve_adam(quadratic.to(work), config.iters, config.lr)
+    solution = solve_exact(quadratic, config.mu_rel)
+    return replace(solution, displacement_oi=solution.displacement_oi.to(work))
 
 
 def solve_adam(
@@ -145,12 +151,10 @@ def solve_exact(quadratic: Quadratic, mu_rel: float) -> Solution:
     mu = mu_rel * quadratic.trace / d_in
     if quadratic.factor_ik is not None and quadratic.load_ok is not None:
         factor_ik = quadratic.factor_ik
-        root = _cholesky(factor_ik.mT @ factor_ik, mu)
-        displacement = -(torch.cholesky_solve(quadratic.load_ok.mT, root).mT @ factor_ik.mT)
+        displacement = -(_solve_shifted(factor_ik.mT @ factor_ik, mu, quadratic.load_ok.mT).mT @ factor_ik.mT)
     else:
         assert quadratic.hessian_ii is not None
-        root = _cholesky(quadratic.hessian_ii.clone(), mu)
-        displacement = -0.5 * torch.cholesky_solve(gradient0.mT, root).mT.contiguous()
+        displacement = -0.5 * _solve_shifted(quadratic.hessian_ii.clone(), mu, gradient0.mT).mT.contiguous()
     bend = 2 * quadratic.times_hessian(displacement)
     residual = vector_norm(bend + gradient0 + 2 * mu * displacement) / scale0
     path = (
@@ -205,6 +209,13 @@ def _objective(quadratic: Quadratic, gradient0: Tensor, bend: Tensor, displaceme
     return quadratic.start + float(slope), vector_norm(displacement)
 
 
-def _cholesky(gram: Tensor, mu: float) -> Tensor:
-    gram.diagonal().add_(mu)
-    return torch.linalg.cholesky(gram)
+def _solve_shifted(gram_nn: Tensor, mu: float, rhs_nk: Tensor) -> Tensor:
+    """(G + μI)^{-1} R for PSD G, which is overwritten, and R in the range of G."""
+    gram_nn.diagonal().add_(mu)
+    root, failed = torch.linalg.cholesky_ex(gram_nn)
+    if not failed:
+        return torch.cholesky_solve(rhs_nk, root)
+    # μ is lost in the rounding of a singular G. R has no part in its null directions, so they are left out.
+    values, vectors = eigh_psd(gram_nn)
+    kept = values > len(values) * torch.finfo(values.dtype).eps * values[-1]
+    return vectors[:, kept] @ ((vectors[:, kept].mT @ rhs_nk) / values[kept, None])
