@@ -93,7 +93,6 @@ def geometry_of(
     center: Barycenter | None
     if config.numerics == "release":
         basis, covariances, lam, gamma, center = released_geometry(kept, weights_m, config)
-        floor = lam
     else:
         basis = union_basis(kept)
         projected = Projected.of(kept, basis)
@@ -101,13 +100,12 @@ def geometry_of(
         gamma = union_conflict(projected, lam)
         covariances = projected.covariances(lam)
         center = barycenter(projected.roots(lam), weights_m, config.barycenter_iters, config.barycenter_tol)
-        floor = 0.0
     mean = (weights_m.to(covariances.dtype)[:, None, None] * covariances).sum(0)
     mean_spectrum = torch.linalg.eigvalsh(mean).flip(0)
     if config.metric == "mean":
         center = None
     core = mean if center is None else center.value_nn
-    metric = Metric.of(basis, core, lam, floor)
+    metric = Metric.of(basis, core, lam)
     conflict = layer_conflict(gamma, weights_m)
     alpha = gate(conflict, config)
     traces = covariances.diagonal(dim1=1, dim2=2).sum(1)

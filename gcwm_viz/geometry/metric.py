@@ -21,8 +21,9 @@ class Metric:
     lam: float
 
     @classmethod
-    def of(cls, basis_iu: Tensor, cov_uu: Tensor, lam: float, floor: float) -> "Metric":
-        values, vectors = eigh_psd(cov_uu, floor)
+    def of(cls, basis_iu: Tensor, cov_uu: Tensor, lam: float) -> "Metric":
+        """From a mean of covariances B_i ≥ λI. Both means keep that bound, so the floor undoes only rounding."""
+        values, vectors = eigh_psd(cov_uu, floor=lam)
         return cls(basis_iu, values, vectors, lam)
 
     def times_power(self, x_oi: Tensor, power: float) -> Tensor:
