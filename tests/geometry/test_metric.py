@@ -1,0 +1,38 @@
+import pytest
+import torch
+
+from gcwm_viz.geometry.metric import Metric
+from tests.factories import covariances, generator, orthogonal
+
+LAM = 1e-3
+BASIS = orthogonal(10, 0)[:, :4]
+CORE = covariances(1, 4, smallest=1e-2)[0]
+METRIC = Metric.of(BASIS, CORE, LAM)
+
+
+def test_equals_the_dense_matrix_of_equation_15() -> None:
+    outside = torch.eye(10, dtype=torch.float64) - BASIS @ BASIS.mT
+    dense = BASIS @ CORE @ BASIS.mT + LAM * outside
+    torch.testing.assert_close(METRIC.dense(), dense, rtol=0, atol=1e-15)
+    values, vectors = torch.linalg.eigh(dense)
+    x = torch.randn(3, 10, generator=generator(1), dtype=torch.float64)
+    for power in (-0.5, 0.5):
+        expected = x @ (vectors * values**power) @ vectors.mT
+        torch.testing.assert_close(METRIC.times_power(x, power), expected, rtol=1e-12, atol=1e-12)
+    assert METRIC.norm(x) == pytest.approx(float((x @ dense @ x.mT).trace() ** 0.5), rel=1e-13)
+
+
+def test_rounding_below_the_shrinkage_does_not_reach_the_inverse_root() -> None:
+    flat = torch.diag(torch.tensor([1e12, -1e-5, 0.0, 1e-6], dtype=torch.float64))
+    metric = Metric.of(BASIS, flat, 1e-6)
+    assert metric.values_u.min() == 1e-6
+    assert torch.isfinite(metric.times_power(torch.ones(2, 10, dtype=torch.float64), -0.5)).all()
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-13)])
+def test_recolouring_undoes_whitening(dtype: torch.dtype, tolerance: float) -> None:
+    # Condition (1/1e-3)^½ on the way out and back: some thirty roundings.
+    x = torch.randn(5, 10, generator=generator(2), dtype=torch.float64).to(dtype)
+    back = METRIC.times_power(METRIC.times_power(x, -0.5), 0.5)
+    assert back.dtype == dtype
+    torch.testing.assert_close(back, x, rtol=0, atol=tolerance)

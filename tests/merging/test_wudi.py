@@ -1,0 +1,201 @@
+"""The quadratic form of WUDI against the loss itself, automatic differentiation and LAPACK's least squares."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from gcwm_viz.linalg.lowrank import LowRank, Update
+from gcwm_viz.merging.wudi import Quadratic, Solution, build_quadratic, plain_sum, solve_adam, solve_exact
+from tests import oracles
+from tests.factories import generator, low_rank_updates, updates
+
+WEIGHTS = [1.0, 2.0, 0.5]
+SHAPES = [(12, 9), (9, 12), (4, 40)]
+"""The last is wide enough for the factored form of dense updates."""
+
+
+def loss(displacement: Tensor, stack: Tensor, weights: list[float]) -> float:
+    return float(oracles.wudi_loss(stack.sum(0) + displacement, stack, torch.tensor(weights, dtype=stack.dtype)))
+
+
+def value(quadratic: Quadratic, displacement: Tensor) -> float:
+    slope = 2 * (quadratic.gradient_at_start() * displacement).sum()
+    return quadratic.start + float(slope + (quadratic.times_hessian(displacement) * displacement).sum())
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_quadratic_is_the_loss_everywhere(shape: tuple[int, int]) -> None:
+    stack = updates(3, *shape, dtype=torch.float64)
+    quadratic = build_quadratic(list(stack), WEIGHTS)
+    assert (quadratic.factor_ik is not None) == (shape == (4, 40))
+    assert quadratic.trace == pytest.approx(sum(WEIGHTS), rel=1e-13)  # tr Δ_iᵀΔ_i / ‖Δ_i‖² = 1
+    for seed in range(3):
+        displacement = torch.randn(*shape, generator=generator(seed), dtype=torch.float64)
+        assert value(quadratic, displacement) == pytest.approx(loss(displacement, stack, WEIGHTS), rel=1e-12)
+    assert quadratic.start == pytest.approx(loss(torch.zeros(shape), stack, WEIGHTS), rel=1e-12)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_gradient_is_the_gradient_of_the_loss(shape: tuple[int, int]) -> None:
+    stack = updates(3, *shape, dtype=torch.float64)
+    displacement = torch.randn(*shape, generator=generator(1), dtype=torch.float64)
+    merged = (stack.sum(0) + displacement).requires_grad_()
+    weights = torch.tensor(WEIGHTS, dtype=torch.float64)
+    (expected,) = torch.autograd.grad(oracles.wudi_loss(merged, stack, weights), merged)
+    quadratic = build_quadratic(list(stack), WEIGHTS)
+    ours = 2 * (quadratic.times_hessian(displacement) + quadratic.gradient_at_start())
+    torch.testing.assert_close(ours, expected, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("lr", [1e-5, 1e-3])
+def test_adam_follows_pytorchs_adam_on_the_loss(shape: tuple[int, int], lr: float) -> None:
+    stack = updates(3, *shape, dtype=torch.float64)
+    merged, losses = oracles.wudi_adam(stack, torch.tensor(WEIGHTS, dtype=torch.float64), 60, lr)
+    solution = solve_adam(build_quadratic(list(stack), WEIGHTS), 60, lr)
+    # Adam divides by the size of the gradient, so rounding grows where an entry changes sign: a part of one step.
+    torch.testing.assert_close(stack.sum(0) + solution.displacement_oi, merged, rtol=0, atol=1e-4 * lr)
+    for iteration, objective, _ in solution.path:
+        assert objective == pytest.approx(losses[iteration], rel=1e-9)
+
+
+def test_path_is_the_true_loss_of_the_branch_it_describes() -> None:
+    stack = updates(3, 12, 9, dtype=torch.float64)
+    quadratic = build_quadratic(list(stack), WEIGHTS)
+    for solution in (solve_adam(quadratic, 100, 1e-3), solve_exact(quadratic, 0.3)):
+        first, last = solution.path[0], solution.path[-1]
+        assert first == (0, pytest.approx(loss(torch.zeros(12, 9), stack, WEIGHTS)), 0.0)
+        assert last[0] == solution.iterations
+        assert last[1] == pytest.approx(loss(solution.displacement_oi, stack, WEIGHTS), rel=1e-10)
+        assert last[2] == pytest.approx(float(solution.displacement_oi.norm()), rel=1e-12)
+        assert last[1] < first[1]
+
+
+@pytest.mark.parametrize("iters", [1, 7, 25, 26, 100])
+def test_path_starts_and_ends_with_the_solver(iters: int) -> None:
+    quadratic = build_quadratic(list(updates(2, 6, 5)), [1.0, 1.0])
+    path = solve_adam(quadratic, iters, 1e-4).path
+    assert [path[0][0], path[-1][0]] == [0, iters]
+    assert len(path) <= 26
+    assert sorted({point[0] for point in path}) == [point[0] for point in path]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("mu_rel", [1e-6, 1e-2, 0.3, 10.0])
+def test_exact_solver_agrees_with_least_squares(shape: tuple[int, int], mu_rel: float) -> None:
+    stack = updates(3, *shape, dtype=torch.float64)
+    solution = solve_exact(build_quadratic(list(stack), WEIGHTS), mu_rel)
+    assert solution.converged
+    expected = oracles.wudi_exact(stack.numpy(), np.array(WEIGHTS), mu_rel)
+    # The normal equations have condition 1 / mu_rel times d_in.
+    atol = 1e-14 * shape[1] / mu_rel + 1e-13
+    np.testing.assert_allclose(stack.sum(0) + solution.displacement_oi, expected, rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_strong_proximal_term_keeps_the_sum_and_a_weak_one_gives_the_minimiser(shape: tuple[int, int]) -> None:
+    stack = updates(2, *shape, decay=0.3, dtype=torch.float64)
+    quadratic = build_quadratic(list(stack), [1.0, 1.0])
+    assert float(solve_exact(quadratic, 1e9).displacement_oi.norm()) < 1e-8
+    pure = solve_exact(quadratic, 1e-9)
+    expected = oracles.wudi_exact(stack.numpy(), np.ones(2), 0.0)
+    np.testing.assert_allclose(stack.sum(0) + pure.displacement_oi, expected, rtol=0, atol=1e-5)
+    losses = [loss(solve_exact(quadratic, mu).displacement_oi, stack, [1.0, 1.0]) for mu in (10.0, 1.0, 0.1, 1e-3)]
+    assert losses == sorted(losses, reverse=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("mu_rel", [1e-14, 1e-9])
+def test_a_vanishing_proximal_term_on_a_singular_problem_still_solves(dtype: torch.dtype, mu_rel: float) -> None:
+    # Far below the precision of H, whose rank is 4 of 10: no Cholesky factor exists.
+    stack = torch.stack([delta.dense() for delta in low_rank_updates(2, 12, 10, 2, dtype=torch.float64)])
+    solution = solve_exact(build_quadratic(list(stack.to(dtype)), [1.0, 1.0]), mu_rel)
+    expected = oracles.wudi_exact(stack.numpy(), np.ones(2), 0.0)
+    # Where a factor exists after all, rounding over μ is what it is off by.
+    atol = 1e-3 if dtype == torch.float32 else max(1e-6, 1e-16 / mu_rel)
+    np.testing.assert_allclose(stack.sum(0) + solution.displacement_oi, expected, rtol=0, atol=atol)
+
+
+def factored_and_dense(rank: int, d_out: int = 12, d_in: int = 20) -> tuple[Quadratic, Quadratic, list[Update]]:
+    factored: list[Update] = list(low_rank_updates(3, d_out, d_in, rank, dtype=torch.float64))
+    full = [delta.dense() for delta in factored if isinstance(delta, LowRank)]
+    return build_quadratic(factored, WEIGHTS), build_quadratic(full, WEIGHTS), factored
+
+
+@pytest.mark.parametrize("rank", [1, 4, 9])
+def test_factored_updates_give_the_quadratic_of_their_products(rank: int) -> None:
+    thin, full, factored = factored_and_dense(rank)
+    assert (thin.factor_ik is not None) == (3 * rank <= 20)
+    assert full.factor_ik is None
+    assert thin.start == pytest.approx(full.start, rel=1e-12)
+    assert thin.trace == pytest.approx(full.trace, rel=1e-12)
+    torch.testing.assert_close(thin.gradient_at_start(), full.gradient_at_start(), rtol=0, atol=1e-13)
+    x = torch.randn(12, 20, generator=generator(0), dtype=torch.float64)
+    torch.testing.assert_close(thin.times_hessian(x), full.times_hessian(x), rtol=0, atol=1e-13)
+    one, other = solve_exact(thin, 0.3), solve_exact(full, 0.3)
+    torch.testing.assert_close(one.displacement_oi, other.displacement_oi, rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        solve_adam(thin, 30, 1e-4).displacement_oi, solve_adam(full, 30, 1e-4).displacement_oi, rtol=0, atol=1e-9
+    )
+    assert plain_sum(factored).shape == (12, 20)
+
+
+def test_mixed_forms_are_one_problem() -> None:
+    factored = low_rank_updates(2, 12, 20, 3, dtype=torch.float64)
+    mixed = build_quadratic([factored[0], factored[1].dense()], [1.0, 1.0])
+    full = build_quadratic([delta.dense() for delta in factored], [1.0, 1.0])
+    torch.testing.assert_close(mixed.gradient_at_start(), full.gradient_at_start(), rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_single_update_is_already_the_minimum(shape: tuple[int, int], dtype: torch.dtype) -> None:
+    quadratic = build_quadratic(list(updates(1, *shape, dtype=dtype)), [2.0])
+    for solution in (solve_adam(quadratic, 20, 1e-2), solve_exact(quadratic, 0.3)):
+        assert solution.displacement_oi.count_nonzero() == 0
+        assert (solution.residual, solution.converged) == (0.0, True)
+        assert solution.path[-1][1] == 0.0
+
+
+@pytest.mark.parametrize("rank", [2, 30])
+def test_a_single_factored_update_is_not_moved_either(rank: int) -> None:
+    (update,) = low_rank_updates(1, 12, 20, rank)
+    assert solve_exact(build_quadratic([update], [1.0]), 0.3).displacement_oi.count_nonzero() == 0
+
+
+def test_opposed_updates_cancel_and_stay_cancelled() -> None:
+    delta = updates(1, 8, 6)[0]
+    quadratic = build_quadratic([delta, -delta], [1.0, 1.0])
+    assert solve_exact(quadratic, 0.3).displacement_oi.abs().max() <= 1e-9
+    # The sum, zero, reproduces neither: f = 2 ‖ΔΔᵀ‖² / ‖Δ‖².
+    assert quadratic.start == pytest.approx(2 * float((delta @ delta.T).square().sum() / delta.square().sum()))
+
+
+def test_duplicates_are_pulled_from_their_sum_towards_the_one_update() -> None:
+    delta = updates(1, 8, 6, decay=0.2, dtype=torch.float64)[0]
+    solution = solve_exact(build_quadratic([delta, delta], [1.0, 1.0]), 1e-10)
+    torch.testing.assert_close(2 * delta + solution.displacement_oi, delta, rtol=0, atol=1e-7)
+
+
+def test_residual_tells_an_unconverged_solver() -> None:
+    quadratic = build_quadratic(list(updates(3, 12, 9, dtype=torch.float64)), WEIGHTS)
+
+    def run(iters: int, lr: float) -> Solution:
+        return solve_adam(quadratic, iters, lr)
+
+    short = run(20, 1e-5)
+    assert not short.converged
+    assert 0.9 < short.residual <= 1.0
+    assert run(4000, 3e-3).residual < 0.2
+    assert solve_exact(quadratic, 0.3).residual < 1e-12
+
+
+def test_weights_are_taken_unnormalised() -> None:
+    stack = list(updates(2, 8, 6, dtype=torch.float64))
+    once, twice = build_quadratic(stack, [1.0, 1.0]), build_quadratic(stack, [2.0, 2.0])
+    assert twice.start == pytest.approx(2 * once.start, rel=1e-14)
+    # μ follows tr H, so the closed form does not see a common factor.
+    torch.testing.assert_close(
+        solve_exact(once, 0.3).displacement_oi, solve_exact(twice, 0.3).displacement_oi, rtol=0, atol=1e-14
+    )

@@ -1,0 +1,126 @@
+"""The method once more, written straight from its formulas in NumPy and SciPy: slow, dense, and independent.
+
+Nothing here uses the package. Everything is float64.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import ot
+import scipy.linalg
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Array = NDArray[np.float64]
+
+
+def bures_squared(a: Array, b: Array) -> float:
+    """tr A + tr B − 2 tr (A^{1/2} B A^{1/2})^{1/2} with SciPy's Schur-method root."""
+    root = np.real(scipy.linalg.sqrtm(a))
+    return float(np.trace(a) + np.trace(b) - 2 * np.trace(np.real(scipy.linalg.sqrtm(root @ b @ root))))
+
+
+def barycenter(covariances: Array, weights: Array) -> Array:
+    """POT's Bures–Wasserstein barycenter of centred Gaussians, iterated to rounding."""
+    means = np.zeros(covariances.shape[:2])
+    _, result = ot.gaussian.bures_wasserstein_barycenter(
+        means, covariances, weights=weights, num_iter=5000, eps=1e-14, log=False
+    )
+    return np.asarray(result)
+
+
+def power(a: Array, exponent: float) -> Array:
+    values, vectors = scipy.linalg.eigh(a)
+    return (vectors * values**exponent) @ vectors.T
+
+
+@dataclass
+class Geometry:
+    basis: Array
+    covariances: Array
+    gamma: Array
+    conflict: float
+    lam: float
+    center: Array
+    metric: Array
+
+
+def geometry(
+    updates: Array, weights: Array, *, rank: int, energy: float, lam: float, relative: bool = False
+) -> Geometry:
+    """Section 1 of the method: full SVDs, SciPy's orth, dense covariances, POT's barycenter, the metric dense."""
+    frames, squares = [], []
+    for update in updates:
+        _, singular, vt = np.linalg.svd(update, full_matrices=False)
+        share = np.cumsum(singular**2) / np.sum(singular**2)
+        r = min(rank, int(np.searchsorted(share, energy)) + 1)
+        frames.append(vt[:r].T)
+        squares.append(singular[:r] ** 2)
+    basis = scipy.linalg.orth(np.concatenate(frames, axis=1), rcond=1e-8)
+    u = basis.shape[1]
+    weights = weights / weights.sum()
+    if relative:
+        lam = lam * float(sum(w * s.sum() for w, s in zip(weights, squares, strict=True))) / u
+    covs = np.stack(
+        [basis.T @ v @ np.diag(s) @ v.T @ basis + lam * np.eye(u) for v, s in zip(frames, squares, strict=True)]
+    )
+    m = len(covs)
+    gamma = np.zeros((m, m))
+    for i in range(m):
+        for j in range(m):
+            if i != j:
+                gamma[i, j] = bures_squared(covs[i], covs[j]) / (np.trace(covs[i]) + np.trace(covs[j]))
+    upper = np.triu(np.outer(weights, weights), 1)
+    conflict = float((upper * gamma).sum() / upper.sum()) if m > 1 else 0.0
+    center = barycenter(covs, weights)
+    outside = np.eye(basis.shape[0]) - basis @ basis.T
+    return Geometry(basis, covs, gamma, conflict, lam, center, basis @ center @ basis.T + lam * outside)
+
+
+def wudi_loss(merged: Tensor, updates: Tensor, weights: Tensor) -> Tensor:
+    """Σ_i ω_i ‖(M − Δ_i)Δ_iᵀ‖_F² / ‖Δ_i‖_F², term by term."""
+    loss = merged.new_zeros(())
+    for update, weight in zip(updates, weights, strict=True):
+        loss = loss + weight * ((merged - update) @ update.mT).square().sum() / update.square().sum()
+    return loss
+
+
+def wudi_adam(updates: Tensor, weights: Tensor, iters: int, lr: float) -> tuple[Tensor, list[float]]:
+    """PyTorch's Adam on the loss, by automatic differentiation; the merged matrix and the loss before every step."""
+    merged = updates.sum(0).clone().requires_grad_()
+    optimizer = torch.optim.Adam([merged], lr=lr)
+    losses = []
+    for _ in range(iters):
+        optimizer.zero_grad()
+        loss = wudi_loss(merged, updates, weights)
+        loss.backward()
+        losses.append(float(loss.detach()))
+        optimizer.step()
+    losses.append(float(wudi_loss(merged.detach(), updates, weights)))
+    return merged.detach(), losses
+
+
+def wudi_exact(updates: Array, weights: Array, mu_rel: float) -> Array:
+    """The proximal minimiser as a stacked least-squares problem for LAPACK.
+
+    M [√a_i Δ_iᵀ …, √μ I] ≈ [√a_i Δ_iΔ_iᵀ …, √μ M₀]; with mu_rel = 0 the minimiser nearest to M₀.
+    """
+    d_in = updates.shape[2]
+    scales = weights / np.sum(updates**2, axis=(1, 2))
+    mu = mu_rel * weights.sum() / d_in  # tr H = Σ ω_i
+    start = updates.sum(0)
+    design = [np.sqrt(a) * x for a, x in zip(scales, updates, strict=True)]
+    target = [np.sqrt(a) * x @ (x - start).T for a, x in zip(scales, updates, strict=True)]
+    if mu > 0:
+        design.append(np.sqrt(mu) * np.eye(d_in))
+        target.append(np.zeros((d_in, updates.shape[1])))
+    solution = np.linalg.lstsq(np.concatenate(design), np.concatenate(target), rcond=1e-12)[0]
+    return np.asarray(start + solution.T)
+
+
+def gcwm_exact(updates: Array, weights: Array, metric: Array, mu_rel: float) -> tuple[Array, Array]:
+    """Plain and geometry branch with the dense metric: whiten, solve, recolour."""
+    plain = wudi_exact(updates, weights, mu_rel)
+    whitened = updates @ power(metric, -0.5)
+    return plain, wudi_exact(whitened, weights, mu_rel) @ power(metric, 0.5)
