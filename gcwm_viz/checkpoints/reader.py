@@ -8,7 +8,7 @@ from gcwm_viz.checkpoints.header import TensorInfo
 from gcwm_viz.errors import InputError
 
 # Rows are read in slices of about this many elements where a whole tensor is not needed at once.
-SLICE_ELEMENTS = 1 << 23
+SLICE_ELEMENTS = 1 << 21
 
 
 def read_tensor(info: TensorInfo, rows: slice | None = None) -> Tensor:
