@@ -6,6 +6,8 @@ from typing import Any, Literal, get_args
 
 from gcwm_viz.errors import InputError
 from gcwm_viz.geometry.config import PRESETS, GCWMConfig
+from gcwm_viz.merging.registry import get_method
+from gcwm_viz.merging.settings import MethodSettings
 
 Policy = Literal["all_history", "current_anchor"]
 
@@ -47,27 +49,41 @@ class ContinualConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings:
-    """All settings of a run: merge method, per-matrix settings and continual settings."""
+    """All settings of a run: merge method, per-matrix settings, continual settings, options of other methods."""
 
     method: str = "gcwm"
     preset: str = "scale-free"
     gcwm: GCWMConfig = field(default_factory=GCWMConfig)
     continual: ContinualConfig = field(default_factory=ContinualConfig)
+    options: MethodSettings = field(default_factory=MethodSettings)
 
     @classmethod
     def preset_with(cls, preset: str, overrides: Mapping[str, Any], method: str = "gcwm") -> "RunSettings":
-        """A preset with single settings replaced; the names are those of both configurations."""
+        """A preset with single settings replaced; the names are those of the three configurations.
+
+        η is the preset's for the methods that the preset is about, and the method's own default for the others.
+        """
         gcwm = GCWMConfig.preset(preset).to_dict()
-        continual = asdict(ContinualConfig(eta=PRESET_ETA[preset]))
+        eta = get_method(method).eta
+        continual = asdict(ContinualConfig(eta=PRESET_ETA[preset] if eta is None else eta))
+        options = MethodSettings().to_dict()
         for name, value in overrides.items():
             if name in gcwm:
                 gcwm[name] = value
             elif name in continual:
                 continual[name] = value
+            elif name in options:
+                options[name] = value
             else:
-                known = ", ".join([*gcwm, *continual])
+                known = ", ".join([*gcwm, *continual, *options])
                 raise InputError(f"unknown setting {name!r}; known are {known}")
-        return cls(method=method, preset=preset, gcwm=GCWMConfig(**gcwm), continual=ContinualConfig(**continual))
+        return cls(
+            method=method,
+            preset=preset,
+            gcwm=GCWMConfig(**gcwm),
+            continual=ContinualConfig(**continual),
+            options=MethodSettings(**options),
+        )
 
     def with_gcwm(self, config: GCWMConfig) -> "RunSettings":
         return replace(self, gcwm=config)
@@ -85,6 +101,7 @@ class RunSettings:
             preset=values["preset"],
             gcwm=GCWMConfig.from_dict(values["gcwm"]),
             continual=ContinualConfig(**values["continual"]),
+            options=MethodSettings.from_dict(values.get("options", {})),
         )
 
 

@@ -17,7 +17,10 @@ from gcwm_viz.geometry.layer import LayerGeometry, cross_norms, geometry_of
 from gcwm_viz.linalg.lowrank import Update, squared_norm, vector_norm
 from gcwm_viz.linalg.subspace import RightSubspace, right_subspace
 from gcwm_viz.merging.gcwm import LayerMerge, blend
-from gcwm_viz.merging.registry import MergeStep, get_method
+from gcwm_viz.merging.plain import PlainMerge
+from gcwm_viz.merging.registry import Outcome, get_method
+from gcwm_viz.merging.step import MergeStep
+from gcwm_viz.merging.wudi import Solution
 from gcwm_viz.signals.pairwise import mean_pair, symmetric_sar
 from gcwm_viz.signals.state import StateSignals, incoming_conflict, state_signals
 from gcwm_viz.updates.matrices import MatrixKey
@@ -81,6 +84,7 @@ def process_matrix(
     state = torch.zeros(key.shape, device=device)
     state_subspace: RightSubspace | None = None
     previous: Tensor | None = None
+    memory: dict[str, float] = {}
     result = MatrixResult()
     for step, arriving in enumerate(members, start=1):
         active = active_set(step, settings.continual)
@@ -94,16 +98,28 @@ def process_matrix(
         ]
         sar = _sar(present, active, members, overlap, anchor)
         geometry = geometry_of([member.gate for member in present], sar, weights, config)
-        outcome: LayerMerge | Tensor
+        outcome: Outcome
         incoming = incoming_conflict(state_subspace, arriving.analysis, config)
         before = state
         if states is not None:
             given = states[step - 1]
             outcome = state = torch.zeros_like(state) if given is None else given.to(device, torch.float32)
         else:
-            deltas_now = [member.delta for member in present if member.delta is not None]
-            merge_step = MergeStep(deltas_now, weights, geometry, previous, step)
-            outcome = get_method(settings.method).merge(merge_step, config) if present else torch.zeros_like(state)
+            merge_step = MergeStep(
+                deltas=[member.delta for member in present if member.delta is not None],
+                # The anchor is another matrix at every step, and a random mask of it must be another one too.
+                names=[f"{ANCHOR} {step}" if member is anchor else member.name for member in present],
+                weights=weights,
+                geometry=geometry,
+                previous=previous,
+                arriving=arriving.delta,
+                norms=[m.analysis.total_energy**0.5 for m in members[:step] if m.analysis is not None],
+                matrix=key.name,
+                shape=key.shape,
+                options=settings.options,
+                memory=memory,
+            )
+            outcome = get_method(settings.method).merge(merge_step, config)
             merged = _single(outcome)
             state = integrate(state if step > 1 else None, merged, previous, settings.continual.step_eta(step))
             previous = merged
@@ -131,12 +147,12 @@ def process_matrix(
             for row in _pair_rows(present, geometry, signals, sar, state_subspace, state, incoming, arriving)
         ]
         result.rows["spectra"] += [place | row for row in _spectrum_rows(present, geometry, state_subspace)]
+        result.rows["solver"] += [place | row for row in _solver_rows(outcome)]
         if isinstance(outcome, LayerMerge):
-            result.rows["solver"] += [place | row for row in _solver_rows(outcome)]
             result.tensors[f"plain.{step}"] = outcome.plain.float().cpu()
             result.tensors[f"geo.{step}"] = outcome.geo.float().cpu()
         else:
-            result.tensors[f"merged.{step}"] = outcome.float().cpu().contiguous()
+            result.tensors[f"merged.{step}"] = _single(outcome).cpu().contiguous()
     return result
 
 
@@ -146,11 +162,11 @@ def integrate(state: Tensor | None, merged: Tensor, previous: Tensor | None, eta
     return eta * change if state is None else torch.add(state, change, alpha=eta)
 
 
-def _single(outcome: LayerMerge | Tensor) -> Tensor:
+def _single(outcome: Outcome) -> Tensor:
     """Δ_merge from branches rounded to float32, as they are kept on disk and read back."""
     if isinstance(outcome, LayerMerge):
         return blend(outcome.plain.float(), outcome.geo.float(), outcome.alpha, outcome.mode)
-    return outcome.float()
+    return (outcome.merged if isinstance(outcome, PlainMerge) else outcome).float()
 
 
 def _overlaps(members: Sequence[_Member]) -> Tensor:
@@ -174,7 +190,7 @@ def _sar(
     return overlap[index[:, None], index[None, :]]
 
 
-def _geometry_row(geometry: LayerGeometry, outcome: LayerMerge | Tensor, trained: bool) -> Row:
+def _geometry_row(geometry: LayerGeometry, outcome: Outcome, trained: bool) -> Row:
     center = geometry.barycenter
     row: Row = {
         "conflict": geometry.conflict,
@@ -204,6 +220,14 @@ def _geometry_row(geometry: LayerGeometry, outcome: LayerMerge | Tensor, trained
             "solver_iterations": max(solution.iterations for solution in solutions),
             "solver_residual": max(solution.residual for solution in solutions),
             "solver_converged": all(solution.converged for solution in solutions),
+        }
+    elif isinstance(outcome, PlainMerge) and outcome.solution:
+        row |= {
+            "plain_shift": outcome.shift,
+            "plain_objective": _ratio(outcome.solution.path),
+            "solver_iterations": outcome.solution.iterations,
+            "solver_residual": outcome.solution.residual,
+            "solver_converged": outcome.solution.converged,
         }
     shares = geometry.lambda_shares[~geometry.lambda_shares.isnan()]
     return row | {
@@ -315,9 +339,14 @@ def _spectrum_rows(present: Sequence[_Member], geometry: LayerGeometry, state: R
     return rows
 
 
-def _solver_rows(merge: LayerMerge) -> list[Row]:
+def _solver_rows(outcome: Outcome) -> list[Row]:
     rows = []
-    for branch, solution in (("plain", merge.plain_solution), ("geo", merge.geo_solution)):
+    branches: list[tuple[str, Solution | None]] = []
+    if isinstance(outcome, LayerMerge):
+        branches = [("plain", outcome.plain_solution), ("geo", outcome.geo_solution)]
+    elif isinstance(outcome, PlainMerge):
+        branches = [("plain", outcome.solution)]
+    for branch, solution in branches:
         if solution is not None:
             rows += [
                 {"branch": branch, "iteration": iteration, "objective": objective, "shift": shift}

@@ -14,6 +14,8 @@ from torch import Tensor
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.geometry.layer import LayerGeometry, check_updates, check_weights, layer_geometry
 from gcwm_viz.linalg.lowrank import Update, map_rows
+from gcwm_viz.merging.plain import build_dtype, relative_shift
+from gcwm_viz.merging.step import work_dtype
 from gcwm_viz.merging.wudi import Solution, build_quadratic, plain_sum, solve
 
 
@@ -101,15 +103,12 @@ def merge_with_geometry(
     deltas: Sequence[Update], weights: Sequence[float], geometry: LayerGeometry, config: GCWMConfig
 ) -> LayerMerge:
     """The same with the geometry at hand."""
-    work = torch.float64 if config.precision == "float64" else torch.float32
-    device = deltas[0].device
+    work, device = work_dtype(config), deltas[0].device
     if geometry.metric is None:
         zero = torch.zeros(tuple(deltas[0].shape), dtype=work, device=device)
         nan = float("nan")
         return LayerMerge(zero, zero.clone(), zero.clone(), nan, nan, nan, geometry, None, None)
-    # Adam follows the sign of a gradient however small it is, and the closed form divides by small eigenvalues of H:
-    # float32's rounding of the quadratic would move both. (MPS has no float64.)
-    build = work if device.type == "mps" else torch.float64
+    build = build_dtype(config, device)
     kept = [deltas[index].to(dtype=build) for index in geometry.present]
     omegas = [weights[index] for index in geometry.present]
     metric = geometry.metric
@@ -125,8 +124,8 @@ def merge_with_geometry(
         plain=plain,
         geo=geo,
         displacement=metric.norm(geo_displacement - plain_solution.displacement_oi),
-        plain_shift=_relative(plain_solution.displacement_oi, total_oi),
-        geo_shift=_relative(geo_displacement, total_oi),
+        plain_shift=relative_shift(plain_solution.displacement_oi, total_oi),
+        geo_shift=relative_shift(geo_displacement, total_oi),
         geometry=geometry,
         plain_solution=plain_solution,
         geo_solution=geo_solution,
@@ -138,8 +137,3 @@ def blend(plain: Tensor, geo: Tensor, alpha: float, mode: str) -> Tensor:
     if mode in ("plain", "absent"):
         return plain.clone()
     return geo.clone() if mode == "geo" else torch.lerp(plain, geo, alpha)
-
-
-def _relative(displacement: Tensor, total: Tensor) -> float:
-    scale = float(torch.linalg.matrix_norm(total))
-    return float(torch.linalg.matrix_norm(displacement)) / scale if scale > 0 else float("nan")

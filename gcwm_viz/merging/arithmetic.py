@@ -1,0 +1,26 @@
+"""Task arithmetic, Σ_i ω_i Δ_i (arXiv 2212.04089), and the mean of updates, Σ_i ω_i Δ_i / Σ_i ω_i (arXiv 2203.05482).
+
+The state rule scales the result by η, so that the model is θ_pre + η Σ_i ω_i Δ_i. With the default weights of 1 these
+are the plain sum and the plain mean over the active updates that touch the matrix.
+"""
+
+from torch import Tensor
+
+from gcwm_viz.geometry.config import GCWMConfig
+from gcwm_viz.linalg.lowrank import accumulate
+from gcwm_viz.merging.step import MergeStep
+
+
+def task_arithmetic(step: MergeStep, config: GCWMConfig) -> Tensor:
+    """Σ_i ω_i Δ_i (d_out, d_in)."""
+    total_oi = step.zeros(config)
+    for _, delta, weight in step.active():
+        accumulate(delta.to(dtype=total_oi.dtype), total_oi, weight)
+    return total_oi
+
+
+def mean(step: MergeStep, config: GCWMConfig) -> Tensor:
+    """Σ_i ω_i Δ_i / Σ_i ω_i (d_out, d_in); zero without an update."""
+    weight = sum(weight for _, _, weight in step.active())
+    total_oi = task_arithmetic(step, config)
+    return total_oi / weight if weight > 0 else total_oi

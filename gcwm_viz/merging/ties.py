@@ -1,0 +1,40 @@
+"""TIES (arXiv 2306.01708): trim each update, elect a sign for each entry, average the updates that agree with it.
+
+Trimming is by matrix, as everything here is; the paper ranks the entries of the whole model together.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from gcwm_viz.geometry.config import GCWMConfig
+from gcwm_viz.merging.magnitude import top_magnitudes
+from gcwm_viz.merging.step import MergeStep
+
+
+def ties(step: MergeStep, config: GCWMConfig) -> Tensor:
+    """Trim to ``ties_keep``, elect, disjoint mean (d_out, d_in)."""
+    active = step.active_dense(config)
+    if not active:
+        return step.zeros(config)
+    return trim_elect_mean([delta for _, delta, _ in active], [w for _, _, w in active], step.options.ties_keep)
+
+
+def trim_elect_mean(deltas: Sequence[Tensor], weights: Sequence[float], keep: float) -> Tensor:
+    """Σ_{i ∈ A} ω_i Δ̂_i / Σ_{i ∈ A} ω_i for each entry, Δ̂_i the trimmed update (d_out, d_in).
+
+    A: updates whose trimmed entry has the sign of Σ_i ω_i Δ̂_i, the larger total mass. Where positive and negative
+    mass are exactly equal, or no update keeps the entry, no sign is elected and the result is 0.
+    """
+    trimmed = [torch.where(top_magnitudes(delta, keep), delta, 0.0) for delta in deltas]
+    mass_oi = torch.zeros_like(trimmed[0])
+    for delta, weight in zip(trimmed, weights, strict=True):
+        mass_oi.add_(delta, alpha=weight)
+    sign_oi = mass_oi.sign()
+    total_oi, share_oi = torch.zeros_like(mass_oi), torch.zeros_like(mass_oi)
+    for delta, weight in zip(trimmed, weights, strict=True):
+        agrees = (delta != 0) & (delta.sign() == sign_oi)
+        total_oi.add_(torch.where(agrees, delta, 0.0), alpha=weight)
+        share_oi.add_(agrees.to(share_oi.dtype), alpha=weight)
+    return total_oi / torch.where(share_oi > 0, share_oi, 1.0)
