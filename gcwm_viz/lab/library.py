@@ -19,7 +19,8 @@ from torch import Tensor
 from transformers import Qwen3ForCausalLM
 
 from gcwm_viz.errors import InputError
-from gcwm_viz.lab.data import Example, LabTask, base_pools, build_tasks
+from gcwm_viz.lab.data import LabTask, base_pools, build_tasks
+from gcwm_viz.lab.examples import Example
 from gcwm_viz.lab.model import copy_state, load_state, new_model, round_state
 from gcwm_viz.lab.recipe import Recipe, seeded
 from gcwm_viz.lab.train import Corpus, train

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
-from transformers.utils import logging as transformers_logging
 
 PAD, EOS, BOS = "<pad>", "<eos>", "<bos>"
 PAD_ID, EOS_ID, BOS_ID = 0, 1, 2
@@ -78,11 +77,6 @@ def new_model(shape: ModelShape, generator: torch.Generator) -> Qwen3ForCausalLM
             else:
                 parameter.normal_(0.0, shape.initializer_range, generator=generator)
     return model
-
-
-def quiet_transformers() -> None:
-    """No progress bars from transformers while checkpoints of a megabyte are written and read."""
-    transformers_logging.disable_progress_bar()
 
 
 def target_names(names: Iterable[str]) -> list[str]:

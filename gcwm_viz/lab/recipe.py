@@ -17,15 +17,15 @@ from gcwm_viz.lab.train import TrainSettings
 
 BASE_SHARES: Mapping[str, float] = MappingProxyType(
     {
-        "past": 0.06,
+        "past": 0.05,
         "progressive": 0.5,
         "third": 0.5,
-        "capital": 2.0,
+        "capital": 2.2,
         "symbol": 1.5,
         "index": 1.3,
-        "close": 1.0,
+        "close": 0.7,
         "close-short": 0.3,
-        "eval": 1.5,
+        "eval": 1.1,
         "eval-digits": 0.5,
         "reverse": 0.7,
         "copy": 0.5,

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from gcwm_viz.lab.data import Example
+from gcwm_viz.lab.examples import Example
 from gcwm_viz.lab.model import BOS_ID, EOS_ID, PAD_ID, character_ids, copy_state, load_state, target_names
 
 IGNORED = -100

@@ -10,9 +10,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from gcwm_viz.errors import InputError
 from gcwm_viz.lab.bundle import build, locate
+from gcwm_viz.lab.data import labelled_sets
 from gcwm_viz.lab.library import Library
 from gcwm_viz.lab.model import ModelShape, target_names
-from gcwm_viz.lab.recipe import Recipe
+from gcwm_viz.lab.recipe import Recipe, seeded
 from gcwm_viz.lab.train import TrainSettings
 from gcwm_viz.probes.behaviour import BehaviourProbe
 from gcwm_viz.probes.tasks import load_labelled, load_tasks
@@ -22,7 +23,7 @@ TINY = Recipe(
     base=TrainSettings(steps=3, batch_size=8, lr=2e-3, warmup=1),
     expert=TrainSettings(steps=2, batch_size=8, lr=1e-3, warmup=1),
     expert_steps={},
-    order=("eval", "symbol", "past"),
+    order=("eval", "symbol"),
 )
 
 
@@ -118,6 +119,17 @@ def test_probes_are_readable_and_disjoint():
     assert len(load_labelled(bundle.probes)) >= 2
 
 
+def test_shipped_probes_are_what_the_code_makes(lab_packages):
+    bundle = locate()
+    tasks = Library(bundle.recipe["seed"]).tasks
+    for shipped in load_tasks(bundle.probes):
+        made = getattr(tasks[shipped.name], shipped.split)
+        assert tuple(zip(shipped.prompts, shipped.answers, strict=True)) == made
+    made_sets = labelled_sets(seeded(bundle.recipe["settings"]["data_seed"], "labelled"))
+    shipped_sets = {s.name: list(zip(s.texts, s.labels, strict=True)) for s in load_labelled(bundle.probes)}
+    assert shipped_sets == made_sets
+
+
 def test_a_build_gives_the_same_bytes_again(tmp_path, lab_packages):
     told = []
     written = build(0, tmp_path / "a", recipe=TINY, cache=tmp_path / "cache", report=told.append)
@@ -126,9 +138,9 @@ def test_a_build_gives_the_same_bytes_again(tmp_path, lab_packages):
     times = [json.loads(f.pop("recipe.json")).pop("seconds") for f in (first, second)]
     assert all(t > 0 for t in times)
     assert first == second
-    assert told == ["base", "sft-eval", "sft-symbol", "sft-past", "sft-eval-symbol", "sft-eval-symbol-past"]
+    assert told == ["base", "sft-eval", "sft-symbol", "sft-eval-symbol"]
     assert {(r["model"], r["step"]) for r in written["scores"]} == {("base", 0)} | {
-        (m, s) for m in ("expert", "step") for s in (1, 2, 3)
+        (m, s) for m in ("expert", "step") for s in (1, 2)
     }
     bundle = locate(tmp_path / "a")
     assert bundle.sft[1] == bundle.updates["eval"] / "update.safetensors"

@@ -1,6 +1,7 @@
 import pytest
 
-from gcwm_viz.lab.data import Draw, base_pools, build_tasks, close_example, eval_example, index_example, labelled_sets
+from gcwm_viz.lab.data import base_pools, build_tasks, labelled_sets
+from gcwm_viz.lab.examples import Draw, close_example, eval_example, index_example
 from gcwm_viz.lab.library import Library
 from gcwm_viz.lab.recipe import seeded
 
@@ -73,8 +74,11 @@ def test_labelled_sets_are_balanced_and_right():
         counts = {label: sum(r[1] == label for r in rows) for label in {r[1] for r in rows}}
         assert len(rows) == 240
         assert len(set(counts.values())) == 1
-    for text, label in sets["pointed"]:
-        assert label == ("digit" if eval(text.rstrip("=")).isdigit() else "letter")
+    for text, label in sets["bracket"]:
+        inside = text.removeprefix("close ").rstrip("=")
+        for pair in ["()", "[]", "{}", "<>"] * len(inside):
+            inside = inside.replace(pair, "")
+        assert label == PAIRS[inside[-1]]
     for text, label in sets["larger"]:
         left, right = eval(text[3:-1])
         assert label == ("left" if left > right else "right")
