@@ -31,9 +31,14 @@ left, right = st.columns(2, gap="medium")
 for column, about, value in ((left, pair_matrix.ABOUT, "conflict"), (right, pair_matrix.OVERLAP, "sar")):
     with column:
         square = pair_matrix.pair_values(pairs, view.run.updates, value)
-        charts.show(pair_matrix.pair_matrix(square, about), about, square.reset_index(), key=f"pairs-{value}")
+        top = signals.bounds(view.run.tables["pairs"]["conflict" if value == "conflict" else "sar_ij"], "share")[1]
+        charts.show(pair_matrix.pair_matrix(square, about, top), about, square.reset_index(), key=f"pairs-{value}")
 
 st.header("Where it concentrates", anchor=False)
+options = {signal.title: signal for signal in signals.CONFLICT_PAGE}
+_, first, second = st.columns([2, 1, 1], gap="medium")
+ranked = options[first.selectbox("Rank cells by", list(options))]
+k = second.slider("Highest cells k", 5, 100, 20, step=5)
 left, right = st.columns(2, gap="medium")
 with left:
     chosen = (signals.ACTIVE, signals.STATE, signals.INCOMING)
@@ -41,8 +46,5 @@ with left:
     data = cells[[*place, *(signal.column for signal in chosen)]]
     charts.show(figure, depth_profile.ABOUT, data, key="depth")
 with right:
-    options = {signal.title: signal for signal in signals.CONFLICT_PAGE}
-    ranked = options[st.selectbox("Rank by", list(options))]
-    k = st.slider("Cells k", 5, 100, 20, step=5)
     shares = family_share.family_shares(matrices, ranked.column, k)
     charts.show(family_share.family_share(shares, ranked), family_share.ABOUT, shares.reset_index(), key="families")

@@ -21,7 +21,8 @@ charts.show(figure, retention.ABOUT, R.reset_index(), key="retention")
 left, right = st.columns(2, gap="medium")
 with left:
     lost = forgetting_matrix(R, higher_is_better=better)
-    row = lost.loc[view.step] if view.step in lost.index else lost.iloc[:0].mean()
+    earlier = [name for name in view.run.updates[: view.step - 1] if name in lost]
+    row = lost.reindex([view.step])[earlier].iloc[0]
     charts.show(forgetting.forgetting_by_task(row), forgetting.BY_TASK, lost.reset_index(), key="forgetting")
 with right:
     charts.show(

@@ -105,8 +105,9 @@ def layer_grid(
     if chosen and chosen[0] in axes.layers and chosen[1] in axes.families:
         theme.cell_outline(made, axes.families.index(chosen[1]), axes.layers.index(chosen[0]))
     every = -(-len(rows) // 12)
-    made.update_layout(hoverdistance=-1, hovermode="closest", margin={"l": 8, "r": 8, "t": 48, "b": 8})
+    made.update_layout(hoverdistance=-1, hovermode="closest")
     made.update_xaxes(
+        title_standoff=0,
         tickvals=columns,
         ticktext=[short_family(name) for name in axes.families],
         showgrid=False,
@@ -125,7 +126,7 @@ def layer_grid(
 
 
 def _height(rows: int) -> int:
-    return 48 + 40 + int(np.clip(520 / max(rows, 1), 15, 42) * max(rows, 1))
+    return 48 + 36 + int(np.clip(520 / max(rows, 1), 15, 42) * max(rows, 1))
 
 
 def _hover(cells: pd.DataFrame, signal: Signal, axes: GridAxes) -> list[str]:

@@ -50,23 +50,22 @@ def pair_values(pairs: pd.DataFrame, names: Sequence[str], value: str = "conflic
     return square.reindex(index=labels, columns=labels).astype(float)
 
 
-def pair_matrix(square: pd.DataFrame, about: About = ABOUT) -> go.Figure:
-    """Heatmap of ``pair_values``; every cell carries its number, the diagonal is left out."""
+def pair_matrix(square: pd.DataFrame, about: About = ABOUT, top: float = 1.0) -> go.Figure:
+    """Heatmap of ``pair_values``; every cell carries its number, the diagonal is left out. top: end of the scale."""
     if len(square) < 2:
         return theme.nothing(about.title, "A pair needs two updates; this step has fewer, and no state beside them.")
     z = square.to_numpy(dtype=float)
     labels = [theme.as_text(name, limit=18) for name in square.index]
     places = list(range(len(labels)))
     made = theme.figure(about.title, height=int(130 + np.clip(36 * len(labels), 90, 520)))
-    off = z.copy()
-    theme.undefined_cells(made, off, places, places)
+    theme.undefined_cells(made, z, places, places)
     crowded = len(labels) > 9
     made.add_heatmap(
         z=z,
         x=places,
         y=places,
         zmin=0,
-        zmax=1,
+        zmax=top,
         colorscale=theme.SEQUENTIAL,
         xgap=1.5,
         ygap=1.5,
@@ -82,7 +81,7 @@ def pair_matrix(square: pd.DataFrame, about: About = ABOUT) -> go.Figure:
         marker={"opacity": 0, "size": 14},
         showlegend=False,
         text=["" if np.isnan(v) else theme.num(v) for v in z.ravel()],
-        textfont={"size": 11, "color": list(theme.ink(z.ravel()))},
+        textfont={"size": 11, "color": list(theme.ink(z.ravel() / top))},
         hovertext=[
             f"{labels[r]} → {labels[c]}: {theme.num(z[r, c]) if r != c else 'the same update'}"
             for r, c in zip(rows, columns, strict=True)

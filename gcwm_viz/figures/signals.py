@@ -151,6 +151,6 @@ def bounds(values: pd.Series, scale: str) -> tuple[float, float]:
     numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=float)
     numbers = numbers[np.isfinite(numbers)]
     top = float(np.abs(numbers).max()) if scale == "gap" and numbers.size else float(numbers.max(initial=0.0))
-    if top <= 0:
+    if top <= 1e-9:  # nothing but zeros and rounding: an empty range would colour noise
         top = 1.0
     return (-top, top) if scale == "gap" else (0.0, top)

@@ -42,7 +42,7 @@ def shift_path(solver: pd.DataFrame) -> go.Figure:
 def _paths(solver: pd.DataFrame, column: str, about: About, *, relative: bool) -> go.Figure:
     rows = solver[solver[column].notna()]
     if rows.empty:
-        return theme.nothing(about.title, "No solver path is stored for this matrix at this step.", height=380)
+        return theme.nothing(about.title, "No solver path is stored for this matrix at this step.")
     made = theme.figure(about.title, height=380, x="iteration", legend=True)
     for index, (branch, name) in enumerate(BRANCHES.items()):
         path = rows[rows["branch"] == branch].sort_values("iteration")
@@ -59,6 +59,8 @@ def _paths(solver: pd.DataFrame, column: str, about: About, *, relative: bool) -
             marker={"symbol": look["symbol"], "size": 8},
             hovertemplate="iteration %{x}: %{y:.4g}<extra>%{fullData.name}</extra>",
         )
+    if rows["iteration"].max() <= 12:
+        made.update_xaxes(dtick=1)
     if relative:
         made.add_hline(y=1, line={"color": theme.NEUTRAL, "width": 1, "dash": "dot"})
     return made

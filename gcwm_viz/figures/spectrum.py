@@ -28,7 +28,7 @@ ENERGY = About(
 _OTHERS: dict[str, dict[str, Any]] = {
     "barycenter": {"name": "Wasserstein barycenter", "color": theme.NEUTRAL, "width": 4, "dash": "solid"},
     "mean": {"name": "mean metric", "color": theme.NEUTRAL, "width": 2, "dash": "dash"},
-    "state": {"name": "state", "color": "#D55E00", "width": 3, "dash": "dashdot"},
+    "state": {"name": "state", "color": theme.NEUTRAL, "width": 2.5, "dash": "dot"},
 }
 
 
@@ -42,7 +42,7 @@ def spectrum(spectra: pd.DataFrame, lambda_share: float = float("nan")) -> go.Fi
             x=np.arange(1, len(values) + 1),
             y=np.where(values > 0, values, np.nan),
             name=name,
-            mode="lines+markers",
+            mode="lines+markers" if "symbol" in look else "lines",
             line={"color": look["color"], "width": look.get("width", 2), "dash": look["dash"]},
             marker={"size": 6, "symbol": look.get("symbol", "circle")},
             hovertemplate="direction %{x}: %{y:.3g}<extra>%{fullData.name}</extra>",
@@ -57,11 +57,11 @@ def spectrum(spectra: pd.DataFrame, lambda_share: float = float("nan")) -> go.Fi
             xanchor="right",
             y=np.log10(lam),
             yref="y",
-            yanchor="bottom",
+            yanchor="top",
             showarrow=False,
             font={"size": 12},
         )
-    made.update_yaxes(type="log", exponentformat="power", dtick=1)
+    made.update_yaxes(type="log", exponentformat="power", nticks=7)
     return made
 
 

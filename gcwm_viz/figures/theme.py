@@ -102,8 +102,8 @@ def figure(title: str, *, height: int, x: str = "", y: str = "", legend: bool = 
         margin={"l": 8, "r": 8, "t": 48, "b": 8},
         showlegend=legend,
         legend={"orientation": "h", "y": -0.22, "yanchor": "top", "x": 0, "xanchor": "left"},
-        xaxis={"title": {"text": x}},
-        yaxis={"title": {"text": y}},
+        xaxis={"title": {"text": x, "standoff": 8}},
+        yaxis={"title": {"text": y, "standoff": 16}},
     )
     return made
 

@@ -39,7 +39,7 @@ def show(
     else:
         st.plotly_chart(figure, key=key, config=config, alt=alt, on_select=on_select, selection_mode="points")
     st.caption(f"{about.line} {note}".strip())
-    with st.expander("Formula and data"):
+    with st.expander("Formula and data", type="compact"):
         if about.formula:
             st.latex(about.formula)
         if about.source:

@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-GRACE_SECONDS = 10.0
+GRACE_SECONDS = 8.0
 POLL_SECONDS = 0.2
 
 
@@ -44,11 +44,14 @@ def main(folder: Path, lock: int, command: list[str]) -> int:
 
 
 def _stop(child: subprocess.Popen[bytes]) -> None:
-    child.terminate()
-    try:
-        child.wait(GRACE_SECONDS)
-    except subprocess.TimeoutExpired:
-        child.kill()
+    """Let the child end by itself (it looks at its run's own cancel file), then insist."""
+    for insist in (child.terminate, child.kill):
+        try:
+            child.wait(GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            insist()
+        else:
+            return
 
 
 if __name__ == "__main__":

@@ -99,9 +99,11 @@ def look(root: Path, name: str) -> Job:
     )
 
 
-def cancel(root: Path, name: str) -> None:
-    """Ask job ``name`` to stop; what it has finished is kept, and the same command or ``resume`` goes on from there."""
+def cancel(root: Path, name: str, run: Path) -> None:
+    """Ask job ``name``, which writes ``run``, to stop after the matrix at hand; what is finished is kept."""
     (_folder(root, name) / "cancel").touch()
+    if (run / "run.json").is_file():
+        (run / "cancel").touch()
 
 
 def progress(run: Path) -> dict[str, Any]:

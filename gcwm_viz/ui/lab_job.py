@@ -63,7 +63,7 @@ def _watch(root: Path) -> None:
     st.progress(min(done / total, 1.0) if total else 0.0, text=_progress_text(job, entry, done, total))
     st.text(str(entry.get("label") or "Starting")[:200])
     if st.button("Cancel", key="lab-cancel"):
-        jobs.cancel(root, JOB)
+        jobs.cancel(root, JOB, root / DEFAULT_RUN)
 
 
 def _progress_text(job: jobs.Job, entry: dict[str, object], done: int, total: int) -> str:

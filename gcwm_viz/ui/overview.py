@@ -100,9 +100,12 @@ def pointers(run: Run, found: Scored | None) -> list[Pointer]:
             "its difference from the plain branch with care."
         )
         noted.append(Pointer(text, "pages/4_Solver.py", "See the solver", {"step": last}))
-    share = (matrices["lambda_share"] > LAMBDA_LIMIT).sum() / max(int(matrices["lambda_share"].notna().sum()), 1)
-    if share > 0:
-        text = f"λ supplies over 5 % of the trace in {percent(share)} of the cells, which lowers their conflict."
+    shares = matrices["lambda_share"].dropna()
+    if (shares > LAMBDA_LIMIT).any():
+        text = (
+            f"λ supplies {percent(shares.median())} of the trace (median): it lowers every conflict, so compare values "
+            "within this run and between runs of the same λ only."
+        )
         noted.append(Pointer(text, "pages/2_Spectra.py", "See the spectra", {"step": last}))
     rounded = updates[updates["rounding"] > ROUNDING_LIMIT]
     if len(rounded):

@@ -1,0 +1,121 @@
+"""Spectra, gate, solver, depth and family figures draw the numbers of their tables."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gcwm_viz.figures import depth_profile, family_share, gate_curve, solver_path, spectrum
+from gcwm_viz.figures.signals import ACTIVE, INCOMING, STATE
+from gcwm_viz.geometry.config import GCWMConfig
+from gcwm_viz.geometry.gate import gate
+from tests.factories_runs import NASTY, make_tables
+
+TABLES = make_tables("normal")
+
+
+def one(table: str, step: int = 4, layer: int = 2, family: str = "v_proj") -> pd.DataFrame:
+    rows = TABLES[table]
+    return rows[(rows["step"] == step) & (rows["layer"] == layer) & (rows["family"] == family)]
+
+
+def trace(made, name):
+    return next(trace for trace in made.data if trace.name == name)
+
+
+def test_spectrum_fills_an_update_up_with_lambda():
+    rows = one("spectra")
+    made = spectrum.spectrum(rows, 0.25)
+    line = trace(made, "past")
+    stored = rows[rows["source"] == "past"]["eigenvalues"].iloc[0]
+    assert np.allclose(line.y[: len(stored)], stored)
+    assert len(line.y) == rows["union_rank"].iloc[0]
+    assert np.allclose(line.y[len(stored) :], rows["lam"].iloc[0])
+    assert made.layout.yaxis.type == "log"
+    assert any("25 % of the trace" in note.text for note in made.layout.annotations)
+    assert {"Wasserstein barycenter", "mean metric", "state"} <= {line.name for line in made.data}
+
+
+def test_energy_rises_to_one_without_lambda():
+    made = spectrum.energy(one("spectra"))
+    for line in made.data:
+        assert line.y[0] == 0
+        assert line.y[-1] == pytest.approx(1)
+        assert (np.diff(line.y) >= -1e-12).all()
+    assert np.argmax(np.array(trace(made, "past").y) > 1 - 1e-9) == 4
+
+
+def test_no_spectrum_says_so():
+    for made in (spectrum.spectrum(one("spectra", layer=9)), spectrum.energy(one("spectra", layer=9))):
+        assert not made.data
+        assert made.layout.annotations[0].text
+
+
+def test_gate_curve_places_every_matrix_on_the_sigmoid():
+    cells = TABLES["matrices"][TABLES["matrices"]["step"] == 4]
+    config = GCWMConfig(tau=0.3, kappa=7)
+    made = gate_curve.gate_curve(cells, config, before=replace(config, tau=0.1), chosen=cells["matrix"].iloc[3])
+    points = [trace for trace in made.data if trace.mode == "markers" and trace.name != "chosen matrix"]
+    assert sum(len(trace.x) for trace in points) == len(cells)
+    for trace_ in points:
+        assert np.allclose(trace_.y, gate(np.array(trace_.x), config))
+    assert {"as run", "gate", "chosen matrix"} <= {trace.name for trace in made.data}
+
+
+def test_gate_curve_counts_what_it_leaves_out():
+    matrices = make_tables("nan")["matrices"]
+    cells = matrices[matrices["step"] == 3]
+    made = gate_curve.gate_curve(cells, GCWMConfig())
+    assert f"({cells['conflict'].isna().sum()} without" in made.layout.title.text
+    assert not gate_curve.gate_curve(cells.assign(conflict=np.nan), GCWMConfig()).data
+
+
+def test_solver_paths():
+    rows = one("solver")
+    made = solver_path.objective_path(rows)
+    for line in made.data:
+        assert line.y[0] == pytest.approx(1)
+    assert np.allclose(trace(made, "plain branch").y[-1], 0.4)
+    shift = solver_path.shift_path(rows)
+    assert trace(shift, "geometry branch").y[-1] == pytest.approx(0.01)
+    assert not solver_path.objective_path(rows.iloc[:0]).data
+
+
+def test_objective_of_zero_at_the_start_is_left_as_it_is():
+    rows = one("solver").assign(objective=0.0)
+    assert list(trace(solver_path.objective_path(rows), "plain branch").y) == [0, 0, 0]
+
+
+def test_depth_profile_is_the_mean_of_a_layer():
+    cells = TABLES["matrices"][TABLES["matrices"]["step"] == 4]
+    made = depth_profile.depth_profile(cells, (ACTIVE, STATE), chosen_layer=2)
+    line = trace(made, ACTIVE.title)
+    assert np.allclose(line.y, [cells[cells["layer"] == layer]["active_conflict"].mean() for layer in range(4)])
+    first = TABLES["matrices"][TABLES["matrices"]["step"] == 1]
+    assert not depth_profile.depth_profile(first, (ACTIVE, INCOMING)).data
+
+
+def test_family_shares_sum_to_one_and_find_the_planted_family():
+    shares = family_share.family_shares(TABLES["matrices"], "active_conflict", 10)
+    assert shares["share"].sum() == pytest.approx(1)
+    assert shares["cells"].sum() == 10
+    assert shares["expected"].sum() == pytest.approx(1)
+    assert shares["share"].idxmax() == "down_proj"
+    everything = family_share.family_shares(TABLES["matrices"], "active_conflict", 10_000)
+    assert np.allclose(everything["share"], everything["expected"])
+    assert len(family_share.family_share(shares, ACTIVE).data) == 2
+
+
+def test_family_shares_without_a_defined_value():
+    one_update = make_tables("one")["matrices"]
+    shares = family_share.family_shares(one_update, "active_conflict", 10)
+    assert shares.empty
+    assert "not defined" in family_share.family_share(shares, ACTIVE).layout.annotations[0].text
+
+
+def test_source_names_are_literal():
+    rows = make_tables("nan")["spectra"]
+    rows = rows[(rows["step"] == 3) & (rows["layer"] == 0) & (rows["family"] == "q_proj")]
+    assert NASTY in set(rows["source"])
+    assert not any("<b>" in line.name for line in spectrum.spectrum(rows).data)

@@ -1,0 +1,100 @@
+"""The layer grid: values in their cells, undefined cells marked with a reason, one clickable point a cell."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gcwm_viz.figures.layer_grid import GridAxes, grid_axes, layer_grid, pivot
+from gcwm_viz.figures.signals import ACTIVE, CONFLICT_PAGE, GLOBAL_GAP, INCOMING, bounds
+from tests.factories_runs import make_tables
+
+
+def cells(kind: str = "normal", step: int = 3) -> pd.DataFrame:
+    matrices = make_tables(kind)["matrices"]
+    return matrices[matrices["step"] == step]
+
+
+def heatmap(made):
+    return next(trace for trace in made.data if trace.type == "heatmap" and trace.name != "undefined")
+
+
+@pytest.mark.parametrize("signal", CONFLICT_PAGE, ids=lambda signal: signal.column)
+def test_every_value_is_in_its_cell(signal):
+    rows = cells()
+    axes = grid_axes(rows)
+    z = np.array(heatmap(layer_grid(rows, signal)).z)
+    for row in rows.to_dict("records"):
+        assert z[axes.layers.index(row["layer"]), axes.families.index(row["family"])] == row[signal.column]
+
+
+def test_point_order_is_the_cell_order():
+    rows = cells()
+    axes = grid_axes(rows)
+    points = layer_grid(rows, ACTIVE).data[-1]
+    assert len(points.x) == len(axes.layers) * len(axes.families)
+    for index in (0, 6, 7, 27):
+        layer, family = axes.cell(index)
+        assert (points.y[index], points.x[index]) == (axes.layers.index(layer), axes.families.index(family))
+        assert f"layer {layer} · {family}" in points.text[index]
+    with pytest.raises(IndexError, match="outside a grid"):
+        axes.cell(28)
+
+
+def test_undefined_cells_are_marked_with_their_reason():
+    made = layer_grid(cells(step=1), INCOMING)
+    marks = [trace for trace in made.data if trace.name == "undefined"]
+    assert len(marks) == 2
+    assert len(marks[1].x) == 28
+    assert "no state before step 1" in made.data[-1].text[0]
+    assert "n/a" in made.data[-1].text[0]
+
+
+def test_missing_matrix_is_said_not_drawn():
+    rows = cells()
+    rows = rows[~((rows["layer"] == 2) & (rows["family"] == "k_proj"))]
+    made = layer_grid(rows, ACTIVE)
+    axes = grid_axes(rows)
+    index = axes.layers.index(2) * len(axes.families) + axes.families.index("k_proj")
+    assert "no such matrix" in made.data[-1].text[index]
+    assert np.isnan(np.array(heatmap(made).z)[2, axes.families.index("k_proj")])
+
+
+def test_gap_is_centred_on_zero_and_limits_hold():
+    made = heatmap(layer_grid(cells(), GLOBAL_GAP))
+    assert made.zmin == -made.zmax
+    fixed = heatmap(layer_grid(cells(), ACTIVE, limits=(0, 0.7)))
+    assert (fixed.zmin, fixed.zmax) == (0, 0.7)
+
+
+def test_bounds_never_empty():
+    assert bounds(pd.Series([np.nan, np.nan]), "share") == (0.0, 1.0)
+    assert bounds(pd.Series([0.0, 2e-16]), "gap") == (-1.0, 1.0)
+    assert bounds(pd.Series([-0.3, 0.1]), "gap") == (-0.3, 0.3)
+    assert bounds(pd.Series([], dtype=object), "size") == (0.0, 1.0)
+
+
+def test_chosen_cell_is_outlined_and_an_unknown_one_is_not():
+    assert len(layer_grid(cells(), ACTIVE, chosen=(2, "o_proj")).layout.shapes) == 2
+    assert not layer_grid(cells(), ACTIVE, chosen=(9, "o_proj")).layout.shapes
+
+
+def test_empty_step_says_so():
+    made = layer_grid(cells(step=99), ACTIVE)
+    assert not made.data
+    assert "No matrix" in made.layout.annotations[0].text
+
+
+def test_family_names_are_literal_text():
+    rows = cells().assign(family=lambda table: table["family"].replace("q_proj", "<b>q</b>"))
+    made = layer_grid(rows, ACTIVE)
+    assert made.layout.xaxis.ticktext[0] == "&lt;b&gt;q&lt;/b&gt;"
+    assert "<b>" not in made.data[-1].text[0]
+
+
+def test_pivot_takes_any_row_order():
+    rows = cells()
+    axes = GridAxes(layers=(3, 0), families=("v_proj", "q_proj"))
+    expected = rows.set_index(["layer", "family"])["conflict"]
+    z = pivot(rows.sample(frac=1, random_state=1), "conflict", axes)
+    assert z[0, 1] == expected[3, "q_proj"]
+    assert z[1, 0] == expected[0, "v_proj"]

@@ -1,0 +1,103 @@
+"""Pair matrix, score heatmap, retention, forgetting, representation and the run's trend."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gcwm_viz.figures import forgetting, pair_matrix, representation, retention, score_heatmap, step_trend
+from gcwm_viz.probes.scores import downstream, forgetting_matrix, score_matrix
+from tests.factories_runs import TASKS, make_tables
+
+TABLES = make_tables("normal")
+R = score_matrix(TABLES["scores"], "test", "em")
+ERRORS = score_matrix(TABLES["scores"], "test", "em", "se")
+OWN = pd.Series(0.9, index=list(TASKS))
+
+
+def test_pair_values_average_and_mirror():
+    pairs = TABLES["pairs"]
+    pairs = pairs[pairs["step"] == 3]
+    square = pair_matrix.pair_values(pairs, list(TASKS))
+    assert list(square.index) == ["past", "capital", "index", "state"]
+    both = pairs[(pairs["kind"] == "active") & (pairs["i"] == "past") & (pairs["j"] == "index")]
+    assert square.loc["past", "index"] == pytest.approx(both["conflict"].mean())
+    assert square.loc["index", "past"] == square.loc["past", "index"]
+    assert np.isnan(np.diag(square)).all()
+
+
+def test_overlap_is_read_from_row_to_column():
+    pairs = TABLES["pairs"]
+    pairs = pairs[(pairs["step"] == 3) & (pairs["kind"] != "incoming")]
+    square = pair_matrix.pair_values(pairs, list(TASKS), "sar")
+    there = pairs[(pairs["i"] == "past") & (pairs["j"] == "index")]
+    assert square.loc["past", "index"] == pytest.approx(there["sar_ij"].mean())
+    assert square.loc["index", "past"] == pytest.approx(there["sar_ji"].mean())
+
+
+def test_pair_matrix_of_one_update_says_what_is_missing():
+    made = pair_matrix.pair_matrix(pair_matrix.pair_values(TABLES["pairs"].iloc[:0], list(TASKS)))
+    assert "two updates" in made.layout.annotations[0].text
+
+
+def test_score_heatmap_shows_base_steps_and_expert():
+    made = score_heatmap.score_heatmap(R, ERRORS, OWN)
+    assert list(made.layout.yaxis.ticktext) == ["base", *(f"step {step}" for step in range(1, 7)), "own expert"]
+    numbers = made.data[-1]
+    assert numbers.text[len(TASKS)] == f"{R.loc[1, 'past']:#.3g}"
+    assert "±" in numbers.hovertext[0]
+    assert len(made.layout.shapes) == 2 * len(TASKS)
+
+
+def test_score_heatmap_of_losses_and_of_nothing():
+    losses = score_matrix(TABLES["scores"], "test", "nll")
+    heat = next(trace for trace in score_heatmap.score_heatmap(losses, higher_is_better=False).data if trace.zmax)
+    assert heat.reversescale
+    assert "not scored" in score_heatmap.score_heatmap(R.iloc[:0]).layout.annotations[0].text
+
+
+def test_unmeasured_scores_are_marked():
+    holes = score_matrix(make_tables("nan")["scores"], "test", "em")
+    made = score_heatmap.score_heatmap(holes)
+    assert any(trace.name == "undefined" for trace in made.data)
+    assert "not measured" in made.data[-1].hovertext[2 * holes.shape[1]]
+
+
+def test_retention_has_a_panel_a_task():
+    made = retention.retention(R, ERRORS, OWN, order=list(TASKS), unit="exact match")
+    lines = [trace for trace in made.data if trace.mode == "lines+markers"]
+    assert len(lines) == len(TASKS)
+    assert np.allclose(lines[2].y, R["index"])
+    assert np.allclose(lines[2].error_y.array, ERRORS["index"])
+    diamonds = [trace for trace in made.data if trace.mode == "markers"]
+    assert [trace.x[0] for trace in diamonds] == [1, 2, 3, 4, 5, 6]
+    assert len(made.layout.shapes) == 2 * len(TASKS)
+
+
+def test_forgetting_bars_and_course():
+    lost = forgetting_matrix(R)
+    made = forgetting.forgetting_by_task(lost.loc[6])
+    assert np.allclose(made.data[0].x, lost.loc[6])
+    course = forgetting.forgetting_course(downstream(R, TASKS))
+    assert {trace.name for trace in course.data} == {
+        "forgetting", "backward transfer", "plasticity gap", "change in this step",
+    }  # fmt: skip
+    assert not forgetting.forgetting_by_task(lost.loc[0]).data
+    assert not forgetting.forgetting_course(downstream(R.iloc[:2], TASKS)).data
+
+
+def test_representation_lines_and_chance():
+    rows = TABLES["representation"]
+    rows = rows[rows["dataset"] == "first letter"]
+    made = representation.representation(rows, step=3, expert="index")
+    assert [trace.name for trace in made.data] == ["base", "after step 3", "expert index"]
+    assert made.layout.shapes[0].y0 == 0.25
+    assert not representation.representation(rows.iloc[:0]).data
+
+
+def test_trend_with_and_without_scores():
+    scored = step_trend.step_trend(TABLES["steps"], downstream(R, TASKS, errors=ERRORS), chosen_step=2)
+    assert sum(trace.name.startswith("score") for trace in scored.data) == 3
+    assert scored.layout.xaxis.ticktext[0] == "base"
+    bare = step_trend.step_trend(TABLES["steps"])
+    assert {trace.name for trace in bare.data} == {"Active conflict", "State conflict", "Incoming conflict"}
+    assert not step_trend.step_trend(TABLES["steps"].iloc[:0]).data
