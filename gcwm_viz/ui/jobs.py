@@ -25,6 +25,7 @@ Status = Literal["none", "running", "finished", "failed", "cancelled", "died"]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _TAIL_BYTES = 65536
 _START_TRIES = 5
+_PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
 _started: list[subprocess.Popen[bytes]] = []
 """Workers started by this process, kept so that the ended ones are reaped."""
 
@@ -61,8 +62,7 @@ def start(root: Path, name: str, arguments: list[str]) -> bool:
         (folder / "cancel").unlink(missing_ok=True)
         command = [sys.executable, "-m", "gcwm_viz", *arguments]
         job_worker.write_state(folder, status="running", command=command)
-        package_root = str(Path(__file__).resolve().parents[2])
-        path = os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH", "")]))
+        path = os.pathsep.join(filter(None, [_PACKAGE_ROOT, os.environ.get("PYTHONPATH", "")]))
         _started[:] = [worker for worker in _started if worker.poll() is None]
         worker = subprocess.Popen(
             [sys.executable, job_worker.__file__, str(folder), str(lock), *command],

@@ -1,0 +1,38 @@
+"""Generated runs of every kind in one run root, and pages run headless on them."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from tests.factories_runs import KINDS, write_run
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def run_root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("runs")
+    for kind in KINDS:
+        write_run(root, kind)
+    return root
+
+
+@pytest.fixture
+def open_page(run_root, monkeypatch):
+    """open_page("pages/1_Conflict.py", run="nan", step=2) → the page after its first run."""
+
+    def opened(page: str, root: Path = run_root, **query: object) -> AppTest:
+        monkeypatch.setattr(sys, "argv", ["app.py", "--run-root", str(root)])
+        monkeypatch.chdir(REPOSITORY)
+        app = AppTest.from_file(str(REPOSITORY / "app.py"), default_timeout=30)
+        for key, value in query.items():
+            app.query_params[key] = str(value)
+        if page != "app.py":
+            app.switch_page(page)
+        return app.run()
+
+    yield opened
+    st.cache_resource.clear()

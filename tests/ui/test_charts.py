@@ -1,0 +1,89 @@
+"""A click on a grid, literal text in Markdown, headline figures."""
+
+import pandas as pd
+import pytest
+import streamlit as st
+
+from gcwm_viz.figures.layer_grid import GridAxes
+from gcwm_viz.tables import open_run
+from gcwm_viz.ui import charts
+from gcwm_viz.ui.overview import peak, pointers
+from gcwm_viz.ui.scoring import scored
+from gcwm_viz.ui.text import as_markdown
+from gcwm_viz.ui.whatif import regated
+from tests.factories_runs import NASTY, make_tables
+
+
+@pytest.fixture
+def session(monkeypatch):
+    state: dict = {}
+    monkeypatch.setattr(st, "session_state", state)
+    return state
+
+
+def test_click_chooses_the_matrix_everywhere(session):
+    axes = GridAxes(layers=(4, 5), families=("q_proj", "down_proj"))
+    session["grid"] = {"selection": {"points": [{"point_index": 3}]}}
+    charts.pick_cell("grid", axes)
+    assert (session["layer"], session["family"]) == (5, "down_proj")
+
+
+def test_taking_a_selection_away_keeps_the_choice(session):
+    session.update({"layer": 1, "family": "q_proj", "grid": {"selection": {"points": []}}})
+    charts.pick_cell("grid", GridAxes(layers=(1,), families=("q_proj",)))
+    assert (session["layer"], session["family"]) == (1, "q_proj")
+
+
+def test_markdown_is_taken_literally():
+    shown = as_markdown(NASTY)
+    assert shown.replace("\\", "") == NASTY
+    for mark in "<>*$&":
+        assert shown.count(mark) == shown.count(f"\\{mark}")
+    assert "\n" not in as_markdown("a\n# b")
+    assert len(as_markdown("x" * 500, limit=10)) == 10
+
+
+def test_peak_and_pointers(run_root):
+    run = open_run(run_root / "normal")
+    matrices = run.tables["matrices"]
+    assert peak(matrices)["active_conflict"] == matrices["active_conflict"].max()
+    found = pointers(run, scored(run))
+    assert found[0].place["layer"] == str(peak(matrices)["layer"])
+    assert {pointer.page for pointer in found} >= {"pages/1_Conflict.py", "pages/5_Scores.py", "pages/4_Solver.py"}
+
+
+def test_nothing_peaks_in_a_run_of_one_update(run_root):
+    run = open_run(run_root / "one")
+    assert peak(run.tables["matrices"]) is None
+    assert scored(run, "dev", "nll").downstream["forgetting"].isna().all()
+
+
+def test_regated_agrees_with_proposition_1():
+    cells = make_tables("normal")["matrices"].query("step == 4")
+    config = open_gate(tau=0.3)
+    after = regated(cells, config)
+    assert (after["mode"] == "blend").all()
+    assert after["moved"].to_numpy() == pytest.approx((after["alpha"] * cells["displacement"]).to_numpy())
+    assert after["alpha_change"].to_numpy() == pytest.approx((after["alpha"] - cells["alpha"]).to_numpy())
+
+
+def test_a_skipped_branch_takes_no_part():
+    cells = make_tables("normal")["matrices"].query("step == 4")
+    plain = regated(cells, open_gate(alpha_min=0.0, alpha_max=0.02))
+    assert (plain["mode"] == "plain").all()
+    assert (plain["moved"] == 0).all()
+    whole = regated(cells, open_gate(gate="none"))
+    assert whole["moved"].to_numpy() == pytest.approx(cells["displacement"].to_numpy())
+    absent = regated(cells.assign(mode="absent"), open_gate())
+    assert (absent["mode"] == "absent").all()
+
+
+def open_gate(**settings):
+    from gcwm_viz.geometry.config import GCWMConfig
+
+    return GCWMConfig(**settings)
+
+
+def test_csv_holds_the_table():
+    table = pd.DataFrame({"a": [1, 2], "b": ["x", "<y>"]})
+    assert charts._csv(table) == b"a,b\n1,x\n2,<y>\n"
