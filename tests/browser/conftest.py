@@ -1,0 +1,97 @@
+"""A real Chromium on a real server. Skipped with its reason where there is no Chromium."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.factories_runs import write_run
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+QUIET = "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync"
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if Path(__file__).parent in Path(item.path).parents:
+            item.add_marker(pytest.mark.browser)
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if path is None:
+        pytest.skip("no Chromium on this machine: install Debian's package chromium to run the browser tests")
+    api = pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
+    api.expect.set_options(timeout=20_000)
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=[*QUIET.split(), "--no-first-run"])
+        yield browser
+        browser.close()
+
+
+class Server:
+    """The app on a run root of its own."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        with socket.socket() as probe:
+            probe.bind(("localhost", 0))
+            self.port = probe.getsockname()[1]
+        self.url = f"http://localhost:{self.port}"
+        self.start()
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(self.port)]
+        self.process = subprocess.Popen(
+            [*command, "--", "--run-root", str(self.root)],
+            cwd=REPOSITORY,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            try:
+                with urllib.request.urlopen(f"{self.url}/_stcore/health", timeout=1):
+                    return
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.1)
+        raise RuntimeError("the app did not answer within 60 s")
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory, chromium):
+    root = tmp_path_factory.mktemp("runs")
+    write_run(root, "normal")
+    write_run(root, "nan")
+    running = Server(root)
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def window(chromium):
+    """A fresh browser window; a second call gives a second one, as another reader would have."""
+    contexts = []
+
+    def opened():
+        context = chromium.new_context(viewport={"width": 1440, "height": 1000})
+        context.set_default_timeout(20_000)
+        contexts.append(context)
+        return context.new_page()
+
+    yield opened
+    for context in contexts:
+        context.close()

@@ -1,0 +1,116 @@
+"""Deep links, clicks, slider and what-if in a real browser."""
+
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+from playwright.sync_api import expect
+
+PAGES = {"": 1, "Conflict": 13, "Spectra": 2, "Gate": 5, "Solver": 4, "Scores": 5}
+TITLES = {"": "Overview"}
+
+
+def drawn(page, count: int) -> None:
+    expect(page.locator(".js-plotly-plot")).to_have_count(count)
+    page.wait_for_function("[...document.querySelectorAll('.js-plotly-plot')].every(plot => plot._fullLayout?._size)")
+
+
+def click_cell(page, plot: int, row: int, column: int) -> None:
+    chart = page.locator(".js-plotly-plot").nth(plot)
+    chart.scroll_into_view_if_needed()
+    x, y = chart.evaluate(
+        """(plot, [row, column]) => {
+            const box = plot.getBoundingClientRect(), layout = plot._fullLayout;
+            return [box.x + layout._size.l + layout.xaxis.d2p(column), box.y + layout._size.t + layout.yaxis.d2p(row)];
+        }""",
+        [row, column],
+    )
+    page.mouse.move(x, y)
+    page.wait_for_timeout(150)
+    page.mouse.click(x, y)
+
+
+def at_place(page, **wanted: str) -> None:
+    """Wait until the address carries these parameters, in any order."""
+    page.wait_for_url(lambda url: wanted.items() <= dict(parse_qsl(urlsplit(url).query)).items())
+
+
+def colours(page, plot: int) -> str:
+    return page.locator(".js-plotly-plot").nth(plot).evaluate("plot => JSON.stringify(plot.data.map(t => t.z ?? t.y))")
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_cold_deep_link(server, window, name):
+    """A server that has run no page yet, opened at once on this page, asks nothing of any other host."""
+    server.stop()
+    server.start()
+    page = window()
+    foreign, errors = [], []
+    page.on("request", lambda request: foreign.append(request.url) if not request.url.startswith(server.url) else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(f"{server.url}/{name}?run=normal&step=3&layer=2&family=o_proj")
+    expect(page.get_by_role("heading", level=1)).to_have_text(TITLES.get(name, name))
+    drawn(page, PAGES[name])
+    expect(page.get_by_role("slider", name="Step")).to_have_value("3")
+    expect(page.get_by_test_id("stException")).to_have_count(0)
+    assert not [url for url in foreign if url.startswith(("http", "ws")) and f"localhost:{server.port}" not in url]
+    assert not errors
+
+
+def test_click_opens_the_matrix_everywhere(server, window):
+    page = window()
+    page.goto(f"{server.url}/Conflict?run=normal")
+    drawn(page, 13)
+    click_cell(page, 0, row=2, column=5)
+    at_place(page, layer="2", family="up_proj")
+    page.get_by_role("link", name="Spectra").click()
+    expect(page.get_by_role("heading", level=3)).to_have_text("model.layers.2.mlp.up_proj.weight")
+    page.reload()
+    expect(page.get_by_role("heading", level=3)).to_have_text("model.layers.2.mlp.up_proj.weight")
+
+
+def test_top_right_and_undefined_cells_answer_too(server, window):
+    page = window()
+    page.goto(f"{server.url}/Conflict?run=nan")
+    drawn(page, 13)
+    click_cell(page, 2, row=0, column=6)
+    at_place(page, family="down_proj")
+    click_cell(page, 2, row=1, column=3)
+    at_place(page, layer="1", family="o_proj")
+
+
+def test_slider_moves_all_charts(server, window):
+    page = window()
+    page.goto(f"{server.url}/Conflict?run=normal")
+    drawn(page, 13)
+    before = [colours(page, plot) for plot in range(9)]
+    page.get_by_role("slider", name="Step").focus()
+    page.keyboard.press("ArrowLeft")
+    at_place(page, step="5")
+    for plot in range(9):
+        page.wait_for_function(
+            """([plot, before]) => {
+                const found = document.querySelectorAll('.js-plotly-plot')[plot];
+                return found && JSON.stringify(found.data.map(t => t.z ?? t.y)) !== before;
+            }""",
+            arg=[plot, before[plot]],
+        )
+
+
+def test_what_if_changes_alpha(server, window):
+    page = window()
+    page.goto(f"{server.url}/Gate?run=normal")
+    drawn(page, 5)
+    value = page.get_by_test_id("stMetricValue").first
+    before = value.inner_text()
+    page.get_by_role("slider", name="Steepness κ").focus()
+    for _ in range(5):
+        page.keyboard.press("ArrowLeft")
+    expect(value).not_to_have_text(before)
+
+
+def test_hover_text_is_literal(server, window):
+    page = window()
+    page.goto(f"{server.url}/Conflict?run=nan&step=3")
+    drawn(page, 13)
+    assert page.locator(".js-plotly-plot a[href], .js-plotly-plot b").count() == 0
+    assert "<b>bo" in page.locator(".js-plotly-plot").nth(9).text_content()
