@@ -10,19 +10,21 @@ TITLES = {"": "Overview"}
 
 
 def drawn(page, count: int) -> None:
+    """Wait until the script has ended and ``count`` charts stand."""
+    expect(page.locator("[data-testid=stApp][data-test-script-state=notRunning]")).to_be_visible()
     expect(page.locator(".js-plotly-plot")).to_have_count(count)
     page.wait_for_function("[...document.querySelectorAll('.js-plotly-plot')].every(plot => plot._fullLayout?._size)")
 
 
 def click_cell(page, plot: int, row: int, column: int) -> None:
-    chart = page.locator(".js-plotly-plot").nth(plot)
-    chart.scroll_into_view_if_needed()
-    x, y = chart.evaluate(
-        """(plot, [row, column]) => {
-            const box = plot.getBoundingClientRect(), layout = plot._fullLayout;
+    x, y = page.evaluate(
+        """([plot, row, column]) => {
+            const chart = document.querySelectorAll('.js-plotly-plot')[plot];
+            chart.scrollIntoView({block: 'center'});
+            const box = chart.getBoundingClientRect(), layout = chart._fullLayout;
             return [box.x + layout._size.l + layout.xaxis.d2p(column), box.y + layout._size.t + layout.yaxis.d2p(row)];
         }""",
-        [row, column],
+        [plot, row, column],
     )
     page.mouse.move(x, y)
     page.wait_for_timeout(150)
@@ -74,6 +76,7 @@ def test_top_right_and_undefined_cells_answer_too(server, window):
     drawn(page, 13)
     click_cell(page, 2, row=0, column=6)
     at_place(page, family="down_proj")
+    drawn(page, 13)
     click_cell(page, 2, row=1, column=3)
     at_place(page, layer="1", family="o_proj")
 
