@@ -22,11 +22,11 @@ def opcm(step: MergeStep, config: GCWMConfig) -> Tensor:
     exists. A step whose update does not touch the matrix leaves the state as it is.
     """
     if step.arriving is None:
-        return step.zeros(config) if step.previous is None else step.previous.to(work_dtype(config))
+        return step.zeros(config) if step.previous is None else step.previous.to(work_dtype(config), copy=True)
     arriving_oi = dense(step.arriving.to(dtype=torch.float64))
     if step.previous is None or not bool(step.previous.any()):
         step.memory[LAMBDA] = 1.0
-        return arriving_oi.to(work_dtype(config))
+        return arriving_oi.to(work_dtype(config), copy=True)
     state_oi = step.previous.double()
     total_oi = step.memory[LAMBDA] * state_oi + project_away(arriving_oi, state_oi, step.options.opcm_energy)
     step.memory[LAMBDA] = vector_norm(total_oi) * len(step.norms) / sum(step.norms)

@@ -37,7 +37,9 @@ class MergeMethod:
     sequential: bool = False
 
 
-def _gcwm(step: MergeStep, config: GCWMConfig) -> LayerMerge:
+def _gcwm(step: MergeStep, config: GCWMConfig) -> Outcome:
+    if not step.deltas:
+        return step.zeros(config)
     return merge_with_geometry(step.deltas, step.weights, step.geometry, config)
 
 
