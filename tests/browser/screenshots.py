@@ -1,0 +1,67 @@
+"""Pictures of every page: ``python -m tests.browser.screenshots --run-root runs --run lab --out docs/screenshots``.
+
+Needs Chromium. Light and dark, at 1440 points wide, as tall as the page is (up to a limit).
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import sync_playwright
+
+from gcwm_viz.ui.frame import PAGES
+from tests.browser.conftest import QUIET, Server
+
+WIDTH, TALLEST = 1440, 2600
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--run-root", type=Path, default=Path("runs"))
+    parser.add_argument("--run", default="lab")
+    parser.add_argument("--out", type=Path, default=Path("docs/screenshots"))
+    parser.add_argument("--place", default="layer=3&family=down_proj", help="query parameters of the place to show")
+    parser.add_argument("--schemes", nargs="+", default=["light", "dark"], choices=["light", "dark"])
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    server = Server(options.run_root.resolve())
+    try:
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(
+                executable_path=shutil.which("chromium"), args=[*QUIET.split(), "--no-first-run"]
+            )
+            for scheme in options.schemes:
+                page = browser.new_page(color_scheme=scheme, viewport={"width": WIDTH, "height": TALLEST})
+                for name in PAGES.values():
+                    path = "" if name == "Overview" else name
+                    page.goto(f"{server.url}/{path}?run={options.run}&{options.place}")
+                    _settle(page)
+                    _shoot(page, options.out / f"{name.lower()}-{scheme}.png")
+            browser.close()
+    finally:
+        server.stop()
+
+
+def _settle(page: Any) -> None:
+    page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]", timeout=60_000)
+    page.wait_for_function(
+        "[...document.querySelectorAll('.js-plotly-plot')].every(plot => plot._fullLayout?._size)"
+        " && document.querySelectorAll('.js-plotly-plot').length > 0"
+    )
+    page.wait_for_timeout(1500)  # tables fade in
+
+
+def _shoot(page: Any, path: Path) -> None:
+    bottom = page.evaluate(
+        "Math.max(...[...document.querySelectorAll('[data-testid=stMainBlockContainer] > div > *')]"
+        ".map(part => part.getBoundingClientRect().bottom))"
+    )
+    height = min(int(bottom) + 48, TALLEST)
+    page.screenshot(path=path, clip={"x": 0, "y": 0, "width": WIDTH, "height": height})
+
+
+if __name__ == "__main__":
+    main()
