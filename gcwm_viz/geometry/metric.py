@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gcwm_viz.linalg.lowrank import vector_norm
 from gcwm_viz.linalg.psd import eigh_psd, powm
 
 
@@ -37,7 +38,7 @@ class Metric:
 
     def norm(self, x_oi: Tensor) -> float:
         """‖X‖_𝓑 = (tr X𝓑Xᵀ)^{1/2}."""
-        return float(torch.linalg.matrix_norm(self.times_power(x_oi, 0.5)))
+        return vector_norm(self.times_power(x_oi, 0.5))
 
     def dense(self) -> Tensor:
         """𝓑 as (d_in, d_in), for inspection and tests."""

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gcwm_viz.linalg.psd import eigh_psd, powm, sqrtm
+from gcwm_viz.linalg.lowrank import vector_norm
+from gcwm_viz.linalg.psd import eigh_psd, powm, sqrtm, symmetrize
 
 ANDERSON_MEMORY = 10
 
@@ -86,18 +87,33 @@ def _relative_change(x: Tensor, image: Tensor) -> float:
 def barycenter_floored(cov_mnn: Tensor, weights_m: Tensor, floor: float, max_iters: int, tol: float) -> Barycenter:
     """The textbook fixed point in the inputs' precision, eigenvalues floored in every root: the released code's way.
 
-    Kept for reproducing published numbers; on near-singular inputs it stops far from the barycenter.
+    Kept for reproducing published numbers; on near-singular inputs it stops far from the barycenter. Where strengths
+    differ by some hundreds it can run away to infinity: then the steadiest iterate is returned, not converged.
     """
     weights = weights_m.to(cov_mnn.dtype)[:, None, None]
-    b_nn = (weights * cov_mnn).sum(0)
+    b_nn = steadiest_nn = (weights * cov_mnn).sum(0)
     residuals: list[float] = []
     for _ in range(max_iters):
-        values, vectors = eigh_psd(b_nn, floor)
-        root, inverse_root = powm(values, vectors, 0.5), powm(values, vectors, -0.5)
-        inner = (weights * sqrtm(root @ cov_mnn @ root, floor)).sum(0)
-        image = inverse_root @ inner @ inner @ inverse_root
-        residuals.append(float(torch.linalg.matrix_norm(image - b_nn) / torch.linalg.matrix_norm(b_nn)))
-        b_nn = 0.5 * (image + image.mT)
+        image = _floored_step(b_nn, cov_mnn, weights, floor)
+        if image is None:
+            residual = min(residuals, default=float("inf"))
+            return Barycenter(steadiest_nn, len(residuals), residual, False, tuple(residuals))
+        residuals.append(vector_norm(image - b_nn) / vector_norm(b_nn))
+        b_nn = symmetrize(image)
+        if residuals[-1] == min(residuals):
+            steadiest_nn = b_nn
         if residuals[-1] <= tol:
             break
     return Barycenter(b_nn, len(residuals), residuals[-1], residuals[-1] <= tol, tuple(residuals))
+
+
+def _floored_step(b_nn: Tensor, cov_mnn: Tensor, weights: Tensor, floor: float) -> Tensor | None:
+    """One step of the textbook fixed point, None where it leaves the numbers of its precision."""
+    try:
+        values, vectors = eigh_psd(b_nn, floor)
+        root, inverse_root = powm(values, vectors, 0.5), powm(values, vectors, -0.5)
+        inner = (weights * sqrtm(root @ cov_mnn @ root, floor)).sum(0)
+    except torch.linalg.LinAlgError:  # LAPACK gives up on infinities, and on spreads that single precision cannot hold
+        return None
+    image = inverse_root @ inner @ inner @ inverse_root
+    return image if torch.isfinite(image).all() else None

@@ -108,3 +108,11 @@ def test_floored_form_finds_the_barycenter_of_well_conditioned_input() -> None:
     released = barycenter_floored(covs, w, floor=0.0, max_iters=200, tol=1e-13)
     assert released.converged
     np.testing.assert_allclose(released.value_nn, barycenter(sqrtm(covs), w).value_nn, rtol=0, atol=1e-9)
+
+
+def test_floored_form_that_runs_away_ends_finite_and_unconverged() -> None:
+    direction, other = torch.eye(3)[0], torch.tensor([0.6, 0.8, 0.0])
+    covs = torch.stack([torch.outer(direction, direction), 1e10 * torch.outer(other, other)]) + 1e-6 * torch.eye(3)
+    released = barycenter_floored(covs, weights(0.1, 1), floor=1e-6, max_iters=50, tol=1e-5)
+    assert torch.isfinite(released.value_nn).all()
+    assert not released.converged
