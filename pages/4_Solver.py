@@ -1,12 +1,10 @@
 """Did the inner solver move? Its course for the chosen matrix, and its way for every matrix."""
 
-from functools import partial
-
 import streamlit as st
 
-from gcwm_viz.figures import layer_grid, signals, solver_path
+from gcwm_viz.figures import signals, solver_path
 from gcwm_viz.figures.theme import num, percent
-from gcwm_viz.ui import charts, frame
+from gcwm_viz.ui import charts, frame, grids
 
 view = frame.frame(
     "Solver", "Whether each branch was really solved, or is still the plain sum of updates it began from."
@@ -25,17 +23,7 @@ if cells["geo_shift"].median() < 0.02:
         "they began, not geometry. The exact solver or a larger step size shows more."
     )
 
-left, right = st.columns(2, gap="medium")
-for column, signal in ((left, signals.PLAIN_SHIFT), (right, signals.GEO_SHIFT)):
-    with column:
-        key = f"grid-{signal.column}"
-        charts.show(
-            layer_grid.layer_grid(cells, signal, axes=view.axes, chosen=view.chosen),
-            signal,
-            cells[["matrix", "layer", "family", signal.column, "reason"]],
-            key=key,
-            on_select=partial(charts.pick_cell, key, view.axes),
-        )
+grids.show_grids(view, cells, (signals.PLAIN_SHIFT, signals.GEO_SHIFT), columns=2)
 
 st.header("The chosen matrix", anchor=False)
 if matrix is not None:

@@ -143,14 +143,18 @@ ALL = (*CONFLICT_PAGE, GATE_CONFLICT, ALPHA, DISPLACEMENT, PLAIN_SHIFT, GEO_SHIF
 BY_COLUMN = {signal.column: signal for signal in ALL}
 
 
-def bounds(values: pd.Series, scale: str) -> tuple[float, float]:
-    """Colour range for ``values`` (NaN allowed): from 0 up, or symmetric about zero for a gap; never empty.
+def bounds(values: pd.Series, scale: str, *, fit: bool = False) -> tuple[float, float]:
+    """Colour range for ``values`` (NaN allowed), never empty: from 0 up, or symmetric about zero for a gap.
 
-    Taken over all steps of a run, it keeps colours comparable while the step changes.
+    fit: from the smallest value instead of 0 (not for a gap), which shows small differences. Taken over all steps of
+    a run, the range keeps colours comparable while the step changes.
     """
     numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=float)
     numbers = numbers[np.isfinite(numbers)]
     top = float(np.abs(numbers).max()) if scale == "gap" and numbers.size else float(numbers.max(initial=0.0))
     if top <= 1e-9:  # nothing but zeros and rounding: an empty range would colour noise
         top = 1.0
-    return (-top, top) if scale == "gap" else (0.0, top)
+    if scale == "gap":
+        return -top, top
+    low = float(numbers.min()) if fit and numbers.size else 0.0
+    return (low, top) if top - low > 1e-9 else (0.0, top)

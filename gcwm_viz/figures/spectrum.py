@@ -61,7 +61,7 @@ def spectrum(spectra: pd.DataFrame, lambda_share: float = float("nan")) -> go.Fi
             showarrow=False,
             font={"size": 12},
         )
-    made.update_yaxes(type="log", exponentformat="power", nticks=7)
+    made.update_yaxes(type="log", exponentformat="power", dtick="D2")
     return made
 
 

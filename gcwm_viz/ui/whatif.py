@@ -74,7 +74,7 @@ def regated(cells: pd.DataFrame, config: GCWMConfig) -> pd.DataFrame:
     )
 
 
-def summary(cells: pd.DataFrame, decided: pd.DataFrame, config: GCWMConfig) -> None:
+def summary(cells: pd.DataFrame, decided: pd.DataFrame) -> None:
     """Headline figures of the decision, with the change against the run."""
     before, after = cells["alpha"].mean(), decided["alpha"].mean()
     change = after - before

@@ -5,7 +5,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from playwright.sync_api import expect
 
-PAGES = {"": 1, "Conflict": 13, "Spectra": 2, "Gate": 5, "Solver": 4, "Scores": 5}
+PAGES = {"": 1, "Conflict": 14, "Spectra": 2, "Gate": 5, "Solver": 4, "Scores": 5}
 TITLES = {"": "Overview"}
 
 
@@ -61,7 +61,7 @@ def test_cold_deep_link(server, window, name):
 def test_click_opens_the_matrix_everywhere(server, window):
     page = window()
     page.goto(f"{server.url}/Conflict?run=normal")
-    drawn(page, 13)
+    drawn(page, 14)
     click_cell(page, 0, row=2, column=5)
     at_place(page, layer="2", family="up_proj")
     page.get_by_role("link", name="Spectra").click()
@@ -73,10 +73,10 @@ def test_click_opens_the_matrix_everywhere(server, window):
 def test_top_right_and_undefined_cells_answer_too(server, window):
     page = window()
     page.goto(f"{server.url}/Conflict?run=nan")
-    drawn(page, 13)
+    drawn(page, 14)
     click_cell(page, 2, row=0, column=6)
     at_place(page, family="down_proj")
-    drawn(page, 13)
+    drawn(page, 14)
     click_cell(page, 2, row=1, column=3)
     at_place(page, layer="1", family="o_proj")
 
@@ -84,7 +84,7 @@ def test_top_right_and_undefined_cells_answer_too(server, window):
 def test_slider_moves_all_charts(server, window):
     page = window()
     page.goto(f"{server.url}/Conflict?run=normal")
-    drawn(page, 13)
+    drawn(page, 14)
     before = [colours(page, plot) for plot in range(9)]
     page.get_by_role("slider", name="Step").focus()
     page.keyboard.press("ArrowLeft")
@@ -114,6 +114,6 @@ def test_what_if_changes_alpha(server, window):
 def test_hover_text_is_literal(server, window):
     page = window()
     page.goto(f"{server.url}/Conflict?run=nan&step=3")
-    drawn(page, 13)
+    drawn(page, 14)
     assert page.locator(".js-plotly-plot a[href], .js-plotly-plot b").count() == 0
     assert "<b>bo" in page.locator(".js-plotly-plot").nth(9).text_content()

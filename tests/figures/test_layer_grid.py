@@ -6,6 +6,7 @@ import pytest
 
 from gcwm_viz.figures.layer_grid import GridAxes, grid_axes, layer_grid, pivot
 from gcwm_viz.figures.signals import ACTIVE, CONFLICT_PAGE, GLOBAL_GAP, INCOMING, bounds
+from gcwm_viz.figures.step_multiples import step_multiples
 from tests.factories_runs import make_tables
 
 
@@ -71,6 +72,9 @@ def test_bounds_never_empty():
     assert bounds(pd.Series([0.0, 2e-16]), "gap") == (-1.0, 1.0)
     assert bounds(pd.Series([-0.3, 0.1]), "gap") == (-0.3, 0.3)
     assert bounds(pd.Series([], dtype=object), "size") == (0.0, 1.0)
+    assert bounds(pd.Series([0.2, 0.5]), "share", fit=True) == (0.2, 0.5)
+    assert bounds(pd.Series([0.5, 0.5]), "share", fit=True) == (0.0, 0.5)
+    assert bounds(pd.Series([0.1, 0.5]), "gap", fit=True) == (-0.5, 0.5)
 
 
 def test_chosen_cell_is_outlined_and_an_unknown_one_is_not():
@@ -89,6 +93,17 @@ def test_family_names_are_literal_text():
     made = layer_grid(rows, ACTIVE)
     assert made.layout.xaxis.ticktext[0] == "&lt;b&gt;q&lt;/b&gt;"
     assert "<b>" not in made.data[-1].text[0]
+
+
+def test_step_multiples_have_a_panel_a_step():
+    matrices = make_tables()["matrices"]
+    made = step_multiples(matrices, INCOMING, grid_axes(matrices))
+    panels = [trace for trace in made.data if trace.name != "undefined"]
+    assert [trace.name for trace in panels] == [f"step {step}" for step in range(1, 7)]
+    assert np.isnan(np.array(panels[0].z)).all()
+    assert np.allclose(panels[3].z, pivot(cells(step=4), "incoming_conflict", grid_axes(matrices)))
+    one = make_tables("one")["matrices"]
+    assert not step_multiples(one, INCOMING, grid_axes(one)).data
 
 
 def test_pivot_takes_any_row_order():

@@ -1,0 +1,88 @@
+"""One signal over all steps: a small layer grid a step, on one colour scale."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from gcwm_viz.figures import theme
+from gcwm_viz.figures.about import About
+from gcwm_viz.figures.layer_grid import GridAxes, pivot, short_family
+from gcwm_viz.figures.signals import Signal, bounds
+
+ABOUT = About(
+    title="Over the steps",
+    line="The same map after every step, on one colour scale: where a colour changes from left to right, that step "
+    "changed it. Grey with a cross = undefined.",
+)
+_COLUMNS = 7
+
+
+def step_multiples(
+    matrices: pd.DataFrame, signal: Signal, axes: GridAxes, limits: tuple[float, float] | None = None
+) -> go.Figure:
+    """Heatmaps of ``signal`` side by side, a panel a step; ``matrices`` are all rows of the table."""
+    title = f"{signal.title} over the steps"
+    if matrices[signal.column].notna().sum() == 0:
+        return theme.nothing(title, f"{signal.title} is not defined at any step of this run.")
+    steps = sorted(int(step) for step in matrices["step"].unique())
+    names = dict(zip(matrices["step"], matrices["update"], strict=True))
+    columns = min(_COLUMNS, len(steps))
+    rows = -(-len(steps) // columns)
+    made = make_subplots(
+        rows=rows,
+        cols=columns,
+        horizontal_spacing=0.012,
+        vertical_spacing=0.16 / rows,
+        subplot_titles=[f"{step} · {theme.as_text(names[step], limit=14)}" for step in steps],
+        shared_yaxes=True,
+    )
+    panel = int(np.clip(300 / len(axes.layers), 7, 24) * len(axes.layers))
+    house = theme.figure(title, height=90 + rows * (panel + 46)).layout
+    made.update_layout(template=house.template, title=house.title, height=house.height, showlegend=False)
+    made.update_layout(margin={"l": 8, "r": 8, "t": 78, "b": 8})
+    made.update_annotations(font_size=12)
+    low, high = limits or bounds(matrices[signal.column], signal.scale)
+    made.update_layout(
+        coloraxis={
+            "colorscale": theme.DIVERGING if signal.scale == "gap" else theme.SEQUENTIAL,
+            "cmin": low,
+            "cmax": high,
+            "colorbar": {"thickness": 9, "outlinewidth": 0, "nticks": 5, "tickformat": "~g"},
+        }
+    )
+    for index, step in enumerate(steps):
+        z = pivot(matrices[matrices["step"] == step], signal.column, axes)
+        place = {"row": index // columns + 1, "col": index % columns + 1}
+        ticks = [short_family(name) for name in axes.families]
+        made.add_heatmap(
+            z=np.where(np.isnan(z), 1.0, np.nan),
+            showscale=False,
+            hoverinfo="skip",
+            colorscale=[(0, theme.UNDEFINED), (1, theme.UNDEFINED)],
+            xgap=1,
+            ygap=1,
+            name="undefined",
+            **place,
+        )
+        made.add_heatmap(
+            z=z,
+            coloraxis="coloraxis",
+            xgap=1,
+            ygap=1,
+            name=f"step {step}",
+            hoverongaps=False,
+            customdata=np.array([[f"layer {layer} · {tick}" for tick in ticks] for layer in axes.layers]),
+            hovertemplate=f"step {step} · %{{customdata}}: %{{z:.3g}}<extra></extra>",
+            **place,
+        )
+    made.update_xaxes(tickvals=list(range(len(axes.families))), ticktext=ticks, tickfont_size=9, showgrid=False)
+    every = -(-len(axes.layers) // 8)
+    layers = list(range(0, len(axes.layers), every))
+    made.update_yaxes(
+        tickvals=layers, ticktext=[str(axes.layers[row]) for row in layers], autorange="reversed", showgrid=False
+    )
+    made.update_yaxes(title_text="layer", col=1)
+    return made
