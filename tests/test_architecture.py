@@ -12,7 +12,7 @@ PACKAGE = ROOT / "gcwm_viz"
 
 ORDER = (
     "linalg", "checkpoints", "updates", "geometry", "merging", "signals", "continual", "probes", "lab", "runs",
-    "tables", "figures", "ui", "cli", "__main__",
+    "tables", "tune", "figures", "ui", "cli", "__main__",
 )  # fmt: skip
 """A part imports from itself and from what stands before it. ``errors`` is free to all; the package's own
 ``__init__`` is its front door and may show anything that needs no drawing library."""
