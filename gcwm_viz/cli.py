@@ -40,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_inputs(run)
     run.add_argument("--out", type=Path, required=True, metavar="RUN", help="run folder to write")
     run.add_argument("--probes", type=Path, metavar="DIR", help="folder with dev, test and representation probes")
-    run.add_argument("--device", default="auto", help="auto (cuda, then mps, then cpu) or a torch device")
+    _add_resources(run)
     run.set_defaults(job=_run)
 
     check = jobs.add_parser("check", help="what a run would do, from headers alone")
@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
 
     resume = jobs.add_parser("resume", help="go on with a run that was interrupted")
     resume.add_argument("run", type=Path, metavar="RUN")
-    resume.add_argument("--device", default="auto")
+    _add_resources(resume)
     resume.set_defaults(job=_resume)
 
     export = jobs.add_parser("export", help="write the merged model of one step as a checkpoint")
@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     lab_run.add_argument(
         "--sequential", action="store_true", help="describe the Seq. SFT trajectory instead of merging"
     )
-    lab_run.add_argument("--device", default="cpu", help="the lab is too small for a GPU to pay")
+    _add_resources(lab_run, device="cpu")
     _add_settings(lab_run)
     lab_run.set_defaults(job=_lab_run)
     return parser
@@ -109,6 +109,13 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_resources(parser: argparse.ArgumentParser, device: str = "auto") -> None:
+    parser.add_argument(
+        "--device", default=device, help=f"auto (cuda, then mps, then cpu) or a torch device [{device}]"
+    )
+    parser.add_argument("--workers", type=int, help="processes at a time [one a core without a GPU, else one]")
+
+
 def _named_path(text: str) -> tuple[str, Path]:
     name, separator, path = text.partition("=")
     if not separator or not name or not path:
@@ -136,21 +143,23 @@ def _run(options: argparse.Namespace) -> None:
     from gcwm_viz.continual.device import pick_device
     from gcwm_viz.runs import create_run
 
-    settings, device = _settings(options), pick_device(options.device)
-    _work(create_run(_inputs(options), options.out, settings), device)
+    settings = _settings(options)
+    pick_device(options.device)  # before anything is written
+    _work(create_run(_inputs(options), options.out, settings), options)
 
 
 def _resume(options: argparse.Namespace) -> None:
-    from gcwm_viz.continual.device import pick_device
     from gcwm_viz.continual.store import RunStore
 
-    _work(RunStore.open(options.run), pick_device(options.device))
+    _work(RunStore.open(options.run), options)
 
 
-def _work(store, device) -> None:  # type: ignore[no-untyped-def]
+def _work(store, options: argparse.Namespace) -> None:  # type: ignore[no-untyped-def]
+    from gcwm_viz.continual.device import pick_device
     from gcwm_viz.runs import continue_run
 
     bars: dict[str, tqdm] = {}
+    tqdm.monitor_interval = 0  # its thread would be in the way of forking workers
 
     def progress(phase: str, done: int, total: int, label: str) -> None:
         if phase not in bars:
@@ -159,7 +168,7 @@ def _work(store, device) -> None:  # type: ignore[no-untyped-def]
         bars[phase].update(done - bars[phase].n)
 
     try:
-        continue_run(store, device, progress)
+        continue_run(store, pick_device(options.device), workers=options.workers, progress=progress)
     finally:
         for bar in bars.values():
             bar.close()
@@ -219,7 +228,6 @@ def _lab_build(options: argparse.Namespace) -> None:
 
 
 def _lab_run(options: argparse.Namespace) -> None:
-    from gcwm_viz.continual.device import pick_device
     from gcwm_viz.continual.store import RunStore
     from gcwm_viz.lab.bundle import locate
     from gcwm_viz.runs import Inputs, create_run
@@ -232,4 +240,4 @@ def _lab_run(options: argparse.Namespace) -> None:
         inputs = Inputs(base=bundle.base, updates=list(bundle.updates.items()), states=states, probes=bundle.probes)
         name = "Lab: Seq. SFT" if options.sequential else "Lab"
         store = create_run(inputs, options.out, _settings(options), name)
-    _work(store, pick_device(options.device))
+    _work(store, options)

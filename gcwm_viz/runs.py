@@ -21,7 +21,6 @@ from gcwm_viz.continual.engine import run_matrices, write_table, write_tables
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes.evaluate import evaluate, has_probe_files
-from gcwm_viz.probes.tasks import load_labelled, load_tasks
 from gcwm_viz.updates.outside import outside_share
 from gcwm_viz.updates.pairing import Plan, plan
 from gcwm_viz.updates.sources import UpdateSource, open_update
@@ -92,8 +91,12 @@ def create_run(inputs: Inputs, out: Path, settings: RunSettings, name: str | Non
     )
 
 
-def continue_run(store: RunStore, device: torch.device, progress: Progress | None = None) -> None:
+def continue_run(
+    store: RunStore, device: torch.device, *, workers: int | None = None, progress: Progress | None = None
+) -> None:
     """Do whatever the journal does not list: matrices, tables, probes.
+
+    ``workers``: processes at a time, by default one a core without a GPU; the result does not depend on it.
 
     Raises :class:`InputError` for changed inputs or a run that another process is writing.
     """
@@ -102,22 +105,12 @@ def continue_run(store: RunStore, device: torch.device, progress: Progress | Non
         store.clear_cancel()
         store.log("start", device=str(device), done=len(store.finished()), total=len(store.keys))
         with _failure_in_journal(store):
-            run_matrices(store, opened.sources, device, opened.states, _phase(progress, "matrices"))
+            run_matrices(store, device, workers, _phase(progress, "matrices"))
             write_tables(store)
             write_table(store.path, "updates", _updates_table(opened))
             store.log("matrices-done", done=len(store.keys), total=len(store.keys))
-            probes = store.info["probes"]
-            if probes:
-                prompts, labelled = has_probe_files(Path(probes))
-                evaluate(
-                    store,
-                    opened.base,
-                    opened.sources,
-                    load_tasks(probes) if prompts else [],
-                    load_labelled(probes) if labelled else [],
-                    device,
-                    _phase(progress, "probes"),
-                )
+            if store.info["probes"]:
+                evaluate(store, device, workers, _phase(progress, "probes"))
             store.log("complete", done=len(store.keys), total=len(store.keys))
 
 
@@ -155,8 +148,8 @@ def export_step(store: RunStore, step: int, out: Path, dtype: torch.dtype | None
         if name not in places:
             return None
         index = places[name]
-        state = next(state for number, state in enumerate(store.states(index), start=1) if number == step)
-        return read_tensor(opened.base.tensors[name]).float() + store.keys[index].from_linear(state)
+        update = store.keys[index].from_linear(store.state(index, step))
+        return read_tensor(opened.base.tensors[name]).float() + update
 
     return export_checkpoint(
         opened.base,

@@ -1,7 +1,8 @@
-"""Runs the matrices of a run one after the other, from wherever it stands, and writes its tables."""
+"""Runs the matrices of a run, from wherever it stands, and writes its tables."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import lru_cache, partial
 from pathlib import Path
 
 import pandas as pd
@@ -10,11 +11,13 @@ import pyarrow.parquet as pq
 import torch
 
 from gcwm_viz.checkpoints.atomic import atomic_file
+from gcwm_viz.checkpoints.index import CheckpointIndex
+from gcwm_viz.continual.local import default_workers, unordered
 from gcwm_viz.continual.matrix import process_matrix
 from gcwm_viz.continual.store import RunStore, order_rows
 from gcwm_viz.continual.summary import steps_table
 from gcwm_viz.linalg.lowrank import dense
-from gcwm_viz.updates.sources import UpdateSource
+from gcwm_viz.updates.sources import UpdateSource, open_update
 from gcwm_viz.updates.stream import read_matrix
 
 Progress = Callable[[int, int, str], None]
@@ -22,28 +25,48 @@ Progress = Callable[[int, int, str], None]
 
 
 def run_matrices(
-    store: RunStore,
-    sources: Sequence[UpdateSource],
-    device: torch.device,
-    states: Sequence[UpdateSource] | None = None,
-    progress: Progress | None = None,
+    store: RunStore, device: torch.device, workers: int | None = None, progress: Progress | None = None
 ) -> None:
-    """Process every matrix that the journal does not list, one at a time; the caller holds the lock."""
+    """Process every matrix that the journal does not list; the caller holds the lock.
+
+    Each worker reads its own slice of the inputs and puts its result on disk; the journal is written here alone.
+    """
     done = store.finished()
-    for index, key in enumerate(store.keys):
-        if index in done:
-            continue
-        store.check_cancel()
-        begin = time.perf_counter()
-        deltas = [delta if delta is None else delta.to(device=device) for delta in read_matrix(key, sources).deltas]
-        given = None
-        if states is not None:
-            given = [None if state is None else dense(state).to(device) for state in read_matrix(key, states).deltas]
-        result = process_matrix(key, store.updates, deltas, store.settings, given)
-        store.commit_matrix(index, result, time.perf_counter() - begin)
+    # Largest first, so that no worker is left with a long one at the end.
+    open_indices = sorted(set(range(len(store.keys))) - done, key=lambda index: -store.keys[index].parameters)
+    workers = default_workers(device) if workers is None else workers
+    store.check_cancel()
+    for index, seconds in unordered(partial(work_matrix, store.path, device), open_indices, workers):
+        store.log_matrix(index, seconds)
         done.add(index)
         if progress:
-            progress(len(done), len(store.keys), key.name)
+            progress(len(done), len(store.keys), store.keys[index].name)
+        store.check_cancel()
+
+
+def work_matrix(run: Path, device: torch.device, index: int) -> float:
+    """Compute one matrix of the run, put the result on disk and return the seconds it took."""
+    begin = time.perf_counter()
+    store, sources, states = _opened(run)
+    key = store.keys[index]
+    deltas = [delta if delta is None else delta.to(device=device) for delta in read_matrix(key, sources).deltas]
+    given = None
+    if states:
+        given = [None if state is None else dense(state).to(device) for state in read_matrix(key, states).deltas]
+    store.write_matrix(index, process_matrix(key, store.updates, deltas, store.settings, given))
+    return time.perf_counter() - begin
+
+
+@lru_cache(maxsize=1)
+def _opened(run: Path) -> tuple[RunStore, list[UpdateSource], list[UpdateSource]]:
+    """The run and its inputs, opened once a process; that they are unchanged was checked before."""
+    store = RunStore.open(run)
+    base = CheckpointIndex.open(store.info["base"]["path"])
+    updates, states = (
+        [open_update(entry["name"], entry["path"], base) for entry in store.info[kind]]
+        for kind in ("updates", "states")
+    )
+    return store, updates, states
 
 
 def write_tables(store: RunStore) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gcwm_viz.continual.config import RunSettings
+from gcwm_viz.continual.config import ContinualConfig, RunSettings
 from gcwm_viz.continual.memory import ANCHOR, ActiveSet, active_set
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.geometry.layer import LayerGeometry, cross_norms, geometry_of
@@ -121,7 +121,7 @@ def process_matrix(
             )
             outcome = get_method(settings.method).merge(merge_step, config)
             merged = _single(outcome)
-            state = integrate(state if step > 1 else None, merged, previous, settings.continual.step_eta(step))
+            state = integrate(state if step > 1 else None, merged, previous, settings.continual, step)
             previous = merged
         state_subspace = (
             right_subspace(state, config.analysis_rank, config.analysis_energy) if bool(state.any()) else None
@@ -156,9 +156,17 @@ def process_matrix(
     return result
 
 
-def integrate(state: Tensor | None, merged: Tensor, previous: Tensor | None, eta: float) -> Tensor:
-    """S_t = S_{t−1} + η_t (Δ_merge,t − Δ_merge,t−1), both zero before the first step (METHOD section 3)."""
+def integrate(
+    state: Tensor | None, merged: Tensor, previous: Tensor | None, continual: ContinualConfig, step: int
+) -> Tensor:
+    """S_t = S_{t−1} + η_t (Δ_merge,t − Δ_merge,t−1), both zero before the first step (Sec. 4.3).
+
+    With constant η the sum telescopes to ηΔ_merge,t, which needs no earlier step and rounds once.
+    """
+    if continual.decay == 1.0:
+        return continual.eta * merged
     change = merged if previous is None else merged - previous
+    eta = continual.step_eta(step)
     return eta * change if state is None else torch.add(state, change, alpha=eta)
 
 

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from safetensors import safe_open
 from torch import Tensor
@@ -101,15 +101,19 @@ class RunStore:
         return len(self.updates)
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Exclusive right to write; released by the system when the process ends, however it ends."""
+    def lock(self, patience: float = 1.0) -> Iterator[None]:
+        """Exclusive right to write; the system releases it when the process and its workers end, however they end.
+
+        Raises :class:`InputError` when another process still holds it after ``patience`` seconds.
+        """
         with (self.path / "lock").open("a+") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                handle.seek(0)
-                owner = handle.read().strip() or "another process"
-                raise InputError(f"run {self.path} is being written by {owner}") from None
+            give_up = time.monotonic() + patience
+            while not _try_lock(handle):
+                if time.monotonic() > give_up:
+                    handle.seek(0)
+                    owner = handle.read().strip() or "another process"
+                    raise InputError(f"run {self.path} is being written by {owner}")
+                time.sleep(0.02)
             handle.truncate(0)
             handle.write(f"process {os.getpid()}")
             handle.flush()
@@ -153,7 +157,7 @@ class RunStore:
         if events and events[-1] == "complete":
             return "complete"
         try:
-            with self.lock():
+            with self.lock(patience=0.0):
                 return "interrupted"
         except InputError:
             return "running"
@@ -170,10 +174,13 @@ class RunStore:
         if (self.path / "cancel").exists():
             raise RunCancelledError(f"run {self.path} was cancelled; resume goes on with it")
 
-    def commit_matrix(self, index: int, result: MatrixResult, seconds: float) -> None:
-        """Put one finished matrix on disk, then in the journal."""
+    def write_matrix(self, index: int, result: MatrixResult) -> None:
+        """Put the result of one matrix on disk; it counts once :meth:`log_matrix` has listed it."""
         write_safetensors(self._tensors(index), result.tensors, {"matrix": self.keys[index].name})
         write_bytes(self._rows(index), json.dumps(result.rows).encode())  # undefined values are NaN, as Python reads
+
+    def log_matrix(self, index: int, seconds: float) -> None:
+        """List one matrix in the journal as done."""
         self.log(
             "matrix",
             index=index,
@@ -201,26 +208,38 @@ class RunStore:
             }
         return Branches(**found)
 
-    def states(self, index: int, alphas: dict[int, tuple[float, str]] | None = None) -> Iterator[Tensor]:
-        """S_1, S_2, … of one matrix, rebuilt from its branches; ``alphas`` replaces (α, mode) of single steps."""
+    def state(self, index: int, step: int, alphas: dict[int, tuple[float, str]] | None = None) -> Tensor:
+        """S_t of one matrix, rebuilt from its branches; ``alphas`` replaces (α, mode) of single steps."""
         rows = {row["step"]: row for row in self.rows(index)["matrices"]}
-        state: Tensor | None = None
-        previous: Tensor | None = None
-        for step in range(1, self.steps + 1):
-            alpha, mode = (alphas or {}).get(step, (rows[step]["alpha"], rows[step]["mode"]))
-            merged = self.branches(index, step).blend(alpha, mode)
-            if rows[step]["mode"] == "trained":
-                state = merged
-            else:
-                state = integrate(state, merged, previous, self.settings.continual.step_eta(step))
-            previous = merged
-            yield state
+
+        def merged(at: int) -> Tensor:
+            alpha, mode = (alphas or {}).get(at, (rows[at]["alpha"], rows[at]["mode"]))
+            return self.branches(index, at).blend(alpha, mode)
+
+        if rows[step]["mode"] == "trained":
+            return merged(step)
+        continual = self.settings.continual
+        first = step if continual.decay == 1.0 else 1  # with constant η no earlier step enters
+        state = previous = None
+        for at in range(first, step + 1):
+            current = merged(at)
+            state, previous = integrate(state, current, previous, continual, at), current
+        assert state is not None
+        return state
 
     def _tensors(self, index: int) -> Path:
         return self.path / "matrices" / f"{index:05d}.safetensors"
 
     def _rows(self, index: int) -> Path:
         return self.path / "matrices" / f"{index:05d}.json"
+
+
+def _try_lock(handle: IO[str]) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def order_rows(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

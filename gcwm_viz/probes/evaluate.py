@@ -2,27 +2,31 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
-from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from gcwm_viz.checkpoints.atomic import write_bytes
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.checkpoints.reader import read_tensor
 from gcwm_viz.continual.engine import write_table
+from gcwm_viz.continual.local import default_workers, unordered
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.lowrank import Update, dense
 from gcwm_viz.probes.behaviour import BehaviourProbe
 from gcwm_viz.probes.representation import RepresentationProbe
-from gcwm_viz.probes.tasks import LabelledTask, PromptTask
-from gcwm_viz.updates.sources import UpdateSource
+from gcwm_viz.probes.tasks import load_labelled, load_tasks
+from gcwm_viz.updates.sources import UpdateSource, open_update
 
 Progress = Callable[[int, int, str], None]
+Checkpoint = tuple[str, int, str]
+"""(``base``, 0, ""), (``expert``, index, update) or (``step``, step, arriving update)."""
 
 
 class MergedModel:
@@ -57,56 +61,85 @@ class MergedModel:
 
 
 def evaluate(
-    store: RunStore,
-    base: CheckpointIndex,
-    sources: Sequence[UpdateSource],
-    tasks: Sequence[PromptTask],
-    labelled: Sequence[LabelledTask],
-    device: torch.device,
-    progress: Progress | None = None,
+    store: RunStore, device: torch.device, workers: int | None = None, progress: Progress | None = None
 ) -> None:
     """Score every checkpoint that has no scores yet, then write the tables ``scores`` and ``representation``.
 
     An expert is the base with that expert's target matrices. Scores of one checkpoint are committed together.
     """
-    model: MergedModel | None = None
-    behaviour = representation = None
     checkpoints = list(_checkpoints(store))
-    files = [store.path / "probes" / f"{kind}-{step:03d}.json" for kind, step, _ in checkpoints]
-    if not all(file.is_file() for file in files):
-        model = MergedModel(base, store, device)
-        behaviour = BehaviourProbe(model.tokenizer, tasks) if tasks else None
-        representation = RepresentationProbe(model.tokenizer, labelled) if labelled else None
-    states: list[Iterator[Tensor]] = [store.states(index) for index in range(len(store.keys))]
-    for done, (file, (kind, step, update)) in enumerate(zip(files, checkpoints, strict=True), start=1):
-        current = [next(matrix) for matrix in states] if kind == "step" and model is not None else []
-        if file.is_file() or model is None:
-            continue
-        store.check_cancel()
-        deltas: Sequence[Update | None] = current
-        if kind == "base":
-            deltas = [None] * len(store.keys)
-        elif kind == "expert":
-            deltas = [sources[step - 1].delta(key) for key in store.keys]
-        model.set_updates(deltas)
-        place = {"model": kind, "step": step, "update": update}
-        rows = {
-            "scores": [place | row for row in behaviour.score(model.model, device)] if behaviour else [],
-            "representation": [place | row for row in representation.score(model.model, device)]
-            if representation
-            else [],
-        }
-        write_bytes(file, json.dumps(rows).encode())
-        store.log("probe", done=done, total=len(files), label=f"{kind} {step} {update}".strip())
+    todo = [checkpoint for checkpoint in checkpoints if not _file(store, checkpoint).is_file()]
+    done = len(checkpoints) - len(todo)
+    store.check_cancel()
+    work = partial(score_checkpoint, store.path, device)
+    for (kind, step, update), _ in unordered(work, todo, default_workers(device) if workers is None else workers):
+        done += 1
+        label = f"{kind} {update}".strip()
+        store.log("probe", done=done, total=len(checkpoints), label=label, step=step)
         if progress:
-            progress(done, len(files), f"{kind} {update}".strip())
+            progress(done, len(checkpoints), label)
+        store.check_cancel()
     for name in ("scores", "representation"):
-        rows_all: list[dict[str, Any]] = [row for file in files for row in json.loads(file.read_bytes())[name]]
-        if rows_all:
-            write_table(store.path, name, pd.DataFrame(rows_all))
+        rows: list[dict[str, Any]] = []
+        for checkpoint in checkpoints:
+            rows += json.loads(_file(store, checkpoint).read_bytes())[name]
+        if rows:
+            write_table(store.path, name, pd.DataFrame(rows))
 
 
-def _checkpoints(store: RunStore) -> Iterator[tuple[str, int, str]]:
+def score_checkpoint(run: Path, device: torch.device, checkpoint: Checkpoint) -> None:
+    """Score one checkpoint of the run and put the scores on disk."""
+    bench = _Bench.of(run, device)
+    kind, step, update = checkpoint
+    store = bench.store
+    deltas: Sequence[Update | None] = [None] * len(store.keys)
+    if kind == "expert":
+        deltas = [bench.sources[step - 1].delta(key) for key in store.keys]
+    elif kind == "step":
+        deltas = [store.state(index, step) for index in range(len(store.keys))]
+    bench.model.set_updates(deltas)
+    place = {"model": kind, "step": step, "update": update}
+    rows = {
+        "scores": [place | row for row in bench.behaviour.score(bench.model.model, device)] if bench.behaviour else [],
+        "representation": [place | row for row in bench.representation.score(bench.model.model, device)]
+        if bench.representation
+        else [],
+    }
+    write_bytes(_file(store, checkpoint), json.dumps(rows).encode())
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """Model, probes and updates of a run, loaded once a process."""
+
+    store: RunStore
+    sources: list[UpdateSource]
+    model: MergedModel
+    behaviour: BehaviourProbe | None
+    representation: RepresentationProbe | None
+
+    @staticmethod
+    @lru_cache(maxsize=1)
+    def of(run: Path, device: torch.device) -> "_Bench":
+        store = RunStore.open(run)
+        base = CheckpointIndex.open(store.info["base"]["path"])
+        sources = [open_update(entry["name"], entry["path"], base) for entry in store.info["updates"]]
+        model = MergedModel(base, store, device)
+        prompts, labelled = has_probe_files(Path(store.info["probes"]))
+        return _Bench(
+            store,
+            sources,
+            model,
+            BehaviourProbe(model.tokenizer, load_tasks(store.info["probes"])) if prompts else None,
+            RepresentationProbe(model.tokenizer, load_labelled(store.info["probes"])) if labelled else None,
+        )
+
+
+def _file(store: RunStore, checkpoint: Checkpoint) -> Path:
+    return store.path / "probes" / f"{checkpoint[0]}-{checkpoint[1]:03d}.json"
+
+
+def _checkpoints(store: RunStore) -> Iterator[Checkpoint]:
     yield "base", 0, ""
     for index, update in enumerate(store.updates, start=1):
         yield "expert", index, update

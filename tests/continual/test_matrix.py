@@ -29,7 +29,7 @@ def states(result, config):
     for row in result.rows["matrices"]:
         plain, geo = result.tensors[f"plain.{row['step']}"], result.tensors[f"geo.{row['step']}"]
         merged = torch.lerp(plain, geo, row["alpha"])
-        state = integrate(state, merged, previous, config.continual.step_eta(row["step"]))
+        state = integrate(state, merged, previous, config.continual, row["step"])
         previous = merged
         yield state
 
@@ -52,6 +52,13 @@ def test_increments_telescope_when_eta_is_constant():
     final = list(states(result, config))[-1]
     merged = torch.lerp(result.tensors["plain.3"], result.tensors["geo.3"], result.rows["matrices"][-1]["alpha"])
     torch.testing.assert_close(final, 0.4 * merged, rtol=1e-5, atol=1e-7)
+
+
+def test_constant_eta_is_the_limit_of_a_decaying_one():
+    constant = process_matrix(KEY, NAMES, deltas(), settings(eta=0.4))
+    nearly = process_matrix(KEY, NAMES, deltas(), settings(eta=0.4, decay=1 - 1e-9))
+    for a, b in zip(constant.rows["matrices"], nearly.rows["matrices"], strict=True):
+        assert a["state_norm"] == pytest.approx(b["state_norm"], rel=1e-6)
 
 
 def test_order_changes_the_path_but_not_the_end_under_all_history():

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from gcwm_viz import open_run
+from gcwm_viz.continual import engine
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.store import RunCancelledError, RunStore
 from gcwm_viz.errors import InputError
@@ -31,7 +32,7 @@ def inputs(tmp_path):
 
 def finish(inputs, out, **overrides):
     store = create_run(inputs, out, RunSettings.preset_with("scale-free", overrides))
-    continue_run(store, CPU)
+    continue_run(store, CPU, workers=1)
     return store
 
 
@@ -73,7 +74,7 @@ def test_states_read_back_equal_the_recorded_norms(inputs, tmp_path):
     rows = open_run(tmp_path / "run").tables["matrices"]
     for index, key in enumerate(store.keys):
         recorded = rows[rows["matrix"] == key.name].sort_values("step")["state_norm"]
-        norms = [float(state.double().norm()) for state in store.states(index)]
+        norms = [float(store.state(index, step).double().norm()) for step in (1, 2, 3)]
         np.testing.assert_allclose(norms, recorded, rtol=1e-12)
 
 
@@ -87,11 +88,30 @@ def test_a_run_stopped_after_any_matrix_resumes_to_the_same_bytes(inputs, tmp_pa
 
     for _ in range(LAYERS * len(FAMILIES)):
         with pytest.raises(KeyboardInterrupt):
-            continue_run(RunStore.open(store.path), CPU, stop)
-    continue_run(RunStore.open(store.path), CPU)
+            continue_run(RunStore.open(store.path), CPU, progress=stop, workers=1)
+    continue_run(RunStore.open(store.path), CPU, workers=1)
     assert contents(store.path) == expected
     events = [entry["event"] for entry in store.journal()]
     assert events.count("matrix") == LAYERS * len(FAMILIES)
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_any_number_of_workers_gives_the_same_bytes(inputs, tmp_path, workers):
+    finish(inputs, tmp_path / "alone")
+    store = create_run(inputs, tmp_path / "shared", RunSettings())
+    continue_run(store, CPU, workers=workers)
+    assert contents(store.path) == contents(tmp_path / "alone")
+
+
+def test_a_worker_that_dies_is_reported_and_resume_goes_on(inputs, tmp_path, monkeypatch):
+    finish(inputs, tmp_path / "whole")
+    store = create_run(inputs, tmp_path / "run", RunSettings())
+    monkeypatch.setattr(engine, "process_matrix", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(RuntimeError, match="a worker process died"):
+        continue_run(store, CPU, workers=2)
+    monkeypatch.undo()
+    continue_run(store, CPU, workers=2)
+    assert contents(store.path) == contents(tmp_path / "whole")
 
 
 def _work(path):
@@ -156,7 +176,7 @@ def test_cancel_stops_at_the_next_matrix_and_resume_finishes(inputs, tmp_path):
             store.request_cancel()
 
     with pytest.raises(RunCancelledError, match="resume"):
-        continue_run(store, CPU, cancel)
+        continue_run(store, CPU, progress=cancel, workers=1)
     assert len(store.finished()) == 3
     continue_run(store, CPU)
     assert store.status() == "complete"
