@@ -7,6 +7,9 @@ from gcwm_viz.ui import charts, frame, grids, whatif
 
 view = frame.frame("Gate", "How strongly each matrix uses the geometry branch, and what other settings would decide.")
 cells = view.at_step("matrices")
+if cells["mode"].isin(whatif.UNGATED).all():
+    st.info("This run has no gate: its method merges without branches, or its states come from training.")
+    st.stop()
 config = whatif.gate_settings(view.config)
 decided = whatif.regated(cells, config)
 whatif.summary(cells, decided)

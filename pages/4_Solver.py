@@ -11,6 +11,9 @@ view = frame.frame(
 )
 cells, rows, matrix = view.at_step("matrices"), view.at_matrix("solver"), view.matrix
 settings = view.config
+if cells["plain_shift"].isna().all():
+    st.info("This run has no inner solver: its method merges directly, or its states come from training.")
+    st.stop()
 columns = st.columns(4)
 columns[0].metric("Solver", settings.solver)
 columns[1].metric("Plain branch moved by", percent(cells["plain_shift"].median()), help="Median over matrices")

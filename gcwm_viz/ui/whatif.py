@@ -28,6 +28,8 @@ MOVED = Signal(
     + DISPLACEMENT.formula,
     source="Proposition 1",
 )
+UNGATED = ("absent", "merged", "trained")
+"""Modes without two branches: no update, a merge method without a gate, states of a training pipeline."""
 SIGNALS = (GATE_CONFLICT, CHANGE, MOVED)
 _RANGES = {"tau": (0.0, 1.0), "kappa": (0.0, 50.0), "alpha_min": (0.0, 1.0), "alpha_max": (0.0, 1.0)}
 _LABELS = {"tau": "Threshold τ", "kappa": "Steepness κ", "alpha_min": "Lowest α", "alpha_max": "Highest α"}
@@ -59,9 +61,10 @@ def gate_settings(config: GCWMConfig) -> GCWMConfig:
 
 def regated(cells: pd.DataFrame, config: GCWMConfig) -> pd.DataFrame:
     """``cells`` (rows of ``matrices``) with α and mode of ``config``'s gate, ``alpha_change`` and ``moved`` = αD."""
-    alpha = gate(cells["conflict"].to_numpy(dtype=float), config)
+    gated = ~cells["mode"].isin(UNGATED).to_numpy()
+    alpha = np.where(gated, gate(cells["conflict"].to_numpy(dtype=float), config), np.nan)
     modes = [
-        mode if mode in ("absent", "merged", "trained") else branch_mode(value, config.skip_tol)
+        mode if mode in UNGATED else branch_mode(value, config.skip_tol)
         for mode, value in zip(cells["mode"], alpha, strict=True)
     ]
     # A branch that is skipped takes no part: α counts as 0 or 1 there.
