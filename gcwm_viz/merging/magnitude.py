@@ -15,7 +15,8 @@ def top_magnitudes(x_oi: Tensor, share: float) -> Tensor:
     magnitudes = x_oi.abs().flatten()
     size = magnitudes.numel()
     count = min(size, max(1, int(share * size)))
-    threshold = magnitudes.kthvalue(size - count + 1).values
+    sortable = magnitudes.cpu() if magnitudes.device.type == "mps" else magnitudes  # MPS has no selection
+    threshold = sortable.kthvalue(size - count + 1).values.to(magnitudes.device)
     mask = magnitudes > threshold
     missing = count - int(mask.sum())
     mask[torch.nonzero(magnitudes == threshold).flatten()[:missing]] = True

@@ -23,14 +23,16 @@ def opcm(step: MergeStep, config: GCWMConfig) -> Tensor:
     """
     if step.arriving is None:
         return step.zeros(config) if step.previous is None else step.previous.to(work_dtype(config), copy=True)
-    arriving_oi = dense(step.arriving.to(dtype=torch.float64))
+    work, device = work_dtype(config), step.arriving.device
+    place = torch.device("cpu") if device.type == "mps" else device  # MPS has no float64
+    arriving_oi = dense(step.arriving.to(device=place).to(dtype=torch.float64))
     if step.previous is None or not bool(step.previous.any()):
         step.memory[LAMBDA] = 1.0
-        return arriving_oi.to(work_dtype(config), copy=True)
-    state_oi = step.previous.double()
+        return arriving_oi.to(device=device, dtype=work, copy=True)
+    state_oi = step.previous.to(place).double()
     total_oi = step.memory[LAMBDA] * state_oi + project_away(arriving_oi, state_oi, step.options.opcm_energy)
     step.memory[LAMBDA] = vector_norm(total_oi) * len(step.norms) / sum(step.norms)
-    return (total_oi / step.memory[LAMBDA]).to(work_dtype(config))
+    return (total_oi / step.memory[LAMBDA]).to(device=device, dtype=work)
 
 
 def project_away(delta_oi: Tensor, state_oi: Tensor, energy: float) -> Tensor:
