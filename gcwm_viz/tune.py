@@ -21,7 +21,7 @@ import pandas as pd
 import torch
 
 from gcwm_viz.checkpoints.atomic import write_bytes, write_json
-from gcwm_viz.continual.config import RunSettings
+from gcwm_viz.continual.config import RunSettings, parse_setting
 from gcwm_viz.continual.engine import write_table
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
@@ -113,6 +113,17 @@ def grid_points(
     if len(set(names)) != len(names):
         raise InputError("a grid lists every value of a setting once")
     return points
+
+
+def parse_grid(texts: Sequence[str]) -> dict[str, list[Any]]:
+    """``key=value,value,…`` items of a command line. Raises :class:`InputError` for a setting without a value."""
+    grid: dict[str, list[Any]] = {}
+    for text in texts:
+        key, _, values = text.partition("=")
+        if key in grid:
+            raise InputError(f"setting {key!r} is in the grid twice")
+        grid[key] = [parse_setting(f"{key}={value}")[1] for value in values.split(",")]
+    return grid
 
 
 def _score(

@@ -12,7 +12,7 @@ from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes.evaluate import MergedModel
 from gcwm_viz.runs import Inputs, continue_run, create_run
-from gcwm_viz.tune import grid_points, tune
+from gcwm_viz.tune import grid_points, parse_grid, tune
 from tests.factories import updates
 from tests.probes.models import tiny_lab
 
@@ -174,3 +174,14 @@ def test_points_are_named_for_what_they_set():
     assert [point.name for point in points][:2] == ["eta=0.1,gate=none", "eta=0.1,gate=conflict"]
     assert {point.run for point in points} == {"gate=none,iters=5", "gate=conflict,iters=5"}
     assert [point.run for point in grid_points("mean", "paper", {"eta": [1.0]})] == ["default"]
+
+
+def test_a_grid_from_a_command_line():
+    assert parse_grid(["eta=0.5,1", "memory=none,2", "gate=none,conflict"]) == {
+        "eta": [0.5, 1],
+        "memory": [None, 2],
+        "gate": ["none", "conflict"],
+    }
+    for bad in (["eta"], ["eta="], ["eta=1,"], ["=1"], ["eta=1", "eta=2"]):
+        with pytest.raises(InputError):
+            parse_grid(bad)
