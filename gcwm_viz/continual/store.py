@@ -156,11 +156,15 @@ class RunStore:
         events = [entry["event"] for entry in self.journal()]
         if events and events[-1] == "complete":
             return "complete"
-        try:
-            with self.lock(patience=0.0):
-                return "interrupted"
-        except InputError:
-            return "running"
+        file = self.path / "lock"
+        if not file.is_file():
+            return "interrupted"
+        with file.open("rb") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return "running"
+        return "interrupted"
 
     def request_cancel(self) -> None:
         """Ask the process that works on this run to stop after the matrix or checkpoint in hand."""

@@ -1,0 +1,60 @@
+"""``check``: what a run would do, from headers alone."""
+
+import argparse
+import json
+from dataclasses import asdict
+from typing import Any
+
+from gcwm_viz.commands.options import add_inputs, add_settings, inputs_of, settings_of
+
+
+def add(jobs) -> None:  # type: ignore[no-untyped-def]
+    parser = jobs.add_parser("check", help="what a run would do, from headers alone")
+    add_inputs(parser)
+    add_settings(parser)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of sentences")
+    parser.set_defaults(job=check)
+
+
+def check(options: argparse.Namespace) -> None:
+    from gcwm_viz.continual.device import pick_device
+    from gcwm_viz.continual.estimate import estimate
+    from gcwm_viz.runs import open_inputs
+
+    settings, device = settings_of(options), pick_device(options.device)
+    plan = open_inputs(inputs_of(options)).plan
+    need = asdict(estimate(plan.active, len(plan.updates), settings, device))
+    found = {
+        "base": plan.base,
+        "base_parameters": plan.base_parameters,
+        "parameters": plan.parameters,
+        "updates": plan.coverage,
+        "families": plan.families,
+        "warnings": plan.warnings,
+        "notes": plan.notes,
+        "bytes_to_read": plan.bytes_to_read,
+        "device": str(device),
+    }
+    print(json.dumps(found | need) if options.json else "\n".join(_sentences(found, need)))
+
+
+def _sentences(found: dict[str, Any], need: dict[str, Any]) -> list[str]:
+    base, targets = found["base_parameters"], found["parameters"]
+    lines = [f"base {found['base']}: {base:,} parameters, {targets:,} in target matrices"]
+    lines += [
+        f"  {row['update']} ({row['kind']}): {row['matrices']} matrices, {row['missing']} missing, "
+        f"{row['ignored']} tensors ignored, {row['extra']} not in the base"
+        for row in found["updates"]
+    ]
+    lines += [
+        f"  {row['family']} {row['d_out']}×{row['d_in']}: {row['matrices']} matrices" for row in found["families"]
+    ]
+    lines += [f"warning: {warning}" for warning in found["warnings"]]
+    lines += [f"note: {note}" for note in found["notes"]]
+    read, memory, disk = (size / 1e9 for size in (found["bytes_to_read"], need["memory_bytes"], need["disk_bytes"]))
+    lines.append(
+        f"reads {read:.2f} GB, needs about {memory:.2f} GB of memory beyond the libraries, {disk:.2f} GB of disk "
+        f"and some {need['seconds']:.0f} s on {found['device']}"
+    )
+    return lines

@@ -1,0 +1,107 @@
+"""Options that several commands share, and what they mean."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from gcwm_viz.continual.config import RunSettings
+    from gcwm_viz.continual.store import RunStore
+    from gcwm_viz.runs import Inputs, Progress
+
+# The package's own imports stand in the functions: torch and transformers load only for a command that needs them.
+
+
+def add_inputs(parser: argparse.ArgumentParser, *, probes: bool = True) -> None:
+    parser.add_argument("--base", type=Path, required=True, metavar="DIR")
+    parser.add_argument(
+        "--update",
+        action="append",
+        required=True,
+        type=_named_path,
+        metavar="NAME=DIR",
+        help="checkpoint, LoRA adapter or folder of update tensors; repeat in order of arrival",
+    )
+    parser.add_argument(
+        "--state",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="DIR",
+        help="describe these states S_1, S_2, … of a training pipeline instead of merging",
+    )
+    if probes:
+        parser.add_argument("--probes", type=Path, metavar="DIR", help="folder with dev, test, representation probes")
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--preset", default="scale-free", help="scale-free (default), paper or release")
+    parser.add_argument("--method", default="gcwm", help="see `methods`")
+    parser.add_argument(
+        "--set", action="append", default=[], dest="settings", metavar="KEY=VALUE", help="one setting of the preset"
+    )
+
+
+def add_resources(parser: argparse.ArgumentParser, device: str = "auto") -> None:
+    parser.add_argument(
+        "--device", default=device, help=f"auto (cuda, then mps, then cpu) or a torch device [{device}]"
+    )
+    parser.add_argument("--workers", type=int, help="processes at a time [one a core without a GPU, else one]")
+
+
+def _named_path(text: str) -> tuple[str, Path]:
+    name, separator, path = text.partition("=")
+    if not separator or not name or not path:
+        raise argparse.ArgumentTypeError(f"expected NAME=DIR, got {text!r}")
+    return name, Path(path)
+
+
+def settings_of(options: argparse.Namespace) -> "RunSettings":
+    from gcwm_viz.continual.config import RunSettings, parse_setting
+    from gcwm_viz.merging.registry import get_method
+
+    overrides = dict(parse_setting(text) for text in options.settings)
+    get_method(options.method)
+    return RunSettings.preset_with(options.preset, overrides, options.method)
+
+
+def inputs_of(options: argparse.Namespace) -> "Inputs":
+    from gcwm_viz.runs import Inputs
+
+    probes = getattr(options, "probes", None)
+    return Inputs(base=options.base, updates=options.update, states=options.state, probes=probes)
+
+
+class Bars:
+    """One bar with time left for each phase of a job."""
+
+    def __init__(self) -> None:
+        self._bars: dict[str, tqdm] = {}
+        tqdm.monitor_interval = 0  # its thread would be in the way of forking workers
+
+    def __call__(self, phase: str, done: int, total: int, label: str) -> None:
+        if phase not in self._bars:
+            self._bars[phase] = tqdm(total=total, initial=done - 1, desc=phase, unit="", dynamic_ncols=True)
+        bar = self._bars[phase]
+        bar.set_postfix_str(label[-40:], refresh=False)
+        bar.update(done - bar.n)
+
+    def close(self) -> None:
+        for bar in self._bars.values():
+            bar.close()
+
+
+def work_on(store: "RunStore", options: argparse.Namespace) -> None:
+    """Go on with a run to its end, bars on the terminal."""
+    from gcwm_viz.continual.device import pick_device
+    from gcwm_viz.runs import continue_run
+
+    bars = Bars()
+    progress: Progress = bars
+    try:
+        continue_run(store, pick_device(options.device), workers=options.workers, progress=progress)
+    finally:
+        bars.close()
+    print(f"run {store.path}: {store.steps} steps, {len(store.keys)} matrices")

@@ -1,0 +1,64 @@
+"""``tune``: coefficients chosen on the development split, reported on test."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from gcwm_viz.commands.options import Bars, add_inputs, add_settings, inputs_of
+from gcwm_viz.errors import InputError
+
+
+def add(jobs) -> None:  # type: ignore[no-untyped-def]
+    parser = jobs.add_parser("tune", help="choose coefficients on the development split, report them on test")
+    parser.add_argument("--lab", action="store_true", help="the shipped lab instead of --base, --update and --probes")
+    add_inputs(parser)
+    add_settings(parser)
+    parser.add_argument(
+        "--grid", action="append", required=True, metavar="KEY=A,B,…", help="values to try; repeat for a product"
+    )
+    parser.add_argument("--metric", choices=("em", "nll"), default="em")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="runs and table; resumes what is there")
+    parser.add_argument("--device", default="auto")
+    parser.set_defaults(job=tune)
+    for action in parser._actions:
+        if action.dest in ("base", "update"):
+            action.required = False
+
+
+def tune(options: argparse.Namespace) -> None:
+    from gcwm_viz import tune as tuning
+    from gcwm_viz.continual.config import parse_setting
+    from gcwm_viz.continual.device import pick_device
+    from gcwm_viz.lab.bundle import locate
+    from gcwm_viz.runs import Inputs
+
+    if options.lab:
+        bundle = locate()
+        inputs = Inputs(base=bundle.base, updates=list(bundle.updates.items()), probes=bundle.probes)
+    elif options.base is None or not options.update:
+        raise InputError("tune needs --lab, or --base with at least one --update")
+    else:
+        inputs = inputs_of(options)
+    bars = Bars()
+    try:
+        table = tuning.tune(
+            inputs,
+            options.out,
+            options.method,
+            options.preset,
+            dict(_values(text) for text in options.grid),
+            metric=options.metric,
+            fixed=dict(parse_setting(text) for text in options.settings),
+            device=pick_device(options.device),
+            progress=bars,
+        )
+    finally:
+        bars.close()
+    print(table.to_string(index=False, float_format=lambda value: f"{value:.4g}"))
+
+
+def _values(text: str) -> tuple[str, list[Any]]:
+    from gcwm_viz.continual.config import parse_setting
+
+    key, _, listed = text.partition("=")
+    return key, [parse_setting(f"{key}={value}")[1] for value in listed.split(",")]
