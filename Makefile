@@ -1,21 +1,22 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: app test setup lint clean
+.PHONY: app test torture bench bench-gpu screenshots audit setup lint format clean
 
-app: setup            ## open the app on the embedded lab run
+app: setup            ## open the app on the lab
 	$(BIN)/python -m streamlit run app.py
 
 setup: $(VENV)/.installed
 
 $(VENV)/.installed: requirements.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(PIP) -r requirements.txt
 	touch $@
 
 $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(PIP) -r requirements-dev.txt
 	touch $@
 
 lint: $(VENV)/.installed-dev
@@ -25,6 +26,26 @@ lint: $(VENV)/.installed-dev
 
 test: lint            ## every check: lint, types, tests, browser
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+torture: $(VENV)/.installed-dev   ## the long reliability tests, bounded
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/torture --torture
+
+bench: setup          ## speed and memory on this machine, stored in benchmarks/results
+	$(BIN)/python -m benchmarks
+
+bench-gpu: setup      ## Qwen3-8B shapes on a GPU; on a processor it runs small shapes
+	$(BIN)/python -m benchmarks.gpu
+
+screenshots: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.browser.screenshots --run-root runs --run lab --schemes light --out docs/screenshots
+
+audit: $(VENV)/.installed-dev     ## known vulnerabilities of the pinned versions, where the network allows
+	$(PIP) pip-audit
+	$(BIN)/python -m pip_audit -r requirements.txt
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
 
 clean:
 	rm -rf $(VENV) runs .mypy_cache .ruff_cache .hypothesis

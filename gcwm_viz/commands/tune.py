@@ -2,9 +2,8 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
 
-from gcwm_viz.commands.options import Bars, add_inputs, add_settings, inputs_of
+from gcwm_viz.commands.options import Bars, add_inputs, add_resources, add_settings, inputs_of
 from gcwm_viz.errors import InputError
 
 
@@ -18,7 +17,7 @@ def add(jobs) -> None:  # type: ignore[no-untyped-def]
     )
     parser.add_argument("--metric", choices=("em", "nll"), default="em")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="runs and table; resumes what is there")
-    parser.add_argument("--device", default="auto")
+    add_resources(parser)
     parser.set_defaults(job=tune)
     for action in parser._actions:
         if action.dest in ("base", "update"):
@@ -46,19 +45,13 @@ def tune(options: argparse.Namespace) -> None:
             options.out,
             options.method,
             options.preset,
-            dict(_values(text) for text in options.grid),
+            tuning.parse_grid(options.grid),
             metric=options.metric,
             fixed=dict(parse_setting(text) for text in options.settings),
             device=pick_device(options.device),
+            workers=options.workers,
             progress=bars,
         )
     finally:
         bars.close()
     print(table.to_string(index=False, float_format=lambda value: f"{value:.4g}"))
-
-
-def _values(text: str) -> tuple[str, list[Any]]:
-    from gcwm_viz.continual.config import parse_setting
-
-    key, _, listed = text.partition("=")
-    return key, [parse_setting(f"{key}={value}")[1] for value in listed.split(",")]

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging as transformers_logging
 
 from gcwm_viz.checkpoints.atomic import write_bytes
 from gcwm_viz.checkpoints.index import CheckpointIndex
@@ -34,6 +35,7 @@ class MergedModel:
 
     def __init__(self, base: CheckpointIndex, store: RunStore, device: torch.device) -> None:
         self.base, self.keys, self.device = base, store.keys, device
+        transformers_logging.disable_progress_bar()  # one bar, the job's, is enough
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(base.root, local_files_only=True, trust_remote_code=False)
             model: Any = AutoModelForCausalLM.from_pretrained(
