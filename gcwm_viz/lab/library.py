@@ -58,7 +58,7 @@ class Library:
 
     def base(self) -> State:
         """All parameters of the base, float16 values in float32."""
-        return self._get("base", self._train_base)
+        return self.keep("base", self._train_base)
 
     def expert(self, task: str) -> State:
         """Δ of one task's expert: trained from the base, target matrices only."""
@@ -74,7 +74,7 @@ class Library:
         for t in range(1, len(order) + 1):
             before = states[-1] if states else {}
             train_step = partial(self._train_step, order[t - 1], before)
-            states.append(self._get("sft-" + "-".join(order[:t]), train_step))
+            states.append(self.keep("sft-" + "-".join(order[:t]), train_step))
         return states
 
     def corpus(self, task: str) -> Corpus:
@@ -101,7 +101,9 @@ class Library:
         result = train(self.model, start, self.corpus(task), self.recipe.expert_settings(task), self.stream(task))
         return {name: before[name] + delta if before else delta for name, delta in result.delta.items()}
 
-    def _get(self, name: str, make: Callable[[], State]) -> State:
+    def keep(self, name: str, make: Callable[[], State]) -> State:
+        """What is kept under `name`, made first where there is nothing yet. Recipe and seed belong to every name;
+        whatever else decides the result must be in it."""
         if name not in self._kept:
             path = None if self.folder is None else self.folder / self._file(name)
             if path is not None and path.exists():
