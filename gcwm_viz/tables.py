@@ -62,6 +62,8 @@ COLUMNS: dict[str, dict[str, str]] = {
         "barycenter_converged": "whether that is within the tolerance",
         "plain_objective": "objective of the plain branch over its value at Σ Δ_i; NaN where that is 0",
         "geo_objective": "the same for the geometry branch, in whitened coordinates",
+        "plain_minimum": "the lowest value that plain_objective can reach (closed form, μ_rel = 1e-6)",
+        "geo_minimum": "the same for the geometry branch",
         "solver_iterations": "iterations of the inner solver",
         "solver_residual": "relative norm of its gradient at the end, the larger of both branches",
         "solver_converged": "whether both branches ended stationary",
@@ -77,6 +79,8 @@ COLUMNS: dict[str, dict[str, str]] = {
         "gate_conflict": "γ in the union basis at the gate's rank; NaN unless active",
         "sar_ij": "SAR i→j: share of Δ_i read by the subspace of Δ_j",
         "sar_ji": "SAR j→i",
+        "principal_angles": "degrees in [0, 90], ascending, between both subspaces at the gate's rank; 0 = a shared "
+        "direction; empty unless active",
         "reason": "why γ is undefined, or empty",
     },
     "spectra": _PLACE
@@ -87,6 +91,11 @@ COLUMNS: dict[str, dict[str, str]] = {
         "of the state σ²",
         "union_rank": "dimension of the union basis",
         "lam": "λ in use",
+    },
+    "barycenter": _PLACE
+    | {
+        "iteration": "iteration of the barycenter, 0 = its start",
+        "residual": "relative residual ‖Φ(B) − B‖ / ‖B‖ of its fixed point there",
     },
     "solver": _PLACE
     | {

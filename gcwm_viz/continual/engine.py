@@ -71,7 +71,7 @@ def _opened(run: Path) -> tuple[RunStore, list[UpdateSource], list[UpdateSource]
 
 def write_tables(store: RunStore) -> None:
     """Gather the rows of all matrices, in model order, into ``tables/*.parquet``."""
-    rows: dict[str, list[dict]] = {"matrices": [], "pairs": [], "spectra": [], "solver": []}
+    rows: dict[str, list[dict]] = {"matrices": [], "pairs": [], "spectra": [], "barycenter": [], "solver": []}
     for index in range(len(store.keys)):
         for name, part in store.rows(index).items():
             rows[name] += part

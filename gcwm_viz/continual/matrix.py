@@ -21,7 +21,7 @@ from gcwm_viz.merging.plain import PlainMerge
 from gcwm_viz.merging.registry import Outcome, get_method
 from gcwm_viz.merging.step import MergeStep
 from gcwm_viz.merging.wudi import Solution
-from gcwm_viz.signals.pairwise import mean_pair, symmetric_sar
+from gcwm_viz.signals.pairwise import mean_pair, principal_angles, symmetric_sar
 from gcwm_viz.signals.state import StateSignals, incoming_conflict, state_signals
 from gcwm_viz.updates.matrices import MatrixKey
 
@@ -32,13 +32,13 @@ Row = dict[str, Any]
 
 @dataclass
 class MatrixResult:
-    """Rows for the tables ``matrices``, ``pairs``, ``spectra`` and ``solver``, and tensors to keep.
+    """Rows for the tables ``matrices``, ``pairs``, ``spectra``, ``barycenter`` and ``solver``, and tensors to keep.
 
     ``tensors``: ``plain.T`` and ``geo.T`` per step T where the method has branches, else ``merged.T``; float32.
     """
 
     rows: dict[str, list[Row]] = field(
-        default_factory=lambda: {"matrices": [], "pairs": [], "spectra": [], "solver": []}
+        default_factory=lambda: {"matrices": [], "pairs": [], "spectra": [], "barycenter": [], "solver": []}
     )
     tensors: dict[str, Tensor] = field(default_factory=dict)
 
@@ -80,6 +80,7 @@ def process_matrix(
     config = settings.gcwm
     members = [_Member.of(name, delta, config) for name, delta in zip(names, deltas, strict=True)]
     overlap = _overlaps(members)
+    angles = _Angles()
     device = next((member.delta.device for member in members if member.delta is not None), torch.device("cpu"))
     state = torch.zeros(key.shape, device=device)
     state_subspace: RightSubspace | None = None
@@ -144,9 +145,10 @@ def process_matrix(
         )
         result.rows["pairs"] += [
             place | row
-            for row in _pair_rows(present, geometry, signals, sar, state_subspace, state, incoming, arriving)
+            for row in _pair_rows(present, geometry, signals, sar, state_subspace, state, incoming, arriving, angles)
         ]
         result.rows["spectra"] += [place | row for row in _spectrum_rows(present, geometry, state_subspace)]
+        result.rows["barycenter"] += [place | row for row in _barycenter_rows(geometry)]
         result.rows["solver"] += [place | row for row in _solver_rows(outcome)]
         if isinstance(outcome, LayerMerge):
             result.tensors[f"plain.{step}"] = outcome.plain.float().cpu()
@@ -209,6 +211,8 @@ def _geometry_row(geometry: LayerGeometry, outcome: Outcome, trained: bool) -> R
         "geo_shift": NAN,
         "plain_objective": NAN,
         "geo_objective": NAN,
+        "plain_minimum": NAN,
+        "geo_minimum": NAN,
         "solver_iterations": 0,
         "solver_residual": NAN,
         "solver_converged": True,
@@ -225,6 +229,8 @@ def _geometry_row(geometry: LayerGeometry, outcome: Outcome, trained: bool) -> R
             "geo_shift": outcome.geo_shift,
             "plain_objective": _ratio(solutions[0].path),
             "geo_objective": _ratio(solutions[1].path),
+            "plain_minimum": solutions[0].minimum,
+            "geo_minimum": solutions[1].minimum,
             "solver_iterations": max(solution.iterations for solution in solutions),
             "solver_residual": max(solution.residual for solution in solutions),
             "solver_converged": all(solution.converged for solution in solutions),
@@ -233,6 +239,7 @@ def _geometry_row(geometry: LayerGeometry, outcome: Outcome, trained: bool) -> R
         row |= {
             "plain_shift": outcome.shift,
             "plain_objective": _ratio(outcome.solution.path),
+            "plain_minimum": outcome.solution.minimum,
             "solver_iterations": outcome.solution.iterations,
             "solver_residual": outcome.solution.residual,
             "solver_converged": outcome.solution.converged,
@@ -285,6 +292,7 @@ def _pair_rows(
     state: Tensor,
     incoming: float,
     arriving: _Member,
+    angles: "_Angles",
 ) -> list[Row]:
     rows = []
     for i, first in enumerate(present):
@@ -294,6 +302,7 @@ def _pair_rows(
                 "gate_conflict": float(geometry.pairwise_conflict[i, j]),
                 "sar_ij": float(sar[i, j]),
                 "sar_ji": float(sar[j, i]),
+                "principal_angles": angles.between(first, present[j]),
             }
             for j in range(i + 1, len(present))
         ]
@@ -318,8 +327,36 @@ def _pair(kind: str, i: str, j: str, conflict: float, reason: str = "") -> Row:
         "gate_conflict": NAN,
         "sar_ij": NAN,
         "sar_ji": NAN,
+        "principal_angles": [],
         "reason": reason,
     }
+
+
+class _Angles:
+    """Principal angles between gate subspaces, computed once for every two of them.
+
+    They are known by identity, because the anchor of every step is another one, and therefore kept.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, int], tuple[RightSubspace, RightSubspace, list[float]]] = {}
+
+    def between(self, first: _Member, second: _Member) -> list[float]:
+        if first.gate is None or second.gate is None:
+            return []
+        place = id(first.gate), id(second.gate)
+        if place not in self._known:
+            angles = [round(angle, 4) for angle in principal_angles(first.gate, second.gate)]
+            self._known[place] = first.gate, second.gate, angles
+        return self._known[place][2]
+
+
+def _barycenter_rows(geometry: LayerGeometry) -> list[Row]:
+    center = geometry.barycenter
+    if center is None:
+        return []
+    first = center.iterations + 1 - len(center.residuals)  # a residual at the start is listed by some iterations only
+    return [{"iteration": first + at, "residual": residual} for at, residual in enumerate(center.residuals)]
 
 
 def _spectrum_rows(present: Sequence[_Member], geometry: LayerGeometry, state: RightSubspace | None) -> list[Row]:

@@ -2,13 +2,17 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from scipy.linalg import subspace_angles
 
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.matrix import integrate, process_matrix
 from gcwm_viz.geometry.config import GCWMConfig
+from gcwm_viz.linalg.subspace import right_subspace
 from gcwm_viz.merging.gcwm import merge_layer
+from gcwm_viz.signals.pairwise import principal_angles
 from gcwm_viz.updates.matrices import MatrixKey
 from tests.factories import low_rank_updates, updates
 
@@ -190,3 +194,44 @@ def test_gate_off_takes_the_geometry_branch_alone():
 
 def test_configuration_is_the_default_preset():
     assert RunSettings().gcwm == GCWMConfig.preset("scale-free")
+
+
+def test_principal_angles_are_those_of_scipy_at_the_rank_of_the_gate():
+    config = settings(rank=3, energy=1.0)
+    rows = process_matrix(KEY, NAMES, deltas(), config).rows["pairs"]
+    subspaces = [right_subspace(delta, 3, 1.0).v_ir.numpy() for delta in deltas()]
+    for row in rows:
+        if row["kind"] != "active":
+            assert row["principal_angles"] == []
+            continue
+        i, j = NAMES.index(row["i"]), NAMES.index(row["j"])
+        expected = np.rad2deg(np.sort(subspace_angles(subspaces[i], subspaces[j])))
+        np.testing.assert_allclose(row["principal_angles"], expected, atol=1e-4)
+
+
+def test_equal_and_orthogonal_subspaces_are_0_and_90_degrees_apart():
+    eye = torch.eye(20, 12)
+    a, b = eye * (torch.arange(12) < 3), eye * (torch.arange(12) >= 9)
+    first, again, second = (right_subspace(delta, 3, 1.0) for delta in (a, 2 * a, b))
+    assert principal_angles(first, again) == pytest.approx([0, 0, 0], abs=1e-5)
+    assert principal_angles(first, second) == pytest.approx([90, 90, 90])
+
+
+def test_barycenter_rows_are_its_way_to_the_reported_residual():
+    result = process_matrix(KEY, NAMES, deltas(), settings())
+    for row in result.rows["matrices"]:
+        path = [entry for entry in result.rows["barycenter"] if entry["step"] == row["step"]]
+        assert [entry["iteration"] for entry in path] == list(range(row["barycenter_iterations"] + 1))
+        assert path[-1]["residual"] == row["barycenter_residual"]
+    assert process_matrix(KEY, NAMES, deltas(), settings(metric="mean")).rows["barycenter"] == []
+
+
+@pytest.mark.parametrize("solver", ["adam", "exact"])
+def test_no_solver_gets_below_the_minimum(solver):
+    rows = process_matrix(KEY, NAMES, deltas(), settings(solver=solver)).rows["matrices"]
+    assert math.isnan(rows[0]["plain_minimum"])  # one update: the plain sum is the minimum, and is 0
+    for branch in ("plain", "geo"):
+        assert 0 <= rows[-1][f"{branch}_minimum"] < rows[-1][f"{branch}_objective"]
+    close = process_matrix(KEY, NAMES, deltas(), settings(mu_rel=1e-6)).rows["matrices"][-1]
+    for branch in ("plain", "geo"):
+        assert close[f"{branch}_objective"] == pytest.approx(close[f"{branch}_minimum"], rel=1e-6)

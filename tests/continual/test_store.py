@@ -48,7 +48,7 @@ def contents(run):
 def test_tables_have_exactly_the_documented_columns(inputs, tmp_path):
     finish(inputs, tmp_path / "run")
     run = open_run(tmp_path / "run")
-    for name in ("matrices", "pairs", "spectra", "solver", "steps", "updates"):
+    for name in ("matrices", "pairs", "spectra", "barycenter", "solver", "steps", "updates"):
         stored = pd.read_parquet(tmp_path / "run" / "tables" / f"{name}.parquet")
         documented = set(COLUMNS[name]) - ({"seconds"} if name == "matrices" else set())
         assert set(stored.columns) == documented, name

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gcwm_viz.linalg.lowrank import LowRank, Update
-from gcwm_viz.merging.wudi import Quadratic, Solution, build_quadratic, plain_sum, solve_adam, solve_exact
+from gcwm_viz.merging.wudi import Quadratic, Solution, build_quadratic, lowest_share, plain_sum, solve_adam, solve_exact
 from tests import oracles
 from tests.factories import generator, low_rank_updates, updates
 
@@ -199,3 +199,46 @@ def test_weights_are_taken_unnormalised() -> None:
     torch.testing.assert_close(
         solve_exact(once, 0.3).displacement_oi, solve_exact(twice, 0.3).displacement_oi, rtol=0, atol=1e-14
     )
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_lowest_share_is_the_objective_of_the_closed_form(shape: tuple[int, int]) -> None:
+    quadratic = build_quadratic(list(updates(3, *shape, dtype=torch.float64)), WEIGHTS)
+    for mu_rel in (1e-6, 0.1):
+        path = solve_exact(quadratic, mu_rel).path
+        assert lowest_share(quadratic, mu_rel) == pytest.approx(path[-1][1] / path[0][1], abs=1e-12)
+    single = build_quadratic(list(updates(1, *shape, dtype=torch.float64)), [1.0])
+    assert np.isnan(lowest_share(single, 1e-6))
+
+
+@pytest.mark.parametrize("shape", [(12, 9), (9, 12), (4, 40), (300, 270), (130, 300)])
+def test_transformed_updates_are_one_problem_however_they_come(shape: tuple[int, int]) -> None:
+    stack = updates(3, *shape, dtype=torch.float64)
+    turn = torch.randn(shape[1], shape[1], generator=generator(3), dtype=torch.float64)
+    lazy = build_quadratic(list(stack.float()), WEIGHTS, torch.float64, lambda x: x @ turn)
+    whole = build_quadratic([delta.double() @ turn for delta in stack.float()], WEIGHTS)
+    assert lazy.start == pytest.approx(whole.start, rel=1e-12)
+    assert lazy.trace == pytest.approx(whole.trace, rel=1e-12)
+    gradient = whole.gradient_at_start()
+    torch.testing.assert_close(lazy.gradient_at_start(), gradient, rtol=0, atol=1e-12 * float(gradient.abs().max()))
+    # Blocks of columns: the Hessian is symmetric and the sum of the Gram matrices.
+    x = torch.randn(2, shape[1], generator=generator(4), dtype=torch.float64)
+    expected = sum(
+        weight * ((x @ delta.mT) @ delta) / delta.square().sum()
+        for weight, delta in zip(WEIGHTS, stack.float().double() @ turn, strict=True)
+    )
+    torch.testing.assert_close(lazy.times_hessian(x), expected, rtol=1e-10, atol=1e-12)
+    if lazy.hessian_ii is not None:
+        assert torch.equal(lazy.hessian_ii, lazy.hessian_ii.mT)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("tile_rows", [1, 3, 5, 100])
+def test_tiles_of_rows_give_the_same_steps_and_the_same_path(shape: tuple[int, int], tile_rows: int) -> None:
+    quadratic = build_quadratic(list(updates(3, *shape, dtype=torch.float64)), WEIGHTS)
+    whole, tiled = solve_adam(quadratic, 60, 1e-3), solve_adam(quadratic, 60, 1e-3, tile_rows=tile_rows)
+    torch.testing.assert_close(tiled.displacement_oi, whole.displacement_oi, rtol=0, atol=1e-9)
+    assert [point[0] for point in tiled.path] == [point[0] for point in whole.path]
+    for one, other in zip(tiled.path, whole.path, strict=True):
+        assert one[1:] == pytest.approx(other[1:], rel=1e-9)
+    assert tiled.residual == pytest.approx(whole.residual, rel=1e-9)
