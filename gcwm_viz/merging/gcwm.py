@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.geometry.layer import LayerGeometry, check_updates, check_weights, layer_geometry
-from gcwm_viz.linalg.lowrank import Update, map_rows
+from gcwm_viz.linalg.lowrank import Update
 from gcwm_viz.merging.plain import build_dtype, relative_shift
 from gcwm_viz.merging.step import work_dtype
 from gcwm_viz.merging.wudi import Solution, build_quadratic, plain_sum, solve
@@ -109,13 +109,12 @@ def merge_with_geometry(
         nan = float("nan")
         return LayerMerge(zero, zero.clone(), zero.clone(), nan, nan, nan, geometry, None, None)
     build = build_dtype(config, device)
-    kept = [deltas[index].to(dtype=build) for index in geometry.present]
+    kept = [deltas[index] for index in geometry.present]
     omegas = [weights[index] for index in geometry.present]
     metric = geometry.metric
-    whitened = [map_rows(delta, lambda x: metric.times_power(x, -0.5)) for delta in kept]
-    plain_solution = solve(build_quadratic(kept, omegas), config)
-    geo_solution = solve(build_quadratic(whitened, omegas), config)
-    total_oi = plain_sum(kept).to(work)
+    plain_solution = solve(build_quadratic(kept, omegas, build), config)
+    geo_solution = solve(build_quadratic(kept, omegas, build, lambda x: metric.times_power(x, -0.5)), config)
+    total_oi = plain_sum(kept, build).to(work)
     geo_displacement = metric.times_power(geo_solution.displacement_oi, 0.5)
     plain = total_oi + plain_solution.displacement_oi
     geo = total_oi + geo_displacement

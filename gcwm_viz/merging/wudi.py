@@ -79,6 +79,7 @@ class Solution:
     path: (iteration, objective, ‖D‖_F) at logged iterations, first and last included. residual: relative norm of the
     gradient of what was minimised, 0 = stationary. converged: residual ≤ :data:`CONVERGED_RESIDUAL`.
     minimum: what :func:`lowest_share` says of the same problem; NaN until :func:`solve` has set it.
+    start_norm: ‖M₀‖_F in the coordinates of D, set by whoever knows M₀; NaN until then.
     """
 
     displacement_oi: Tensor
@@ -87,6 +88,7 @@ class Solution:
     converged: bool
     path: tuple[tuple[int, float, float], ...]
     minimum: float = float("nan")
+    start_norm: float = float("nan")
 
 
 def build_quadratic(
