@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -15,12 +15,16 @@ from torch import Tensor
 
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.checkpoints.reader import read_tensor
+from gcwm_viz.checkpoints.space import check_space
 from gcwm_viz.checkpoints.writer import export_checkpoint
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.engine import run_matrices, write_table, write_tables
+from gcwm_viz.continual.estimate import stored_bytes
+from gcwm_viz.continual.run_file import check_inputs
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes.evaluate import evaluate, has_probe_files
+from gcwm_viz.probes.tasks import probes_fingerprint
 from gcwm_viz.updates.outside import outside_share
 from gcwm_viz.updates.pairing import Plan, plan
 from gcwm_viz.updates.sources import UpdateSource, open_update
@@ -74,6 +78,11 @@ def create_run(inputs: Inputs, out: Path, settings: RunSettings, name: str | Non
     for folder in (inputs.base, *(path for _, path in inputs.updates), *inputs.states):
         if out.resolve().is_relative_to(folder.resolve()):
             raise InputError(f"{out}: lies inside the input {folder}, expected a folder outside every input")
+    for path in (inputs.base, *(path for _, path in inputs.updates), *inputs.states, inputs.probes or out, out):
+        if not str(path.resolve()).isprintable():
+            raise InputError(f"{str(path)!r}: expected a path of printable characters, it is written into run.json")
+    needed = stored_bytes(opened.plan.active, len(inputs.updates), settings)
+    check_space(out, needed // 2 if inputs.states else needed, "the run")
     return RunStore.create(
         out,
         {
@@ -82,6 +91,7 @@ def create_run(inputs: Inputs, out: Path, settings: RunSettings, name: str | Non
             "updates": [_describe(source) for source in opened.sources],
             "states": [_describe(source) for source in opened.states or []],
             "probes": str(inputs.probes.resolve()) if inputs.probes else None,
+            "probes_fingerprint": probes_fingerprint(inputs.probes) if inputs.probes else None,
             "matrices": [asdict(key) for key in opened.plan.active],
             "settings": settings.to_dict(),
             "notes": [*opened.plan.warnings, *opened.plan.notes],
@@ -102,8 +112,12 @@ def continue_run(
     """
     with store.lock():
         opened = reopen_inputs(store)
+        store.check_settings()
         store.clear_cancel()
-        store.log("start", device=str(device), done=len(store.finished()), total=len(store.keys))
+        damaged = store.discard_damaged()
+        again = {"damaged": damaged} if damaged else {}
+        counts = {"done": len(store.finished()), "total": len(store.keys)}
+        store.log("start", device=str(device), **counts, settings=store.settings.to_dict(), **again)
         with _failure_in_journal(store):
             run_matrices(store, device, workers, _phase(progress, "matrices"))
             write_tables(store)
@@ -117,6 +131,7 @@ def continue_run(
 def reopen_inputs(store: RunStore) -> OpenInputs:
     """Inputs of an existing run, their fingerprints compared with those it started from."""
     info = store.info
+    check_inputs(info, store.path)
     opened = open_inputs(
         Inputs(
             base=Path(info["base"]["path"]),
@@ -131,6 +146,9 @@ def reopen_inputs(store: RunStore) -> OpenInputs:
     for source, entry in zip([*opened.sources, *(opened.states or [])], described, strict=True):
         if source.fingerprint() != entry["fingerprint"]:
             raise InputError(f"{entry['path']}: {entry['name']} has changed since run {store.path} started")
+    expected = info.get("probes_fingerprint")  # absent in runs of an earlier version
+    if info["probes"] and expected and probes_fingerprint(Path(info["probes"])) != expected:
+        raise InputError(f"{info['probes']}: the probes have changed since run {store.path} started")
     return opened
 
 
@@ -224,5 +242,6 @@ def _failure_in_journal(store: RunStore):  # type: ignore[no-untyped-def]
     try:
         yield
     except BaseException as error:
-        store.log("error", message=str(error) or type(error).__name__)
+        with suppress(InputError):  # on a full disk the journal cannot be written either; the error itself matters
+            store.log("error", message=str(error) or type(error).__name__)
         raise

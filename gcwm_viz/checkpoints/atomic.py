@@ -55,7 +55,7 @@ def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
     """
     path = Path(path)
     partial = partial_name(path)
-    with _named_write_errors(path):
+    with named_write_errors(path):
         try:
             with partial.open("wb") as file:
                 yield file
@@ -77,7 +77,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     the system refuses to write.
     """
     path = Path(path)
-    with _named_write_errors(path):
+    with named_write_errors(path):
         if path.is_symlink() or (path.exists() and (not path.is_dir() or any(path.iterdir()))):
             raise InputError(f"{path}: expected a new or empty folder to write into, found something there already")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -176,7 +176,8 @@ def _empty(folder: Path) -> None:
 
 
 @contextmanager
-def _named_write_errors(path: Path) -> Iterator[None]:
+def named_write_errors(path: Path) -> Iterator[None]:
+    """Where the system refuses to write inside the block: InputError with ``path`` and the reason."""
     try:
         yield
     except OSError as error:

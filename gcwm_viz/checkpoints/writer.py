@@ -1,8 +1,6 @@
 """Whole checkpoints written in the form that transformers loads, one tensor in memory at a time."""
 
 import math
-import os
-import shutil
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from gcwm_viz.checkpoints.atomic import (
 from gcwm_viz.checkpoints.header import DTYPE_BITS, TensorInfo, read_json_object
 from gcwm_viz.checkpoints.index import ADAPTER_CONFIG, CheckpointIndex
 from gcwm_viz.checkpoints.reader import read_tensor
+from gcwm_viz.checkpoints.space import check_space
 from gcwm_viz.errors import InputError
 
 __all__ = ["export_checkpoint", "write_bytes", "write_json", "write_safetensors"]
@@ -64,7 +63,7 @@ def export_checkpoint(
     layout = [(info.name, _target_dtype(info, dtype), info.shape) for info in base.tensors.values()]
     layout.sort(key=lambda entry: _natural(entry[0]))
     shards = _split(layout, max_shard_bytes)
-    _check_space(out, sum(map(_bytes, layout)))
+    check_space(out, sum(map(_bytes, layout)), "the checkpoint")
 
     def read(name: str) -> Tensor:
         return _tensor(base.tensors[name], replace(name), dtype, out)
@@ -145,15 +144,6 @@ def _copy_companions(base: CheckpointIndex, partial: Path, dtype: torch.dtype | 
             write_json(partial / source.name, {**config, "dtype": str(dtype).removeprefix("torch.")})
         else:
             write_bytes(partial / source.name, source.read_bytes())
-
-
-def _check_space(out: Path, needed: int) -> None:
-    place = next(folder for folder in (out, *out.resolve().parents) if folder.is_dir())
-    if not os.access(place, os.W_OK):
-        raise InputError(f"{out}: cannot write, no permission in {place}")
-    free = shutil.disk_usage(place).free
-    if needed > free:
-        raise InputError(f"{out}: the checkpoint needs {needed / 1e9:.2f} GB, the disk has {free / 1e9:.2f} GB free")
 
 
 def _natural(name: str) -> list[tuple[int, int, str]]:

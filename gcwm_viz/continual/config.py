@@ -123,3 +123,16 @@ def parse_setting(text: str) -> tuple[str, Any]:
         except ValueError:
             continue
     return key, raw
+
+
+def difference(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> str:
+    """The first entry in which two nested settings differ, in words; empty where they agree."""
+    for name in sorted(before.keys() | after.keys(), key=str):
+        old, new = before.get(name), after.get(name)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            found = difference(old, new, f"{prefix}{name}.")
+            if found:
+                return found
+        elif old != new:
+            return f"{prefix}{name} was {str(old)[:50]}, is {str(new)[:50]}"
+    return ""

@@ -29,8 +29,13 @@ def estimate(keys: Sequence[MatrixKey], updates: int, settings: RunSettings, dev
     """For dense updates that touch every matrix; adapters need less."""
     flops = sum(_flops(key.shape, updates, settings) for key in keys)
     largest = max((_elements(key.shape, updates) for key in keys), default=0)
-    stored = 2 * updates * sum(key.parameters for key in keys)
-    return Estimate(flops, 8 * largest, 4 * stored, flops / matmul_rate(device))
+    return Estimate(flops, 8 * largest, stored_bytes(keys, updates, settings), flops / matmul_rate(device))
+
+
+def stored_bytes(keys: Sequence[MatrixKey], updates: int, settings: RunSettings) -> int:
+    """Bytes of the tensors that a run keeps: both branches of every step in float32, or the merged update alone."""
+    branches = 2 if settings.method == "gcwm" else 1
+    return 4 * branches * updates * sum(key.parameters for key in keys)
 
 
 def matmul_rate(device: torch.device, size: int = 768, seconds: float = 0.15) -> float:

@@ -12,6 +12,7 @@ that the other files come out the same bytes however often a run was interrupted
 
 import fcntl
 import json
+import math
 import os
 import time
 from collections.abc import Iterable, Iterator
@@ -20,18 +21,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from gcwm_viz.checkpoints.atomic import write_bytes, write_json, write_safetensors
-from gcwm_viz.continual.config import RunSettings
+from gcwm_viz.checkpoints.atomic import named_write_errors, partial_name, write_bytes, write_json, write_safetensors
+from gcwm_viz.checkpoints.header import read_header
+from gcwm_viz.continual import journal
+from gcwm_viz.continual.config import RunSettings, difference
 from gcwm_viz.continual.matrix import MatrixResult, integrate
+from gcwm_viz.continual.run_file import FORMAT, SCHEMA, matrix_keys, read_run_file
 from gcwm_viz.errors import InputError
 from gcwm_viz.merging.gcwm import blend
-from gcwm_viz.updates.matrices import MatrixKey
 
-SCHEMA = 1
-FORMAT = "gcwm_viz.run"
+_SKELETON = {"matrices", "probes", "lock", partial_name(Path("run.json")).name}
+"""What a run folder can hold before run.json is there: all that is left of a run killed while it was created."""
 
 
 class RunCancelledError(Exception):
@@ -63,38 +66,29 @@ class RunStore:
         self.info = info
         self.settings = RunSettings.from_dict(info["settings"])
         self.updates: list[str] = [update["name"] for update in info["updates"]]
-        self.keys = [MatrixKey(**entry | {"shape": tuple(entry["shape"])}) for entry in info["matrices"]]
+        self.keys = matrix_keys(info)
 
     @classmethod
     def create(cls, path: Path, info: dict[str, Any]) -> "RunStore":
         """A new run in an empty or absent folder. Raises :class:`InputError` when something is there already."""
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            hint = "; use resume to go on with it" if (path / "run.json").is_file() else ""
-            raise InputError(f"output {path} already exists and is not empty{hint}")
+        _refuse_occupied(path)
         store = cls(path, {"format": FORMAT, "schema": SCHEMA} | info)
-        (path / "matrices").mkdir(parents=True, exist_ok=True)
-        (path / "probes").mkdir(exist_ok=True)
-        write_json(path / "run.json", store.info)
+        with named_write_errors(path):
+            (path / "matrices").mkdir(parents=True, exist_ok=True)
+            (path / "probes").mkdir(exist_ok=True)
+        with store.lock():
+            _refuse_occupied(path)  # another process may have been faster
+            write_json(path / "run.json", store.info)
         return store
 
     @classmethod
     def open(cls, path: Path) -> "RunStore":
-        """Raises :class:`InputError` for a folder that is not a run or has another schema."""
-        file = path / "run.json"
-        if not file.is_file():
-            raise InputError(f"{path} is not a run folder: it has no run.json")
-        try:
-            info = json.loads(file.read_bytes())
-        except ValueError as error:
-            raise InputError(f"{file} is not valid JSON: {error}") from None
-        if not isinstance(info, dict) or info.get("format") != FORMAT:
-            raise InputError(f"{file} does not describe a run: expected format {FORMAT!r}")
-        if info.get("schema") != SCHEMA:
-            raise InputError(f"{file} has schema {info.get('schema')!r}; this version reads schema {SCHEMA}")
+        """Raises :class:`InputError` for a folder that is not a run, has another schema or a garbled run.json."""
+        info = read_run_file(path)
         try:
             return cls(path, info)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{file} lacks or garbles an entry: {error!r}") from None
+        except (KeyError, TypeError, AttributeError, OverflowError) as error:
+            raise InputError(f"{path / 'run.json'} lacks or garbles an entry of its settings: {error!r}") from None
 
     @property
     def steps(self) -> int:
@@ -106,50 +100,53 @@ class RunStore:
 
         Raises :class:`InputError` when another process still holds it after ``patience`` seconds.
         """
-        with (self.path / "lock").open("a+") as handle:
+        with self._lock_file() as handle:
             give_up = time.monotonic() + patience
             while not _try_lock(handle):
                 if time.monotonic() > give_up:
                     handle.seek(0)
-                    owner = handle.read().strip() or "another process"
+                    owner = handle.read(100).strip() or "another process"
                     raise InputError(f"run {self.path} is being written by {owner}")
                 time.sleep(0.02)
-            handle.truncate(0)
-            handle.write(f"process {os.getpid()}")
-            handle.flush()
+            with named_write_errors(self.path / "lock"):
+                handle.truncate(0)
+                handle.write(f"process {os.getpid()}")
+                handle.flush()
             yield
+
+    def _lock_file(self) -> IO[str]:
+        with named_write_errors(self.path / "lock"):
+            return (self.path / "lock").open("a+", errors="replace")
 
     def log(self, event: str, **fields: Any) -> None:
         """Append one line to the journal, on disk when this returns."""
-        line = json.dumps({"time": round(time.time(), 3), "event": event} | fields, ensure_ascii=True)
-        with (self.path / "journal.jsonl").open("ab") as handle:
-            if handle.tell() and not self._ends_with_newline():
-                handle.write(b"\n")  # a line cut short by a crash stays alone
-            handle.write(line.encode() + b"\n")
-            handle.flush()
-            os.fsync(handle.fileno())
-
-    def _ends_with_newline(self) -> bool:
-        with (self.path / "journal.jsonl").open("rb") as handle:
-            handle.seek(-1, os.SEEK_END)
-            return handle.read(1) == b"\n"
+        journal.append(self.path / "journal.jsonl", event, **fields)
 
     def journal(self) -> list[dict[str, Any]]:
         """The journal's readable lines in order; a line cut short by a crash is left out."""
-        file = self.path / "journal.jsonl"
-        entries = []
-        for raw in file.read_bytes().splitlines() if file.is_file() else []:
-            try:
-                entry = json.loads(raw)
-            except ValueError:
-                continue
-            if isinstance(entry, dict) and isinstance(entry.get("event"), str):
-                entries.append(entry)
-        return entries
+        return journal.entries(self.path / "journal.jsonl")
 
     def seconds(self) -> dict[int, float]:
         """Seconds spent on each finished matrix, from the journal."""
-        return {entry["index"]: entry["seconds"] for entry in self.journal() if entry["event"] == "matrix"}
+        found = {}
+        for entry in self.journal():
+            index, spent = entry.get("index"), entry.get("seconds")
+            if entry["event"] == "matrix" and type(index) is int and 0 <= index < len(self.keys):
+                usable = type(spent) in (int, float) and abs(spent) < 1e12  # type: ignore[arg-type]
+                found[index] = float(spent) if usable else math.nan  # type: ignore[arg-type]
+        return found
+
+    def check_settings(self) -> None:
+        """Raises :class:`InputError`, naming the setting, when run.json no longer says what the run started with."""
+        for entry in self.journal():
+            started = entry.get("settings")
+            if entry["event"] == "start" and isinstance(started, dict):
+                changed = difference(started, json.loads(json.dumps(self.settings.to_dict())))
+                if changed:
+                    raise InputError(
+                        f"run {self.path} started with other settings than its run.json has now: {changed}"
+                    )
+                return
 
     def status(self) -> str:
         """``complete``, ``running`` (another process holds the lock) or ``interrupted``."""
@@ -159,11 +156,13 @@ class RunStore:
         file = self.path / "lock"
         if not file.is_file():
             return "interrupted"
-        with file.open("rb") as handle:
-            try:
+        try:
+            with file.open("rb") as handle:
                 fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return "running"
+        except BlockingIOError:
+            return "running"
+        except OSError:  # not ours to open, so nobody can be seen to hold it
+            return "interrupted"
         return "interrupted"
 
     def request_cancel(self) -> None:
@@ -198,19 +197,52 @@ class RunStore:
         """Indices of matrices that are in the journal and on disk."""
         return {i for i in self.seconds() if self._rows(i).is_file() and self._tensors(i).is_file()}
 
+    def discard_damaged(self) -> list[str]:
+        """Delete results that a crash or a faulty disk cut short, so that they are computed again; their matrices."""
+        damaged = []
+        for index in sorted(self.finished()):
+            try:
+                self.rows(index)
+                held, _ = read_header(self._tensors(index))
+                complete = {name.rpartition(".")[2] for name in held} == {str(at + 1) for at in range(self.steps)}
+            except InputError:
+                complete = False
+            if not complete:
+                damaged.append(self.keys[index].name)
+                with named_write_errors(self.path / "matrices"):
+                    self._rows(index).unlink()
+                    self._tensors(index).unlink()
+        return damaged
+
     def rows(self, index: int) -> dict[str, list[dict[str, Any]]]:
-        """Table rows of one finished matrix."""
-        return json.loads(self._rows(index).read_bytes())
+        """Table rows of one finished matrix. Raises :class:`InputError` when the file is damaged."""
+        file = self._rows(index)
+        try:
+            rows = json.loads(file.read_bytes())
+            steps = [row["step"] for row in rows["matrices"]]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise InputError(f"{file} is damaged ({str(error)[:100]}); resume computes it again") from None
+        if steps != list(range(1, self.steps + 1)):
+            raise InputError(f"{file} is damaged (it has not one row a step); resume computes it again")
+        return rows
 
     def branches(self, index: int, step: int) -> Branches:
         """Stored tensors of one matrix at one step."""
-        with safe_open(self._tensors(index), framework="pt") as handle:
-            stored = set(handle.keys())
-            found = {
-                name: handle.get_tensor(f"{name}.{step}") if f"{name}.{step}" in stored else None
-                for name in ("plain", "geo", "merged")
-            }
-        return Branches(**found)
+        file = self._tensors(index)
+        try:
+            with safe_open(file, framework="pt") as handle:
+                stored = set(handle.keys())
+                found = {
+                    name: handle.get_tensor(f"{name}.{step}") if f"{name}.{step}" in stored else None
+                    for name in ("plain", "geo", "merged")
+                }
+        except (SafetensorError, OSError) as error:
+            raise InputError(f"{file} is damaged ({error}); resume computes it again") from None
+        branches = Branches(**found)
+        for tensor in (branches.plain, branches.geo) if branches.merged is None else (branches.merged,):
+            if tensor is None or tuple(tensor.shape) != self.keys[index].shape:
+                raise InputError(f"{file} is damaged (step {step} is not in it whole); resume computes it again")
+        return branches
 
     def state(self, index: int, step: int, alphas: dict[int, tuple[float, str]] | None = None) -> Tensor:
         """S_t of one matrix, rebuilt from its branches; ``alphas`` replaces (α, mode) of single steps."""
@@ -244,6 +276,20 @@ def _try_lock(handle: IO[str]) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _refuse_occupied(path: Path) -> None:
+    """Raises :class:`InputError` unless ``path`` is free for a new run; what a killed creation left is no obstacle."""
+    try:
+        if not path.exists():
+            return
+        held = {item.name for item in path.iterdir()} if path.is_dir() else {"a file"}
+        inside = any(any((path / name).iterdir()) for name in held & {"matrices", "probes"})
+    except OSError as error:
+        raise InputError(f"output {path} cannot be looked into ({error.strerror or error})") from None
+    if inside or not held <= _SKELETON:
+        hint = "; use resume to go on with it" if "run.json" in held else ""
+        raise InputError(f"output {path} already exists and is not empty{hint}")
 
 
 def order_rows(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

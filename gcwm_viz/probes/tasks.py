@@ -8,6 +8,7 @@ A task pairs with an update of the same name. Sizes are bounded: probes run on e
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ SPLITS = ("dev", "test")
 MAX_FILE_BYTES = 32 * 2**20
 MAX_EXAMPLES = 20_000
 MAX_CHARACTERS = 20_000
+MAX_FILES = 1_000
+MAX_NAME = 100
 MIN_PER_LABEL = 2
 
 
@@ -79,7 +82,7 @@ def load_tasks(directory: str | Path) -> list[PromptTask]:
     root = _folder(directory)
     tasks = []
     for split in SPLITS:
-        for path in sorted((root / split).glob("*.jsonl")):
+        for path in _files(root / split):
             rows = list(_rows(path, ("prompt", "answer")))
             tasks.append(PromptTask(path.stem, split, tuple(r[0] for r in rows), tuple(r[1] for r in rows)))
     if not tasks:
@@ -91,13 +94,44 @@ def load_labelled(directory: str | Path) -> list[LabelledTask]:
     """Every labelled set under `directory`/representation, sorted by name; an empty list where there is none."""
     root = _folder(directory)
     tasks = []
-    for path in sorted((root / "representation").glob("*.jsonl")):
+    for path in _files(root / "representation"):
         rows = list(_rows(path, ("text", "label")))
         try:
             tasks.append(LabelledTask(path.stem, tuple(r[0] for r in rows), tuple(r[1] for r in rows)))
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
     return tasks
+
+
+def probes_fingerprint(directory: str | Path) -> str:
+    """sha256 (hex) over the names and contents of every probe file."""
+    root = _folder(directory)
+    digest = hashlib.sha256()
+    for folder in (*SPLITS, "representation"):
+        for path in _files(root / folder):
+            try:
+                content = path.read_bytes()
+            except OSError as error:
+                raise InputError(f"{path}: cannot read the file ({error.strerror or error})") from None
+            digest.update(f"{folder}/{path.name}:{len(content)}:".encode())
+            digest.update(content)
+    return digest.hexdigest()
+
+
+def _files(folder: Path) -> list[Path]:
+    """Probe files by name, bounded in number and size, each with a name that tables and pages can show."""
+    files = sorted(folder.glob("*.jsonl"))
+    if len(files) > MAX_FILES:
+        raise InputError(f"{folder}: expected at most {MAX_FILES} probe files, found {len(files)}")
+    for path in files:
+        if len(path.stem) > MAX_NAME or not path.stem.isprintable():
+            raise InputError(
+                f"{folder}: the file name {path.name[:120]!r} is a task's name, expected at most {MAX_NAME} printable "
+                "characters"
+            )
+        if path.is_file() and path.stat().st_size > MAX_FILE_BYTES:
+            raise InputError(f"{path}: expected at most {MAX_FILE_BYTES} bytes of probes, found {path.stat().st_size}")
+    return files
 
 
 def _folder(directory: str | Path) -> Path:
@@ -109,14 +143,13 @@ def _folder(directory: str | Path) -> Path:
 
 def _rows(path: Path, fields: tuple[str, str]) -> Iterator[tuple[str, str]]:
     """The two string fields of every line; blank lines are skipped."""
-    size = path.stat().st_size
-    if size > MAX_FILE_BYTES:
-        raise InputError(f"{path}: expected at most {MAX_FILE_BYTES} bytes of probes, found {size}")
     found = 0
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: expected UTF-8 text, found a bad byte at offset {error.start}") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot read the file ({error.strerror or error})") from None
     # Not str.splitlines: it also breaks at U+2028 and other characters that JSON allows inside a string.
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
@@ -132,7 +165,7 @@ def _rows(path: Path, fields: tuple[str, str]) -> Iterator[tuple[str, str]]:
 def _fields(line: str, place: str, fields: tuple[str, str]) -> tuple[str, str]:
     try:
         row = json.loads(line)
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # a number of thousands of digits is a ValueError of its own
         raise InputError(f"{place}: expected a JSON object, found {line[:60]!r}") from None
     if not isinstance(row, dict):
         raise InputError(f"{place}: expected a JSON object, found {type(row).__name__}")
@@ -147,5 +180,9 @@ def _fields(line: str, place: str, fields: tuple[str, str]) -> tuple[str, str]:
             raise InputError(f'{place}: expected "{field}" to be a non-empty string, found {found}')
         if len(value) > MAX_CHARACTERS:
             raise InputError(f'{place}: expected "{field}" of at most {MAX_CHARACTERS} characters, found {len(value)}')
+        try:
+            value.encode()
+        except UnicodeEncodeError:  # JSON can spell half a surrogate pair, which no tokenizer or table takes
+            raise InputError(f'{place}: expected "{field}" to be Unicode text, found half a surrogate pair') from None
         values.append(value)
     return values[0], values[1]

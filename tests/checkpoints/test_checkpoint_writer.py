@@ -9,7 +9,7 @@ import torch
 import transformers
 from safetensors.torch import load_file
 
-from gcwm_viz.checkpoints import atomic, writer
+from gcwm_viz.checkpoints import atomic, space
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.checkpoints.writer import export_checkpoint, write_bytes, write_json, write_safetensors
 from gcwm_viz.errors import InputError
@@ -142,8 +142,8 @@ def test_a_second_writer_is_told(tmp_path):
 
 
 def test_too_little_space(base, tmp_path, monkeypatch):
-    monkeypatch.setattr(writer.shutil, "disk_usage", lambda place: SimpleNamespace(free=10))
-    with pytest.raises(InputError, match="GB free"):
+    monkeypatch.setattr(space.shutil, "disk_usage", lambda place: SimpleNamespace(free=10))
+    with pytest.raises(InputError, match="MB free"):
         export_checkpoint(base, lambda name: None, tmp_path / "out", model_card="")
 
 

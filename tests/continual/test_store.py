@@ -209,7 +209,7 @@ def test_existing_output_is_refused_and_left_alone(inputs, tmp_path):
     ("text", "message"),
     [
         ("{", "is not valid JSON"),
-        ("[]", "does not describe a run"),
+        ("[]", "must be a JSON object"),
         ('{"format": "gcwm_viz.run", "schema": 99}', "schema 99; this version reads schema 1"),
         ('{"format": "gcwm_viz.run", "schema": 1}', "lacks or garbles"),
     ],
