@@ -102,7 +102,8 @@ COLUMNS: dict[str, dict[str, str]] = {
         "branch": "plain or geo",
         "iteration": "iteration, 0 = the plain sum of updates",
         "objective": "WUDI objective, without the proximal term; the geometry branch's is in whitened coordinates",
-        "shift": "‖D‖, distance from the plain sum in the branch's own coordinates",
+        "shift": "‖D‖, distance from the plain sum in the branch's own coordinates (whitened for the geometry branch)",
+        "relative_shift": "the same over the norm of the plain sum in those coordinates; NaN where that is 0",
     },
     "steps": {"step": "step", "update": "arriving update", "eta": "η_t", "matrices": "matrices with an active update"}
     | {name: f"mean over matrices: {text}" for name, text in _SIGNALS.items()}

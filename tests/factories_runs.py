@@ -53,6 +53,7 @@ def make_tables(kind: str = "normal", seed: int = 0) -> dict[str, pd.DataFrame]:
         "matrices": matrices,
         "pairs": _pairs(rng, matrices, names),
         "spectra": _spectra(rng, matrices, names),
+        "barycenter": _barycenter(rng, matrices),
         "solver": _solver(matrices),
         "steps": _steps(matrices),
         "updates": _updates(names, len(matrices["matrix"].unique())),
@@ -144,6 +145,8 @@ def _matrices(rng: np.random.Generator, layers: int, names: list[str]) -> pd.Dat
                 "geo_shift": rng.uniform(0.001, 0.02, n),
                 "plain_objective": 0.4,
                 "geo_objective": 0.6,
+                "plain_minimum": 0.25,
+                "geo_minimum": 0.1,
                 "solver_iterations": 1,
                 "solver_residual": 1e-9,
                 "solver_converged": True,
@@ -178,6 +181,8 @@ def _pairs(rng: np.random.Generator, matrices: pd.DataFrame, names: list[str]) -
     pairs["conflict"] = rng.uniform(0.1, 0.8, len(pairs))
     pairs["gate_conflict"] = pairs["conflict"].where(pairs["kind"] == "active") * 0.9
     pairs["sar_ij"], pairs["sar_ji"] = rng.uniform(0, 1, len(pairs)), rng.uniform(0, 1, len(pairs))
+    angles = iter(np.sort(rng.uniform(5, 90, (len(pairs), 4)), axis=1).round(4).tolist())
+    pairs["principal_angles"] = [next(angles) if kind == "active" else [] for kind in pairs["kind"]]
     pairs["reason"] = ""
     return pairs
 
@@ -196,12 +201,20 @@ def _spectra(rng: np.random.Generator, matrices: pd.DataFrame, names: list[str])
     return pd.DataFrame(rows, columns=columns)
 
 
+def _barycenter(rng: np.random.Generator, matrices: pd.DataFrame) -> pd.DataFrame:
+    rows = []
+    for cell in _cells(matrices):
+        ends = [0.0] if cell[0] == 1 else np.exp(-2.0 * np.arange(12) + rng.normal(0, 0.3, 12)).tolist()
+        rows += [(*cell, iteration, residual) for iteration, residual in enumerate(ends)]
+    return pd.DataFrame(rows, columns=["step", "matrix", "layer", "family", "iteration", "residual"])
+
+
 def _solver(matrices: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for cell in _cells(matrices):
         for branch, end, way in (("plain", 0.4, 0.3), ("geo", 0.97, 0.01)):
-            rows += [(*cell, branch, k, 5.0 * end ** (k / 10), way * k / 10) for k in range(0, 11, 5)]
-    columns = ["step", "matrix", "layer", "family", "branch", "iteration", "objective", "shift"]
+            rows += [(*cell, branch, k, 5.0 * end ** (k / 10), way * k / 10, way * k / 20) for k in range(0, 11, 5)]
+    columns = ["step", "matrix", "layer", "family", "branch", "iteration", "objective", "shift", "relative_shift"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -272,7 +285,7 @@ def _punch_holes(tables: dict[str, pd.DataFrame]) -> None:
     single = (matrices["family"] == "v_proj") & ~frozen
     matrices.loc[single, ["active_conflict", "state_gap", "global_active", "global_gap", "conflict", "sar"]] = np.nan
     matrices.loc[single, "reason"] = "one active update: no pair"
-    for name in ("spectra", "solver"):
+    for name in ("spectra", "barycenter", "solver"):
         tables[name] = tables[name][tables[name]["layer"] != 1].reset_index(drop=True)
     pairs = tables["pairs"]
     pairs.loc[pairs["layer"] == 1, ["conflict", "gate_conflict", "sar_ij", "sar_ji"]] = np.nan

@@ -10,8 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gcwm_viz.checkpoints.reader import check_finite
 from gcwm_viz.continual.config import ContinualConfig, RunSettings
 from gcwm_viz.continual.memory import ANCHOR, ActiveSet, active_set
+from gcwm_viz.errors import InputError
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.geometry.layer import LayerGeometry, cross_norms, geometry_of
 from gcwm_viz.linalg.lowrank import Update, squared_norm, vector_norm
@@ -76,7 +78,25 @@ def process_matrix(
 
     ``deltas``: Δ of each update in arrival order, None where it does not touch the matrix. ``states``: given S_t of a
     training pipeline, which are then described instead of merged.
+
+    Raises :class:`InputError` where a merge is not finite or a decomposition fails, naming the matrix.
     """
+    try:
+        return _all_steps(key, names, deltas, settings, states)
+    except torch.linalg.LinAlgError as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"matrix {key.name!r}: its updates cannot be decomposed ({reason}); expected updates of an ordinary scale"
+        ) from None
+
+
+def _all_steps(
+    key: MatrixKey,
+    names: Sequence[str],
+    deltas: Sequence[Update | None],
+    settings: RunSettings,
+    states: Sequence[Tensor | None] | None,
+) -> MatrixResult:
     config = settings.gcwm
     members = [_Member.of(name, delta, config) for name, delta in zip(names, deltas, strict=True)]
     overlap = _overlaps(members)
@@ -122,6 +142,7 @@ def process_matrix(
             )
             outcome = get_method(settings.method).merge(merge_step, config)
             merged = _single(outcome)
+            check_finite(merged, f"matrix {key.name!r}: the merge of step {step} ({arriving.name})")
             state = integrate(state if step > 1 else None, merged, previous, settings.continual, step)
             previous = merged
         state_subspace = (
@@ -394,7 +415,13 @@ def _solver_rows(outcome: Outcome) -> list[Row]:
     for branch, solution in branches:
         if solution is not None:
             rows += [
-                {"branch": branch, "iteration": iteration, "objective": objective, "shift": shift}
+                {
+                    "branch": branch,
+                    "iteration": iteration,
+                    "objective": objective,
+                    "shift": shift,
+                    "relative_shift": shift / solution.start_norm if solution.start_norm > 0 else NAN,
+                }
                 for iteration, objective, shift in solution.path
             ]
     return rows

@@ -126,7 +126,7 @@ GEO_SHIFT = Signal(
     column="geo_shift",
     scale="size",
     title="Geometry branch: way from the start",
-    line="The same for the geometry branch, in whitened coordinates. Near 0 = the solver hardly moved.",
+    line="The same for the geometry branch, brought back from whitened coordinates. Near 0 = the solver hardly moved.",
     formula=PLAIN_SHIFT.formula,
     source="appendix B",
 )

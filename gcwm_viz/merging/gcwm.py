@@ -6,14 +6,14 @@ back. Shape suffixes: m = number of updates, o = d_out, i = d_in.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.geometry.layer import LayerGeometry, check_updates, check_weights, layer_geometry
-from gcwm_viz.linalg.lowrank import Update
+from gcwm_viz.linalg.lowrank import Update, vector_norm
 from gcwm_viz.merging.plain import build_dtype, relative_shift
 from gcwm_viz.merging.step import work_dtype
 from gcwm_viz.merging.wudi import Solution, build_quadratic, plain_sum, solve
@@ -126,8 +126,8 @@ def merge_with_geometry(
         plain_shift=relative_shift(plain_solution.displacement_oi, total_oi),
         geo_shift=relative_shift(geo_displacement, total_oi),
         geometry=geometry,
-        plain_solution=plain_solution,
-        geo_solution=geo_solution,
+        plain_solution=replace(plain_solution, start_norm=vector_norm(total_oi)),
+        geo_solution=replace(geo_solution, start_norm=vector_norm(metric.times_power(total_oi, -0.5))),
     )
 
 

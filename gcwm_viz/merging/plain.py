@@ -1,6 +1,6 @@
 """The plain branch alone: weighted WUDI without geometry (arXiv 2503.08099), as a method of its own."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -32,6 +32,7 @@ def wudi(step: MergeStep, config: GCWMConfig) -> PlainMerge:
     kept = [delta.to(dtype=build) for _, delta, _ in active]
     total_oi = plain_sum(kept).to(work_dtype(config))
     solution = solve(build_quadratic(kept, [weight for _, _, weight in active]), config)
+    solution = replace(solution, start_norm=vector_norm(total_oi))
     return PlainMerge(total_oi + solution.displacement_oi, relative_shift(solution.displacement_oi, total_oi), solution)
 
 

@@ -184,6 +184,8 @@ def test_solver_rows_hold_the_path_of_both_branches():
     assert plain[0]["shift"] == 0.0
     assert plain[-1]["iteration"] == 10
     assert plain[-1]["objective"] < plain[0]["objective"]
+    total = float(torch.stack(deltas()).sum(0).norm())
+    assert plain[-1]["relative_shift"] == pytest.approx(plain[-1]["shift"] / total, rel=1e-5)
 
 
 def test_gate_off_takes_the_geometry_branch_alone():
