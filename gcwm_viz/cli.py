@@ -8,17 +8,20 @@ from gcwm_viz.commands import check, export, lab, methods, run, tune
 from gcwm_viz.errors import InputError
 
 COMMANDS = (run, check, export, methods, tune, lab)
+MACHINE_ERROR = 1
 USAGE_ERROR = 2
 CANCELLED = 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code 0, 2 for a mistake in input or settings, 3 when cancelled (``resume`` goes on), 130 on Ctrl-C."""
+    """Exit code 0, 1 when the machine fails (memory, a process, a file that goes away), 2 for a mistake in input or
+    settings, 3 when cancelled (``resume`` goes on), 130 on Ctrl-C."""
     parser = argparse.ArgumentParser(prog="python -m gcwm_viz", description=__doc__)
     jobs = parser.add_subparsers(required=True, metavar="JOB")
     for command in COMMANDS:
         command.add(jobs)
     options = parser.parse_args(arguments)
+    from gcwm_viz.continual.local import WorkerDiedError
     from gcwm_viz.continual.store import RunCancelledError
 
     try:
@@ -29,6 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RunCancelledError as error:
         print(f"gcwm_viz: {error}", file=sys.stderr)
         return CANCELLED
+    except (WorkerDiedError, OSError, MemoryError) as error:  # the machine's fault, not the input's
+        print(f"gcwm_viz: {str(error).splitlines()[0] if str(error) else 'out of memory'}", file=sys.stderr)
+        return MACHINE_ERROR
     except KeyboardInterrupt:
         print("gcwm_viz: interrupted; `resume` goes on with the run", file=sys.stderr)
         return 130

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from gcwm_viz.checkpoints.atomic import atomic_file
+from gcwm_viz.checkpoints.atomic import atomic_file, named_write_errors
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.continual.local import default_workers, unordered
 from gcwm_viz.continual.matrix import process_matrix
@@ -83,6 +83,7 @@ def write_tables(store: RunStore) -> None:
 
 def write_table(run: Path, name: str, frame: pd.DataFrame) -> None:
     """One table, atomically. The same rows give the same bytes."""
-    (run / "tables").mkdir(exist_ok=True)
+    with named_write_errors(run / "tables"):
+        (run / "tables").mkdir(exist_ok=True)
     with atomic_file(run / "tables" / f"{name}.parquet") as file:
         pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), file)

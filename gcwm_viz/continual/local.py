@@ -20,6 +20,10 @@ Value = TypeVar("Value")
 _PR_SET_PDEATHSIG = 1
 
 
+class WorkerDiedError(RuntimeError):
+    """A worker process ended without a word, as one does that the system kills for lack of memory."""
+
+
 def default_workers(device: torch.device) -> int:
     """One process a core on a processor, one in all on a GPU."""
     if device.type != "cpu":
@@ -31,7 +35,7 @@ def unordered(work: Callable[[Item], Value], items: Sequence[Item], workers: int
     """(item, work(item)) as they finish; at most two items a worker are handed out at a time.
 
     Every process computes with one thread, so the result does not depend on ``workers``. ``work`` must be picklable
-    for more than one worker. Raises RuntimeError when a worker process dies.
+    for more than one worker. Raises :class:`WorkerDiedError` when a worker process dies.
     """
     if workers <= 1 or len(items) <= 1:
         threads = torch.get_num_threads()
@@ -58,7 +62,7 @@ def unordered(work: Callable[[Item], Value], items: Sequence[Item], workers: int
             for future in finished:
                 yield running.pop(future), future.result()
     except BrokenProcessPool:
-        raise RuntimeError(
+        raise WorkerDiedError(
             "a worker process died, perhaps for lack of memory; resume goes on, with fewer workers"
         ) from None
     finally:
