@@ -5,12 +5,12 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from gcwm_viz.commands.options import add_inputs, add_settings, inputs_of, settings_of
+from gcwm_viz.commands.options import add_inputs, add_settings, planned
 
 
 def add(jobs) -> None:  # type: ignore[no-untyped-def]
     parser = jobs.add_parser("check", help="what a run would do, from headers alone")
-    add_inputs(parser)
+    add_inputs(parser, plan=True)
     add_settings(parser)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of sentences")
@@ -22,8 +22,8 @@ def check(options: argparse.Namespace) -> None:
     from gcwm_viz.continual.estimate import estimate
     from gcwm_viz.runs import open_inputs
 
-    settings, device = settings_of(options), pick_device(options.device)
-    plan = open_inputs(inputs_of(options)).plan
+    (inputs, settings), device = planned(options), pick_device(options.device)
+    plan = open_inputs(inputs).plan
     need = asdict(estimate(plan.active, len(plan.updates), settings, device))
     found = {
         "base": plan.base,

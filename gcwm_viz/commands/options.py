@@ -6,20 +6,26 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from gcwm_viz.errors import InputError
+
 if TYPE_CHECKING:
     from gcwm_viz.continual.config import RunSettings
     from gcwm_viz.continual.store import RunStore
     from gcwm_viz.runs import Inputs, Progress
 
+DEFAULT_PRESET, DEFAULT_METHOD = "scale-free", "gcwm"
+
 # The package's own imports stand in the functions: torch and transformers load only for a command that needs them.
 
 
-def add_inputs(parser: argparse.ArgumentParser, *, probes: bool = True) -> None:
-    parser.add_argument("--base", type=Path, required=True, metavar="DIR")
+def add_inputs(parser: argparse.ArgumentParser, *, probes: bool = True, plan: bool = False) -> None:
+    if plan:
+        parser.add_argument("--plan", type=Path, metavar="FILE", help="YAML with base, updates and settings")
+    parser.add_argument("--base", type=Path, required=not plan, metavar="DIR")
     parser.add_argument(
         "--update",
         action="append",
-        required=True,
+        required=not plan,
         type=_named_path,
         metavar="NAME=DIR",
         help="checkpoint, LoRA adapter or folder of update tensors; repeat in order of arrival",
@@ -37,8 +43,8 @@ def add_inputs(parser: argparse.ArgumentParser, *, probes: bool = True) -> None:
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--preset", default="scale-free", help="scale-free (default), paper or release")
-    parser.add_argument("--method", default="gcwm", help="see `methods`")
+    parser.add_argument("--preset", default=DEFAULT_PRESET, help="scale-free (default), paper or release")
+    parser.add_argument("--method", default=DEFAULT_METHOD, help="gcwm (default), see `methods`")
     parser.add_argument(
         "--set", action="append", default=[], dest="settings", metavar="KEY=VALUE", help="one setting of the preset"
     )
@@ -72,6 +78,34 @@ def inputs_of(options: argparse.Namespace) -> "Inputs":
 
     probes = getattr(options, "probes", None)
     return Inputs(base=options.base, updates=options.update, states=options.state, probes=probes)
+
+
+def planned(options: argparse.Namespace) -> "tuple[Inputs, RunSettings]":
+    """Inputs and settings of ``--plan FILE``, single settings and probes replaced by those given beside it, or else
+    of ``--base`` and ``--update``."""
+    if options.plan is None:
+        if options.base is None or not options.update:
+            raise InputError("expected --plan, or --base with at least one --update")
+        return inputs_of(options), settings_of(options)
+    from dataclasses import replace
+
+    from gcwm_viz.continual.config import parse_setting
+    from gcwm_viz.continual.plan_file import read_plan
+    from gcwm_viz.runs import Inputs
+
+    if options.base is not None or options.update:
+        raise InputError("--plan names base and updates; expected no --base and no --update beside it")
+    if options.preset != DEFAULT_PRESET or options.method != DEFAULT_METHOD:
+        raise InputError("--plan names preset and method; expected no --preset and no --method beside it")
+    plan = read_plan(options.plan)
+    plan = replace(plan, settings={**plan.settings, **dict(parse_setting(text) for text in options.settings)})
+    inputs = Inputs(
+        base=plan.base,
+        updates=plan.updates,
+        states=options.state,
+        probes=getattr(options, "probes", None) or plan.probes,
+    )
+    return inputs, plan.run_settings()
 
 
 class Bars:

@@ -3,12 +3,12 @@
 import argparse
 from pathlib import Path
 
-from gcwm_viz.commands.options import add_inputs, add_resources, add_settings, inputs_of, settings_of, work_on
+from gcwm_viz.commands.options import add_inputs, add_resources, add_settings, planned, work_on
 
 
 def add(jobs) -> None:  # type: ignore[no-untyped-def]
     parser = jobs.add_parser("run", help="merge a sequence of updates and describe every step")
-    add_inputs(parser)
+    add_inputs(parser, plan=True)
     add_settings(parser)
     add_resources(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="run folder to write")
@@ -24,9 +24,9 @@ def run(options: argparse.Namespace) -> None:
     from gcwm_viz.continual.device import pick_device
     from gcwm_viz.runs import create_run
 
-    settings = settings_of(options)
+    inputs, settings = planned(options)
     pick_device(options.device)  # before anything is written
-    work_on(create_run(inputs_of(options), options.out, settings), options)
+    work_on(create_run(inputs, options.out, settings), options)
 
 
 def resume(options: argparse.Namespace) -> None:

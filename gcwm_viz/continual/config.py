@@ -32,12 +32,12 @@ class ContinualConfig:
         if self.policy not in get_args(Policy):
             raise InputError(f"setting policy must be one of {', '.join(get_args(Policy))}, got {self.policy!r}")
         if self.memory is not None and (
-            isinstance(self.memory, bool) or self.memory != int(self.memory) or self.memory < 1
+            isinstance(self.memory, bool) or not isinstance(self.memory, int) or self.memory < 1
         ):
             raise InputError(f"setting memory must be an integer of at least 1 or none, got {self.memory!r}")
         for name in ("eta", "decay", "new_weight"):
             value = getattr(self, name)
-            if not isinstance(value, int | float) or not 0 < value < float("inf"):
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
                 raise InputError(f"setting {name} must be a finite number above 0, got {value!r}")
         if not isinstance(self.old_weight, int | float) or not 0 <= self.old_weight < float("inf"):
             raise InputError(f"setting old_weight must be a finite number of at least 0, got {self.old_weight!r}")

@@ -1,0 +1,197 @@
+"""A plan: what to merge in which order, with which settings, as a small YAML file that people read and edit.
+
+    base: models/base
+    updates:
+    - {name: medicine, path: models/medicine}
+    - {name: law, path: models/law}
+    preset: scale-free
+    method: gcwm
+    settings: {eta: 0.5}
+    probes: null
+
+Only ``base`` and ``updates`` are required. Relative paths count from the plan's own folder.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gcwm_viz.continual.config import RunSettings, parse_setting
+from gcwm_viz.errors import InputError
+from gcwm_viz.merging.registry import get_method
+
+MAX_BYTES = 1_000_000
+MAX_UPDATES = 10_000
+MAX_TEXT = 4096
+_KEYS = ("base", "updates", "preset", "method", "settings", "probes")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunPlan:
+    """What a plan says. ``updates``: (name, folder) in order of arrival. ``settings``: single settings over the
+    preset's, by the names that ``--set`` takes."""
+
+    base: Path
+    updates: tuple[tuple[str, Path], ...]
+    preset: str = "scale-free"
+    method: str = "gcwm"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    probes: Path | None = None
+
+    def run_settings(self) -> RunSettings:
+        """Raises :class:`InputError` for an unknown preset, method or setting, or a value out of range."""
+        get_method(self.method)
+        return RunSettings.preset_with(self.preset, self.settings, self.method)
+
+    def to_yaml(self) -> str:
+        """The file's text; :func:`parse_plan` reads the same plan from it."""
+        content = {
+            "base": str(self.base),
+            "updates": [{"name": name, "path": str(path)} for name, path in self.updates],
+            "preset": self.preset,
+            "method": self.method,
+            "settings": dict(self.settings),
+            "probes": None if self.probes is None else str(self.probes),
+        }
+        return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=1000)
+
+
+def read_plan(file: Path) -> RunPlan:
+    """The plan in ``file``. Raises :class:`InputError` for what cannot be read or is no plan."""
+    try:
+        with file.open("rb") as handle:
+            raw = handle.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise InputError(f"{file}: cannot read the plan ({error.strerror or error})") from None
+    return parse_plan(raw, str(file), file.resolve().parent)
+
+
+def parse_plan(raw: bytes, source: str, folder: Path | None = None) -> RunPlan:
+    """A plan from the bytes of its file. ``source`` names it in errors.
+
+    ``folder``: where relative paths start; without one (an upload has no folder) they are refused.
+    Raises :class:`InputError` naming the entry, what was expected and what was found.
+    """
+    try:
+        content = _Content(_load(raw), folder)
+        unknown = sorted(str(key)[:50] for key in content.values if key not in _KEYS)
+        if unknown:
+            raise _WrongError(f"has the unknown entry {unknown[0]!r}; known are {', '.join(_KEYS)}")
+        return RunPlan(
+            base=content.path(content.values.get("base"), "base"),
+            updates=content.updates(),
+            preset=content.word("preset", "scale-free"),
+            method=content.word("method", "gcwm"),
+            settings=content.settings(),
+            probes=None if content.values.get("probes") is None else content.path(content.values["probes"], "probes"),
+        )
+    except _WrongError as error:
+        raise InputError(f"plan {source} {error}") from None
+
+
+class _WrongError(Exception):
+    """The rest of a sentence that begins with the plan's name."""
+
+
+def _load(raw: bytes) -> dict[Any, Any]:
+    if len(raw) > MAX_BYTES:
+        raise _WrongError(f"is too large, expected at most {MAX_BYTES:,} bytes")
+    try:
+        values = yaml.load(raw.decode("utf-8"), Loader=_PlainLoader)
+    except UnicodeDecodeError:
+        raise _WrongError("is not text in UTF-8") from None
+    except RecursionError:
+        raise _WrongError("is not valid YAML (nesting too deep)") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: an impossible date, a number of thousands of digits
+        mark = getattr(error, "problem_mark", None)
+        place = f" in line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or str(error)
+        raise _WrongError(f"is not valid YAML{place} ({' '.join(str(problem).split())[:200]})") from None
+    if not isinstance(values, dict):
+        raise _WrongError(f"must map names to values, found {_kind(values)}")
+    return values
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Plain data only; without anchors, which a small file can blow up with, and without repeated names."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.events.AliasEvent):
+            raise yaml.composer.ComposerError(
+                None, None, "an alias (*name); write it out", self.peek_event().start_mark
+            )
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        mapping = super().construct_mapping(node, deep=deep)
+        if len(mapping) != len(node.value):
+            raise yaml.constructor.ConstructorError(None, None, "a name stands twice", node.start_mark)
+        return mapping
+
+
+class _Content:
+    """Entries of a plan, each read with a check."""
+
+    def __init__(self, values: dict[Any, Any], folder: Path | None) -> None:
+        self.values, self._folder = values, folder
+
+    def path(self, value: Any, place: str) -> Path:
+        path = Path(_text(value, place, "a folder")).expanduser()
+        if path.is_absolute():
+            return path
+        if self._folder is None:
+            raise _WrongError(f"was uploaded, so {place} must be an absolute path, found {str(path)!r}")
+        return self._folder / path
+
+    def word(self, name: str, default: str) -> str:
+        value = self.values.get(name)
+        return default if value is None else _text(value, name, "a name")
+
+    def updates(self) -> tuple[tuple[str, Path], ...]:
+        entries = self.values.get("updates")
+        if not isinstance(entries, list) or not 0 < len(entries) <= MAX_UPDATES:
+            raise _WrongError(f"must list one or more updates (name and path) under updates, found {_kind(entries)}")
+        listed = []
+        for place, entry in enumerate(entries, start=1):
+            if not isinstance(entry, dict) or set(entry) != {"name", "path"}:
+                raise _WrongError(f"must give update {place} as name and path, found {_kind(entry)}")
+            name = _text(entry["name"], f"the name of update {place}", "text")
+            listed.append((name, self.path(entry["path"], f"the path of update {place}")))
+        return tuple(listed)
+
+    def settings(self) -> dict[str, Any]:
+        values = self.values.get("settings")
+        if values is None:
+            return {}
+        if not isinstance(values, dict):
+            raise _WrongError(f"must map setting names to values under settings, found {_kind(values)}")
+        settings = {}
+        for key, value in values.items():
+            name = _text(key, "the name of a setting", "text")
+            if not isinstance(value, str | int | float | bool | None):
+                raise _WrongError(f"must give setting {name} a number or a word, found {_kind(value)}")
+            # YAML reads 1e-6 as text; a setting means the same here as on the command line.
+            settings[name] = parse_setting(f"{name}={value}")[1] if isinstance(value, str) and value else value
+        return settings
+
+
+def _text(value: Any, place: str, wanted: str) -> str:
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_TEXT or not value.isprintable():
+        raise _WrongError(
+            f"must give {place} as {wanted} on one line (in quotes if it is a number), found {_kind(value)}"
+        )
+    return value
+
+
+def _kind(value: Any) -> str:
+    names = {bool: "true or false", type(None): "nothing"}
+    if isinstance(value, dict):
+        return f"the entries {', '.join(str(key)[:20] for key in list(value)[:4])}" if value else "no entries"
+    if isinstance(value, list):
+        return f"a list of {len(value)}"
+    if isinstance(value, str):
+        return repr(value[:50]) if value else "empty text"
+    return names.get(type(value), f"the {type(value).__name__} {str(value)[:50]}")
