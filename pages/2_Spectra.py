@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from gcwm_viz.figures import spectrum
+from gcwm_viz.figures import angles, barycenter_path, spectrum
 from gcwm_viz.figures.theme import num
 from gcwm_viz.ui import charts, frame
 from gcwm_viz.ui.text import as_markdown
@@ -28,3 +28,14 @@ charts.show(
     spectrum.spectrum(rows, matrix["lambda_share"]), spectrum.ABOUT, rows.explode("eigenvalues"), key="spectrum"
 )
 charts.show(spectrum.energy(rows), spectrum.ENERGY, rows.explode("eigenvalues"), key="energy")
+
+left, right = st.columns(2, gap="medium")
+with left:
+    pairs = view.at_matrix("pairs")
+    data = pairs[pairs["kind"] == "active"].explode("principal_angles")
+    charts.show(angles.angles(pairs, view.update), angles.ABOUT, data, key="angles")
+with right:
+    way = view.at_matrix("barycenter")
+    charts.show(
+        barycenter_path.barycenter_path(way, view.config.barycenter_tol), barycenter_path.ABOUT, way, key="barycenter"
+    )

@@ -33,6 +33,7 @@ if matrix is not None:
     st.text(f"{matrix['matrix']} · residual of the gradient at the end: {num(matrix['solver_residual'])}")
 left, right = st.columns(2, gap="medium")
 with left:
-    charts.show(solver_path.objective_path(rows), solver_path.OBJECTIVE, rows, key="objective")
+    minima = {} if matrix is None else {branch: matrix[f"{branch}_minimum"] for branch in solver_path.BRANCHES}
+    charts.show(solver_path.objective_path(rows, minima), solver_path.OBJECTIVE, rows, key="objective")
 with right:
     charts.show(solver_path.shift_path(rows), solver_path.SHIFT, rows, key="shift")

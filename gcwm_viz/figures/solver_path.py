@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -11,31 +14,55 @@ from gcwm_viz.figures.about import About
 OBJECTIVE = About(
     title="Objective along the iterations",
     line="What the merge minimises, as a share of its value at the start (the plain sum of updates). Lower = solved "
-    "further; a flat line at 1 = the solver has not moved.",
+    "further; a flat line at 1 = the solver has not moved. The thin line of a branch's colour is the lowest value it "
+    "could reach.",
     formula=r"\sum_i\omega_i\frac{\lVert(M-\Delta_i)\Delta_i^{\top}\rVert_F^2}{\lVert\Delta_i\rVert_F^2}",
     source="appendix B",
 )
 SHIFT = About(
     title="Way from the plain sum of updates",
-    line="Distance of each branch from its starting point, in its own coordinates (whitened for the geometry branch). "
-    "Near 0 = still the plain sum, so the branches differ by where they began, not by the solver's work.",
-    formula=r"\lVert M_k-M_0\rVert_F",
+    line="Distance of each branch from its starting point, as a share of that point's size, in its own coordinates "
+    "(whitened for the geometry branch). Near 0 = still the plain sum of updates.",
+    formula=r"\lVert M_k-M_0\rVert_F/\lVert M_0\rVert_F",
     source="appendix B",
 )
 BRANCHES = {"plain": "plain branch", "geo": "geometry branch"}
 
 
-def objective_path(solver: pd.DataFrame) -> go.Figure:
-    """objective / first objective by iteration, a line a branch; rows of ``solver`` of one matrix at one step."""
+def objective_path(solver: pd.DataFrame, minima: Mapping[str, float] | None = None) -> go.Figure:
+    """objective / first objective by iteration, a line a branch; rows of ``solver`` of one matrix at one step.
+
+    minima: lowest reachable value of a branch over its start, drawn as a line; NaN ones are left out.
+    """
     made = _paths(solver, "objective", OBJECTIVE, relative=True)
-    made.update_yaxes(title_text="objective / start")
+    if not made.data:
+        return made
+    made.update_yaxes(title_text="objective / start", rangemode="tozero")
+    for index, (branch, name) in enumerate(BRANCHES.items()):
+        lowest = (minima or {}).get(branch, float("nan"))
+        if not math.isfinite(lowest):
+            continue
+        made.add_hline(y=lowest, line={"color": theme.category(index)["color"], "width": 1.2, "dash": "dot"})
+        made.add_annotation(
+            text=f"lowest of the {name}: {theme.num(lowest)}",
+            x=1 if index else 0,
+            xref="paper",
+            xanchor="right" if index else "left",
+            y=lowest,
+            yanchor="bottom",
+            showarrow=False,
+            font={"size": 11},
+        )
     return made
 
 
 def shift_path(solver: pd.DataFrame) -> go.Figure:
     """Distance from the start by iteration, a line a branch; the same rows."""
-    made = _paths(solver, "shift", SHIFT, relative=False)
-    made.update_yaxes(title_text="distance from start", rangemode="tozero")
+    recorded = solver["relative_shift"].notna().any()
+    made = _paths(solver, "relative_shift" if recorded else "shift", SHIFT, relative=False)
+    if made.data:
+        title = "distance / size of the start" if recorded else "distance from the start, absolute"
+        made.update_yaxes(title_text=title, rangemode="tozero")
     return made
 
 

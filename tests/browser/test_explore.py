@@ -5,7 +5,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from playwright.sync_api import expect
 
-PAGES = {"": 1, "Conflict": 14, "Spectra": 2, "Gate": 5, "Solver": 4, "Scores": 5}
+PAGES = {"": 1, "Conflict": 14, "Spectra": 4, "Gate": 5, "Solver": 4, "Scores": 5}
 TITLES = {"": "Overview"}
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gcwm_viz.figures import depth_profile, family_share, gate_curve, solver_path, spectrum
+from gcwm_viz.figures import angles, barycenter_path, depth_profile, family_share, gate_curve, solver_path, spectrum
 from gcwm_viz.figures.signals import ACTIVE, INCOMING, STATE
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.geometry.gate import gate
@@ -78,7 +78,9 @@ def test_solver_paths():
         assert line.y[0] == pytest.approx(1)
     assert np.allclose(trace(made, "plain branch").y[-1], 0.4)
     shift = solver_path.shift_path(rows)
-    assert trace(shift, "geometry branch").y[-1] == pytest.approx(0.01)
+    assert trace(shift, "geometry branch").y[-1] == pytest.approx(0.005)
+    absolute = solver_path.shift_path(rows.assign(relative_shift=np.nan))
+    assert trace(absolute, "geometry branch").y[-1] == pytest.approx(0.01)
     assert not solver_path.objective_path(rows.iloc[:0]).data
 
 
@@ -119,3 +121,39 @@ def test_source_names_are_literal():
     rows = rows[(rows["step"] == 3) & (rows["layer"] == 0) & (rows["family"] == "q_proj")]
     assert NASTY in set(rows["source"])
     assert not any("<b>" in line.name for line in spectrum.spectrum(rows).data)
+
+
+def test_lowest_objective_is_a_line_where_it_is_known():
+    made = solver_path.objective_path(one("solver"), {"plain": 0.25, "geo": np.nan})
+    assert [shape.y0 for shape in made.layout.shapes] == [1, 0.25]
+    assert [note.text for note in made.layout.annotations] == ["lowest of the plain branch: 0.250"]
+    assert not solver_path.objective_path(one("solver").iloc[:0], {"plain": 0.25}).data
+
+
+def test_angles_of_the_arriving_update_stand_out():
+    rows = one("pairs")
+    made = angles.angles(rows, "symbol")
+    assert [line.name for line in made.data] == ["earlier pairs", "with past", "with capital", "with index"]
+    stored = rows[(rows["i"] == "past") & (rows["j"] == "symbol")]["principal_angles"].iloc[0]
+    assert np.allclose(trace(made, "with past").y, stored)
+    assert len(trace(made, "earlier pairs").y) == 3 * (4 + 1)
+    assert not angles.angles(one("pairs", step=1), "past").data
+    assert not angles.angles(rows.assign(principal_angles=np.nan), "symbol").data
+
+
+def test_angles_take_names_literally():
+    rows = make_tables("nan")["pairs"]
+    rows = rows[(rows["step"] == 3) & (rows["layer"] == 0) & (rows["family"] == "q_proj")]
+    assert not any("<b>" in str(line.to_plotly_json()) for line in angles.angles(rows, NASTY).data)
+
+
+def test_barycenter_path_is_drawn_against_its_tolerance():
+    rows = one("barycenter")
+    made = barycenter_path.barycenter_path(rows, 1e-8)
+    assert np.allclose(made.data[0].y, rows["residual"])
+    assert made.layout.yaxis.type == "log"
+    assert made.layout.shapes[0].y0 == 1e-8
+    low, high = made.layout.yaxis.range
+    assert low < -8 < np.log10(rows["residual"].max()) < high
+    for nothing in (rows.iloc[:0], one("barycenter", step=1)):
+        assert not barycenter_path.barycenter_path(nothing, 1e-8).data
