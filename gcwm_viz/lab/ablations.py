@@ -1,0 +1,175 @@
+"""Does geometry earn its place? Single parts of GCWM varied on one seed's experts, all merged at once.
+
+Every variant is scaled by the η that the development split prefers. With all updates active and a constant η the final
+model does not depend on their order, so there is one table a seed. Two variants are ideas of this project, not of the
+paper: another power of the metric than −½ in front of the solver, and a strength of integration that falls with
+state-relative conflict (`strength`, which does depend on the order and takes the recipe's).
+
+Shape suffixes: o = d_out, i = d_in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gcwm_viz.continual.config import RunSettings
+from gcwm_viz.geometry.config import GCWMConfig
+from gcwm_viz.geometry.layer import layer_geometry
+from gcwm_viz.lab.bench import Bench, Rows
+from gcwm_viz.lab.library import State
+from gcwm_viz.linalg.subspace import right_subspace
+from gcwm_viz.merging.gcwm import LayerMerge, merge_layer
+from gcwm_viz.merging.wudi import build_quadratic, plain_sum, solve
+from gcwm_viz.signals.state import incoming_conflict
+
+ETAS = (0.4, 0.6, 0.8, 1.0, 1.2)
+ABSOLUTE = (1e-6, 1e-4, 1e-2, 1.0)
+RELATIVE = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
+PROXIMAL = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+POWERS = (-0.5, -0.25, 0.25, 0.5)
+FALLS = (0.25, 0.5, 1.0)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One variant of a question. `merge`: S_T at a given η; `scales`: S_T is η times one merge, made once."""
+
+    question: str
+    name: str
+    merge: Callable[[float], State]
+    scales: bool = True
+
+
+def run_ablations(bench: Bench) -> Rows:
+    """Rows {question, variant, eta, dev, dev_se, test, test_se}: exact match in [0, 1] at the η chosen on dev."""
+    rows = []
+    for variant in _variants(bench):
+        unit = variant.merge(1.0) if variant.scales else {}
+        best: tuple[float, float, float, State] | None = None
+        for eta in ETAS:
+            state = {n: eta * m for n, m in unit.items()} if variant.scales else variant.merge(eta)
+            dev, error = bench.exact(state, "dev")
+            if best is None or dev > best[0]:
+                best = (dev, error, eta, state)
+        assert best is not None
+        dev, error, eta, state = best
+        test, test_error = bench.exact(state, "test")
+        rows.append(
+            {
+                "question": variant.question,
+                "variant": variant.name,
+                "eta": eta,
+                "dev": dev,
+                "dev_se": error,
+                "test": test,
+                "test_se": test_error,
+            }
+        )
+    return rows
+
+
+def _variants(bench: Bench) -> Iterator[Variant]:
+    def registered(question: str, name: str, method: str, **settings: Any) -> Variant:
+        chosen = RunSettings.preset_with("scale-free", settings, method)
+        return Variant(question, name, lambda eta: bench.final_merge(bench.tasks, chosen))
+
+    for lr in (1e-5, 1e-3):
+        yield registered("solver", f"adam lr {lr:g}", "wudi", solver="adam", lr=lr)
+    for mu in PROXIMAL:
+        yield registered("solver", f"exact μ_rel {mu:g}", "wudi", mu_rel=mu)
+    yield registered("metric", "none (plain branch)", "wudi")
+    for mode, values in (("absolute", ABSOLUTE), ("relative", RELATIVE)):
+        for lam in values:
+            for metric in ("barycenter", "mean"):
+                name = f"{metric}, λ {mode} {lam:g}"
+                settings = {"gate": "none", "metric": metric, "lam": lam, "lambda_mode": mode}
+                yield registered("metric", name, "gcwm", **settings)
+    for lam in (0.1, 1.0):
+        branches = _branches(bench, GCWMConfig(lam=lam))
+        for name, alphas in _gates(branches).items():
+            yield Variant("gate", f"{name}, λ relative {lam:g}", _blended(bench, branches, alphas))
+    for lam in (0.1, 1.0):
+        for power in POWERS:
+            yield Variant("power", f"𝓑^{power:+g}, λ relative {lam:g}", _powered(bench, GCWMConfig(lam=lam), power))
+    prefixes = [_plain(bench, t) for t in range(1, len(bench.tasks) + 1)]
+    for fall in (0.0, *FALLS):
+        yield Variant("strength", f"η(1 − {fall:g}γ)", _strength(bench, prefixes, fall), scales=False)
+
+
+def _branches(bench: Bench, config: GCWMConfig) -> list[LayerMerge]:
+    return [
+        merge_layer([bench.library.expert(task)[key.name] for task in bench.tasks], None, config) for key in bench.keys
+    ]
+
+
+def _gates(branches: list[LayerMerge]) -> dict[str, list[float]]:
+    """α of every matrix: the gate's own, none at all, and two that keep its strength without its information."""
+    own = [branch.alpha for branch in branches]
+    shuffle = torch.randperm(len(own), generator=torch.Generator().manual_seed(0)).tolist()
+    return {
+        "off (α = 0)": [0.0] * len(own),
+        "conflict": own,
+        "constant of the same mean": [sum(own) / len(own)] * len(own),
+        "conflict of another matrix": [own[i] for i in shuffle],
+        "always (α = 1)": [1.0] * len(own),
+    }
+
+
+def _blended(bench: Bench, branches: list[LayerMerge], alphas: list[float]) -> Callable[[float], State]:
+    def merge(eta: float) -> State:
+        parts = zip(bench.keys, branches, alphas, strict=True)
+        return {key.name: torch.lerp(branch.plain, branch.geo, alpha) for key, branch, alpha in parts}
+
+    return merge
+
+
+def _powered(bench: Bench, config: GCWMConfig, power: float) -> Callable[[float], State]:
+    """The merge operator on Δ𝓑^power, taken back by 𝓑^−power; −½ is the paper's geometry branch."""
+
+    def merge_matrix(deltas: list[Tensor]) -> Tensor:
+        metric = layer_geometry(deltas, None, config).metric
+        assert metric is not None
+        turned = [metric.times_power(delta.double(), power) for delta in deltas]
+        solution = solve(build_quadratic(turned, [1.0] * len(turned)), config)
+        return plain_sum(deltas) + metric.times_power(solution.displacement_oi.double(), -power).float()
+
+    def merge(eta: float) -> State:
+        return {
+            key.name: merge_matrix([bench.library.expert(task)[key.name] for task in bench.tasks]) for key in bench.keys
+        }
+
+    return merge
+
+
+def _plain(bench: Bench, t: int) -> State:
+    """Δ_merge,t of the plain branch over the first t tasks."""
+    config = GCWMConfig()
+    state: State = {}
+    for key in bench.keys:
+        deltas = [bench.library.expert(task)[key.name].double() for task in bench.tasks[:t]]
+        total = plain_sum(deltas)
+        state[key.name] = (total + solve(build_quadratic(deltas, [1.0] * t), config).displacement_oi).float()
+    return state
+
+
+def _strength(bench: Bench, prefixes: list[State], fall: float) -> Callable[[float], State]:
+    """S_t = S_{t−1} + η(1 − fall·γ_t)(M_t − M_{t−1}) with γ_t the conflict of S_{t−1} with the arriving update."""
+    config = GCWMConfig()
+
+    def merge_matrix(name: str, eta: float) -> Tensor:
+        state = eta * prefixes[0][name]
+        for t, task in enumerate(bench.tasks[1:], start=1):
+            before, arriving = (
+                right_subspace(update, config.analysis_rank, config.analysis_energy)
+                for update in (state, bench.library.expert(task)[name])
+            )
+            strength = eta * (1 - fall * incoming_conflict(before, arriving, config))
+            state = state + strength * (prefixes[t][name] - prefixes[t - 1][name])
+        return state
+
+    return lambda eta: {key.name: merge_matrix(key.name, eta) for key in bench.keys}
