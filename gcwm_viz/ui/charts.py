@@ -11,6 +11,7 @@ import streamlit as st
 
 from gcwm_viz.figures.about import About
 from gcwm_viz.figures.layer_grid import GridAxes
+from gcwm_viz.ui.text import as_csv
 
 PAPER = "arXiv 2605.09608"
 
@@ -46,7 +47,7 @@ def show(
             st.caption(f"Paper ({PAPER}): {about.source}.")
         st.download_button(
             "Download CSV",
-            data=partial(_csv, data),
+            data=partial(as_csv, data),
             file_name=f"{key}.csv",
             mime="text/csv",
             on_click="ignore",
@@ -64,7 +65,3 @@ def pick_cell(key: str, axes: GridAxes) -> None:
         layer, family = axes.cell(int(points[0]["point_index"]))
         st.session_state["layer"] = layer
         st.session_state["family"] = family
-
-
-def _csv(data: pd.DataFrame) -> bytes:
-    return data.to_csv(index=False).encode()

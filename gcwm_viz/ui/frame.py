@@ -6,8 +6,8 @@ choices are bound to query parameters, so they survive page switches and reloads
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 import streamlit as st
@@ -17,6 +17,7 @@ from gcwm_viz.figures.layer_grid import GridAxes, grid_axes
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.tables import Run
 from gcwm_viz.ui.loading import load_run, run_names, run_root
+from gcwm_viz.ui.roots import run_folder
 from gcwm_viz.ui.text import as_markdown
 
 PAGES = {
@@ -78,8 +79,23 @@ def open_page(title: str, line: str) -> None:
         st.markdown("**Geometry conflict**")
         for page, name in PAGES.items():
             st.page_link(page, label=name)
+    if not is_loopback(st.get_option("server.address")):
+        st.warning(
+            "This server answers other machines and asks nobody who they are. Put a proxy with a login before it, or "
+            "start it with server.address localhost; SECURITY.md says how."
+        )
     st.title(title, anchor=False)
     st.markdown(line)
+
+
+def is_loopback(address: str | None) -> bool:
+    """Whether only this machine reaches a server bound to ``address``; none or an empty one means every interface."""
+    if address == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address((address or "").strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 def frame(title: str, line: str) -> View:
@@ -104,7 +120,7 @@ def choose_run(names: list[str]) -> Run:
         st.divider()
         name = st.selectbox("Run", names, key="run", bind="query-params")
     try:
-        run = load_run(Path(run_root()) / name)
+        run = load_run(run_folder(name))
         run.tables["matrices"]
     except InputError as error:
         st.error("This run cannot be read:")

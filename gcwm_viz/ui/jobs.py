@@ -16,7 +16,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from gcwm_viz.errors import InputError
 from gcwm_viz.ui import job_worker
@@ -52,8 +52,18 @@ def valid_name(name: str) -> str:
 
 
 def start(root: Path, name: str, arguments: list[str]) -> bool:
-    """Start ``python -m gcwm_viz ARGUMENTS`` as job ``name``; False when it is running already."""
+    """Start ``python -m gcwm_viz ARGUMENTS`` as job ``name``; False when it is running already.
+
+    Raises :class:`InputError` where the folder of jobs cannot be written.
+    """
     folder = _folder(root, name)
+    try:
+        return _start(folder, arguments)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot start a job there ({error.strerror or error})") from None
+
+
+def _start(folder: Path, arguments: list[str]) -> bool:
     folder.mkdir(parents=True, exist_ok=True)
     lock = _lock_to_start(folder)
     if lock is None:
@@ -63,7 +73,7 @@ def start(root: Path, name: str, arguments: list[str]) -> bool:
         command = [sys.executable, "-m", "gcwm_viz", *arguments]
         job_worker.write_state(folder, status="running", command=command)
         path = os.pathsep.join(filter(None, [_PACKAGE_ROOT, os.environ.get("PYTHONPATH", "")]))
-        _started[:] = [worker for worker in _started if worker.poll() is None]
+        _reap()
         worker = subprocess.Popen(
             [sys.executable, job_worker.__file__, str(folder), str(lock), *command],
             stdin=subprocess.DEVNULL,
@@ -81,6 +91,7 @@ def start(root: Path, name: str, arguments: list[str]) -> bool:
 
 def look(root: Path, name: str) -> Job:
     """The state of job ``name`` now."""
+    _reap()
     folder = _folder(root, name)
     state = _read_state(folder)
     if state is None:
@@ -94,16 +105,25 @@ def look(root: Path, name: str) -> Job:
             state = _read_state(folder) or {}
             status = state.get("status", "died")
             status = "died" if status == "running" else status
+    started, command = state.get("started"), state.get("command")
+    started = float(started) if isinstance(started, int | float) and abs(started) < 1e12 else float("nan")
     return Job(
-        name, status, _last_line(folder / "log"), state.get("started", float("nan")), tuple(state.get("command", ()))
+        name,
+        status if status in get_args(Status) else "died",
+        _last_line(folder / "log"),
+        started,
+        tuple(map(str, command)) if isinstance(command, list) else (),
     )
 
 
 def cancel(root: Path, name: str, run: Path) -> None:
     """Ask job ``name``, which writes ``run``, to stop after the matrix at hand; what is finished is kept."""
-    (_folder(root, name) / "cancel").touch()
-    if (run / "run.json").is_file():
-        (run / "cancel").touch()
+    try:
+        (_folder(root, name) / "cancel").touch()
+        if (run / "run.json").is_file():
+            (run / "cancel").touch()
+    except OSError as error:
+        raise InputError(f"{run}: cannot ask the job to stop ({error.strerror or error})") from None
 
 
 def progress(run: Path) -> dict[str, Any]:
@@ -111,11 +131,16 @@ def progress(run: Path) -> dict[str, Any]:
     for line in reversed(_tail(run / "journal.jsonl")):
         try:
             entry = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue  # the line that is being written
         if isinstance(entry, dict):
             return entry
     return {}
+
+
+def _reap() -> None:
+    """Take leave of workers that have ended, so that none stays behind as a zombie."""
+    _started[:] = [worker for worker in _started if worker.poll() is None]
 
 
 def _folder(root: Path, name: str) -> Path:
@@ -123,7 +148,12 @@ def _folder(root: Path, name: str) -> Path:
 
 
 def _try_lock(folder: Path, kind: int = fcntl.LOCK_EX) -> int | None:
-    handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError:
+        if kind == fcntl.LOCK_EX:
+            raise
+        handle = os.open(folder / "lock", os.O_RDONLY | os.O_CLOEXEC)  # a look needs no right to write
     try:
         fcntl.flock(handle, kind | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -145,7 +175,7 @@ def _lock_to_start(folder: Path) -> int | None:
 def _read_state(folder: Path) -> dict[str, Any] | None:
     try:
         state = json.loads((folder / "state.json").read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return state if isinstance(state, dict) else None
 

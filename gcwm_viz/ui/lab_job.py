@@ -7,6 +7,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from gcwm_viz.errors import InputError
 from gcwm_viz.ui import jobs
 from gcwm_viz.ui.loading import DEFAULT_RUN
 
@@ -45,7 +46,11 @@ def _start(root: Path) -> None:
     """Begin, or go on with, the lab run; a second window that asks at the same time finds it running."""
     run = root / DEFAULT_RUN
     arguments = ["resume", str(run)] if (run / "run.json").is_file() else ["lab", "run", "--out", str(run)]
-    jobs.start(root, JOB, arguments)
+    try:
+        jobs.start(root, JOB, arguments)
+    except InputError as error:
+        st.error("The lab run cannot be started:")
+        st.text(str(error))
 
 
 @st.fragment(run_every=1.0)

@@ -2,44 +2,45 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
+import os
 from pathlib import Path
 
 import streamlit as st
 
+from gcwm_viz.errors import InputError
 from gcwm_viz.tables import Run, open_run
+from gcwm_viz.ui.roots import run_root, within
 
-DEFAULT_ROOT = "runs"
+__all__ = ["DEFAULT_RUN", "load_run", "run_names", "run_root"]
+
 DEFAULT_RUN = "lab"
-
-
-def run_root() -> Path:
-    """The folder of runs: ``streamlit run app.py -- --run-root DIR``, by default ``runs`` in the current folder."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--run-root", default=DEFAULT_ROOT)
-    known, _ = parser.parse_known_args(sys.argv[1:])
-    return Path(known.run_root).resolve()
 
 
 def run_names(root: Path) -> list[str]:
     """Names of the run folders directly below ``root``, the default lab run first, then by name."""
-    if not root.is_dir():
-        return []
-    names = sorted(child.name for child in root.iterdir() if (child / "run.json").is_file())
+    try:
+        children = list(root.iterdir()) if root.is_dir() else []
+    except OSError as error:
+        raise InputError(f"{root}: cannot list the runs ({error.strerror or error})") from None
+    names = sorted(child.name for child in children if child.name.isprintable() and os.path.isfile(child / "run.json"))
     return sorted(names, key=lambda name: name != DEFAULT_RUN)
 
 
 def load_run(path: Path) -> Run:
     """The run at ``path``, read again only when a file of it has changed. Treat its tables as read-only.
 
-    Raises :class:`gcwm_viz.errors.InputError` for a folder that is no readable run.
+    Raises :class:`InputError` for a folder that is no readable run or lies outside the app's folders.
     """
+    path = within(path)
     return _load(str(path), _stamp(path))
 
 
 def _stamp(path: Path) -> tuple[tuple[str, int, int], ...]:
-    files = [path / "run.json", path / "journal.jsonl", *sorted((path / "tables").glob("*.parquet"))]
+    tables = [
+        *sorted((path / "tables").glob("*.parquet")),
+        *sorted((path / "leave_one_out" / "tables").glob("*.parquet")),
+    ]
+    files = [path / "run.json", path / "journal.jsonl", *tables]
     return tuple((file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files if file.is_file())
 
 

@@ -12,7 +12,7 @@ from gcwm_viz.figures.theme import num, percent
 from gcwm_viz.tables import Run
 from gcwm_viz.ui.frame import View
 from gcwm_viz.ui.scoring import Scored
-from gcwm_viz.ui.text import as_markdown
+from gcwm_viz.ui.text import as_markdown, plain_cell
 
 LAMBDA_LIMIT = 0.05
 SHIFT_LIMIT = 0.02
@@ -140,7 +140,8 @@ def inputs(view: View) -> None:
     st.header("What was merged", anchor=False)
     updates = view.run.tables["updates"]
     st.dataframe(
-        updates[["index", "update", "kind", "matrices", "norm", "outside_share", "rounding", "note"]],
+        # The table's own tool bar offers a CSV, so its texts must be plain to a spreadsheet as well.
+        updates[["index", "update", "kind", "matrices", "norm", "outside_share", "rounding", "note"]].map(plain_cell),
         hide_index=True,
         column_config={
             "index": st.column_config.NumberColumn("Order", width="small"),

@@ -1,11 +1,15 @@
-"""Text from files, as literal text inside Streamlit's Markdown."""
+"""Text from files, as literal text inside Streamlit's Markdown and in spreadsheets."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
+import pandas as pd
+
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|$~:&^=\"'])")
+
+_FORMULA = re.compile(r"[\t\r\n]|\s*[=+\-@＝＋－＠]")
 
 
 def as_markdown(value: Any, limit: int = 160) -> str:
@@ -17,3 +21,18 @@ def as_markdown(value: Any, limit: int = 160) -> str:
     if len(text) > limit:
         text = text[: limit - 1] + "…"
     return _SPECIAL.sub(r"\\\1", text)
+
+
+def as_csv(frame: pd.DataFrame) -> bytes:
+    """``frame`` as CSV that a spreadsheet takes for data: text that would be read as a formula begins with '."""
+    safe = frame.map(plain_cell)
+    safe.columns = [plain_cell(name) for name in safe.columns]
+    return safe.to_csv(index=False).encode()
+
+
+def plain_cell(value: Any) -> Any:
+    """``value``, with an apostrophe before a text that a spreadsheet would compute."""
+    if not isinstance(value, str):
+        return value
+    value = value.replace("\r", " ")  # pandas leaves it unquoted, and a spreadsheet begins a new row there
+    return f"'{value}" if _FORMULA.match(value) else value

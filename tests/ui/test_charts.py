@@ -1,5 +1,8 @@
 """A click on a grid, literal text in Markdown, headline figures."""
 
+import csv
+import io
+
 import pandas as pd
 import pytest
 import streamlit as st
@@ -9,7 +12,7 @@ from gcwm_viz.tables import open_run
 from gcwm_viz.ui import charts
 from gcwm_viz.ui.overview import peak, pointers
 from gcwm_viz.ui.scoring import scored
-from gcwm_viz.ui.text import as_markdown
+from gcwm_viz.ui.text import as_csv, as_markdown
 from gcwm_viz.ui.whatif import regated
 from tests.factories_runs import NASTY, make_tables
 
@@ -86,4 +89,15 @@ def open_gate(**settings):
 
 def test_csv_holds_the_table():
     table = pd.DataFrame({"a": [1, 2], "b": ["x", "<y>"]})
-    assert charts._csv(table) == b"a,b\n1,x\n2,<y>\n"
+    assert as_csv(table) == b"a,b\n1,x\n2,<y>\n"
+
+
+@pytest.mark.parametrize("text", ["=HYPERLINK(1)", "+1", "-x", "@SUM(A1)", "\t=1", " =1", "＝1"])
+def test_csv_text_is_no_formula(text):
+    said = as_csv(pd.DataFrame({text: [text], "number": [-1.5], "plain": ["a=b"]})).decode()
+    cells = list(csv.reader(io.StringIO(said, newline="")))
+    assert cells == [[f"'{text}", "number", "plain"], [f"'{text}", "-1.5", "a=b"]]
+
+
+def test_a_carriage_return_begins_no_new_cell():
+    assert as_csv(pd.DataFrame({"a": ["x\r=1"]})) == b"a\nx =1\n"

@@ -1,0 +1,66 @@
+"""Which folders the app may read and write: the run root, the current folder and the Hugging Face cache.
+
+More are named at the start: ``streamlit run app.py -- --allow DIR --allow DIR``. Everything that reaches a file through
+the app, from a link or from a text field, passes :func:`within`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from gcwm_viz.errors import InputError
+
+DEFAULT_ROOT = "runs"
+
+
+def run_root() -> Path:
+    """The folder of runs: ``streamlit run app.py -- --run-root DIR``, by default ``runs`` in the current folder."""
+    return Path(_options().run_root).resolve()
+
+
+def allowed_roots() -> list[Path]:
+    """Resolved, each once, the run root first."""
+    options = _options()
+    roots = [run_root(), Path.cwd(), _hub_cache(), *map(Path, options.allow)]
+    return list(dict.fromkeys(root.expanduser().resolve() for root in roots))
+
+
+def within(path: str | Path, roots: Iterable[Path] | None = None) -> Path:
+    """``path`` resolved, symlinks followed. Raises :class:`InputError` when that lies outside every root."""
+    text = str(path)
+    if not text.isprintable() or len(text) > 4096:
+        raise InputError(f"the path {text[:80]!r} has characters that cannot be printed, or is too long")
+    try:
+        resolved = Path(text).expanduser().resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, an unknown ~user
+        raise InputError(f"{text}: not a usable path ({str(error)[:100]})") from None
+    allowed = allowed_roots() if roots is None else list(roots)
+    if not any(resolved.is_relative_to(root) for root in allowed):
+        raise InputError(
+            f"{text}: lies outside the folders that this app may use; start it with `-- --allow DIR` to add one"
+        )
+    return resolved
+
+
+def run_folder(name: str) -> Path:
+    """The run ``name`` directly below the run root. Raises :class:`InputError` for anything that is not one."""
+    root = run_root()
+    if not name or name in {".", ".."} or Path(name).name != name or not name.isprintable():
+        raise InputError(f"the run name {name[:80]!r} is not the name of a folder")
+    return within(root / name)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--run-root", default=DEFAULT_ROOT)
+    parser.add_argument("--allow", action="append", default=[])
+    return parser.parse_known_args(sys.argv[1:])[0]
+
+
+def _hub_cache() -> Path:
+    home = os.environ.get("HF_HOME", "~/.cache/huggingface")
+    return Path(os.environ.get("HF_HUB_CACHE", os.path.join(home, "hub")))
