@@ -23,7 +23,7 @@ from gcwm_viz.merging.plain import PlainMerge
 from gcwm_viz.merging.registry import Outcome, get_method
 from gcwm_viz.merging.step import MergeStep
 from gcwm_viz.merging.wudi import Solution
-from gcwm_viz.signals.pairwise import mean_pair, principal_angles, symmetric_sar
+from gcwm_viz.signals.pairwise import Pairs, mean_pair, principal_angles, symmetric_sar
 from gcwm_viz.signals.state import StateSignals, incoming_conflict, state_signals
 from gcwm_viz.updates.matrices import MatrixKey
 
@@ -100,7 +100,7 @@ def _all_steps(
     config = settings.gcwm
     members = [_Member.of(name, delta, config) for name, delta in zip(names, deltas, strict=True)]
     overlap = _overlaps(members)
-    angles = _Angles()
+    angles, pairs = _Angles(), Pairs(config)
     device = next((member.delta.device for member in members if member.delta is not None), torch.device("cpu"))
     state = torch.zeros(key.shape, device=device)
     state_subspace: RightSubspace | None = None
@@ -120,7 +120,7 @@ def _all_steps(
         sar = _sar(present, active, members, overlap, anchor)
         geometry = geometry_of([member.gate for member in present], sar, weights, config)
         outcome: Outcome
-        incoming = incoming_conflict(state_subspace, arriving.analysis, config)
+        incoming = incoming_conflict(state_subspace, arriving.analysis, config, pairs)
         before = state
         if states is not None:
             given = states[step - 1]
@@ -149,7 +149,7 @@ def _all_steps(
             right_subspace(state, config.analysis_rank, config.analysis_energy) if bool(state.any()) else None
         )
         analysis = [member.analysis for member in present if member.analysis is not None]
-        signals = state_signals(analysis, state_subspace, config)
+        signals = state_signals(analysis, state_subspace, config, pairs)
         place = {"step": step, "matrix": key.name, "layer": key.layer, "family": key.family}
         result.rows["matrices"].append(
             place

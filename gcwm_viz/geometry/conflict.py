@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gcwm_viz.linalg.bures import low_rank_bures_squared
+from gcwm_viz.linalg.bures import Planes, low_rank_bures_squared
 from gcwm_viz.linalg.subspace import UNION_TOLERANCE, RightSubspace
 
 EPS = 1e-30
@@ -59,30 +59,42 @@ def shrinkage(traces_m: Tensor, weights_m: Tensor, dim: int, lam: float, mode: s
 def union_conflict(projected: Projected, lam: float) -> Tensor:
     """γ (m, m) in [0, 1] in the common basis (equation 4); 0 = identical covariances, 1 = orthogonal; diagonal 0."""
     m, dim = projected.coords_mur.shape[:2]
-    gamma = torch.zeros(m, m, dtype=torch.float64, device=projected.coords_mur.device)
-    if m > 1:
-        i, j = torch.triu_indices(m, m, offset=1, device=gamma.device)
-        distance = _pair_distances(projected, i, j, gamma.new_full((len(i),), lam))
-        traces = projected.traces_m + lam * dim
-        gamma[i, j] = (distance / (traces[i] + traces[j] + EPS)).clamp(0.0, 1.0)
-        gamma = gamma + gamma.T
-    return gamma
-
-
-def pair_conflict(projected: Projected, lam: float, mode: str) -> Tensor:
-    """γ (m, m) with a basis, and under ``relative`` a λ, of its own for every pair (the analysis of Sec. 3)."""
-    m = projected.coords_mur.shape[0]
-    gamma = torch.zeros(m, m, dtype=torch.float64, device=projected.coords_mur.device)
     if m < 2:
-        return gamma
-    i, j = torch.triu_indices(m, m, offset=1, device=gamma.device)
-    traces = projected.traces_m
+        return projected.coords_mur.new_zeros(m, m)
+    i, j = torch.triu_indices(m, m, offset=1, device=projected.coords_mur.device)
+    planes = Planes.of(projected.coords_mur[i].mT @ projected.coords_mur[j])
+    return symmetric_table(common_conflict(planes, projected.energies_mr[i], projected.energies_mr[j], lam, dim), m)
+
+
+def common_conflict(planes: Planes, energies_i: Tensor, energies_j: Tensor, lam: float, dim: int) -> Tensor:
+    """γ (p,) of p pairs in one space of ``dim`` directions with one λ; ``energies`` (p, r), zero where padded."""
+    lams = torch.full_like(energies_i[:, 0], lam)
+    distance = low_rank_bures_squared(planes, energies_i, energies_j, lams)
+    traces = energies_i.sum(1) + energies_j.sum(1) + 2 * lam * dim
+    return (distance / (traces + EPS)).clamp(0.0, 1.0)
+
+
+def pair_conflict(
+    planes: Planes, energies_i: Tensor, energies_j: Tensor, dims_p: Tensor, lam: float, mode: str
+) -> Tensor:
+    """γ (p,) with a basis, and under ``relative`` a λ, of its own for every pair (the analysis of Sec. 3).
+
+    ``dims_p``: retained ranks of both members of each pair, added up.
+    """
     # The span's dimension fixes λ, and λ the distance; the dimension does not depend on λ.
-    dims = _pair_dims(projected, i, j)
-    lams = torch.full_like(traces[i], lam) if mode == "absolute" else lam * 0.5 * (traces[i] + traces[j]) / dims
-    distance = _pair_distances(projected, i, j, lams)
-    gamma[i, j] = (distance / (traces[i] + traces[j] + 2 * lams * dims + EPS)).clamp(0.0, 1.0)
-    return gamma + gamma.T
+    dims = (dims_p - planes.shared(UNION_TOLERANCE)).to(energies_i.dtype)
+    traces = energies_i.sum(1) + energies_j.sum(1)
+    lams = torch.full_like(traces, lam) if mode == "absolute" else lam * 0.5 * traces / dims
+    distance = low_rank_bures_squared(planes, energies_i, energies_j, lams)
+    return (distance / (traces + 2 * lams * dims + EPS)).clamp(0.0, 1.0)
+
+
+def symmetric_table(values_p: Tensor, m: int) -> Tensor:
+    """(m, m) with ``values_p`` of the pairs i < j in the order of ``torch.triu_indices``, mirrored; diagonal 0."""
+    table = values_p.new_zeros(m, m)
+    i, j = torch.triu_indices(m, m, offset=1, device=values_p.device)
+    table[i, j] = values_p
+    return table + table.T
 
 
 def layer_conflict(gamma_mm: Tensor, weights_m: Tensor) -> float:
@@ -91,13 +103,3 @@ def layer_conflict(gamma_mm: Tensor, weights_m: Tensor) -> float:
     weights = weights_m[i] * weights_m[j]
     total = float(weights.sum())
     return float((weights * gamma_mm[i, j]).sum()) / total if total > 0 else 0.0
-
-
-def _pair_distances(projected: Projected, i: Tensor, j: Tensor, lams_p: Tensor) -> Tensor:
-    coords, energies = projected.coords_mur, projected.energies_mr
-    return low_rank_bures_squared(coords[i], energies[i], coords[j], energies[j], lams_p)
-
-
-def _pair_dims(projected: Projected, i: Tensor, j: Tensor) -> Tensor:
-    singular = torch.linalg.svdvals(torch.cat([projected.coords_mur[i], projected.coords_mur[j]], dim=-1))
-    return (singular > UNION_TOLERANCE * singular[:, :1]).sum(-1).to(torch.float64)

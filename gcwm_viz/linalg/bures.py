@@ -5,6 +5,8 @@ The factor form is used throughout: its error is a few units of rounding of the 
 loses half the digits. Shape suffixes: … = any batch, n = size, r = rank, u = dimension of the common basis.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -23,18 +25,44 @@ def bures_squared_floored(a_nn: Tensor, b_nn: Tensor, floor: float) -> Tensor:
     return (_trace(a_nn) + _trace(b_nn) - 2 * _trace(sqrtm(root @ b_nn @ root, floor))).clamp_min(0.0)
 
 
-def low_rank_bures_squared(v_a: Tensor, energies_a: Tensor, v_b: Tensor, energies_b: Tensor, lam: Tensor) -> Tensor:
+@dataclass(frozen=True)
+class Planes:
+    """Two frames V_a, V_b (…, r) in coordinates of a space that holds both: ``coords_a``, ``coords_b`` (…, 2r, r).
+
+    ``cosines`` (…, r) of their principal angles, descending. They take the frames' inner products alone: with
+    V_aᵀV_b = X cos(θ) Yᵀ the frames are [Xᵀ; 0] and [cos(θ) Yᵀ; sin(θ) Yᵀ].
+    """
+
+    coords_a: Tensor
+    coords_b: Tensor
+    cosines: Tensor
+
+    @classmethod
+    def of(cls, cross_rr: Tensor) -> "Planes":
+        """From V_aᵀV_b (…, r, r) of orthonormal columns; columns of zeros (padding) become directions of their own."""
+        x, cosines, yt = torch.linalg.svd(cross_rr)
+        cosines = cosines.clamp(0.0, 1.0)  # a sine lost in the rounding of 1 − cos² enters d² as its square
+        sines = (1 - cosines.square()).sqrt()
+        below = torch.cat([cosines.unsqueeze(-1) * yt, sines.unsqueeze(-1) * yt], dim=-2)
+        return cls(torch.cat([x.mT, torch.zeros_like(x)], dim=-2), below, cosines)
+
+    def shared(self, tolerance: float) -> Tensor:
+        """Number (…) of directions that both have: those of [V_a V_b] with singular value below ``tolerance`` of the
+        largest. The singular values are √(1 ± cos θ)."""
+        least = tolerance**2 * (1 + self.cosines[..., :1])
+        return (1 - self.cosines <= least).sum(-1)
+
+
+def low_rank_bures_squared(planes: Planes, energies_a: Tensor, energies_b: Tensor, lam: Tensor) -> Tensor:
     """d² (…) ≥ 0 between V_a diag(e_a) V_aᵀ + λI and V_b diag(e_b) V_bᵀ + λI, without leaving span[V_a V_b].
 
-    ``v`` (…, u, r) with orthonormal columns, or zero columns where ``energies`` (…, r) is zero (padding); ``lam``
-    (…). Outside the span both covariances are λI and add nothing to d², so the result holds in every larger basis.
+    ``energies`` (…, r) are zero where a frame is padded; ``lam`` (…). Outside the span both covariances are λI and
+    add nothing to d², so the result holds in every larger space.
     """
-    # Dependent or padded columns only add directions to the basis, and a larger basis gives the same distance.
-    basis, _ = torch.linalg.qr(torch.cat([v_a, v_b], dim=-1))
-    factor_a = _root(basis.mT @ v_a, energies_a, lam)
-    factor_b = _root(basis.mT @ v_b, energies_b, lam)
+    factor_a = _root(planes.coords_a, energies_a, lam)
+    factor_b = _root(planes.coords_b, energies_b, lam)
     fidelity = torch.linalg.svdvals(factor_a @ factor_b).sum(-1)
-    traces = energies_a.sum(-1) + energies_b.sum(-1) + 2 * lam * basis.shape[-1]
+    traces = energies_a.sum(-1) + energies_b.sum(-1) + 2 * lam * planes.coords_a.shape[-2]
     return (traces - 2 * fidelity).clamp_min(0.0)
 
 

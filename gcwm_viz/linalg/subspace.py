@@ -95,3 +95,16 @@ def union_basis(subspaces: Sequence[RightSubspace]) -> Tensor:
     q, triangle = torch.linalg.qr(stacked_is)
     left, singular, _ = torch.linalg.svd(triangle)
     return q @ left[:, : int((singular > UNION_TOLERANCE * singular[0]).sum())]
+
+
+def union_dims(subspaces: Sequence[RightSubspace], first: int) -> tuple[int, int]:
+    """Columns that :func:`union_basis` has for the ``first`` subspaces and for all, from one QR and without a basis."""
+    triangle = torch.linalg.qr(torch.cat([subspace.v_ir for subspace in subspaces], dim=1), mode="r")[1]
+    width = sum(subspace.rank for subspace in subspaces[:first])
+
+    def rank(matrix: Tensor) -> int:
+        singular = torch.linalg.svdvals(matrix)
+        return int((singular > UNION_TOLERANCE * singular[0]).sum())
+
+    whole = rank(triangle)
+    return (whole if first == len(subspaces) else rank(triangle[:width, :width])), whole

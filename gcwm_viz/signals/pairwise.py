@@ -1,30 +1,87 @@
 """Conflict and overlap between pairs of updates, each pair in a basis of its own (Sec. 3, App. E)."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from gcwm_viz.geometry.config import GCWMConfig
-from gcwm_viz.geometry.conflict import Projected, pair_conflict, shrinkage, union_conflict
-from gcwm_viz.linalg.subspace import RightSubspace, union_basis
+from gcwm_viz.geometry.conflict import common_conflict, pair_conflict, shrinkage, symmetric_table
+from gcwm_viz.linalg.bures import Planes
+from gcwm_viz.linalg.subspace import RightSubspace
 
 
-def pair_gammas(subspaces: Sequence[RightSubspace], config: GCWMConfig) -> Tensor:
-    """γ (m, m) in [0, 1] between analysis subspaces, pair basis; higher = more conflict, diagonal 0."""
-    return pair_conflict(Projected.of(subspaces, union_basis(subspaces)), config.lam, config.lambda_mode)
+class Pairs:
+    """What two analysis subspaces are to each other, computed once for every two that meet.
+
+    Subspaces are known by identity, and therefore kept.
+    """
+
+    def __init__(self, config: GCWMConfig) -> None:
+        self._config = config
+        self._known: dict[tuple[int, int], _Pair] = {}
+
+    def gammas(self, subspaces: Sequence[RightSubspace]) -> Tensor:
+        """γ (m, m) in [0, 1], each pair in its own basis; higher = more conflict, diagonal 0."""
+        m = len(subspaces)
+        pairs = self._pairs(subspaces)
+        if not pairs:
+            return torch.zeros(m, m, dtype=torch.float64)
+        return symmetric_table(torch.stack([pair.gamma for pair in pairs]), m)
+
+    def mean_in_one_basis(self, subspaces: Sequence[RightSubspace], dim: int) -> float:
+        """Mean pairwise γ in [0, 1] in the one basis of ``dim`` directions spanned by all of them; NaN for fewer than
+        two."""
+        m = len(subspaces)
+        if m < 2:
+            return float("nan")
+        pairs = self._pairs(subspaces)
+        traces = torch.stack([subspace.energies_r.sum() for subspace in subspaces])
+        equal = torch.full_like(traces, 1.0 / m)
+        lam = shrinkage(traces, equal, dim, self._config.lam, self._config.lambda_mode)
+        planes = Planes(*(torch.stack([getattr(pair.planes, part) for pair in pairs]) for part in _PARTS))
+        first, second = (torch.stack([getattr(pair, side) for pair in pairs]) for side in ("first", "second"))
+        return float(common_conflict(planes, first, second, lam, dim).mean())
+
+    def _pairs(self, subspaces: Sequence[RightSubspace]) -> list["_Pair"]:
+        """Of all i < j in the order of ``torch.triu_indices``."""
+        wanted = [(a, b) for i, a in enumerate(subspaces) for b in subspaces[i + 1 :]]
+        missing = [pair for pair in wanted if (id(pair[0]), id(pair[1])) not in self._known]
+        if missing:
+            self._compute(missing)
+        return [self._known[id(a), id(b)] for a, b in wanted]
+
+    def _compute(self, missing: Sequence[tuple[RightSubspace, RightSubspace]]) -> None:
+        width = min(self._config.analysis_rank, missing[0][0].v_ir.shape[0])
+        cross = torch.stack([_pad(a.v_ir.mT @ b.v_ir, width, width) for a, b in missing])
+        first = torch.stack([_pad(a.energies_r, width) for a, _ in missing])
+        second = torch.stack([_pad(b.energies_r, width) for _, b in missing])
+        planes = Planes.of(cross)
+        dims = torch.tensor([a.rank + b.rank for a, b in missing], device=cross.device)
+        gammas = pair_conflict(planes, first, second, dims, self._config.lam, self._config.lambda_mode)
+        for place, (a, b) in enumerate(missing):
+            own = Planes(planes.coords_a[place], planes.coords_b[place], planes.cosines[place])
+            self._known[id(a), id(b)] = _Pair((a, b), own, first[place], second[place], gammas[place])
 
 
-def global_gamma(subspaces: Sequence[RightSubspace], config: GCWMConfig) -> float:
-    """Mean pairwise γ in [0, 1] in the one basis spanned by all of them; NaN for fewer than two."""
-    m = len(subspaces)
-    if m < 2:
-        return float("nan")
-    basis = union_basis(subspaces)
-    projected = Projected.of(subspaces, basis)
-    equal = torch.full((m,), 1.0 / m, dtype=torch.float64, device=basis.device)
-    lam = shrinkage(projected.traces_m, equal, basis.shape[1], config.lam, config.lambda_mode)
-    return mean_pair(union_conflict(projected, lam))
+@dataclass(frozen=True)
+class _Pair:
+    members: tuple[RightSubspace, RightSubspace]
+    planes: Planes
+    first: Tensor
+    second: Tensor
+    gamma: Tensor
+
+
+_PARTS = ("coords_a", "coords_b", "cosines")
+
+
+def _pad(x: Tensor, *shape: int) -> Tensor:
+    """Zeros behind the entries of ``x`` up to ``shape``."""
+    out = x.new_zeros(shape)
+    out[tuple(slice(size) for size in x.shape)] = x
+    return out
 
 
 def principal_angles(first: RightSubspace, second: RightSubspace) -> list[float]:

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from gcwm_viz.geometry.config import GCWMConfig
-from gcwm_viz.linalg.subspace import RightSubspace
-from gcwm_viz.signals.pairwise import global_gamma, mean_pair, pair_gammas
+from gcwm_viz.linalg.subspace import RightSubspace, union_dims
+from gcwm_viz.signals.pairwise import Pairs, mean_pair
 
 NAN = float("nan")
 
@@ -31,17 +31,26 @@ class StateSignals:
     state_m: Tensor
 
 
-def state_signals(active: Sequence[RightSubspace], state: RightSubspace | None, config: GCWMConfig) -> StateSignals:
-    """Signals of m ≥ 0 active updates and the state S_t, None when that is exactly zero in this matrix."""
+def state_signals(
+    active: Sequence[RightSubspace], state: RightSubspace | None, config: GCWMConfig, pairs: Pairs | None = None
+) -> StateSignals:
+    """Signals of m ≥ 0 active updates and the state S_t, None when that is exactly zero in this matrix.
+
+    ``pairs``: what earlier steps of the same matrix know of pairs of the same updates.
+    """
     m = len(active)
+    pairs = pairs or Pairs(config)
     members = [*active, state] if state is not None else list(active)
-    gammas = pair_gammas(members, config) if members else torch.zeros(0, 0, dtype=torch.float64)
+    gammas = pairs.gammas(members)
     active_mm = gammas[:m, :m]
     state_m = gammas[m, :m] if state is not None else torch.full((m,), NAN, dtype=torch.float64)
     active_conflict = mean_pair(active_mm)
     state_conflict = float(state_m.mean()) if m else NAN
-    global_active = global_gamma(active, config)
-    global_with_state = global_gamma(members, config) if state is not None else NAN
+    global_active = global_with_state = NAN
+    if m > 1 or (m == 1 and state is not None):
+        dim_active, dim_all = union_dims(members, m)
+        global_active = pairs.mean_in_one_basis(active, dim_active)
+        global_with_state = pairs.mean_in_one_basis(members, dim_all) if state is not None else NAN
     return StateSignals(
         active_conflict=active_conflict,
         state_conflict=state_conflict,
@@ -54,8 +63,10 @@ def state_signals(active: Sequence[RightSubspace], state: RightSubspace | None, 
     )
 
 
-def incoming_conflict(state_before: RightSubspace | None, arriving: RightSubspace | None, config: GCWMConfig) -> float:
+def incoming_conflict(
+    state_before: RightSubspace | None, arriving: RightSubspace | None, config: GCWMConfig, pairs: Pairs | None = None
+) -> float:
     """γ between S_{t−1} and the arriving Δ_t in [0, 1], known before the step; NaN where one of them is absent."""
     if state_before is None or arriving is None:
         return NAN
-    return float(pair_gammas([state_before, arriving], config)[0, 1])
+    return float((pairs or Pairs(config)).gammas([state_before, arriving])[0, 1])

@@ -4,8 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from gcwm_viz.geometry.conflict import Projected, layer_conflict, pair_conflict, union_conflict
+from gcwm_viz.geometry.config import GCWMConfig
+from gcwm_viz.geometry.conflict import Projected, layer_conflict, union_conflict
 from gcwm_viz.linalg.subspace import RightSubspace, right_subspace, union_basis
+from gcwm_viz.signals.pairwise import Pairs
 from tests.factories import orthogonal, updates
 
 
@@ -19,7 +21,8 @@ def union(subspaces: list[RightSubspace], lam: float) -> Tensor:
 
 
 def pairs(subspaces: list[RightSubspace], lam: float, mode: str) -> Tensor:
-    return pair_conflict(Projected.of(subspaces, union_basis(subspaces)), lam, mode)
+    config = GCWMConfig(lam=lam, lambda_mode=mode)  # type: ignore[arg-type]
+    return Pairs(config).gammas(subspaces)
 
 
 @pytest.mark.parametrize("lam", [1e-30, 1e-9, 1e-3, 1.0])

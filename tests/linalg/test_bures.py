@@ -4,12 +4,22 @@ import numpy as np
 import ot
 import pytest
 import torch
+from torch import Tensor
 
-from gcwm_viz.linalg.bures import bures_squared, bures_squared_floored, low_rank_bures_squared
+from gcwm_viz.linalg.bures import Planes, bures_squared, bures_squared_floored, low_rank_bures_squared
 from tests import oracles
 from tests.factories import covariances, generator, orthogonal
 
 EPS = torch.finfo(torch.float64).eps
+
+
+def frames_distance(v_a: Tensor, e_a: Tensor, v_b: Tensor, e_b: Tensor, lam: Tensor) -> Tensor:
+    """From frames of any two ranks: padded to one width."""
+    r = max(len(e_a), len(e_b))
+    cross = torch.zeros(r, r, dtype=torch.float64)
+    cross[: len(e_a), : len(e_b)] = v_a.mT @ v_b
+    padded = [torch.nn.functional.pad(e, (0, r - len(e))) for e in (e_a, e_b)]
+    return low_rank_bures_squared(Planes.of(cross), padded[0], padded[1], lam)
 
 
 def test_commuting_covariances_have_the_distance_of_their_roots() -> None:
@@ -67,7 +77,7 @@ def test_low_rank_form_equals_the_dense_one(lam: float, ranks: tuple[int, int]) 
     e = [torch.rand(r, generator=rng, dtype=torch.float64) for r in ranks]
     identity = torch.eye(dim, dtype=torch.float64)
     a, b = ((x * y) @ x.mT + lam * identity for x, y in zip(v, e, strict=True))
-    low = low_rank_bures_squared(v[0], e[0], v[1], e[1], torch.tensor(lam, dtype=torch.float64))
+    low = frames_distance(v[0], e[0], v[1], e[1], torch.tensor(lam, dtype=torch.float64))
     # The dense form takes roots of eigenvalues that are zero to rounding: √eps times the trace.
     assert float(low) == pytest.approx(float(bures_squared(a, b)), abs=1e-7)
 
@@ -76,12 +86,12 @@ def test_low_rank_form_takes_padding_shared_directions_and_a_full_space() -> Non
     q = orthogonal(4, 2)
     e = torch.tensor([3.0, 1.0, 0.5, 0.25], dtype=torch.float64)
     lam = torch.tensor(1e-6, dtype=torch.float64)
-    assert float(low_rank_bures_squared(q, e, q, e, lam)) <= 100 * EPS * float(e.sum())
+    assert float(frames_distance(q, e, q, e, lam)) <= 100 * EPS * float(e.sum())
     padded = torch.zeros(4, 4, dtype=torch.float64)
     padded[:, :2] = q[:, :2]
     energies = torch.tensor([3.0, 1.0, 0.0, 0.0], dtype=torch.float64)
-    bare = low_rank_bures_squared(q[:, :2], e[:2], q[:, 1:3], e[1:3], lam)
-    with_padding = low_rank_bures_squared(padded, energies, q[:, 1:3], e[1:3], lam)
+    bare = frames_distance(q[:, :2], e[:2], q[:, 1:3], e[1:3], lam)
+    with_padding = frames_distance(padded, energies, q[:, 1:3], e[1:3], lam)
     assert float(with_padding) == pytest.approx(float(bare), abs=100 * EPS)
 
 
@@ -89,7 +99,7 @@ def test_orthogonal_low_rank_covariances_are_as_far_as_can_be() -> None:
     identity = torch.eye(6, dtype=torch.float64)
     e = torch.tensor([2.0, 1.0], dtype=torch.float64)
     zero = torch.zeros((), dtype=torch.float64)
-    distance = low_rank_bures_squared(identity[:, :2], e, identity[:, 2:4], e, zero)
+    distance = frames_distance(identity[:, :2], e, identity[:, 2:4], e, zero)
     assert float(distance) == pytest.approx(6.0, abs=1e-14)
 
 
@@ -97,3 +107,17 @@ def test_floor_makes_small_covariances_look_alike() -> None:
     a, b = 1e-8 * covariances(2, 6, seed=8)
     assert float(bures_squared_floored(a, b, 1e-6)) == 0.0
     assert float(bures_squared(a, b)) > 0.0
+
+
+@pytest.mark.parametrize("angle", [0.0, 1e-9, 1e-5, 1e-3, 1.0, np.pi / 2])
+def test_planes_hold_both_frames_and_count_what_they_share(angle: float) -> None:
+    q = orthogonal(7, 4)
+    v_a, v_b = q[:, :2], torch.stack([q[:, 0], np.cos(angle) * q[:, 1] + np.sin(angle) * q[:, 2]], dim=1)
+    planes = Planes.of(v_a.mT @ v_b)
+    for one, other, expected in (
+        (planes.coords_a, planes.coords_a, torch.eye(2, dtype=torch.float64)),
+        (planes.coords_b, planes.coords_b, torch.eye(2, dtype=torch.float64)),
+        (planes.coords_a, planes.coords_b, v_a.mT @ v_b),
+    ):
+        torch.testing.assert_close(one.mT @ other, expected, rtol=0, atol=1e-14)
+    assert int(planes.shared(1e-6)) == (2 if angle < 1e-6 else 1)
