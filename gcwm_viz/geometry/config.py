@@ -22,6 +22,9 @@ _CHOICES = {
 }
 
 
+RELATIVE_RIDGE = 10.0
+
+
 @dataclass(frozen=True, kw_only=True)
 class GCWMConfig:
     """GCWM of one matrix (METHOD sections 1, 2 and 5). Raises :class:`InputError` for a setting out of range.
@@ -31,6 +34,9 @@ class GCWMConfig:
         (relative: γ does not change when every update is scaled alike).
     tau, kappa, alpha_min, alpha_max: the gate, α = α_min + (α_max − α_min) σ(κ(g − τ)) (equation 6).
     skip_tol: α ≤ skip_tol uses the plain branch alone, α ≥ 1 − skip_tol the geometry branch alone.
+    ridge: ρ added to 𝓑 before whitening, in the units of ``lam``: the whitening of (𝓑 + ρI)^{-1/2} is the gentler the
+        larger it is, while conflict, spectra and gate stay those of λ. 0 is the paper's. None stands for 10 under a
+        relative λ and for 0 under an absolute one, where no value suits every scale.
     metric: 𝓑 from the Wasserstein barycenter (equation 7) or from the weighted mean of the covariances (ablation).
     gate: ``conflict``, or ``none`` for α = 1 (ablation).
     solver: ``adam`` (the paper's, ``iters`` steps of ``lr``) or ``exact`` (closed form, proximal strength ``mu_rel``
@@ -44,13 +50,14 @@ class GCWMConfig:
 
     rank: int = 16
     energy: float = 0.90
-    lam: float = 1.0
+    lam: float = 0.01
     lambda_mode: LambdaMode = "relative"
-    tau: float = 0.12
+    tau: float = 0.5
     kappa: float = 10.0
     alpha_min: float = 0.15
     alpha_max: float = 0.95
     skip_tol: float = 0.05
+    ridge: float | None = None
     metric: MetricKind = "barycenter"
     gate: GateKind = "conflict"
     solver: Solver = "exact"
@@ -77,10 +84,17 @@ class GCWMConfig:
         _in_range(self, "alpha_min", "alpha_max", low=0.0, high=1.0)
         _in_range(self, "skip_tol", low=0.0, high=0.5)
         _in_range(self, "lam", "lr", "mu_rel", "barycenter_tol", low=0.0, open_low=True)
-        _in_range(self, "kappa", low=0.0)
+        _in_range(self, "kappa", *(["ridge"] if self.ridge is not None else []), low=0.0)
         _in_range(self, "tau")
         if self.alpha_min > self.alpha_max:
             raise InputError(f"setting alpha_min must not exceed alpha_max, got {self.alpha_min} > {self.alpha_max}")
+
+    @property
+    def whitening_ridge(self) -> float:
+        """ρ in the units of ``lam``, the default resolved."""
+        if self.ridge is None:
+            return RELATIVE_RIDGE if self.lambda_mode == "relative" else 0.0
+        return self.ridge
 
     @classmethod
     def preset(cls, name: str) -> "GCWMConfig":
@@ -102,7 +116,7 @@ class GCWMConfig:
         return cls(**values)
 
 
-_PAPER: dict[str, Any] = {"lam": 1e-6, "lambda_mode": "absolute", "solver": "adam"}
+_PAPER: dict[str, Any] = {"lam": 1e-6, "tau": 0.12, "lambda_mode": "absolute", "solver": "adam"}
 PRESETS: dict[str, dict[str, Any]] = {
     "scale-free": {},
     "paper": _PAPER,

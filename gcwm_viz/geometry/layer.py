@@ -105,7 +105,9 @@ def geometry_of(
     if config.metric == "mean":
         center = None
     core = mean if center is None else center.value_nn
-    metric = Metric.of(basis, core, lam)
+    energies_m = torch.stack([subspace.energies_r.sum() for subspace in kept])
+    ridge = shrinkage(energies_m, weights_m, basis.shape[1], config.whitening_ridge, config.lambda_mode)
+    metric = Metric.of(basis, core, lam, ridge)
     conflict = layer_conflict(gamma, weights_m)
     alpha = gate(conflict, config)
     traces = covariances.diagonal(dim1=1, dim2=2).sum(1)

@@ -1,5 +1,8 @@
 """The full-space metric 𝓑 = Q B̄ Qᵀ + λ(I − QQᵀ) (equation 15), applied without being formed.
 
+A ridge ρ, zero in the paper, makes it 𝓑 + ρI: whitening by 𝓑 alone amplifies what lies outside the shared subspace by
+λ^{-1/2}, and measured scores fall with λ.
+
 Shape suffixes: o = d_out, i = d_in, u = dimension of the basis.
 """
 
@@ -14,27 +17,28 @@ from gcwm_viz.linalg.psd import eigh_psd, powm
 
 @dataclass(frozen=True)
 class Metric:
-    """𝓑 by its basis (d_in, u), the eigenpairs of B̄ (ascending) and λ > 0 outside the basis."""
+    """𝓑 + ρI by its basis (d_in, u), the eigenpairs of B̄ (ascending), λ > 0 outside the basis and the ridge ρ ≥ 0."""
 
     basis_iu: Tensor
     values_u: Tensor
     vectors_uu: Tensor
     lam: float
+    ridge: float = 0.0
 
     @classmethod
-    def of(cls, basis_iu: Tensor, cov_uu: Tensor, lam: float) -> "Metric":
-        """From a mean of covariances B_i ≥ λI. Both means keep that bound, so the floor undoes only rounding."""
+    def of(cls, basis_iu: Tensor, cov_uu: Tensor, lam: float, ridge: float = 0.0) -> "Metric":
+        """𝓑 + ``ridge`` · I from a mean of covariances B_i ≥ λI; both means keep that bound, rounding aside."""
         values, vectors = eigh_psd(cov_uu, floor=lam)
-        return cls(basis_iu, values, vectors, lam)
+        return cls(basis_iu, values, vectors, lam, ridge)
 
     def times_power(self, x_oi: Tensor, power: float) -> Tensor:
         """X 𝓑^power for any number of rows; −½ whitens, ½ recolours. In X's dtype."""
         basis = self.basis_iu.to(x_oi)
-        core = powm(self.values_u, self.vectors_uu, power).to(x_oi)
+        core = powm(self.values_u + self.ridge, self.vectors_uu, power).to(x_oi)
         inside = x_oi @ basis
         # The part outside is taken before scaling: λ^power can be a thousand times the scale inside.
         outside = x_oi - inside @ basis.mT
-        return (inside @ core) @ basis.mT + self.lam**power * outside
+        return (inside @ core) @ basis.mT + (self.lam + self.ridge) ** power * outside
 
     def norm(self, x_oi: Tensor) -> float:
         """‖X‖_𝓑 = (tr X𝓑Xᵀ)^{1/2}."""

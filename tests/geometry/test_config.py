@@ -25,8 +25,20 @@ def test_presets_say_what_the_method_says() -> None:
     assert (release.lr, release.iters, release.barycenter_tol) == (1e-5, 100, 1e-5)
     assert (free.lambda_mode, free.solver, free.numerics) == ("relative", "exact", "exact")
     assert free == GCWMConfig()
+    assert (paper.tau, release.tau) == (0.12, 0.12)
+    assert (paper.whitening_ridge, release.whitening_ridge) == (0.0, 0.0)
+
+
+def test_an_unset_ridge_follows_the_kind_of_lambda() -> None:
+    assert GCWMConfig().whitening_ridge == 10.0
+    assert GCWMConfig(lambda_mode="absolute").whitening_ridge == 0.0
+    assert GCWMConfig(ridge=0.0).whitening_ridge == 0.0
+
+
+def test_presets_share_what_the_method_fixes() -> None:
+    paper, release, free = (GCWMConfig.preset(name) for name in ("paper", "release", "scale-free"))
     for config in (paper, release, free):
-        assert (config.rank, config.energy, config.tau) == (16, 0.9, 0.12)
+        assert (config.rank, config.energy) == (16, 0.9)
         assert (config.alpha_min, config.alpha_max, config.skip_tol) == (0.15, 0.95, 0.05)
         assert (config.analysis_rank, config.analysis_energy) == (32, 0.95)
 

@@ -21,7 +21,7 @@ FREE = GCWMConfig.preset("scale-free")
 def test_agrees_with_the_dense_oracle(shape: tuple[int, int], relative: bool) -> None:
     stack, weights = updates(3, *shape), [1.0, 2.0, 0.5]
     lam = 0.05 if relative else 1e-3
-    config = GCWMConfig(rank=4, energy=0.9, lam=lam, lambda_mode="relative" if relative else "absolute")
+    config = GCWMConfig(rank=4, energy=0.9, lam=lam, lambda_mode="relative" if relative else "absolute", ridge=0.0)
     ours = layer_geometry(stack, weights, config)
     oracle = oracles.geometry(stack.double().numpy(), np.array(weights), rank=4, energy=0.9, lam=lam, relative=relative)
     assert ours.lam == pytest.approx(oracle.lam, rel=1e-12)

@@ -22,6 +22,18 @@ def test_equals_the_dense_matrix_of_equation_15() -> None:
     assert METRIC.norm(x) == pytest.approx(float((x @ dense @ x.mT).trace() ** 0.5), rel=1e-13)
 
 
+def test_a_ridge_is_added_to_the_whole_space() -> None:
+    ridged = Metric.of(BASIS, CORE, LAM, ridge=0.5)
+    identity = torch.eye(10, dtype=torch.float64)
+    torch.testing.assert_close(ridged.dense(), METRIC.dense() + 0.5 * identity, rtol=0, atol=1e-15)
+
+
+def test_a_large_ridge_leaves_nothing_of_the_metric_but_a_scale() -> None:
+    x = torch.randn(3, 10, generator=generator(4), dtype=torch.float64)
+    flat = Metric.of(BASIS, CORE, LAM, ridge=1e9).times_power(x, -0.5)
+    torch.testing.assert_close(flat, x / 1e9**0.5, rtol=1e-8, atol=0)
+
+
 def test_rounding_below_the_shrinkage_does_not_reach_the_inverse_root() -> None:
     flat = torch.diag(torch.tensor([1e12, -1e-5, 0.0, 1e-6], dtype=torch.float64))
     metric = Metric.of(BASIS, flat, 1e-6)

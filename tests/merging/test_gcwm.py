@@ -24,7 +24,7 @@ def exact(**changes: Any) -> GCWMConfig:
 @pytest.mark.parametrize("lam", [1.0, 0.01])
 def test_agrees_with_the_dense_oracle(shape: tuple[int, int], lam: float) -> None:
     stack = updates(3, *shape, dtype=torch.float64)
-    config = exact(rank=4, lam=lam, mu_rel=0.3)
+    config = exact(rank=4, lam=lam, mu_rel=0.3, ridge=0.0)
     ours = merge_layer(stack, WEIGHTS, config)
     updates_np, weights = stack.numpy(), np.array(WEIGHTS)
     geometry = oracles.geometry(updates_np, weights, rank=4, energy=config.energy, lam=lam, relative=True)
@@ -53,7 +53,7 @@ def test_proposition_1(preset: str, precision: str) -> None:
 
     # The branches differ in a few digits of single precision, and 𝓑 weighs their rounding by up to √tr 𝓑.
     start = float(torch.linalg.matrix_norm(merge.plain))
-    rounding = 4 * torch.finfo(merge.plain.dtype).eps * start * float(metric.values_u.max()) ** 0.5
+    rounding = 4 * torch.finfo(merge.plain.dtype).eps * start * (float(metric.values_u.max()) + metric.ridge) ** 0.5
     assert distance(merge.geo, merge.plain) == pytest.approx(merge.displacement, abs=rounding)
     assert distance(merge.merged, merge.plain) == pytest.approx(merge.alpha * merge.displacement, abs=rounding)
     assert distance(merge.merged, merge.geo) == pytest.approx((1 - merge.alpha) * merge.displacement, abs=rounding)
