@@ -142,7 +142,22 @@ COLUMNS: dict[str, dict[str, str]] = {
         "n": "examples",
         "chance": "accuracy of always guessing the largest class",
     },
+    "leave_one_out": {
+        "left_out": "update without which the others were merged; of the final step, like all of this row",
+        "task": "probe task",
+        "split": "dev or test",
+        "metric": "em (exact match, higher = better) or nll (nats per token, lower = better)",
+        "value": "mean over examples without the update",
+        "se": "its standard error",
+        "full_value": "mean over examples with all updates",
+        "full_se": "its standard error",
+        "difference": "value − full_value: for em above zero, the task is better off without the update",
+        "difference_se": "its standard error, paired on the same examples; for em at least 1/(n + 2)",
+        "n": "examples",
+    },
 }
+_ELSEWHERE = {"leave_one_out": "leave_one_out/tables/leave_one_out.parquet"}
+"""Tables of later work on a run, which stand in a folder of that work."""
 
 
 class Tables(Mapping[str, pd.DataFrame]):
@@ -166,7 +181,7 @@ class Tables(Mapping[str, pd.DataFrame]):
         return len(COLUMNS)
 
     def _read(self, name: str) -> pd.DataFrame:
-        file = self._store.path / "tables" / f"{name}.parquet"
+        file = self._store.path / _ELSEWHERE.get(name, f"tables/{name}.parquet")
         if not file.is_file():
             return pd.DataFrame({column: pd.Series(dtype="object") for column in COLUMNS[name]})
         try:

@@ -1,0 +1,76 @@
+"""A number with its 95 % interval, and how the numbers of a decision get one."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+Z95 = 1.959964
+"""Standard errors on either side of a mean that make a 95 % interval."""
+RESAMPLES = 2000
+Place = Literal["above", "below", "covers", "unknown"]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """``value`` with the bounds of its 95 % interval, NaN bounds where there is none; ``reason``: why one is NaN."""
+
+    value: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    reason: str = ""
+
+    @property
+    def known(self) -> bool:
+        return not math.isnan(self.value)
+
+    @property
+    def half_width(self) -> float:
+        """Half the length of the interval, NaN where there is none."""
+        return (self.high - self.low) / 2
+
+    def against(self, threshold: float) -> Place:
+        """Where the interval lies: ``above`` or ``below`` the threshold, or it ``covers`` it, ends included.
+
+        A value without an interval cannot be told from a threshold: it covers it.
+        """
+        if not self.known:
+            return "unknown"
+        if self.low > threshold:
+            return "above"
+        return "below" if self.high < threshold else "covers"
+
+
+def missing(reason: str) -> Interval:
+    return Interval(reason=reason)
+
+
+def from_error(value: float, se: float) -> Interval:
+    """Normal interval of a mean with standard error ``se``; NaN stays NaN."""
+    if math.isnan(value):
+        return missing("the score is not defined")
+    if math.isnan(se):
+        return Interval(value, reason="no standard error, so no interval")
+    return Interval(value, value - Z95 * se, value + Z95 * se)
+
+
+def mean_over_matrices(values: pd.Series, layers: pd.Series, seed: int = 0) -> Interval:
+    """Mean of a per-matrix value and its bootstrap interval over layers (2,000 resamples, seeded).
+
+    Layers are the clusters, because matrices of one layer are alike; undefined values are left out. It tells how far
+    the mean depends on which layers a model has, not how well each value is known. One layer gives no interval.
+    """
+    numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=float)
+    defined = np.isfinite(numbers)
+    if not defined.any():
+        return missing("not defined in any matrix")
+    numbers, at = numbers[defined], np.unique(layers.to_numpy()[defined], return_inverse=True)[1]
+    mean, clusters = float(numbers.mean()), int(at.max()) + 1
+    if clusters < 2:
+        return Interval(mean, reason="one layer, so no interval")
+    drawn = np.random.default_rng(seed).multinomial(clusters, np.full(clusters, 1 / clusters), size=RESAMPLES)
+    sums, counts = np.bincount(at, weights=numbers), np.bincount(at)
+    low, high = np.quantile((drawn @ sums) / (drawn @ counts), (0.025, 0.975))
+    return Interval(mean, float(low), float(high))

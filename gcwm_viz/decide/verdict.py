@@ -1,0 +1,181 @@
+"""Integrate, integrate gated, or hold: thresholds, the rule, and the evidence in words.
+
+Measured evidence goes before predicted: conflict decides about holding only where nobody measured what leaving the
+update out does to the others. A verdict follows the point values; where the interval of a value that decides covers
+its threshold, the verdict says that the evidence is inconclusive.
+"""
+
+import math
+from dataclasses import dataclass, fields
+from typing import Literal
+
+from gcwm_viz.decide.evidence import Candidate
+from gcwm_viz.decide.interval import Interval, Place
+from gcwm_viz.errors import InputError
+
+Choice = Literal["integrate", "integrate gated", "hold"]
+Certainty = Literal["clear", "inconclusive", "predicted"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thresholds:
+    """Where a verdict turns. Raises :class:`InputError` for a value out of range.
+
+    gate_conflict: conflict above which the update should pass the gate; the paper's τ, 0.12. hold_conflict: conflict
+    above which it is held where nothing was measured; half way from "same" to "unrelated", a judgement without a
+    measurement behind it. λ sets the range of conflicts, so both belong to one setting of λ.
+    In the metric's unit (share of exact matches, or nats per token): min_gain: what it has to add on its own task over
+    the base. max_harm: what the other tasks may lose to it on average, however much its own gains. better_without: how
+    much better all tasks together, its own included, may do without it.
+    """
+
+    gate_conflict: float = 0.12
+    hold_conflict: float = 0.5
+    min_gain: float = 0.05
+    max_harm: float = 0.1
+    better_without: float = 0.0
+
+    def __post_init__(self) -> None:
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            if not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+                raise InputError(f"threshold {entry.name} must be a finite number of at least 0, got {value!r}")
+        if self.hold_conflict < self.gate_conflict:
+            raise InputError(
+                f"threshold hold_conflict must be at least gate_conflict ({self.gate_conflict}), "
+                f"got {self.hold_conflict}"
+            )
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One comparison. place: where the interval lies against the threshold; decides: whether the verdict uses it."""
+
+    name: str
+    interval: Interval
+    threshold: float
+    place: Place
+    decides: bool
+    words: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """certainty: ``clear``; ``inconclusive``, an interval that decides covers its threshold or nothing is known;
+    ``predicted``, nothing contradicts the verdict but the effect on the others was not measured."""
+
+    update: str
+    choice: Choice
+    certainty: Certainty
+    findings: tuple[Finding, ...]
+    words: str
+
+
+_SUBJECTS = {
+    "net": "the change of all tasks",
+    "harm": "the change of the other tasks",
+    "gain": "its own gain",
+    "gate": "its conflict",
+    "hold": "its conflict",
+}
+
+
+def judge(candidate: Candidate, thresholds: Thresholds | None = None) -> Verdict:
+    """Verdict on one candidate.
+
+    Hold when all tasks together do better without it, when the others lose more than ``max_harm`` to it, when its own
+    task gains less than ``min_gain``, or, where leaving it out was not measured, when its conflict is over
+    ``hold_conflict``. Else integrate: gated when the conflict is over ``gate_conflict``.
+    """
+    limits = thresholds or Thresholds()
+    conflict, met = _conflict(candidate)
+    left_out = candidate.overall.known or candidate.others.known
+    net = _finding("net", candidate.overall, limits.better_without, "all tasks, were it left out", "score")
+    harm = _finding("harm", candidate.others, limits.max_harm, "the other tasks, were it left out", "score")
+    gain = _finding("gain", candidate.gain, limits.min_gain, "its own task, over the base", "score")
+    hold = _finding("hold", conflict, limits.hold_conflict, met, "conflict", decides=not left_out)
+    gate = _finding("gate", conflict, limits.gate_conflict, met, "conflict")
+    against = [
+        finding
+        for finding, bad in ((net, "above"), (harm, "above"), (gain, "below"), (hold, "above"))
+        if finding.decides and _side(finding) == bad
+    ]
+    if against:
+        choice: Choice = "hold"
+        unsure = all(finding.place == "covers" for finding in against)
+    elif not any(finding.decides for finding in (net, gain, gate)):
+        choice, unsure = "hold", True
+    else:
+        choice = "integrate gated" if gate.decides and _side(gate) == "above" else "integrate"
+        unsure = any(finding.decides and finding.place == "covers" for finding in (net, harm, gain, hold, gate))
+    measured_decides = left_out or (choice == "hold" and gain in against)
+    certainty: Certainty = "inconclusive" if unsure else "clear" if measured_decides else "predicted"
+    findings = (net, harm, gain, gate, hold)
+    return Verdict(candidate.update, choice, certainty, findings, _words(choice, certainty, against, findings))
+
+
+def _conflict(candidate: Candidate) -> tuple[Interval, str]:
+    """Conflict with the state it met; for the first update, which met none, with the other updates."""
+    if candidate.incoming.known:
+        return candidate.incoming, "with the state it met"
+    return candidate.pairwise, "with the other updates"
+
+
+def _side(finding: Finding) -> str:
+    return "above" if finding.interval.value > finding.threshold else "below"
+
+
+def _finding(name: str, interval: Interval, threshold: float, of: str, kind: str, *, decides: bool = True) -> Finding:
+    place = interval.against(threshold)
+    decides = decides and interval.known
+    subject = f"Conflict {of}" if kind == "conflict" else f"Change of {of}"
+    if not interval.known:
+        return Finding(name, interval, threshold, place, decides, f"{subject}: {interval.reason}.")
+    signed = kind != "conflict"
+    spread = (
+        f" (95 % interval {_number(interval.low, signed)} to {_number(interval.high, signed)})"
+        if not math.isnan(interval.low)
+        else f" ({interval.reason})"
+    )
+    told = {
+        "above": "above the threshold",
+        "below": "below the threshold",
+        "covers": "which cannot be told from the threshold",
+    }[place]
+    value = _number(interval.value, signed)
+    words = f"{subject}: {value}{spread}, {told} {_number(threshold, signed)}."
+    return Finding(name, interval, threshold, place, decides, words)
+
+
+def _words(choice: Choice, certainty: Certainty, against: list[Finding], findings: tuple[Finding, ...]) -> str:
+    """One sentence: the verdict, what it rests on, how sure it is."""
+    because = {
+        "net": "all tasks together do better without it",
+        "harm": "the other tasks lose too much to it",
+        "gain": "its own task gains too little",
+        "hold": "its conflict is high and its effect on the others was not measured",
+    }
+    if against:
+        why = " and ".join(because[finding.name] for finding in against)
+    elif not any(finding.decides for finding in findings):
+        why = "nothing is known about it"
+    else:
+        harmless = "all tasks together do better with it" if findings[0].decides else ""
+        gate = {"integrate": "its conflict is low", "integrate gated": "its conflict is over the gate's threshold"}
+        known = findings[3].decides
+        why = " and ".join(filter(None, [harmless, gate[choice] if known else "no conflict is defined for it"]))
+    covering = [finding for finding in against or findings if finding.decides and finding.place == "covers"]
+    subjects = [_SUBJECTS[finding.name] for finding in covering]
+    which = " and ".join(filter(None, [", ".join(subjects[:-1]), *subjects[-1:]]))
+    limit = "the threshold" if len(subjects) == 1 else "their thresholds"
+    doubt = f"{which} cannot be told from {limit}" if subjects else "there is none"
+    sure = {
+        "clear": "The evidence is clear of the thresholds that decide.",
+        "inconclusive": f"The evidence is inconclusive: {doubt}.",
+        "predicted": "This is a prediction: what it does to the others was not measured.",
+    }[certainty]
+    return f"{choice.capitalize()}: {why}. {sure}"
+
+
+def _number(value: float, signed: bool) -> str:
+    return f"{value:+.3f}" if signed else f"{value:.3f}"

@@ -1,0 +1,229 @@
+"""What each update of a run does to the others: the same run without it, the final step scored on the same examples.
+
+    OUT/leave_one_out.json            which run: settings, inputs and probes by fingerprint
+    OUT/runs/001/                     the run without the first update, while it is needed
+    OUT/scores/full.json, 001.json    exact match and NLL of every example
+    OUT/tables/leave_one_out.parquet  the table, written anew after every update
+    OUT/journal.jsonl                 progress
+
+Both models answer the same examples, so the standard error of a difference is that of paired differences.
+"""
+
+import json
+import math
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from gcwm_viz.checkpoints.atomic import write_bytes, write_json
+from gcwm_viz.checkpoints.index import CheckpointIndex
+from gcwm_viz.continual.engine import write_table
+from gcwm_viz.continual.store import RunCancelledError, RunStore
+from gcwm_viz.errors import InputError
+from gcwm_viz.probes.behaviour import BehaviourProbe
+from gcwm_viz.probes.evaluate import MergedModel
+from gcwm_viz.probes.tasks import PromptTask, load_tasks, probes_fingerprint
+from gcwm_viz.runs import Inputs, Progress, continue_run, create_run, reopen_inputs
+
+FOLDER = "leave_one_out"
+"""Where results lie inside the run, unless another folder is asked for."""
+FORMAT = "gcwm_viz.leave_one_out"
+FULL = "full"
+METRICS = ("em", "nll")
+
+
+def leave_one_out(
+    run: Path,
+    out: Path | None = None,
+    *,
+    device: torch.device | None = None,
+    workers: int | None = None,
+    keep_runs: bool = False,
+    progress: Progress | None = None,
+) -> pd.DataFrame:
+    """Merge again without each update in turn and compare the final models; goes on where an earlier call stopped.
+
+    Rows: left_out, task, split, metric; value, se: score without the update; full_value, full_se: with all updates;
+    difference = value − full_value and its paired difference_se; n examples. For ``em`` a positive difference means
+    that the task is better off without the update, for ``nll`` a negative one.
+    ``keep_runs``: keep the folders of the runs without an update; by default each goes once it is scored, because it
+    holds tensors of every step. Raises :class:`InputError` for an unfinished run, one with fewer than two updates,
+    without probes, or of a training pipeline, changed inputs, and an ``out`` that belongs to another run, and
+    :class:`RunCancelledError` when OUT/cancel appears.
+    """
+    store = RunStore.open(run)
+    tasks = _check(store)
+    base = reopen_inputs(store).base
+    out = out or run / FOLDER
+    _claim(out, store)
+    device = device or torch.device("cpu")
+    account = RunStore(out, store.info)  # its lock and journal; the folder is no run
+    with account.lock():
+        account.clear_cancel()
+        (out / "scores").mkdir(exist_ok=True)
+        _score(out, FULL, store, store, base, tasks, device)
+        frame = _table(out, store, tasks)
+        for index, name in enumerate(store.updates, start=1):
+            label = f"{index:03d}"
+            folder = out / "runs" / label
+            if not _scores(out, label).is_file():
+                merged = _merge_without(index, store, folder, device, workers, _Steps(account, index, name, progress))
+                _score(out, label, merged, store, base, tasks, device)
+            if not keep_runs:
+                shutil.rmtree(folder, ignore_errors=True)
+            frame = _table(out, store, tasks)
+            write_table(out, FOLDER, frame)
+            account.log("probe", done=index, total=store.steps, label=f"without {name}")
+            if progress:
+                progress("scored", index, store.steps, name)
+        account.log("complete", done=store.steps, total=store.steps)
+    return frame
+
+
+class _Steps:
+    """Progress of one run without an update, passed on to the journal; ends the work when a stop was asked for."""
+
+    def __init__(self, account: RunStore, index: int, name: str, progress: Progress | None) -> None:
+        self._account, self._index, self._name, self._progress = account, index, name, progress
+
+    def __call__(self, phase: str, done: int, total: int, label: str) -> None:
+        whole = self._account.steps * total
+        self._account.log("matrix", done=(self._index - 1) * total + done, total=whole, label=f"without {self._name}")
+        if self._progress:
+            self._progress(f"without {self._name}", done, total, label)
+        if (self._account.path / "cancel").exists():
+            raise RunCancelledError(f"{self._account.path} was cancelled; the same command goes on with it")
+
+
+def _check(store: RunStore) -> list[PromptTask]:
+    if store.info.get("states"):
+        raise InputError(f"run {store.path} describes a training pipeline: there is no merge to leave an update out of")
+    if store.steps < 2:
+        raise InputError(f"run {store.path} has one update; leaving one out needs at least two")
+    unfinished = len(store.keys) - len(store.finished())
+    if unfinished:
+        raise InputError(f"run {store.path} is not finished: {unfinished} matrices are missing; use resume first")
+    if not store.info.get("probes"):
+        raise InputError(f"run {store.path} was started without probes, so there is nothing to score")
+    return load_tasks(store.info["probes"])
+
+
+def _claim(out: Path, store: RunStore) -> None:
+    """Results of another run do not belong beside these."""
+    about = {
+        "format": FORMAT,
+        "settings": store.settings.to_dict(),
+        "base": store.info["base"]["fingerprint"],
+        "updates": [[update["name"], update["fingerprint"]] for update in store.info["updates"]],
+        "probes": probes_fingerprint(store.info["probes"]),
+    }
+    file = out / "leave_one_out.json"
+    if not file.is_file():
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise InputError(f"output {out} already exists and is not empty")
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(file, about)
+        return
+    try:
+        found = json.loads(file.read_bytes())
+    except ValueError as error:
+        raise InputError(f"{file} is not valid JSON: {error}") from None
+    for name, value in about.items():
+        if not isinstance(found, dict) or found.get(name) != value:
+            raise InputError(f"{out} holds results for another {name}; use another output folder")
+
+
+def _merge_without(
+    index: int, store: RunStore, folder: Path, device: torch.device, workers: int | None, progress: Progress
+) -> RunStore:
+    """The run as it would have been had the ``index``-th update (from 1) never arrived, done to its last matrix."""
+    if (folder / "run.json").is_file():
+        merged = RunStore.open(folder)
+    else:
+        kept = [update for place, update in enumerate(store.info["updates"], start=1) if place != index]
+        inputs = Inputs(
+            base=Path(store.info["base"]["path"]),
+            updates=[(update["name"], Path(update["path"])) for update in kept],
+        )
+        folder.parent.mkdir(exist_ok=True)
+        merged = create_run(inputs, folder, store.settings, f"without {store.updates[index - 1]}")
+    if merged.status() != "complete":
+        continue_run(merged, device, workers=workers, progress=progress)
+    return merged
+
+
+def _score(
+    out: Path,
+    label: str,
+    merged: RunStore,
+    store: RunStore,
+    base: CheckpointIndex,
+    tasks: Sequence[PromptTask],
+    device: torch.device,
+) -> None:
+    """Put the scores of the final step of ``merged`` on disk. The model is loaded for this alone: memory is for one."""
+    if _scores(out, label).is_file():
+        return
+    model = MergedModel(base, store, device)
+    places = {key.name: place for place, key in enumerate(merged.keys)}  # fewer where only one update had a matrix
+    model.set_updates(
+        [merged.state(places[key.name], merged.steps) if key.name in places else None for key in store.keys]
+    )
+    exact, nll = BehaviourProbe(model.tokenizer, tasks).examples(model.model, device)
+    write_bytes(_scores(out, label), json.dumps({"em": exact.tolist(), "nll": nll.tolist()}).encode())
+
+
+def _table(out: Path, store: RunStore, tasks: Sequence[PromptTask]) -> pd.DataFrame:
+    """The updates scored so far."""
+    full = _read(out, FULL)
+    rows = []
+    for index, name in enumerate(store.updates, start=1):
+        label = f"{index:03d}"
+        if not _scores(out, label).is_file():
+            continue
+        without = _read(out, label)
+        first = 0
+        for task in tasks:
+            part = slice(first, first + len(task))
+            first += len(task)
+            place = {"left_out": name, "task": task.name, "split": task.split}
+            rows += [place | _compare(metric, without[metric][part], full[metric][part]) for metric in METRICS]
+    return pd.DataFrame(rows)
+
+
+def _compare(metric: str, without: Tensor, full: Tensor) -> dict[str, Any]:
+    n = len(full)
+    difference_se = _se(without - full)
+    if metric == "em" and n and not math.isnan(difference_se):
+        # Where no answer changes the spread is zero, but not the doubt: half a changed answer either way, in n + 2
+        # examples (Agresti and Min 2005, doi:10.1002/sim.1781), is the least error of paired proportions.
+        difference_se = max(difference_se, 1.0 / (n + 2))
+    return {
+        "metric": metric,
+        "value": float(without.mean()),
+        "se": _se(without),
+        "full_value": float(full.mean()),
+        "full_se": _se(full),
+        "difference": float((without - full).mean()),
+        "difference_se": difference_se,
+        "n": n,
+    }
+
+
+def _se(values: Tensor) -> float:
+    """Standard error of the mean, NaN for one value."""
+    return float(values.std(correction=1)) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+
+
+def _scores(out: Path, label: str) -> Path:
+    return out / "scores" / f"{label}.json"
+
+
+def _read(out: Path, label: str) -> dict[str, Tensor]:
+    values = json.loads(_scores(out, label).read_bytes())
+    return {metric: torch.tensor(values[metric], dtype=torch.float64) for metric in METRICS}
