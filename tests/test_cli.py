@@ -119,3 +119,9 @@ def test_settings_are_recorded(arguments, tmp_path):
     settings = json.loads((tmp_path / "run" / "run.json").read_text())["settings"]
     assert settings["continual"]["policy"] == "current_anchor"
     assert settings["gcwm"]["mu_rel"] == 0.5
+
+
+def test_show_prints_scores_or_says_that_there_are_none(arguments, tmp_path, capsys):
+    assert run(arguments, tmp_path / "run") == 0
+    assert main(["show", str(tmp_path / "run")]) == 2
+    assert "has no scores" in capsys.readouterr().err
