@@ -31,6 +31,7 @@ ETAS = (0.4, 0.6, 0.8, 1.0, 1.2)
 ABSOLUTE = (1e-6, 1e-4, 1e-2, 1.0)
 RELATIVE = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 PROXIMAL = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+RIDGES = (0.0, 0.1, 1.0, 10.0)
 POWERS = (-0.5, -0.25, 0.25, 0.5)
 FALLS = (0.25, 0.5, 1.0)
 
@@ -87,15 +88,18 @@ def _variants(bench: Bench) -> Iterator[Variant]:
         for lam in values:
             for metric in ("barycenter", "mean"):
                 name = f"{metric}, λ {mode} {lam:g}"
-                settings = {"gate": "none", "metric": metric, "lam": lam, "lambda_mode": mode}
+                settings = {"gate": "none", "metric": metric, "lam": lam, "lambda_mode": mode, "ridge": 0.0}
                 yield registered("metric", name, "gcwm", **settings)
-    for lam in (0.1, 1.0):
-        branches = _branches(bench, GCWMConfig(lam=lam))
+    for ridge in RIDGES:
+        yield registered("ridge", f"ρ {ridge:g}, no gate", "gcwm", gate="none", ridge=ridge)
+    for ridge in (1.0, 10.0):
+        branches = _branches(bench, GCWMConfig(ridge=ridge))
         for name, alphas in _gates(branches).items():
-            yield Variant("gate", f"{name}, λ relative {lam:g}", _blended(bench, branches, alphas))
+            yield Variant("gate", f"{name}, ρ {ridge:g}", _blended(bench, branches, alphas))
     for lam in (0.1, 1.0):
         for power in POWERS:
-            yield Variant("power", f"𝓑^{power:+g}, λ relative {lam:g}", _powered(bench, GCWMConfig(lam=lam), power))
+            config = GCWMConfig(lam=lam, ridge=0.0)
+            yield Variant("power", f"𝓑^{power:+g}, λ relative {lam:g}", _powered(bench, config, power))
     prefixes = [_plain(bench, t) for t in range(1, len(bench.tasks) + 1)]
     for fall in (0.0, *FALLS):
         yield Variant("strength", f"η(1 − {fall:g}γ)", _strength(bench, prefixes, fall), scales=False)

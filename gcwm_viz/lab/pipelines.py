@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from gcwm_viz.errors import InputError
 from gcwm_viz.lab.aimmerging import aimmerging
-from gcwm_viz.lab.bundle import UPDATE_METADATA
+from gcwm_viz.lab.bundle import UPDATE_METADATA, BundlePaths, locate
 from gcwm_viz.lab.ewc import ewc
 from gcwm_viz.lab.forever import forever
 from gcwm_viz.lab.joint import joint
-from gcwm_viz.lab.library import Library, State
+from gcwm_viz.lab.library import Library, Report, State
+from gcwm_viz.lab.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +86,41 @@ def train_pipeline(name: str, library: Library, order: Sequence[str]) -> list[St
     return PIPELINES[name].train(library, order)
 
 
+@dataclass(frozen=True)
+class PipelineFiles:
+    """What a run that describes a pipeline reads: base, (task, expert) in order, S_t of every step, probes."""
+
+    base: Path
+    updates: list[tuple[str, Path]]
+    states: list[Path]
+    probes: Path
+
+
+def train_on_bundle(
+    name: str,
+    folder: Path,
+    order: Sequence[str] | None = None,
+    *,
+    bundle: BundlePaths | None = None,
+    recipe: Recipe | None = None,
+    report: Report | None = None,
+) -> PipelineFiles:
+    """Train a pipeline from a bundle's base over its tasks, by default the shipped one in its own order.
+
+    The states go to `folder`/states/NAME-ORDER, what is trained on the way to `folder`/trained, from where a second
+    call takes it. `recipe` is that of the bundle. Needs the packages of the `lab` extra.
+    """
+    paths = locate() if bundle is None else bundle
+    library = Library(int(paths.recipe["seed"]), recipe, folder / "trained", report)
+    tasks = list(paths.updates) if order is None else list(order)
+    library.keep("base", partial(_read, paths.base / "model.safetensors"))
+    for task, update in paths.updates.items():
+        library.keep(f"sft-{task}", partial(_read, update / "update.safetensors"))
+    states = train_pipeline(name, library, tasks)
+    written = write_states(states, folder / "states" / "-".join([name, *tasks]))
+    return PipelineFiles(paths.base, [(task, paths.updates[task]) for task in tasks], written, paths.probes)
+
+
 def write_states(states: Sequence[State], folder: Path) -> list[Path]:
     """One file of update tensors for every step, float16 as in the bundle: what a run takes as given states."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -93,3 +130,7 @@ def write_states(states: Sequence[State], folder: Path) -> list[Path]:
         save_file({name: tensor.half().contiguous() for name, tensor in state.items()}, path, metadata=UPDATE_METADATA)
         paths.append(path)
     return paths
+
+
+def _read(file: Path) -> State:
+    return {name: tensor.float() for name, tensor in load_file(file).items()}

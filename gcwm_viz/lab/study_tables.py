@@ -98,6 +98,7 @@ def _run_rows(content: Mapping[str, Any]) -> list[dict[str, Any]]:
     for step in content["steps"]:
         t = step["step"]
         row = {name: value for name, value in step.items() if name not in NOT_SIGNALS}
+        row["eta"] = step["eta"] if content["settings"] else float("nan")  # a pipeline has none
         row |= {name: float(gradients.loc[t, name]) for name in GRADIENTS}
         for prefix, table in measured.items():
             row |= {f"{prefix}_{name}": float(table.loc[t, name]) for name in table.columns}
