@@ -3,9 +3,9 @@
 import streamlit as st
 
 from gcwm_viz.figures import step_trend
-from gcwm_viz.ui import charts, frame, lab_job, overview
+from gcwm_viz.highlights import scored
+from gcwm_viz.ui import charts, downloads, frame, lab_job, overview
 from gcwm_viz.ui.loading import run_names, run_root
-from gcwm_viz.ui.scoring import scored
 
 frame.open_page("Overview", "What happens to a language model when updates are merged into it one after another.")
 names = run_names(run_root())
@@ -25,4 +25,5 @@ steps = run.tables["steps"]
 figure = step_trend.step_trend(steps, None if found is None else found.downstream, chosen_step=view.step)
 charts.show(figure, step_trend.ABOUT, steps, key="trend")
 overview.where_next(view, found)
+downloads.report_button(run)
 overview.inputs(view)

@@ -50,14 +50,16 @@ TEMPLATE = go.layout.Template(
 def as_text(value: Any, limit: int = 80) -> str:
     """``value`` as literal text for a Plotly label: no tag, entity or control character of it takes effect.
 
-    Plotly reads ``<b>``, ``<a href>`` and entities in every label, and names come from files. Longer than ``limit``
+    Plotly reads ``<b>``, ``<a href>``, ``$…$`` and entities in every label, and names come from files. Longer than ``limit``
     characters: the middle is left out.
     """
     text = "".join(character if character.isprintable() else "�" for character in str(value))
     if len(text) > limit:
         half = (limit - 1) // 2
         text = f"{text[:half]}…{text[len(text) - half :]}"
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    for sign, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("$", "&#36;")):  # $…$ would be mathematics
+        text = text.replace(sign, entity)
+    return text
 
 
 def num(value: Any, signed: bool = False) -> str:

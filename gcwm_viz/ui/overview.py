@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 import streamlit as st
 
 from gcwm_viz.figures.theme import num, percent
+from gcwm_viz.highlights import Scored, peak
 from gcwm_viz.tables import Run
 from gcwm_viz.ui.frame import View
-from gcwm_viz.ui.scoring import Scored
 from gcwm_viz.ui.text import as_markdown, plain_cell
 
 LAMBDA_LIMIT = 0.05
@@ -28,12 +27,6 @@ class Pointer:
     page: str
     link: str
     place: dict[str, str]
-
-
-def peak(matrices: pd.DataFrame) -> pd.Series | None:
-    """The (step, matrix) row with the highest active conflict, or None where no pair of updates was ever active."""
-    conflict = matrices["active_conflict"].to_numpy(dtype=float)
-    return None if np.isnan(conflict).all() else matrices.iloc[int(np.nanargmax(conflict))]
 
 
 def headline(view: View, found: Scored | None) -> None:

@@ -8,10 +8,10 @@ import pytest
 import streamlit as st
 
 from gcwm_viz.figures.layer_grid import GridAxes
+from gcwm_viz.highlights import peak, scored
 from gcwm_viz.tables import open_run
 from gcwm_viz.ui import charts
-from gcwm_viz.ui.overview import peak, pointers
-from gcwm_viz.ui.scoring import scored
+from gcwm_viz.ui.overview import pointers
 from gcwm_viz.ui.text import as_csv, as_markdown
 from gcwm_viz.ui.whatif import regated
 from tests.factories_runs import NASTY, make_tables

@@ -1,0 +1,24 @@
+"""``report``: a run as one HTML file that opens anywhere."""
+
+import argparse
+from pathlib import Path
+
+
+def add(jobs) -> None:  # type: ignore[no-untyped-def]
+    parser = jobs.add_parser("report", help="write a run as one HTML file that opens without a network")
+    parser.add_argument("run", type=Path, metavar="RUN")
+    parser.add_argument("--html", type=Path, required=True, metavar="FILE")
+    parser.set_defaults(job=report)
+
+
+def report(options: argparse.Namespace) -> None:
+    from gcwm_viz.checkpoints.atomic import write_bytes
+    from gcwm_viz.errors import InputError
+    from gcwm_viz.report.document import report as written
+    from gcwm_viz.tables import open_run
+
+    if options.html.is_dir() or not options.html.parent.is_dir():
+        raise InputError(f"--html {options.html}: expected a file in a folder that exists")
+    document = written(open_run(options.run)).encode()
+    write_bytes(options.html, document)
+    print(f"wrote {options.html} ({len(document) / 1e6:.1f} MB)")

@@ -1,0 +1,50 @@
+"""What a run comes to: its scores on one split with everything read off them, and where conflict peaks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from gcwm_viz.probes.scores import METRICS, downstream, expert_scores, score_matrix
+from gcwm_viz.tables import Run
+
+UNITS = {"em": "exact match", "nll": "nats per token"}
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Scores of one split and metric. R and errors: index step (0 = base), columns tasks; own: by task."""
+
+    R: pd.DataFrame
+    errors: pd.DataFrame
+    own: pd.Series
+    downstream: pd.DataFrame
+    metric: str
+
+    @property
+    def higher_is_better(self) -> bool:
+        return METRICS[self.metric]
+
+    @property
+    def unit(self) -> str:
+        return UNITS[self.metric]
+
+
+def scored(run: Run, split: str = "test", metric: str = "em") -> Scored | None:
+    """Scores of ``run`` on one split, or None when it has none there."""
+    table = run.tables["scores"]
+    if not ((table["split"] == split) & (table["metric"] == metric) & (table["model"] == "step")).any():
+        return None
+    R, errors = score_matrix(table, split, metric), score_matrix(table, split, metric, "se")
+    experts = expert_scores(table, split, metric)
+    own = {task: experts.at[task, task] if task in experts.index else np.nan for task in R.columns}
+    course = downstream(R, run.updates, errors=errors, higher_is_better=METRICS[metric])
+    return Scored(R=R, errors=errors, own=pd.Series(own, dtype=float), downstream=course, metric=metric)
+
+
+def peak(matrices: pd.DataFrame) -> pd.Series | None:
+    """The (step, matrix) row with the highest active conflict, or None where no pair of updates was ever active."""
+    conflict = matrices["active_conflict"].to_numpy(dtype=float)
+    return None if np.isnan(conflict).all() else matrices.iloc[int(np.nanargmax(conflict))]

@@ -1,0 +1,261 @@
+"""The report of a run: what was run, what came out, where it conflicts, how the merge got there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from gcwm_viz.errors import InputError
+from gcwm_viz.figures import (
+    angles,
+    barycenter_path,
+    depth_profile,
+    family_share,
+    forgetting,
+    gate_curve,
+    pair_matrix,
+    representation,
+    retention,
+    score_heatmap,
+    signals,
+    solver_path,
+    spectrum,
+    step_multiples,
+    step_trend,
+)
+from gcwm_viz.figures.about import About
+from gcwm_viz.figures.layer_grid import grid_axes, layer_grid
+from gcwm_viz.figures.theme import num, percent
+from gcwm_viz.highlights import Scored, peak, scored
+from gcwm_viz.probes.scores import forgetting_matrix
+from gcwm_viz.report.markup import Page, flat
+from gcwm_viz.tables import Run
+
+_COURSE = {
+    "overall": "overall",
+    "old_mean": "earlier tasks",
+    "current": "arriving task",
+    "forgetting": "forgetting",
+    "bwt": "backward transfer",
+}
+_SIGNALS = (signals.ACTIVE, signals.STATE, signals.GLOBAL_GAP, signals.INCOMING, signals.ALPHA, signals.DISPLACEMENT)
+
+
+def report(run: Run) -> str:
+    """The HTML of a run with at least one finished step, read from its tables alone.
+
+    Inputs are named by folder name and fingerprint; no path of this machine is in it, so that it can be passed on.
+    Raises :class:`InputError` while no step is finished.
+    """
+    matrices = run.tables["matrices"]
+    if matrices.empty:
+        raise InputError(f"{run.path}: no step is finished, so there is nothing to report; resume the run first")
+    found = scored(run)
+    page = Page(f"Geometry conflict: {run.info.get('name') or run.path.name}")
+    _what_was_run(page, run)
+    _headline(page, run, found)
+    _conflict(page, run)
+    last = matrices[matrices["step"] == matrices["step"].max()]
+    _gate(page, run, last)
+    _one_matrix(page, run, last)
+    _scores(page, run, found)
+    _notes(page, run)
+    return page.document()
+
+
+def _what_was_run(page: Page, run: Run) -> None:
+    settings, info = run.store.settings, run.info
+    page.paragraph(
+        f"{run.steps} updates, merged one after another into one base model by {settings.method} (preset "
+        f"{settings.preset}). Method: Geometry Conflict, arXiv 2605.09608. All conflicts are between 0 (same geometry) "
+        "and 1 (unrelated); n/a marks what is not defined."
+    )
+    page.section("What was run")
+    rows = [("base", _folder(info["base"]), "", _fingerprint(info["base"]))]
+    rows += [
+        (f"update {n}: {u['name']}", _folder(u), u["kind"], _fingerprint(u)) for n, u in enumerate(info["updates"], 1)
+    ]
+    rows += [(entry["name"], _folder(entry), "given state", _fingerprint(entry)) for entry in info.get("states", [])]
+    page.table(("input", "folder", "kind", "fingerprint"), rows, words=4)
+    versions = [(f"version of {name}", str(value)) for name, value in info.get("versions", {}).items()]
+    page.table(("setting", "value"), [*flat(settings.to_dict()), *versions], words=2, fold="All settings and versions")
+
+
+def _headline(page: Page, run: Run, found: Scored | None) -> None:
+    page.section("In short")
+    entries = []
+    if found is not None:
+        last, base = found.downstream.iloc[-1], found.downstream["overall"].get(0, float("nan"))
+        entries += [
+            (
+                "Overall at the end",
+                num(last["overall"]),
+                f"± {num(last.get('overall_se'))}, {found.unit}, higher = better",
+            ),
+            ("Base model", num(base), "the same probes before any update"),
+            ("Experts", num(found.own.mean()), "each on its own task: the bar to reach"),
+            ("Forgetting", num(last["forgetting"]), "best earlier score lost, mean over earlier tasks"),
+        ]
+    steps, top = run.tables["steps"], peak(run.tables["matrices"])
+    entries.append(("Mean conflict at the end", num(steps["active_conflict"].iloc[-1]), "active, over all matrices"))
+    if top is not None:
+        where = f"layer {top['layer']}, {top['family']}, step {top['step']}"
+        entries.append(("Highest conflict", num(top["active_conflict"]), where))
+    page.key_figures(entries)
+    course = None if found is None else found.downstream
+    page.charts([(step_trend.step_trend(steps, course), step_trend.ABOUT)])
+    rows = []
+    for step in steps.to_dict("records"):
+        scores = {} if course is None or step["step"] not in course.index else course.loc[step["step"]]
+        rows.append(
+            [
+                str(int(step["step"])),
+                str(step["update"]),
+                *(num(scores.get(name)) for name in _COURSE),
+                *(num(step[signal.column]) for signal in _SIGNALS),
+            ]
+        )
+    head = ["step", "update", *_COURSE.values(), *(signal.title for signal in _SIGNALS)]
+    page.table(head, rows, words=2, fold="The same as numbers")
+
+
+def _conflict(page: Page, run: Run) -> None:
+    page.section("Where the geometries conflict")
+    page.paragraph("Layers downwards, module families across, after the last step.")
+    matrices, pairs = run.tables["matrices"], run.tables["pairs"]
+    axes, top = grid_axes(matrices), peak(matrices)
+    limits = {s.column: signals.bounds(matrices[s.column], s.scale, fit=True) for s in signals.CONFLICT_PAGE}
+    step = int(matrices["step"].max())
+    cells = matrices[matrices["step"] == step]
+    chosen = None if top is None else (int(top["layer"]), str(top["family"]))
+    page.charts(
+        ((layer_grid(cells, s, axes=axes, limits=limits[s.column], chosen=chosen), s) for s in signals.CONFLICT_PAGE),
+        columns=3,
+    )
+    over_steps = step_multiples.step_multiples(matrices, signals.ACTIVE, axes, limits[signals.ACTIVE.column])
+    page.charts([(over_steps, step_multiples.ABOUT)])
+    squares = (
+        (_square(pairs, step, run.updates, about, value), about)
+        for about, value in ((pair_matrix.ABOUT, "conflict"), (pair_matrix.OVERLAP, "sar"))
+    )
+    shares = family_share.family_shares(matrices, signals.ACTIVE.column, 20)
+    drawn = (signals.ACTIVE, signals.STATE, signals.INCOMING)
+    rest = [
+        (depth_profile.depth_profile(cells, drawn), depth_profile.ABOUT),
+        (family_share.family_share(shares, signals.ACTIVE), family_share.ABOUT),
+    ]
+    page.charts([*squares, *rest], columns=2)
+
+
+def _gate(page: Page, run: Run, last: pd.DataFrame) -> None:
+    page.section("The gate")
+    if last["alpha"].isna().all():
+        page.paragraph("This run has no gate: its method merges directly, or its states come from training.")
+        return
+    modes = ", ".join(f"{count} {mode}" for mode, count in last["mode"].value_counts().items())
+    page.paragraph(f"Mean α after the last step {num(last['alpha'].mean())}. Matrices by what they took: {modes}.")
+    config, axes = run.store.settings.gcwm, grid_axes(last)
+    page.charts(
+        [
+            (gate_curve.gate_curve(last, config), gate_curve.ABOUT),
+            (layer_grid(last, signals.ALPHA, axes=axes, limits=(0, 1)), signals.ALPHA),
+        ],
+        columns=2,
+    )
+
+
+def _one_matrix(page: Page, run: Run, last: pd.DataFrame) -> None:
+    top = peak(run.tables["matrices"])
+    row = last.iloc[0] if top is None else top
+    which = "first" if top is None else "most conflicted"
+    page.section(f"The {which} matrix")
+    page.paragraph(f"{row['matrix']} at step {row['step']}, which brings {row['update']}.")
+    at = {name: _at(run.tables[name], row) for name in ("spectra", "pairs", "barycenter", "solver")}
+    config = run.store.settings.gcwm
+    page.charts(
+        [
+            (spectrum.spectrum(at["spectra"], row["lambda_share"]), spectrum.ABOUT),
+            (spectrum.energy(at["spectra"]), spectrum.ENERGY),
+            (angles.angles(at["pairs"], str(row["update"])), angles.ABOUT),
+            (barycenter_path.barycenter_path(at["barycenter"], config.barycenter_tol), barycenter_path.ABOUT),
+        ],
+        columns=2,
+    )
+    page.section("The inner solver")
+    if last["plain_shift"].isna().all():
+        page.paragraph("This run has no inner solver: its method merges directly, or its states come from training.")
+        return
+    page.paragraph(
+        f"Solver {config.solver}. Median way from the plain sum of updates: plain branch "
+        f"{percent(last['plain_shift'].median())}, geometry branch {percent(last['geo_shift'].median())}. Below, the "
+        "same matrix as above."
+    )
+    minima = {branch: row[f"{branch}_minimum"] for branch in solver_path.BRANCHES}
+    page.charts(
+        [
+            (solver_path.objective_path(at["solver"], minima), solver_path.OBJECTIVE),
+            (solver_path.shift_path(at["solver"]), solver_path.SHIFT),
+        ],
+        columns=2,
+    )
+
+
+def _scores(page: Page, run: Run, found: Scored | None) -> None:
+    page.section("Scores")
+    if found is None:
+        page.paragraph("This run was not scored: it was started without probes.")
+        return
+    R, better = found.R, found.higher_is_better
+    page.paragraph(f"Test probes, {found.unit}; errors are one standard error over examples.")
+    page.charts(
+        [(score_heatmap.score_heatmap(R, found.errors, found.own, higher_is_better=better), score_heatmap.ABOUT)]
+    )
+    page.charts(
+        [(retention.retention(R, found.errors, found.own, order=run.updates, unit=found.unit), retention.ABOUT)]
+    )
+    step = int(R.index.max())
+    lost = forgetting_matrix(R, higher_is_better=better)
+    earlier = [name for name in run.updates[: step - 1] if name in lost]
+    charts: list[tuple[go.Figure, About]] = [
+        (forgetting.forgetting_by_task(lost.reindex([step])[earlier].iloc[0]), forgetting.BY_TASK),
+        (forgetting.forgetting_course(found.downstream), forgetting.COURSE),
+    ]
+    page.charts(charts, columns=2)
+    probes = run.tables["representation"]
+    for dataset, rows in probes.groupby("dataset", sort=False):
+        page.paragraph(f"Labelled set of the next chart: {dataset}")
+        figure = representation.representation(rows, step=step, expert=run.updates[step - 1])
+        page.charts([(figure, representation.ABOUT)])
+
+
+def _notes(page: Page, run: Run) -> None:
+    page.section("Notes")
+    notes = [str(note) for note in run.info.get("notes", [])]
+    updates = run.tables["updates"]
+    notes += [f"{name}: {note}" for name, note in zip(updates["update"], updates["note"], strict=True) if note]
+    matrices = run.tables["matrices"]
+    reasons = matrices.loc[matrices["reason"].astype(bool), "reason"].value_counts()
+    notes += [f"{reason} ({count} of {len(matrices)} step and matrix cells)" for reason, count in reasons.items()]
+    for note in dict.fromkeys(notes):
+        page.paragraph(note)
+    if not notes:
+        page.paragraph("Nothing was left undefined, and the check of the inputs had no remark.")
+
+
+def _square(pairs: pd.DataFrame, step: int, names: list[str], about: About, value: str) -> go.Figure:
+    top = signals.bounds(pairs["conflict" if value == "conflict" else "sar_ij"], "share")[1]
+    return pair_matrix.pair_matrix(pair_matrix.pair_values(pairs[pairs["step"] == step], names, value), about, top)
+
+
+def _at(table: pd.DataFrame, row: pd.Series) -> pd.DataFrame:
+    return table[(table["step"] == row["step"]) & (table["matrix"] == row["matrix"])]
+
+
+def _folder(entry: dict) -> str:
+    return Path(str(entry.get("path", ""))).name
+
+
+def _fingerprint(entry: dict) -> str:
+    return str(entry.get("fingerprint", "n/a"))[:16]

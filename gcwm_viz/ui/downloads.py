@@ -1,0 +1,27 @@
+"""What a reader takes away from a run."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import streamlit as st
+
+from gcwm_viz.report.document import report
+from gcwm_viz.tables import Run
+
+
+def report_button(run: Run) -> None:
+    """A button that writes the report only when it is clicked."""
+    st.download_button(
+        "Download report (HTML)",
+        data=partial(_report, run),
+        file_name=f"{run.path.name}.html",
+        mime="text/html",
+        on_click="ignore",
+        icon=":material/description:",
+        help="One file with every chart of this run, about 5 MB. It opens from a disk, without a network.",
+    )
+
+
+def _report(run: Run) -> bytes:
+    return report(run).encode()
