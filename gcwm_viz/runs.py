@@ -102,11 +102,17 @@ def create_run(inputs: Inputs, out: Path, settings: RunSettings, name: str | Non
 
 
 def continue_run(
-    store: RunStore, device: torch.device, *, workers: int | None = None, progress: Progress | None = None
+    store: RunStore,
+    device: torch.device,
+    *,
+    workers: int | None = None,
+    progress: Progress | None = None,
+    memory_budget: int | None = None,
 ) -> None:
     """Do whatever the journal does not list: matrices, tables, probes.
 
     ``workers``: processes at a time, by default one a core without a GPU; the result does not depend on it.
+    ``memory_budget``: bytes that the tensors of all workers may take; fewer workers and smaller tiles follow from it.
 
     Raises :class:`InputError` for changed inputs or a run that another process is writing.
     """
@@ -119,7 +125,7 @@ def continue_run(
         counts = {"done": len(store.finished()), "total": len(store.keys)}
         store.log("start", device=str(device), **counts, settings=store.settings.to_dict(), **again)
         with _failure_in_journal(store):
-            run_matrices(store, device, workers, _phase(progress, "matrices"))
+            run_matrices(store, device, workers, _phase(progress, "matrices"), memory_budget)
             write_tables(store)
             write_table(store.path, "updates", _updates_table(opened))
             store.log("matrices-done", done=len(store.keys), total=len(store.keys))

@@ -10,6 +10,7 @@ from gcwm_viz.merging.registry import get_method
 from gcwm_viz.merging.settings import MethodSettings
 
 Policy = Literal["all_history", "current_anchor"]
+Keep = Literal["all", "last"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +19,7 @@ class ContinualConfig:
 
     policy: ``all_history`` keeps every earlier update active, or the last ``memory`` updates with the current one
         counted; ``current_anchor`` merges the previous merged update with the current one.
+    keep: tensors of which steps stay on disk: ``all``, or only those of the ``last``, which takes a constant η.
     eta, decay: θ_t = θ_{t−1} + η·decay^{t−1} · Δ_inc. old_weight, new_weight: ω of earlier and current updates.
     """
 
@@ -27,6 +29,7 @@ class ContinualConfig:
     decay: float = 1.0
     old_weight: float = 1.0
     new_weight: float = 1.0
+    keep: Keep = "all"
 
     def __post_init__(self) -> None:
         if self.policy not in get_args(Policy):
@@ -35,6 +38,12 @@ class ContinualConfig:
             isinstance(self.memory, bool) or not isinstance(self.memory, int) or self.memory < 1
         ):
             raise InputError(f"setting memory must be an integer of at least 1 or none, got {self.memory!r}")
+        if self.keep not in get_args(Keep):
+            raise InputError(f"setting keep must be one of {', '.join(get_args(Keep))}, got {self.keep!r}")
+        if self.keep == "last" and self.decay != 1.0:
+            raise InputError(
+                f"setting keep must be all where η decays, because every step enters S_T, got {self.keep!r}"
+            )
         for name in ("eta", "decay", "new_weight"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):

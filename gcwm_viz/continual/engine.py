@@ -12,31 +12,48 @@ import torch
 
 from gcwm_viz.checkpoints.atomic import atomic_file, named_write_errors
 from gcwm_viz.checkpoints.index import CheckpointIndex
+from gcwm_viz.continual.estimate import memory_of
 from gcwm_viz.continual.local import default_workers, unordered
-from gcwm_viz.continual.matrix import process_matrix
+from gcwm_viz.continual.matrix import MatrixResult, process_matrix
 from gcwm_viz.continual.store import RunStore, order_rows
 from gcwm_viz.continual.summary import steps_table
+from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.lowrank import dense
+from gcwm_viz.merging.tiles import tile_bytes
 from gcwm_viz.updates.sources import UpdateSource, open_update
 from gcwm_viz.updates.stream import read_matrix
+
+SMALLER_TILES = (2**28, 2**26)
+"""Bytes of the inner solver's tiles to try where a device is too small for whole matrices."""
 
 Progress = Callable[[int, int, str], None]
 """Called with matrices done, matrices in all, and the matrix just finished."""
 
 
 def run_matrices(
-    store: RunStore, device: torch.device, workers: int | None = None, progress: Progress | None = None
+    store: RunStore,
+    device: torch.device,
+    workers: int | None = None,
+    progress: Progress | None = None,
+    memory_budget: int | None = None,
 ) -> None:
     """Process every matrix that the journal does not list; the caller holds the lock.
 
     Each worker reads its own slice of the inputs and puts its result on disk; the journal is written here alone.
+    ``memory_budget``: bytes of tensors of all workers; there are as many workers as fit, at least one, and the inner
+    solver works in tiles of rows where one matrix alone does not fit.
     """
     done = store.finished()
     # Largest first, so that no worker is left with a long one at the end.
     open_indices = sorted(set(range(len(store.keys))) - done, key=lambda index: -store.keys[index].parameters)
     workers = default_workers(device) if workers is None else workers
+    tile = None
+    if memory_budget is not None:
+        need = max((memory_of(store.keys[i].shape, store.steps, store.settings) for i in open_indices), default=1)
+        workers = max(1, min(workers, memory_budget // need))
+        tile = memory_budget // (4 * workers)
     store.check_cancel()
-    for index, seconds in unordered(partial(work_matrix, store.path, device), open_indices, workers):
+    for index, seconds in unordered(partial(work_matrix, store.path, device, tile), open_indices, workers):
         store.log_matrix(index, seconds)
         done.add(index)
         if progress:
@@ -44,16 +61,44 @@ def run_matrices(
         store.check_cancel()
 
 
-def work_matrix(run: Path, device: torch.device, index: int) -> float:
-    """Compute one matrix of the run, put the result on disk and return the seconds it took."""
+def work_matrix(run: Path, device: torch.device, tile: int | None, index: int) -> float:
+    """Compute one matrix of the run, put the result on disk and return the seconds it took.
+
+    Where the device's memory does not suffice it is tried again in tiles, then on the processor, and its rows say so.
+    """
     begin = time.perf_counter()
     store, sources, states = _opened(run)
     key = store.keys[index]
-    deltas = [delta if delta is None else delta.to(device=device) for delta in read_matrix(key, sources).deltas]
-    given = None
-    if states:
-        given = [None if state is None else dense(state).to(device) for state in read_matrix(key, states).deltas]
-    store.write_matrix(index, process_matrix(key, store.updates, deltas, store.settings, given))
+
+    def compute(place: torch.device, limit: int | None) -> MatrixResult | None:
+        """None where memory runs out; by then every tensor of the attempt is free again."""
+        try:
+            with tile_bytes(limit):
+                deltas = [
+                    None if delta is None else delta.to(device=place) for delta in read_matrix(key, sources).deltas
+                ]
+                given = None
+                if states:
+                    given = [None if s is None else dense(s).to(place) for s in read_matrix(key, states).deltas]
+                return process_matrix(key, store.updates, deltas, store.settings, given)
+        except torch.OutOfMemoryError:
+            return None
+
+    result = compute(device, tile)
+    for limit in SMALLER_TILES:
+        if result is None:
+            _free(device)
+            result = compute(device, limit)
+    if result is None:
+        _free(device)
+        result = compute(torch.device("cpu"), tile)
+        if result is None:
+            raise InputError(f"matrix {key.name!r}: neither {device} nor the processor has the memory for it")
+        for row in result.rows["matrices"]:
+            row["reason"] = "; ".join(
+                [row["reason"]] * bool(row["reason"]) + [f"on the processor: {device} is too small"]
+            )
+    store.write_matrix(index, result)
     return time.perf_counter() - begin
 
 
@@ -67,6 +112,11 @@ def _opened(run: Path) -> tuple[RunStore, list[UpdateSource], list[UpdateSource]
         for kind in ("updates", "states")
     )
     return store, updates, states
+
+
+def _free(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def write_tables(store: RunStore) -> None:

@@ -28,14 +28,15 @@ class Estimate:
 def estimate(keys: Sequence[MatrixKey], updates: int, settings: RunSettings, device: torch.device) -> Estimate:
     """For dense updates that touch every matrix; adapters need less."""
     flops = sum(_flops(key.shape, updates, settings) for key in keys)
-    largest = max((_elements(key.shape, updates) for key in keys), default=0)
-    return Estimate(flops, 8 * largest, stored_bytes(keys, updates, settings), flops / matmul_rate(device))
+    largest = max((memory_of(key.shape, updates, settings) for key in keys), default=0)
+    return Estimate(flops, largest, stored_bytes(keys, updates, settings), flops / matmul_rate(device))
 
 
 def stored_bytes(keys: Sequence[MatrixKey], updates: int, settings: RunSettings) -> int:
     """Bytes of the tensors that a run keeps: both branches of every step in float32, or the merged update alone."""
     branches = 2 if settings.method == "gcwm" else 1
-    return 4 * branches * updates * sum(key.parameters for key in keys)
+    steps = updates if settings.continual.keep == "all" else 1
+    return 4 * branches * steps * sum(key.parameters for key in keys)
 
 
 def matmul_rate(device: torch.device, size: int = 768, seconds: float = 0.15) -> float:
@@ -65,6 +66,10 @@ def _flops(shape: tuple[int, int], updates: int, settings: RunSettings) -> float
     return total
 
 
-def _elements(shape: tuple[int, int], updates: int) -> int:
+def memory_of(shape: tuple[int, int], updates: int, settings: RunSettings) -> int:
+    """Bytes of tensors of one matrix at its last step."""
     d_out, d_in = shape
-    return (2 * updates + 6) * d_out * d_in // 2 + 3 * d_in**2
+    kept = updates if settings.continual.keep == "all" else 1
+    single = updates + (2 * kept if settings.method == "gcwm" else kept)  # updates, and results of every step
+    # Float64: total, one update in work, its difference, gradient, solution and a product; H, its copy and factor.
+    return 4 * single * d_out * d_in + 8 * (6 * d_out * d_in + 3 * d_in**2)

@@ -171,6 +171,8 @@ def _all_steps(
         result.rows["spectra"] += [place | row for row in _spectrum_rows(present, geometry, state_subspace)]
         result.rows["barycenter"] += [place | row for row in _barycenter_rows(geometry)]
         result.rows["solver"] += [place | row for row in _solver_rows(outcome)]
+        if step < len(members) and settings.continual.keep == "last":
+            continue
         if isinstance(outcome, LayerMerge):
             result.tensors[f"plain.{step}"] = outcome.plain.float().cpu()
             result.tensors[f"geo.{step}"] = outcome.geo.float().cpu()

@@ -227,7 +227,12 @@ class RunStore:
         return rows
 
     def branches(self, index: int, step: int) -> Branches:
-        """Stored tensors of one matrix at one step."""
+        """Stored tensors of one matrix at one step. Raises :class:`InputError` where the run did not keep that step."""
+        if self.settings.continual.keep == "last" and step < self.steps:
+            raise InputError(
+                f"run {self.path} keeps the tensors of its last step alone (keep=last), expected step {self.steps}, "
+                f"found {step}"
+            )
         file = self._tensors(index)
         try:
             with safe_open(file, framework="pt") as handle:

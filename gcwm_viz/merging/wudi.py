@@ -16,6 +16,7 @@ from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.linalg.gram import add_gram, mirror
 from gcwm_viz.linalg.lowrank import LowRank, Update, accumulate, dense, map_rows, squared_norm, times, vector_norm
 from gcwm_viz.linalg.psd import eigh_psd
+from gcwm_viz.merging.tiles import tile_rows
 
 LOGGED_POINTS = 25
 CONVERGED_RESIDUAL = 1e-4
@@ -148,7 +149,8 @@ def solve(quadratic: Quadratic, config: GCWMConfig) -> Solution:
     """
     work = torch.float64 if config.precision == "float64" else torch.float32
     if config.solver == "adam":
-        solution = solve_adam(quadratic.to(work), config.iters, config.lr)
+        rows = tile_rows(quadratic.gradient_at_start().shape[1] * work.itemsize)
+        solution = solve_adam(quadratic.to(work), config.iters, config.lr, tile_rows=rows)
     else:
         solution = solve_exact(quadratic, config.mu_rel)
     return replace(

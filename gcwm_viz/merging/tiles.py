@@ -1,0 +1,29 @@
+"""How many rows of a matrix the inner solver holds at a time: a limit set around a computation, not a setting of it.
+
+Rows of the solver's displacement do not see each other, so tiles change memory and leave the result, to rounding.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+ADAM_ARRAYS = 5
+"""Gradient, its value at the start, both moments and a root, beside the displacement itself."""
+
+_LIMIT: ContextVar[int | None] = ContextVar("tile_bytes", default=None)
+
+
+@contextmanager
+def tile_bytes(limit: int | None) -> Iterator[None]:
+    """Hold the solver's passing arrays within ``limit`` bytes inside this block, at least one row; None = no limit."""
+    token = _LIMIT.set(limit)
+    try:
+        yield
+    finally:
+        _LIMIT.reset(token)
+
+
+def tile_rows(row_bytes: int) -> int | None:
+    """Rows at a time under the limit in force, None without one. ``row_bytes``: of one row of one array."""
+    limit = _LIMIT.get()
+    return None if limit is None else max(1, limit // (ADAM_ARRAYS * row_bytes))
