@@ -59,6 +59,7 @@ def make_tables(kind: str = "normal", seed: int = 0) -> dict[str, pd.DataFrame]:
         "updates": _updates(names, len(matrices["matrix"].unique())),
         "scores": _scores(rng, names),
         "representation": _representation(rng, names, layers),
+        "leave_one_out": _leave_one_out(names),
     }
     if kind == "nan":
         _punch_holes(tables)
@@ -88,7 +89,9 @@ def write_run(root: Path, kind: str = "normal", name: str | None = None, seed: i
     store = RunStore.create(run, info)
     (run / "tables").mkdir()
     for table_name, table in make_tables(kind, seed).items():
-        table.to_parquet(run / "tables" / f"{table_name}.parquet")
+        folder = run / "leave_one_out" / "tables" if table_name == "leave_one_out" else run / "tables"
+        folder.mkdir(parents=True, exist_ok=True)
+        table.to_parquet(folder / f"{table_name}.parquet")
     store.log("start", done=0, total=len(keys), label="", seconds=0.0)
     if kind != "empty":
         store.log("complete", done=len(keys), total=len(keys), label="", seconds=9.0)
@@ -274,6 +277,20 @@ def _representation(rng: np.random.Generator, names: list[str], layers: int) -> 
     return pd.DataFrame(rows, columns=["model", "step", "update", "dataset", "layer", "accuracy", "se", "n", "chance"])
 
 
+def _leave_one_out(names: list[str]) -> pd.DataFrame:
+    """Every update costs the next task 0.2 and the others nothing; without it its own task falls to 0.25."""
+    rng = np.random.default_rng(7)
+    rows = []
+    for place, left_out in enumerate(names if len(names) > 1 else []):
+        for at, task in enumerate(names):
+            change = -0.5 if at == place else 0.2 if at == (place + 1) % len(names) else rng.normal(0, 0.005)
+            for split in ("dev", "test"):
+                rows.append((left_out, task, split, "em", 0.7 + change, 0.02, 0.7, 0.02, change, 0.015, 200))
+                rows.append((left_out, task, split, "nll", 1 - change, 0.05, 1.0, 0.05, -change, 0.03, 200))
+    columns = ["left_out", "task", "split", "metric", "value", "se", "full_value", "full_se"]
+    return pd.DataFrame(rows, columns=[*columns, "difference", "difference_se", "n"])
+
+
 def _punch_holes(tables: dict[str, pd.DataFrame]) -> None:
     """A frozen layer (nothing defined), one family that one update does not touch, unmeasured scores."""
     matrices = tables["matrices"]
@@ -293,3 +310,6 @@ def _punch_holes(tables: dict[str, pd.DataFrame]) -> None:
     scores = tables["scores"]
     scores.loc[(scores["step"] == 2) & (scores["model"] == "step"), ["value", "se"]] = np.nan
     tables["representation"].loc[tables["representation"]["layer"] == 2, "accuracy"] = np.nan
+    left_out = tables["leave_one_out"]
+    left_out.loc[left_out["task"] == "capital", ["value", "se", "difference", "difference_se"]] = np.nan
+    tables["leave_one_out"] = left_out[left_out["left_out"] != NASTY].reset_index(drop=True)

@@ -80,15 +80,17 @@ def candidates(
 
 
 def latest_pairs(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Rows of active pairs, each pair of updates at each matrix once: where it was last active."""
+    """Rows of active pairs, each pair of updates at each matrix once: where it was last active. Steps ascend."""
     active = pairs[pairs["kind"] == "active"]
-    return active.sort_values("step", kind="stable").drop_duplicates(["matrix", "i", "j"], keep="last")
+    return active.drop_duplicates(["matrix", "i", "j"], keep="last")
 
 
 def pair_square(pairs: pd.DataFrame, updates: list[str]) -> pd.DataFrame:
-    """Mean γ over matrices of every two updates, (T, T) symmetric with a NaN diagonal; NaN where never defined."""
-    latest = latest_pairs(pairs)
-    means = latest.groupby(["i", "j"])["conflict"].mean().reset_index()
+    """Mean γ over matrices of every two updates, (T, T) symmetric with a NaN diagonal; NaN where never defined.
+
+    pairs: of :func:`latest_pairs`.
+    """
+    means = pairs.groupby(["i", "j"])["conflict"].mean().reset_index()
     square = pd.DataFrame(np.nan, index=updates, columns=updates)
     for i, j, value in means.itertuples(index=False):
         if i in square.index and j in square.index:

@@ -12,6 +12,7 @@ from typing import Literal
 from gcwm_viz.decide.evidence import Candidate
 from gcwm_viz.decide.interval import Interval, Place
 from gcwm_viz.errors import InputError
+from gcwm_viz.geometry.config import GCWMConfig
 
 Choice = Literal["integrate", "integrate gated", "hold"]
 Certainty = Literal["clear", "inconclusive", "predicted"]
@@ -22,18 +23,24 @@ class Thresholds:
     """Where a verdict turns. Raises :class:`InputError` for a value out of range.
 
     gate_conflict: conflict above which the update should pass the gate; the paper's τ, 0.12. hold_conflict: conflict
-    above which it is held where nothing was measured; half way from "same" to "unrelated", a judgement without a
-    measurement behind it. λ sets the range of conflicts, so both belong to one setting of λ.
+    above which it is held where nothing was measured; half way from there to "unrelated", a judgement without a
+    measurement behind it. λ sets the range of conflicts, so both belong to one setting of λ: see :meth:`of`.
     In the metric's unit (share of exact matches, or nats per token): min_gain: what it has to add on its own task over
     the base. max_harm: what the other tasks may lose to it on average, however much its own gains. better_without: how
     much better all tasks together, its own included, may do without it.
     """
 
     gate_conflict: float = 0.12
-    hold_conflict: float = 0.5
+    hold_conflict: float = 0.56
     min_gain: float = 0.05
     max_harm: float = 0.1
     better_without: float = 0.0
+
+    @classmethod
+    def of(cls, config: GCWMConfig) -> "Thresholds":
+        """Defaults for a run: its own gate's τ, and half way from there to 1."""
+        tau = min(max(config.tau, 0.0), 1.0)
+        return cls(gate_conflict=tau, hold_conflict=round((1 + tau) / 2, 3))
 
     def __post_init__(self) -> None:
         for entry in fields(self):

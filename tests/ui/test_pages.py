@@ -10,7 +10,7 @@ from tests.factories_runs import NASTY, write_run
 
 CHARTS = {
     "app.py": 1, "pages/1_Conflict.py": 14, "pages/2_Spectra.py": 4, "pages/3_Gate.py": 5, "pages/4_Solver.py": 4,
-    "pages/5_Scores.py": 5,
+    "pages/5_Scores.py": 5, "pages/8_Decide.py": 7,
 }  # fmt: skip
 
 

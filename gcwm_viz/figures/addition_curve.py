@@ -1,0 +1,80 @@
+"""Adding one update after another: the conflict that this predicts, above the scores that were measured."""
+
+from __future__ import annotations
+
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from gcwm_viz.figures import theme
+from gcwm_viz.figures.about import About
+from gcwm_viz.figures.left_out_effects import Z95
+
+ABOUT = About(
+    title="Adding updates one by one",
+    line="Above: mean conflict between all updates taken so far (higher = more conflict). Below: measured score over "
+    "all tasks with a 95 % bar, where such a merge was scored. A path without points below was not measured.",
+    formula=r"\operatorname{mean}_{i<j\in S}\gamma_{ij}",
+    source="equation (4)",
+)
+
+
+def addition_curve(paths: dict[str, pd.DataFrame], unit: str = "exact match") -> go.Figure:
+    """Lines over the number of updates taken, one a path.
+
+    paths: name → columns size, update, subset_conflict, value, se (NaN where nothing was measured).
+    """
+    drawn = {name: path for name, path in paths.items() if path["subset_conflict"].notna().any()}
+    if not drawn:
+        return theme.nothing(ABOUT.title, "An order needs two updates with a defined conflict; this run has fewer.")
+    scored = any(path["value"].notna().any() for path in drawn.values())
+    made = make_subplots(rows=2 if scored else 1, cols=1, shared_xaxes=True, vertical_spacing=0.07)
+    house = theme.figure(ABOUT.title, height=460 if scored else 300, legend=True).layout
+    made.update_layout(
+        template=house.template,
+        title=house.title,
+        height=house.height,
+        margin=house.margin,
+        legend=house.legend,
+        showlegend=True,
+    )
+    made.update_layout(legend_y=-0.16 if scored else -0.26)
+    for index, (name, path) in enumerate(drawn.items()):
+        look = theme.category(index)
+        added = [theme.as_text(update, limit=22) for update in path["update"]]
+        style = {"color": look["color"], "width": 2.2}
+        marker = {"symbol": look["symbol"], "size": 8, "color": look["color"]}
+        made.add_scatter(
+            x=path["size"],
+            y=path["subset_conflict"],
+            name=name,
+            mode="lines+markers",
+            line=style,
+            marker=marker,
+            customdata=added,
+            hovertemplate="%{x} updates, + %{customdata}: conflict %{y:.3g}<extra></extra>",
+            row=1,
+            col=1,
+        )
+        if path["value"].notna().any():
+            made.add_scatter(
+                x=path["size"],
+                y=path["value"],
+                name=name,
+                showlegend=False,
+                mode="lines+markers",
+                line=style,
+                marker=marker,
+                error_y={"type": "data", "array": Z95 * path["se"], "width": 4, "thickness": 1.4},
+                customdata=added,
+                hovertemplate="%{x} updates, + %{customdata}: %{y:.3g}<extra></extra>",
+                row=2,
+                col=1,
+            )
+    made.update_yaxes(title_text="mean conflict", rangemode="tozero", row=1, col=1)
+    if scored:
+        made.update_yaxes(title_text=unit, row=2, col=1)
+    longest = max(len(path) for path in drawn.values())
+    made.update_xaxes(dtick=1 if longest <= 20 else 5, range=[0.7, longest + 0.3])
+    made.update_xaxes(title_text="updates taken", row=2 if scored else 1, col=1)
+    return made

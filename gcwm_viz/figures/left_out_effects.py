@@ -1,0 +1,52 @@
+"""What leaving one update out does to every task."""
+
+from __future__ import annotations
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from gcwm_viz.figures import theme
+from gcwm_viz.figures.about import About
+
+ABOUT = About(
+    title="Effect of leaving the update out",
+    line="Score of each task without the update minus its score with all updates; bars span 95 % (same examples, "
+    "paired). Right of zero: the task is better off without it. The diamond is the update's own task.",
+    formula=r"\Delta R_u=R^{(-k)}[T-1,u]-R[T,u]",
+)
+Z95 = 1.96
+
+
+def left_out_effects(effects: pd.DataFrame, unit: str = "exact match") -> go.Figure:
+    """Dots with error bars. effects: columns task, own (bool), change (more = better without), se, n."""
+    known = effects[effects["change"].notna()]
+    if known.empty:
+        return theme.nothing(ABOUT.title, "Not measured yet; run leave-one-out.")
+    made = theme.figure(
+        ABOUT.title, height=int(120 + 34 * min(len(known), 24)), x=f"change of {unit} when left out", legend=True
+    )
+    for own, name, color in ((False, "other tasks", theme.OKABE_ITO[0]), (True, "its own task", theme.OKABE_ITO[5])):
+        part = known[known["own"].astype(bool) == own]
+        if part.empty:
+            continue
+        made.add_scatter(
+            x=part["change"],
+            y=[theme.as_text(task, limit=22) for task in part["task"]],
+            mode="markers",
+            name=name,
+            marker={"size": 10, "color": color, "symbol": "diamond" if own else "circle"},
+            error_x={"type": "data", "array": Z95 * part["se"], "width": 4, "thickness": 1.6, "color": color},
+            customdata=[
+                f"{theme.num(change, signed=True)} ± {theme.num(Z95 * se)}, {n} examples"
+                for change, se, n in zip(part["change"], part["se"], part["n"], strict=True)
+            ],
+            hovertemplate="%{y}: %{customdata}<extra></extra>",
+        )
+    made.update_yaxes(
+        autorange="reversed",
+        type="category",
+        categoryorder="array",
+        categoryarray=[theme.as_text(task, limit=22) for task in known["task"]],
+    )
+    made.update_xaxes(zeroline=True, zerolinecolor=theme.NEUTRAL, zerolinewidth=1.5)
+    return made
