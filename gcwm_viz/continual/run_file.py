@@ -66,6 +66,7 @@ def check_inputs(info: dict[str, Any], run: Path) -> None:
                 _texts(entry, f"{kind}[{index}]", ("name", "path", "fingerprint"))
         states = len(info["states"])
         _expect(states in (0, len(info["updates"])), "states", "none or one an update")
+        _expect("probes" in info, "probes", "text or null")
         for name in ("probes", "probes_fingerprint"):
             _expect(info.get(name) is None or _is_text(info[name]), name, "text or null")
     except _WrongError as error:

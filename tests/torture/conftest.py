@@ -1,0 +1,58 @@
+"""What goes wrong in practice, done for real. ``--torture`` runs the long versions and writes their results down."""
+
+import os
+import platform
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.browser.conftest import Server, chromium, window
+from tests.torture.report import Report
+
+__all__ = ["chromium", "window"]
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+_REPORT = Report()
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--torture", action="store_true", help="the long versions, bounded; results to docs/reliability.md"
+    )
+
+
+def pytest_sessionstart(session):
+    _REPORT.began = time.monotonic()
+
+
+def pytest_sessionfinish(session, exitstatus):
+    if session.config.getoption("--torture", default=False) and exitstatus == 0 and _REPORT.rows:
+        machine = f"{os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()}"
+        _REPORT.write(REPOSITORY / "docs" / "reliability.md", machine)
+
+
+@pytest.fixture(scope="session")
+def torture(request) -> bool:
+    return request.config.getoption("--torture", default=False)
+
+
+@pytest.fixture(scope="session")
+def record():
+    """record(what, load, outcome): one line of the results table."""
+    return _REPORT.add
+
+
+@pytest.fixture
+def serve(chromium):
+    """serve(root, env) → the app on that run root; stopped when the test ends, however it ends."""
+    running = []
+
+    def started(root: Path, **environment: str) -> Server:
+        server = Server(root, **environment)
+        running.append(server)
+        return server
+
+    yield started
+    for server in running:
+        server.stop()

@@ -1,0 +1,200 @@
+"""Truncated, lost and foreign files in a run folder; two processes on one run."""
+
+import json
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from gcwm_viz import open_run
+from gcwm_viz.cli import main
+from gcwm_viz.continual.config import RunSettings
+from gcwm_viz.continual.store import RunStore
+from gcwm_viz.errors import InputError
+from gcwm_viz.runs import Inputs, continue_run, create_run, export_step
+from tests.continual.inputs import write_base, write_updates
+from tests.torture.small import contents
+
+CPU = torch.device("cpu")
+
+
+def small_inputs(root: Path) -> Inputs:
+    return Inputs(base=write_base(root / "base"), updates=write_updates(root / "updates", "abc"))
+
+
+def small_run(root: Path, run: Path) -> RunStore:
+    return create_run(small_inputs(root), run, RunSettings())
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run and its contents; tests work on copies."""
+    root = tmp_path_factory.mktemp("finished")
+    continue_run(small_run(root, root / "run"), CPU, workers=1)
+    return root / "run"
+
+
+@pytest.fixture
+def run(finished, tmp_path):
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+def resume(run: Path) -> None:
+    continue_run(RunStore.open(run), CPU, workers=1)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("matrices/00003.safetensors", "matrices/00003.json", "tables/matrices.parquet", "tables/steps.parquet"),
+        "journal.jsonl",
+    ],
+)
+def test_a_file_cut_anywhere_is_recovered(finished, run, name, record, torture):
+    whole = (finished / name).read_bytes()
+    generator = random.Random(name)
+    cuts = sorted({0, 1, len(whole) - 1, *(generator.randrange(len(whole)) for _ in range(8 if torture else 1))})
+    for cut in cuts:
+        (run / name).write_bytes(whole[:cut])
+        resume(run)
+        assert contents(run) == contents(finished), cut
+    record("Cut short, then resumed", f"{name} at {len(cuts)} places", "recovered, same bytes")
+
+
+def test_deleted_files_are_made_again(finished, run, record):
+    generator = random.Random(1)
+    names = [name for name in contents(finished) if name != "run.json"]
+    for count in (1, 3, len(names)):
+        for name in generator.sample(names, count):
+            (run / name).unlink()
+        for folder in ("matrices", "tables"):
+            (run / folder / ".left.partial").write_bytes(b"half")
+            (run / folder / ".left.partial").unlink()
+        resume(run)
+        assert contents(run) == contents(finished)
+    record("Files deleted, then resumed", f"up to all {len(names)} results", "computed again, same bytes")
+
+
+def test_leftover_temporary_files_do_no_harm(finished, run):
+    for name in contents(finished):
+        path = run / name
+        (path.parent / f".{path.name}.partial").write_bytes(b"half a file")
+    (run / "matrices" / "00001.json").unlink()
+    (run / "tables" / "pairs.parquet").unlink()
+    resume(run)
+    after = {name: held for name, held in contents(run).items() if not name.endswith(".partial")}
+    assert after == contents(finished)
+
+
+def test_a_damaged_result_is_named_before_it_is_exported(run, tmp_path):
+    file = run / "matrices" / "00003.safetensors"
+    file.write_bytes(file.read_bytes()[:-7])
+    with pytest.raises(InputError, match=r"00003\.safetensors is damaged .*resume computes it again"):
+        export_step(RunStore.open(run), 3, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_foreign_folders_are_refused_by_name(run, tmp_path):
+    def sentence(path: Path) -> str:
+        with pytest.raises(InputError) as caught:
+            open_run(path)
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    assert "is not a run folder" in sentence(tmp_path / "nothing")
+    assert "is not a run folder" in sentence(tmp_path)
+    info = json.loads((run / "run.json").read_text())
+    for changed, says in (
+        ({"schema": 2}, "has schema 2; this version reads schema 1"),
+        ({"schema": "1"}, "has schema 1; this version"),
+        ({"format": "other"}, "does not describe a run"),
+        ({"matrices": [{}]}, r"matrices[0]"),
+        ({"updates": "abc"}, "updates, expected a list"),
+        ({"settings": info["settings"] | {"gcwm": {"rank": -1}}}, "setting rank"),
+    ):
+        (run / "run.json").write_text(json.dumps(info | changed))
+        assert says in sentence(run)
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value", "says"),
+    [
+        ("gcwm", "rank", 3, "gcwm.rank was 16, is 3"),
+        ("continual", "eta", 0.5, r"continual.eta was 1.0, is 0.5"),
+        ("gcwm", "solver", "adam", "gcwm.solver was exact, is adam"),
+    ],
+)
+def test_changed_settings_are_refused_by_name(run, part, name, value, says):
+    info = json.loads((run / "run.json").read_text())
+    info["settings"][part][name] = value
+    (run / "run.json").write_text(json.dumps(info))
+    (run / "matrices" / "00000.json").unlink()
+    with pytest.raises(InputError, match=f"with other settings than its run.json has now: {says}"):
+        resume(run)
+
+
+def test_changed_probes_are_refused_by_name(tmp_path):
+    probes = tmp_path / "probes" / "dev"
+    probes.mkdir(parents=True)
+    (probes / "a.jsonl").write_text('{"prompt": "x", "answer": "y"}\n')
+    inputs = small_inputs(tmp_path)
+    inputs = Inputs(base=inputs.base, updates=inputs.updates, probes=probes.parent)
+    store = create_run(inputs, tmp_path / "run", RunSettings())
+    (probes / "a.jsonl").write_text('{"prompt": "x", "answer": "z"}\n')
+    with pytest.raises(InputError, match="the probes have changed since run"):
+        continue_run(store, CPU)
+
+
+def test_lab_run_does_not_ignore_other_settings(run, capsys):
+    assert main(["lab", "run", "--out", str(run), "--set", "rank=5"]) == 2
+    assert "gcwm.rank was 16, is 5" in capsys.readouterr().err
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from gcwm_viz.continual.store import RunStore
+with RunStore.open(Path(sys.argv[1])).lock():
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_two_processes_one_run_and_a_stale_lock(run, capsys, record):
+    """The second is told who holds the run; once the holder is killed, its lock counts for nothing."""
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(run)], stdout=subprocess.PIPE, text=True) as holder:
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "held\n"
+            assert main(["resume", str(run), "--device", "cpu"]) == 2
+            assert f"is being written by process {holder.pid}" in capsys.readouterr().err
+        finally:
+            holder.kill()
+    assert (run / "lock").read_text() == f"process {holder.pid}"
+    assert RunStore.open(run).status() == "complete"
+    assert main(["resume", str(run), "--device", "cpu", "--workers", "1"]) == 0
+    record("Two processes on one run", "a holder, then its killed lock", "second told who holds it; stale lock taken")
+
+
+def test_two_processes_creating_one_run(tmp_path, monkeypatch):
+    """Whoever comes second is refused, even when both found the folder empty."""
+    from gcwm_viz.continual import store as module
+
+    inputs = small_inputs(tmp_path)
+    first = create_run(inputs, tmp_path / "run", RunSettings())
+    calls = []
+    real = module._refuse_occupied
+
+    def late(path: Path) -> None:
+        calls.append(path)
+        if len(calls) > 1:  # the first look was before the other process wrote
+            real(path)
+
+    monkeypatch.setattr(module, "_refuse_occupied", late)
+    with pytest.raises(InputError, match="use resume"):
+        create_run(inputs, tmp_path / "run", RunSettings.preset_with("paper", {}))
+    assert RunStore.open(first.path).settings == first.settings
