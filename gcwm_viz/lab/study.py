@@ -110,7 +110,6 @@ def study(
     if seeds < 1:
         raise InputError(f"number of seeds: expected at least 1, found {seeds}")
     _claim(out, chosen, sequences, seeds, methods)
-    tables: dict[str, pd.DataFrame] = {}
     work = partial(_work, out, chosen)
     begin = time.monotonic()
     for stage in _stages(sequences, range(seeds), methods, ablations):
@@ -118,8 +117,9 @@ def study(
         for done, (cell, _) in enumerate(unordered(work, todo, workers), start=1):
             if report is not None:
                 report(f"{time.monotonic() - begin:.0f} s: {cell.name} ({done} of {len(todo)} in this stage)")
-        tables = write_study_tables(out)
-    return tables
+        if todo:
+            write_study_tables(out)
+    return write_study_tables(out)
 
 
 def task_orders(recipe: Recipe, count: int) -> list[tuple[str, ...]]:
