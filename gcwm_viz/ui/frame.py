@@ -22,6 +22,7 @@ from gcwm_viz.ui.text import as_markdown
 
 PAGES = {
     "app.py": "Overview",
+    "pages/0_Start.py": "Start",
     "pages/1_Conflict.py": "Conflict",
     "pages/2_Spectra.py": "Spectra",
     "pages/3_Gate.py": "Gate",

@@ -72,7 +72,6 @@ def _start(folder: Path, arguments: list[str]) -> bool:
         (folder / "cancel").unlink(missing_ok=True)
         command = [sys.executable, "-m", "gcwm_viz", *arguments]
         job_worker.write_state(folder, status="running", command=command)
-        path = os.pathsep.join(filter(None, [_PACKAGE_ROOT, os.environ.get("PYTHONPATH", "")]))
         _reap()
         worker = subprocess.Popen(
             [sys.executable, job_worker.__file__, str(folder), str(lock), *command],
@@ -81,12 +80,18 @@ def _start(folder: Path, arguments: list[str]) -> bool:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
             pass_fds=(lock,),
-            env=os.environ | {"PYTHONPATH": path},
+            env=environment(),
         )
         _started.append(worker)
     finally:
         os.close(lock)
     return True
+
+
+def environment() -> dict[str, str]:
+    """Variables for a process of the command line, wherever it is started."""
+    path = os.pathsep.join(filter(None, [_PACKAGE_ROOT, os.environ.get("PYTHONPATH", "")]))
+    return os.environ | {"PYTHONPATH": path}
 
 
 def look(root: Path, name: str) -> Job:
@@ -124,6 +129,27 @@ def cancel(root: Path, name: str, run: Path) -> None:
             (run / "cancel").touch()
     except OSError as error:
         raise InputError(f"{run}: cannot ask the job to stop ({error.strerror or error})") from None
+
+
+def cancel_asked(root: Path, name: str) -> bool:
+    """Whether job ``name`` was asked to stop and has not stopped yet."""
+    return (_folder(root, name) / "cancel").exists()
+
+
+def forget(root: Path, name: str) -> None:
+    """Drop what is known of an ended job; its lock stays, so that a start at this moment is not confused."""
+    if look(root, name).status != "running":
+        (_folder(root, name) / "state.json").unlink(missing_ok=True)
+
+
+def names(root: Path) -> list[str]:
+    """Names of the jobs that were ever started below ``root`` and not forgotten."""
+    folder = root / ".jobs"
+    try:
+        found = sorted(child.name for child in folder.iterdir()) if folder.is_dir() else []
+    except OSError:
+        return []
+    return [name for name in found if _NAME.fullmatch(name) and (folder / name / "state.json").is_file()]
 
 
 def progress(run: Path) -> dict[str, Any]:

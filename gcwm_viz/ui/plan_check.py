@@ -1,0 +1,125 @@
+"""What a plan would do, before anything starts: the ``check`` command's answer, drawn."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from gcwm_viz.continual.plan_file import RunPlan
+from gcwm_viz.errors import InputError
+from gcwm_viz.figures.theme import num
+from gcwm_viz.ui import jobs
+from gcwm_viz.ui.progress import duration
+
+LIMIT_SECONDS = 300.0
+CHECKED = "start-checked"
+
+
+def run_check(plan: RunPlan) -> dict[str, Any]:
+    """``check --plan … --json`` as a process of its own: hostile inputs and a GPU's memory stay out of the server.
+
+    Raises :class:`InputError` with the command's own sentence.
+    """
+    with tempfile.TemporaryDirectory(prefix="gcwm_viz-") as folder:
+        file = Path(folder) / "plan.yaml"
+        file.write_text(plan.to_yaml(), encoding="utf-8")
+        try:
+            ended = subprocess.run(
+                [sys.executable, "-m", "gcwm_viz", "check", "--plan", str(file), "--json"],
+                capture_output=True, text=True, timeout=LIMIT_SECONDS, stdin=subprocess.DEVNULL, env=jobs.environment(),
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            raise InputError(f"the check took more than {LIMIT_SECONDS:.0f} s; try it in a shell") from None
+    if ended.returncode:
+        said = ended.stderr.strip().splitlines()
+        raise InputError(said[-1].removeprefix("gcwm_viz: ") if said else f"the check ended with {ended.returncode}")
+    return json.loads(ended.stdout.strip().splitlines()[-1])
+
+
+def show(plan: RunPlan | None, root: Path) -> bool:
+    """A button that checks ``plan`` and the answer; True while the answer is about this very plan and it can run."""
+    text = "" if plan is None else plan.to_yaml()
+    if st.button("Check", disabled=plan is None, help="Reads headers only; nothing is computed or written"):
+        assert plan is not None
+        with st.spinner("Reading the headers"):
+            try:
+                st.session_state[CHECKED] = (text, run_check(plan), "")
+            except InputError as error:
+                st.session_state[CHECKED] = (text, None, str(error))
+    checked, found, problem = st.session_state.get(CHECKED, ("", None, ""))
+    if plan is None or checked != text:
+        if plan is not None and checked:
+            st.caption("The form has changed since the last check.")
+        return False
+    if problem:
+        st.error("This cannot be run:")
+        st.text(problem)
+        return False
+    _answer(found, root)
+    return True
+
+
+def _answer(found: dict[str, Any], root: Path) -> None:
+    families = found["families"]
+    boxes = st.columns(5)
+    boxes[0].metric("Matrices to merge", num(sum(row["matrices"] for row in families)),
+                    help=f"{found['parameters']:,} of the base's {found['base_parameters']:,} parameters")  # fmt: skip
+    boxes[1].metric("To read", size(found["bytes_to_read"]))
+    free = available_memory()
+    boxes[2].metric("Memory", size(found["memory_bytes"]), help="Beyond the libraries, for each process at work")
+    boxes[3].metric("Disk", size(found["disk_bytes"]), help="For the branches of every step")
+    boxes[4].metric("Time", duration(found["seconds"]),
+                    help="An order of magnitude, merging alone; scoring with probes comes on top")  # fmt: skip
+    disk = shutil.disk_usage(next(folder for folder in (root, *root.parents) if folder.is_dir())).free
+    known = f"{size(free)} of memory and " if free else ""
+    st.caption(f"On {found['device']}. Free now: {known}{size(disk)} of disk.")
+    if free and found["memory_bytes"] > free:
+        st.warning("This needs more memory than is free: the run may end early.")
+    if found["disk_bytes"] > disk:
+        st.warning("This needs more disk than is free.")
+    st.dataframe(
+        found["updates"],
+        hide_index=True,
+        column_order=["update", "kind", "matrices", "missing", "ignored", "extra"],
+        column_config={
+            "update": "Update",
+            "kind": "Kind",
+            "matrices": st.column_config.NumberColumn("Matrices", help="Target matrices that it touches"),
+            "missing": st.column_config.NumberColumn("Untouched", help="Target matrices that it leaves as they are"),
+            "ignored": st.column_config.NumberColumn("Ignored", help="Tensors outside the target matrices"),
+            "extra": st.column_config.NumberColumn("Unknown", help="Tensors that the base does not have"),
+        },
+    )
+    for warning in found["warnings"]:
+        st.warning("Perhaps not meant:")
+        st.text(warning)
+    for note in found["notes"]:
+        st.text(note)
+
+
+def size(count: float) -> str:
+    """Bytes in the largest unit that leaves a number of at least 1."""
+    for unit, one in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= one:
+            return f"{count / one:.3g} {unit}"
+    return f"{count:.0f} bytes"
+
+
+def available_memory() -> int:
+    """Bytes of memory free for new work, 0 where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError):
+        try:
+            return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        except (OSError, ValueError):
+            return 0

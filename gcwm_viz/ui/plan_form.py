@@ -1,0 +1,217 @@
+"""The form that makes a plan: base, updates in order, probes, settings. It keeps its content while pages change.
+
+Streamlit has no drag and drop; two buttons a row move an update up and down, with mouse and keyboard alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import streamlit as st
+
+from gcwm_viz.continual.config import PRESET_ETA, RunSettings
+from gcwm_viz.continual.plan_file import RunPlan, parse_plan
+from gcwm_viz.errors import InputError
+from gcwm_viz.lab.bundle import locate
+from gcwm_viz.merging.registry import METHODS
+from gcwm_viz.ui import setting_fields
+from gcwm_viz.ui.roots import allowed_roots, within
+
+ROWS, SERIAL, PROBLEM = "start-rows", "start-serial", "start-problem"
+MAX_FOUND = 200
+_PRESETS = {
+    "scale-free": "scale-free: our default",
+    "paper": "paper: its settings",
+    "release": "release: the released code's",
+}
+assert _PRESETS.keys() == PRESET_ETA.keys()
+
+
+def name_key(row: int) -> str:
+    return f"start-name-{row}"
+
+
+def path_key(row: int) -> str:
+    return f"start-path-{row}"
+
+
+def fill(plan: RunPlan) -> None:
+    """Put ``plan`` into the form. Call it in a callback, before the form is drawn."""
+    state = st.session_state
+    state["start-base"], state["start-probes"] = str(plan.base), str(plan.probes or "")
+    state[ROWS] = []
+    for name, path in plan.updates:
+        add_row(name, str(path))
+    state["start-preset"], state["start-method"] = plan.preset, plan.method
+    known = setting_fields.defaults(RunSettings.preset_with(plan.preset, {}, plan.method))
+    for name, value in {**known, **plan.settings}.items():
+        # A whole number is written 1 in a plan and is 1.0 to a field of decimals.
+        value = float(value) if isinstance(known[name], float) and isinstance(value, int) else value
+        state[setting_fields.key_of(name, plan.preset, plan.method)] = value
+
+
+def add_row(name: str = "", path: str = "") -> None:
+    state = st.session_state
+    row = state[SERIAL] = state.get(SERIAL, 0) + 1
+    state[name_key(row)], state[path_key(row)] = name, path
+    state[ROWS] = [*state.get(ROWS, []), row]
+
+
+def move_row(place: int, by: int) -> None:
+    """Move the update at ``place`` (from 0) up (``by`` = -1) or down (1)."""
+    rows = list(st.session_state[ROWS])
+    if 0 <= place + by < len(rows):
+        rows[place], rows[place + by] = rows[place + by], rows[place]
+    st.session_state[ROWS] = rows
+
+
+def drop_row(row: int) -> None:
+    st.session_state[ROWS] = [other for other in st.session_state[ROWS] if other != row]
+
+
+def update_folders(folder: Path) -> list[Path]:
+    """Folders directly inside ``folder`` that hold safetensors files, by name. Raises :class:`InputError`."""
+    folder = within(folder)
+    try:
+        children = sorted(child for child in folder.iterdir() if child.is_dir())
+        found = [child for child in children if next(child.glob("*.safetensors"), None) is not None]
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be listed ({error.strerror or error})") from None
+    if not found:
+        raise InputError(f"{folder}: expected folders with .safetensors files in it, found none")
+    if len(found) > MAX_FOUND:
+        raise InputError(f"{folder}: expected at most {MAX_FOUND} folders of updates, found {len(found)}")
+    return found
+
+
+def show() -> RunPlan | None:
+    """The form; returns the plan it describes, or None with a line that says what is missing."""
+    if ROWS not in st.session_state:
+        add_row()
+        add_row()
+    _fillers()
+    st.text_input("Base model (folder)", key="start-base", persist_state="session",
+                  placeholder="models/base", help="A checkpoint in safetensors, as transformers writes it")  # fmt: skip
+    st.markdown("**Updates, in order of arrival**")
+    _rows()
+    st.text_input("Probes (folder, optional)", key="start-probes", persist_state="session", placeholder="none",
+                  help="Folders dev, test, representation of .jsonl files; without them nothing is scored")  # fmt: skip
+    preset, method, settings = _settings()
+    return _plan(preset, method, settings)
+
+
+def _fillers() -> None:
+    """Three ways to fill the form at once: the lab's inputs, a plan file, a folder of updates."""
+    with st.expander("Fill this in from the lab, a plan file or a folder of updates"):
+        lab, plan, folder = st.columns(3, gap="medium")
+        with lab:
+            st.caption("The small model that comes with the project: six skills, probes included.")
+            st.button("Use the lab's inputs", on_click=_use_lab, width="stretch")
+        plan.file_uploader("Plan (YAML, absolute paths)", ["yaml", "yml"], key="start-upload", on_change=_use_upload)
+        with folder:
+            st.text_input(
+                "Folder of updates", key="start-folder", persist_state="session", placeholder="models/updates"
+            )
+            st.button("Add every update in it", on_click=_use_folder, width="stretch")
+        if st.session_state.get(PROBLEM):
+            st.error("This could not be filled in:")
+            st.text(st.session_state[PROBLEM])
+
+
+def _use_lab() -> None:
+    bundle = locate()
+    st.session_state[PROBLEM] = ""
+    fill(RunPlan(base=bundle.base, updates=tuple(bundle.updates.items()), probes=bundle.probes))
+
+
+def _use_upload() -> None:
+    upload = st.session_state.get("start-upload")
+    if upload is None:
+        return
+    try:
+        plan = parse_plan(upload.getvalue(), upload.name[:80])
+        plan.run_settings()
+        fill(plan)
+        st.session_state[PROBLEM] = ""
+    except InputError as error:
+        st.session_state[PROBLEM] = str(error)
+
+
+def _use_folder() -> None:
+    try:
+        found = update_folders(Path(st.session_state["start-folder"]))
+    except InputError as error:
+        st.session_state[PROBLEM] = str(error)
+        return
+    st.session_state[PROBLEM] = ""
+    for row in list(st.session_state[ROWS]):
+        if not st.session_state[name_key(row)] and not st.session_state[path_key(row)]:
+            drop_row(row)
+    for path in found:
+        add_row(path.name, str(path))
+
+
+def _rows() -> None:
+    rows = st.session_state[ROWS]
+    for place, row in enumerate(rows):
+        boxes = st.columns([0.4, 2.4, 5, 0.6, 0.6, 0.6], vertical_alignment="center", gap="small")
+        boxes[0].markdown(f"{place + 1}")
+        boxes[1].text_input(f"Name of update {place + 1}", key=name_key(row), persist_state="session",
+                            placeholder="name", label_visibility="collapsed")  # fmt: skip
+        boxes[2].text_input(f"Folder of update {place + 1}", key=path_key(row), persist_state="session",
+                            placeholder="folder: checkpoint, LoRA adapter or update tensors",
+                            label_visibility="collapsed")  # fmt: skip
+        boxes[3].button("↑", key=f"up-{row}", help=f"Move update {place + 1} up", on_click=move_row,
+                        args=(place, -1), disabled=place == 0, width="stretch")  # fmt: skip
+        boxes[4].button("↓", key=f"down-{row}", help=f"Move update {place + 1} down", on_click=move_row,
+                        args=(place, 1), disabled=place == len(rows) - 1, width="stretch")  # fmt: skip
+        boxes[5].button("✕", key=f"drop-{row}", help=f"Remove update {place + 1}", on_click=drop_row, args=(row,),
+                        width="stretch")  # fmt: skip
+    st.button("Add an update", on_click=add_row)
+
+
+def _settings() -> tuple[str, str, dict[str, object]]:
+    left, right, _ = st.columns([1, 2, 1])
+    preset = left.selectbox("Preset", list(_PRESETS), key="start-preset", persist_state="session",
+                            format_func=_PRESETS.__getitem__)  # fmt: skip
+    method = right.selectbox("Method", list(METHODS), key="start-method", persist_state="session",
+                             format_func=lambda name: f"{name}: {METHODS[name].summary}")  # fmt: skip
+    known = setting_fields.defaults(RunSettings.preset_with(preset, {}, method))
+    few = ["eta", *METHODS[method].options]
+    if method in ("gcwm", "wudi"):
+        few += ["solver", "mu_rel"]
+    few.append("lam")
+    settings = setting_fields.show(few, known, preset, method)
+    with st.expander("All settings"):
+        st.caption("Values start from the preset; the question mark says what each one means.")
+        settings |= setting_fields.show([name for name in known if name not in few], known, preset, method)
+    return preset, method, settings
+
+
+def _plan(preset: str, method: str, settings: dict[str, object]) -> RunPlan | None:
+    state = st.session_state
+    updates = [(state[name_key(row)].strip(), state[path_key(row)].strip()) for row in state[ROWS]]
+    updates = [(name, path) for name, path in updates if name or path]
+    base, probes = state["start-base"].strip(), state["start-probes"].strip()
+    missing = [
+        *(["the base"] if not base else []),
+        *(["at least one update"] if not updates else []),
+        *(["a name and a folder for every update"] if any(not name or not path for name, path in updates) else []),
+    ]
+    if missing:
+        st.caption(f"Still missing: {', '.join(missing)}.")
+        return None
+    try:
+        roots = [*allowed_roots(), locate().base.parent.resolve()]
+        plan = RunPlan(
+            base=within(base, roots), updates=tuple((name, within(path, roots)) for name, path in updates),
+            preset=preset, method=method, settings=settings, probes=within(probes, roots) if probes else None,
+        )  # fmt: skip
+        plan.run_settings()
+        # What is started is what the file says, so the file must be readable again.
+        return replace(parse_plan(plan.to_yaml().encode(), "of this form"), settings=settings)
+    except InputError as error:
+        st.error("This cannot be run:")
+        st.text(str(error))
+        return None

@@ -1,0 +1,93 @@
+"""How far a run is and how long it will still take, from its journal."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gcwm_viz.continual import journal
+from gcwm_viz.continual.store import RunStore
+from gcwm_viz.errors import InputError
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One moment of a run. ``left``: seconds to the end of the phase, NaN before its first piece is done.
+
+    phase: ``starting``, ``matrices`` or ``probes``. label: the piece just finished, text from files.
+    """
+
+    phase: str
+    done: int = 0
+    total: int = 0
+    label: str = ""
+    left: float = math.nan
+
+    @property
+    def share(self) -> float:
+        return min(max(self.done / self.total, 0.0), 1.0) if self.total > 0 else 0.0
+
+    @property
+    def sentence(self) -> str:
+        """What is done and what is left, in words."""
+        if self.phase == "starting" or not self.total:
+            return "Starting: reading the inputs"
+        what = "models scored" if self.phase == "probes" else "matrices merged"
+        left = "" if math.isnan(self.left) else f", about {duration(self.left)} left for this part"
+        return f"{self.done} of {self.total} {what}{left}"
+
+
+def run_progress(run: Path, now: float | None = None) -> Progress:
+    """Progress of the run in ``run``, at ``now`` (seconds since the epoch).
+
+    Time left assumes that a matrix takes time in proportion to its parameters: the largest come first, so a mean over
+    matrices would be far too long.
+    """
+    now = time.time() if now is None else now
+    try:
+        store = RunStore.open(run)
+        entries = journal.entries(run / "journal.jsonl")
+    except InputError:
+        return Progress("starting")
+    starts = [place for place, entry in enumerate(entries) if entry["event"] == "start"]
+    session = entries[starts[-1] :] if starts else []
+    merged = next((entry for entry in session if entry["event"] == "matrices-done"), None)
+    if merged is not None:
+        probes = [entry for entry in session if entry["event"] == "probe"]
+        if not probes:
+            return Progress("probes" if store.info.get("probes") else "matrices", len(store.keys), len(store.keys))
+        done, total = _count(probes[-1], "done"), _count(probes[-1], "total")
+        left = _left(merged, probes[-1], len(probes), total - done, now)
+        return Progress("probes", done, total, str(probes[-1].get("label", "")), left)
+    total = len(store.keys)
+    finished = [entry for entry in session if entry["event"] == "matrix"]
+    if not finished:
+        return Progress("matrices" if session else "starting", _count(session[0], "done") if session else 0, total)
+    known = {_count(entry, "index") for entry in entries if entry["event"] == "matrix"}
+    sizes = {index: key.parameters for index, key in enumerate(store.keys)}
+    work = sum(sizes.get(_count(entry, "index"), 0) for entry in finished)
+    open_work = sum(size for index, size in sizes.items() if index not in known)
+    left = _left(session[0], finished[-1], work, open_work, now)
+    return Progress("matrices", _count(finished[-1], "done"), total, str(finished[-1].get("label", "")), left)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as ``8 s``, ``3 min`` or ``2.5 h``."""
+    if seconds < 90:
+        return f"{max(seconds, 0):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _left(first: dict[str, Any], last: dict[str, Any], work: float, open_work: float, now: float) -> float:
+    began, ended = first.get("time"), last.get("time")
+    if not isinstance(began, int | float) or not isinstance(ended, int | float) or work <= 0:
+        return math.nan
+    return max(0.0, (ended - began) / work * open_work - max(0.0, now - ended))
+
+
+def _count(entry: dict[str, Any], name: str) -> int:
+    value = entry.get(name)
+    return value if type(value) is int else 0

@@ -1,0 +1,229 @@
+"""The Start page: a plan from a form, its check, a run as a job, and how runs stand."""
+
+import json
+import time
+
+import pytest
+import streamlit as st
+
+from gcwm_viz.continual.config import RunSettings
+from gcwm_viz.continual.plan_file import RunPlan, parse_plan
+from gcwm_viz.continual.store import RunStore
+from gcwm_viz.errors import InputError
+from gcwm_viz.ui import jobs, plan_check, plan_form, run_jobs, setting_fields, start
+from gcwm_viz.ui.progress import duration, run_progress
+from tests.continual.inputs import write_base, write_updates
+from tests.factories_runs import NASTY, write_run
+from tests.ui.test_pages import words
+
+PAGE = "pages/0_Start.py"
+ANSWER = {
+    "base": "b", "base_parameters": 1000, "parameters": 800, "warnings": [f"odd {NASTY}"], "notes": ["a note"],
+    "updates": [{"update": NASTY, "kind": "delta", "matrices": 8, "missing": 0, "ignored": 0, "extra": 0}],
+    "families": [{"family": "q_proj", "d_out": 4, "d_in": 4, "matrices": 8}],
+    "bytes_to_read": 2_000_000, "device": "cpu", "flops": 1.0, "memory_bytes": 3e9, "disk_bytes": 40, "seconds": 200.0,
+}  # fmt: skip
+
+
+@pytest.fixture
+def root(tmp_path):
+    folder = tmp_path / "runs"
+    write_base(folder / "inputs" / "base")
+    write_updates(folder / "inputs" / "updates", "ab")
+    return folder
+
+
+@pytest.fixture
+def app(open_page, root):
+    return open_page(PAGE, root=root)
+
+
+def press(app, label):
+    return next(button for button in app.button if button.label == label).click().run()
+
+
+def fields(app) -> dict[str, str]:
+    return {box.label: box.value for box in app.text_input}
+
+
+def filled(app, root):
+    app.text_input(key="start-base").set_value(str(root / "inputs" / "base"))
+    app.text_input(key="start-folder").set_value(str(root / "inputs" / "updates")).run()
+    return press(app, "Add every update in it")
+
+
+def test_empty_form_says_what_is_missing(app):
+    assert not app.exception
+    assert "Still missing: the base, at least one update" in words(app)
+    assert next(button for button in app.button if button.label == "Check").disabled
+    assert next(button for button in app.button if button.label == "Start the run").disabled
+
+
+def test_folder_of_updates_order_and_removal(app, root):
+    app = filled(app, root)
+    assert [fields(app)[f"Name of update {n}"] for n in (1, 2)] == ["a", "b"]
+    first = app.session_state[plan_form.ROWS][0]
+    app.button(key=f"down-{first}").click().run()
+    assert [fields(app)[f"Name of update {n}"] for n in (1, 2)] == ["b", "a"]
+    assert fields(app)["Folder of update 1"].endswith("/b")
+    app.button(key=f"drop-{first}").click().run()
+    assert "Name of update 2" not in fields(app)
+    assert not app.exception
+
+
+def test_form_survives_a_page_switch(app, root):
+    app = filled(app, root)
+    app.selectbox(key="start-preset").set_value("paper").run()
+    app.number_input(key="set-paper-gcwm-eta").set_value(0.7).run()
+    before = fields(app)
+    app.switch_page("app.py").run()
+    app.switch_page(PAGE).run()
+    assert fields(app) == before
+    assert app.number_input(key="set-paper-gcwm-eta").value == 0.7
+    assert not app.exception
+
+
+def test_every_setting_has_a_field_and_words(app):
+    known = setting_fields.defaults(RunSettings())
+    assert set(setting_fields.setting_docs()) == set(known)
+    shown = {box.label for box in (*app.number_input, *app.selectbox)}
+    assert set(known) <= shown
+
+
+def test_settings_that_do_not_fit_are_named(app, root):
+    app = filled(app, root)
+    app.number_input(key="set-scale-free-gcwm-energy").set_value(2.0).run()
+    assert "setting energy" in words(app)
+    assert not app.exception
+
+
+def test_folders_outside_the_app_are_refused(app, root):
+    app = filled(app, root)
+    app.text_input(key="start-base").set_value("/etc").run()
+    assert "lies outside the folders" in words(app)
+
+
+def test_check_answers_for_this_plan_only(app, root, monkeypatch):
+    asked = []
+    monkeypatch.setattr(plan_check, "run_check", lambda plan: asked.append(plan) or ANSWER)
+    app = press(filled(app, root), "Check")
+    assert [name for name, _ in asked[0].updates] == ["a", "b"]
+    assert {box.label: box.value for box in app.metric} == {
+        "Matrices to merge": "8", "To read": "2 MB", "Memory": "3 GB", "Disk": "40 bytes", "Time": "3 min"}  # fmt: skip
+    assert not next(button for button in app.button if button.label == "Start the run").disabled
+    assert all(NASTY not in element.value for element in (*app.markdown, *app.warning, *app.caption))
+    app.number_input(key="set-scale-free-gcwm-eta").set_value(0.5).run()
+    assert "changed since the last check" in words(app)
+    assert next(button for button in app.button if button.label == "Start the run").disabled
+
+
+def test_check_runs_the_command(root):
+    plan = RunPlan(
+        base=root / "inputs" / "base", updates=(("a", root / "inputs" / "updates" / "a"),), settings={"eta": 0.5}
+    )
+    assert plan_check.run_check(plan)["updates"][0]["matrices"] == 8
+    wrong = RunPlan(base=root / "inputs" / "base", updates=(("a", root / "inputs" / "base" / "no"),))
+    with pytest.raises(InputError, match="no"):
+        plan_check.run_check(wrong)
+
+
+def test_a_run_is_started_from_the_page_and_finishes(app, root, monkeypatch):
+    monkeypatch.setattr(plan_check, "run_check", lambda plan: ANSWER)
+    app = press(filled(app, root), "Check")
+    app.text_input(key=start.NAME).set_value("first").run()
+    app = press(app, "Start the run")
+    assert not app.exception
+    until = time.monotonic() + 120
+    while jobs.look(root, "first").status == "running" and time.monotonic() < until:
+        time.sleep(0.2)
+    job = jobs.look(root, "first")
+    assert job.status == "finished", job.message
+    assert run_jobs.entries(root)[0].status == "complete"
+    assert RunStore.open(root / "first").updates == ["a", "b"]
+    app.run()
+    assert "2 updates" in words(app)
+
+
+def test_names_that_are_taken_or_no_folder_are_refused(root):
+    plan = RunPlan(base=root, updates=(("a", root),))
+    write_run(root, "normal", "taken")
+    with pytest.raises(InputError, match="exists already"):
+        start.begin(root, "taken", plan)
+    with pytest.raises(InputError, match="run name"):
+        start.begin(root, "../up", plan)
+
+
+def test_runs_are_listed_with_what_can_be_done(open_page, root):
+    write_run(root, "normal", "done")
+    write_run(root, "empty", "half way")
+    write_run(root, "normal", "bad")
+    (root / "bad" / "run.json").write_text("{")
+    folder = root / ".jobs" / "never"
+    folder.mkdir(parents=True)
+    state = {"status": "failed", "command": ["python", "-m", "gcwm_viz", "run"]}
+    (folder / "state.json").write_text(json.dumps(state))
+    (folder / "log").write_text(f"gcwm_viz: {NASTY} is no base\n")
+    stands = {entry.name: entry.status for entry in run_jobs.entries(root)}
+    assert stands == {"done": "complete", "half way": "interrupted", "bad": "unreadable", "never": "failed"}
+    app = open_page(PAGE, root=root)
+    assert not app.exception
+    assert f"{NASTY} is no base" in "\n".join(element.value for element in app.text)
+    assert [button.label for button in app.button if button.label in ("Resume", "Dismiss")] == ["Resume", "Dismiss"]
+    app = press(app, "Dismiss")
+    assert "never" not in {entry.name for entry in run_jobs.entries(root)}
+
+
+def test_uploaded_plan_fills_the_form(monkeypatch, root):
+    class Upload:
+        name = "plan.yaml"
+        text = ""
+
+        def getvalue(self):
+            return self.text.encode()
+
+    upload = Upload()
+    state = {"start-upload": upload}
+    monkeypatch.setattr(st, "session_state", state)
+    plan = RunPlan(base=root, updates=(("a", root / "a"), ("b", root / "b")), preset="paper", settings={"eta": 1})
+    upload.text = plan.to_yaml()
+    plan_form._use_upload()
+    assert state[plan_form.PROBLEM] == ""
+    assert [state[plan_form.name_key(row)] for row in state[plan_form.ROWS]] == ["a", "b"]
+    assert state["set-paper-gcwm-eta"] == 1.0
+    assert isinstance(state["set-paper-gcwm-eta"], float)
+    for wrong, message in (
+        ("base: /b", "one or more updates"),
+        (upload.text.replace("eta", "etta"), "unknown setting"),
+    ):
+        upload.text = wrong
+        plan_form._use_upload()
+        assert message in state[plan_form.PROBLEM]
+
+
+def test_time_left_follows_the_work_not_the_count(root):
+    run = write_run(root, "empty", "half")
+    journal = run / "journal.jsonl"
+    store = RunStore.open(run)
+    lines = [{"time": 100.0, "event": "start", "done": 0, "total": 28}]
+    lines += [
+        {"time": 100.0 + 2 * (n + 1), "event": "matrix", "index": n, "done": n + 1, "total": 28, "label": "m",
+         "seconds": 2.0} for n in range(7)
+    ]  # fmt: skip
+    journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = run_progress(run, now=115.0)
+    assert (found.phase, found.done, found.total) == ("matrices", 7, len(store.keys))
+    assert found.left == pytest.approx(14.0 / 7 * 21 - 1.0)
+    lines += [{"time": 160.0, "event": "matrices-done"}]
+    lines += [{"time": 165.0, "event": "probe", "done": 1, "total": 13, "label": "base"}]
+    store.info["probes"] = "p"
+    journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = run_progress(run, now=165.0)
+    assert (found.phase, found.done, found.left) == ("probes", 1, pytest.approx(60.0))
+    assert "models scored, about 60 s left" in found.sentence
+    assert run_progress(root / "nothing").phase == "starting"
+    assert [duration(value) for value in (8.2, 600, 9000)] == ["8 s", "10 min", "2.5 h"]
+
+
+def test_plan_of_the_form_reads_back(root):
+    plan = RunPlan(base=root, updates=(("a", root),), settings={"memory": None, "gate": "none"})
+    assert parse_plan(plan.to_yaml().encode(), "x") == plan
