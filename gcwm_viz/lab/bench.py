@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -115,13 +116,15 @@ class Bench:
         return state
 
     def _geometry_of(self, place: int, deltas: Sequence[Tensor], settings: RunSettings) -> LayerGeometry:
-        """GCWM's own settings decide its geometry; the other methods only ask which updates are present."""
+        """GCWM's own settings decide its geometry; the other methods only ask which updates are present, for which
+        the metric that takes no iteration does."""
         if settings.method == "gcwm":
             return layer_geometry(deltas, None, settings.gcwm)
         if self._geometry is None:
             experts = [self.library.expert(task) for task in self.tasks]
+            cheap = replace(settings.gcwm, metric="mean")
             self._geometry = [
-                layer_geometry([expert[key.name] for expert in experts], None, settings.gcwm) for key in self.keys
+                layer_geometry([expert[key.name] for expert in experts], None, cheap) for key in self.keys
             ]
         return self._geometry[place]
 
