@@ -22,6 +22,7 @@ class Scored:
     own: pd.Series
     downstream: pd.DataFrame
     metric: str
+    split: str = "test"
 
     @property
     def higher_is_better(self) -> bool:
@@ -41,7 +42,7 @@ def scored(run: Run, split: str = "test", metric: str = "em") -> Scored | None:
     experts = expert_scores(table, split, metric)
     own = {task: experts.at[task, task] if task in experts.index else np.nan for task in R.columns}
     course = downstream(R, run.updates, errors=errors, higher_is_better=METRICS[metric])
-    return Scored(R=R, errors=errors, own=pd.Series(own, dtype=float), downstream=course, metric=metric)
+    return Scored(R=R, errors=errors, own=pd.Series(own, dtype=float), downstream=course, metric=metric, split=split)
 
 
 def peak(matrices: pd.DataFrame) -> pd.Series | None:

@@ -50,8 +50,8 @@ TEMPLATE = go.layout.Template(
 def as_text(value: Any, limit: int = 80) -> str:
     """``value`` as literal text for a Plotly label: no tag, entity or control character of it takes effect.
 
-    Plotly reads ``<b>``, ``<a href>``, ``$…$`` and entities in every label, and names come from files. Longer than ``limit``
-    characters: the middle is left out.
+    Plotly reads ``<b>``, ``<a href>``, ``$…$`` and entities in every label, and names come from files. Longer than
+    ``limit`` characters: the middle is left out.
     """
     text = "".join(character if character.isprintable() else "�" for character in str(value))
     if len(text) > limit:

@@ -36,10 +36,10 @@ def main() -> None:
             for scheme in options.schemes:
                 page = browser.new_page(color_scheme=scheme, viewport={"width": WIDTH, "height": TALLEST})
                 for name in PAGES.values():
-                    path = "" if name == "Overview" else name
+                    path = "" if name == "Overview" else name.replace(" ", "_")
                     page.goto(f"{server.url}/{path}?run={options.run}&{options.place}")
                     _settle(page)
-                    _shoot(page, options.out / f"{name.lower()}-{scheme}.png")
+                    _shoot(page, options.out / f"{name.lower().replace(' ', '-')}-{scheme}.png")
             browser.close()
     finally:
         server.stop()

@@ -5,8 +5,8 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from playwright.sync_api import expect
 
-PAGES = {"": 1, "Conflict": 14, "Spectra": 4, "Gate": 5, "Solver": 4, "Scores": 5}
-TITLES = {"": "Overview"}
+PAGES = {"": 1, "Conflict": 14, "Spectra": 4, "Gate": 5, "Solver": 4, "Scores": 5, "Two_runs": 8, "Decide": 7}
+TITLES = {"": "Overview", "Two_runs": "Two runs"}
 
 
 def drawn(page, count: int) -> None:

@@ -1,0 +1,82 @@
+"""Two runs' scores against each other: task by task at one step, and over the steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from gcwm_viz.figures import theme
+from gcwm_viz.figures.about import About
+
+BY_TASK = About(
+    title="Difference by task",
+    line="Score of the first run minus that of the second, with a 95 % interval. Right of the line = the first run is "
+    "higher; an interval across the line = no clear difference.",
+    formula=r"R_1[t,u]-R_2[t,u]\pm1.96\sqrt{\mathrm{se}_1^2+\mathrm{se}_2^2}",
+)
+COURSE = About(
+    title="Both runs over the steps",
+    line="Mean score over all tasks and over earlier tasks after every step, with one standard error. Solid: the first "
+    "run. Dashed: the second.",
+)
+_LINES = {"overall": "all tasks", "old_mean": "earlier tasks"}
+Z95 = 1.96
+
+
+def score_difference(differences: pd.DataFrame, overall: tuple[float, float], unit: str) -> go.Figure:
+    """Points with intervals, one a task (``score_differences``), and their mean. overall: (mean, standard error)."""
+    known = differences[differences["difference"].notna()]
+    if known.empty:
+        return theme.nothing(BY_TASK.title, "No task was scored in both runs at this step.")
+    made = theme.figure(
+        BY_TASK.title, height=int(130 + np.clip(34 * (len(known) + 1), 90, 700)), x=f"difference, {unit}"
+    )
+    names = [*(theme.as_text(name, limit=22) for name in known.index), "mean over tasks"]
+    values = [*known["difference"], overall[0]]
+    errors = [*known["se"], overall[1]]
+    made.add_vline(x=0, line={"color": theme.NEUTRAL, "width": 1.5})
+    made.add_scatter(
+        x=values,
+        y=list(range(len(names))),
+        mode="markers",
+        name="difference",
+        error_x={"type": "data", "array": [Z95 * error for error in errors], "width": 4, "thickness": 1.8},
+        marker={
+            "size": [9] * len(known) + [13],
+            "symbol": ["circle"] * len(known) + ["diamond"],
+            "color": [theme.OKABE_ITO[0]] * len(known) + [theme.OKABE_ITO[5]],
+        },
+        customdata=[Z95 * error for error in errors],
+        text=names,
+        hovertemplate="%{text}: %{x:+.3g} ± %{customdata:.2g}<extra></extra>",
+    )
+    made.update_yaxes(tickvals=list(range(len(names))), ticktext=names, range=[len(names) - 0.5, -0.5], showgrid=False)
+    return made
+
+
+def two_courses(courses: Mapping[str, pd.DataFrame], unit: str) -> go.Figure:
+    """``downstream`` of both runs by name, the first one solid."""
+    if not any(
+        course.get(column, pd.Series(dtype=float)).notna().any() for course in courses.values() for column in _LINES
+    ):
+        return theme.nothing(COURSE.title, "Neither run was scored.")
+    made = theme.figure(COURSE.title, height=400, x="step (0 = base)", y=unit, legend=True)
+    for (run, course), dash in zip(courses.items(), ("solid", "dash"), strict=True):
+        for index, (column, name) in enumerate(_LINES.items()):
+            look = theme.category(index)
+            errors = course.get(f"{column}_se")
+            made.add_scatter(
+                x=course.index,
+                y=course[column],
+                name=f"{theme.as_text(run, limit=24)}: {name}",
+                mode="lines+markers",
+                error_y={"type": "data", "array": errors, "width": 0, "thickness": 1.2} if errors is not None else None,
+                line={"color": look["color"], "width": 2.2, "dash": dash},
+                marker={"symbol": look["symbol"] if dash == "solid" else f"{look['symbol']}-open", "size": 8},
+                hovertemplate="step %{x}: %{y:.3g}<extra>%{fullData.name}</extra>",
+            )
+    made.update_xaxes(dtick=1 if max(len(course) for course in courses.values()) <= 15 else 2)
+    return made

@@ -1,0 +1,101 @@
+"""A second run beside the chosen one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import streamlit as st
+
+from gcwm_viz.continual.store import RunStore
+from gcwm_viz.errors import InputError
+from gcwm_viz.figures.signals import ACTIVE, GLOBAL_GAP, INCOMING, STATE, STATE_GAP, Signal
+from gcwm_viz.figures.theme import num
+from gcwm_viz.highlights import Scored
+from gcwm_viz.tables import Run
+from gcwm_viz.two_runs import MeanDifference
+from gcwm_viz.ui.frame import View
+from gcwm_viz.ui.loading import load_run, run_names, run_root
+from gcwm_viz.ui.text import as_markdown
+
+STATE_NORM = Signal(
+    column="state_norm",
+    scale="size",
+    title="State norm",
+    line="Frobenius norm of what the model has changed since the base.",
+    formula=r"\lVert S_t\rVert_F",
+    source="Sec. 3",
+)
+SIGNALS = tuple(
+    replace(
+        signal,
+        scale="gap",
+        title=f"{signal.title}, difference",
+        line=f"First run minus second; above zero = higher in the first. {signal.line}",
+    )
+    for signal in (ACTIVE, STATE, STATE_GAP, INCOMING, GLOBAL_GAP, STATE_NORM)
+)
+
+
+def choose_second(view: View) -> Run:
+    """The selector of the second run, by default the one most like the first; ends the page without one."""
+    root = run_root()
+    others = [name for name in run_names(root) if name != view.run.path.name]
+    if not others:
+        st.info(
+            "This page compares two runs, and there is only one. Another one beside it: "
+            "python -m gcwm_viz lab run --sequential --out runs/seq"
+        )
+        st.stop()
+    likeness = [_likeness(view, root / name) for name in others]
+    left, right = st.columns(2, gap="medium")
+    left.markdown(f"First run: **{as_markdown(view.run.path.name)}**")
+    best = likeness.index(max(likeness))
+    name = right.selectbox("Second run", others, index=best, key="against", bind="query-params")
+    try:
+        run = load_run(root / name)
+        finished = not run.tables["matrices"].empty
+    except InputError as error:
+        st.error("The second run cannot be read:")
+        st.text(str(error))
+        st.stop()
+    if not finished:
+        st.info("The second run has no finished step yet, so there is nothing to compare with.")
+        st.stop()
+    return run
+
+
+def say_what_differs(first: Run, second: Run, step: int) -> None:
+    """One sentence where the two runs have not taken in the same updates by this step."""
+    a, b = first.updates[:step], second.updates[:step]
+    if set(a) != set(b):
+        st.caption(
+            f"By step {step} the runs took in different updates: {as_markdown(', '.join(a), 120)} against "
+            f"{as_markdown(', '.join(b), 120)}."
+        )
+    elif a != b:
+        st.caption("By this step both runs took in the same updates, in another order.")
+
+
+def headline(first: Scored, second: Scored, step: int, mean: MeanDifference) -> None:
+    """Overall score of both runs at one step and their paired difference."""
+    columns = st.columns(4)
+    for column, found, name in ((columns[0], first, "first"), (columns[1], second, "second")):
+        course = found.downstream
+        row = course.loc[step] if step in course.index else {}
+        column.metric(f"Overall, {name} run", num(row.get("overall")), help=f"± {num(row.get('overall_se'))}")
+    columns[2].metric("Mean difference", num(mean.value, signed=True), help=f"Over {mean.tasks} tasks, {first.unit}")
+    columns[3].metric(
+        "Its standard error",
+        num(mean.se_examples),
+        help=f"Over probe examples. Over tasks, as if others were drawn: {num(mean.se_tasks)}.",
+    )
+
+
+def _likeness(view: View, path: Path) -> tuple[bool, bool, bool]:
+    """How well a run can be compared: whether it is finished, has the chosen step, merged the same updates."""
+    try:
+        store = RunStore.open(path)  # not through the cache: looking at many runs must not push this one out
+    except InputError:
+        return False, False, False
+    return store.status() == "complete", store.steps >= view.step, set(store.updates) == set(view.run.updates)
