@@ -3,45 +3,44 @@
 import pandas as pd
 import streamlit as st
 
-from gcwm_viz.decide.evidence import left_out_effects
-from gcwm_viz.figures import addition_curve, left_out_matrix, pair_matrix
-from gcwm_viz.figures import left_out_effects as effects_figure
-from gcwm_viz.ui import charts, decide, frame, left_out_job
+from gcwm_viz.figures import addition_curve, left_out_effects, left_out_matrix, pair_matrix
+from gcwm_viz.ui import charts, decide, decision, frame, left_out_job
 
 view = frame.frame(
     "Decide", "Which updates to integrate, which to gate and which to hold, with the evidence and its uncertainty."
 )
-decision = decide.decide(view.run)
-decide.table(decision)
-decide.explain(view, decision)
+found = decision.decide(view.run)
+decide.table(found)
+decide.explain(view, found)
 
 st.header("What leaving it out does", anchor=False)
 left_out_job.control(view.run)
 left, right = st.columns(2, gap="medium")
 with left:
-    effects = left_out_effects(view.run.tables["leave_one_out"], view.update, decision.split, decision.metric)
-    figure = effects_figure.left_out_effects(effects, decision.unit)
-    charts.show(figure, effects_figure.ABOUT, effects, key="left-out")
+    effects = decide.effects(found, view.update)
+    figure = left_out_effects.left_out_effects(effects, found.unit)
+    charts.show(figure, left_out_effects.ABOUT, effects, key="left-out")
 with right:
-    change, errors = (decide.left_out_square(decision, name) for name in ("difference", "difference_se"))
-    figure = left_out_matrix.left_out_matrix(change, errors, decision.unit)
+    change, errors = (decide.left_out_square(found, name) for name in ("difference", "difference_se"))
+    figure = left_out_matrix.left_out_matrix(change, errors, found.unit)
     charts.show(figure, left_out_matrix.ABOUT, change.reset_index(), key="left-out-all")
+decide.accountable(found)
 
 st.header("Together, and in which order", anchor=False)
 left, right = st.columns(2, gap="medium")
 with left:
-    top = float(decision.square.max().max())
-    figure = pair_matrix.pair_matrix(decision.square, top=top if top > 0 else 1.0)
-    charts.show(figure, pair_matrix.ABOUT, decision.square.reset_index(), key="pairs")
+    top = float(found.square.max().max())
+    figure = pair_matrix.pair_matrix(found.square, decide.PAIRS, top if top > 0 else 1.0)
+    charts.show(figure, decide.PAIRS, found.square.reset_index(), key="pairs")
 with right:
-    paths = {name: decision.path(order) for name, order in decide.orders(decision).items()}
-    figure = addition_curve.addition_curve(paths, decision.unit)
+    paths = {name: found.path(order) for name, order in decide.orders(found).items()}
+    figure = addition_curve.addition_curve(paths, found.unit)
     both = pd.concat([path.assign(path=name) for name, path in paths.items()])
-    charts.show(figure, addition_curve.ABOUT, both, key="order", note=decide.order_note(decision))
+    charts.show(figure, addition_curve.ABOUT, both, key="order", note=decide.order_note(found))
 
 st.header("The plan", anchor=False)
-chosen = decide.choose_plan(decision)
-text = decide.plan_text(decision, chosen)
+chosen = decide.choose_plan(found)
+text = decide.plan_text(found, chosen)
 if text is not None:
     st.download_button("Download the plan", text, "plan.yaml", "application/yaml", on_click="ignore", type="primary")
     st.caption("Run it with: python -m gcwm_viz run --plan plan.yaml --out RUN")

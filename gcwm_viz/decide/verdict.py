@@ -150,7 +150,8 @@ def _finding(name: str, interval: Interval, threshold: float, of: str, kind: str
         "covers": "which cannot be told from the threshold",
     }[place]
     value = _number(interval.value, signed)
-    words = f"{subject}: {value}{spread}, {told} {_number(threshold, signed)}."
+    limit = f"{threshold:+.3g}" if signed and threshold else f"{threshold:.3g}"
+    words = f"{subject}: {value}{spread}, {told} {limit}."
     return Finding(name, interval, threshold, place, decides, words)
 
 

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from weakref import WeakKeyDictionary
+from dataclasses import asdict, replace
 
 import pandas as pd
 import streamlit as st
 
-from gcwm_viz.decide.evidence import Candidate, by_place, candidates, latest_pairs, pair_square
+from gcwm_viz.decide.evidence import by_place, left_out_effects
 from gcwm_viz.decide.interval import Interval
-from gcwm_viz.decide.order import Outcome, additions, greedy_order, measured, order_matters, outcomes
+from gcwm_viz.decide.order import measured
 from gcwm_viz.decide.plan import plan_of
-from gcwm_viz.decide.verdict import Thresholds, Verdict, judge
 from gcwm_viz.errors import InputError
-from gcwm_viz.figures.signals import INCOMING, Signal
+from gcwm_viz.figures import pair_matrix
+from gcwm_viz.figures.signals import INCOMING, Signal, bounds
 from gcwm_viz.figures.theme import num
-from gcwm_viz.geometry.config import GCWMConfig
-from gcwm_viz.tables import Run
 from gcwm_viz.ui import grids
+from gcwm_viz.ui.decision import Decision
 from gcwm_viz.ui.frame import View
-from gcwm_viz.ui.scoring import UNITS
 from gcwm_viz.ui.text import as_markdown
 
-SPLITS = {"dev": "development", "test": "test"}
 PAIRWISE = Signal(
     column="pair_conflict",
     title="Conflict with the other updates",
@@ -39,128 +35,13 @@ EXPECTED = Signal(
     formula=r"\alpha(\operatorname{mean}_{j\ne k}\gamma_{kj})",
     source="equation (6)",
 )
+PAIRS = replace(
+    pair_matrix.ABOUT,
+    line="Geometry conflict of every two updates, mean over matrices. 0 = same, 1 = unrelated.",
+)
 MARKS = {"integrate": "✓ integrate", "integrate gated": "✓ integrate gated", "hold": "✕ hold"}
 CERTAINTY = {"clear": "measured, clear", "inconclusive": "inconclusive", "predicted": "predicted only"}
 ORDERS = ("as in this run", "least conflict first")
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What does not change with a threshold. ``outcomes``: sets of updates with a measured score."""
-
-    candidates: list[Candidate]
-    pairs: pd.DataFrame
-    square: pd.DataFrame
-    outcomes: list[Outcome]
-
-    @classmethod
-    def of(cls, run: Run, split: str, metric: str) -> Evidence:
-        found = candidates(run.tables, run.store.settings, split, metric)
-        pairs = latest_pairs(run.tables["pairs"])
-        square = pair_square(pairs, [candidate.update for candidate in found])
-        return cls(found, pairs, square, outcomes(run.tables, run.updates, split, metric))
-
-
-_kept: WeakKeyDictionary[Run, dict[tuple[str, str], Evidence]] = WeakKeyDictionary()
-"""Evidence of the loaded runs by split and metric: moving a slider must not gather it again."""
-
-
-@dataclass(frozen=True)
-class Decision:
-    """Everything that the page's parts share."""
-
-    run: Run
-    split: str
-    metric: str
-    evidence: Evidence
-    verdicts: dict[str, Verdict]
-    order_matters: str
-
-    @property
-    def candidates(self) -> list[Candidate]:
-        return self.evidence.candidates
-
-    @property
-    def square(self) -> pd.DataFrame:
-        return self.evidence.square
-
-    @property
-    def unit(self) -> str:
-        return UNITS[self.metric]
-
-    def path(self, order: list[str]) -> pd.DataFrame:
-        """Predicted conflict and measured score along ``order``."""
-        rows = []
-        for addition in additions(self.square, order):
-            known = measured(self.evidence.outcomes, order[: addition.size], ordered=bool(self.order_matters))
-            score = {"value": known.value, "se": known.se, "source": known.source} if known else {}
-            rows.append(asdict(addition) | {"value": math.nan, "se": math.nan, "source": ""} | score)
-        return pd.DataFrame(rows)
-
-    @property
-    def greedy(self) -> list[str]:
-        return [addition.update for addition in greedy_order(self.square)]
-
-
-def decide(run: Run) -> Decision:
-    """Controls for probes and thresholds, and what they give."""
-    scores, settings = run.tables["scores"], run.store.settings
-    splits = [name for name in SPLITS if name in set(scores["split"])] or ["dev"]
-    metrics = [name for name in UNITS if name in set(scores["metric"])] or ["em"]
-    left, right, _ = st.columns([1, 1, 2])
-    split = left.segmented_control(
-        "Decide on", splits, default=splits[0], required=True, format_func=SPLITS.__getitem__, key="decide-split"
-    )
-    metric = right.segmented_control(
-        "Metric", metrics, default=metrics[0], required=True, format_func=UNITS.__getitem__, key="decide-metric"
-    )
-    limits = thresholds(settings.gcwm, metric)
-    kept = _kept.setdefault(run, {})
-    if (split, metric) not in kept:
-        kept[split, metric] = Evidence.of(run, split, metric)
-    found = kept[split, metric]
-    return Decision(
-        run=run,
-        split=split,
-        metric=metric,
-        evidence=found,
-        verdicts={candidate.update: judge(candidate, limits) for candidate in found.candidates},
-        order_matters=order_matters(settings),
-    )
-
-
-def thresholds(config: GCWMConfig, metric: str) -> Thresholds:
-    """Sliders for the thresholds, starting from those of the run's gate."""
-    usual = asdict(Thresholds.of(config))
-    labels = {
-        "gate_conflict": ("Gate above conflict", 1.0),
-        "hold_conflict": ("Hold above conflict", 1.0),
-        "better_without": ("All tasks, better without", 0.5),
-        "max_harm": ("Others, better without", 0.5),
-        "min_gain": ("Least own gain", 0.5),
-    }
-    with st.expander("Thresholds of the verdict"):
-        st.caption(
-            "Held when all tasks together, or the other tasks alone, do better without the update by more than these, "
-            "or when its own task gains less. Conflict decides about holding only where leaving it out was not "
-            f"measured. Conflicts in [0, 1]; scores in {UNITS[metric]}."
-        )
-        values = {
-            name: box.slider(
-                label,
-                0.0,
-                max(top, usual[name]),
-                usual[name],
-                step=0.005,
-                format="%.3f",
-                key=f"limit-{name}-{usual[name]}",
-            )
-            for box, (name, (label, top)) in zip(st.columns(len(labels)), labels.items(), strict=True)
-        }
-        if values["hold_conflict"] < values["gate_conflict"]:
-            st.caption("The conflict to hold is below that of the gate; the gate's is used for both.")
-            values["hold_conflict"] = values["gate_conflict"]
-    return Thresholds(**values)
 
 
 def table(decision: Decision) -> None:
@@ -174,13 +55,13 @@ def table(decision: Decision) -> None:
                 "update": candidate.update,
                 "verdict": MARKS[verdict.choice],
                 "evidence": CERTAINTY[verdict.certainty],
+                "overall": _spread(candidate.overall, signed=True),
+                "others": _spread(candidate.others, signed=True),
+                "gain": _spread(candidate.gain, signed=True),
                 "incoming": _spread(candidate.incoming),
                 "pairwise": _spread(candidate.pairwise),
                 "alpha": _spread(candidate.alpha),
-                "gain": _spread(candidate.gain, signed=True),
                 "expert": _spread(candidate.gain_to_expert, signed=True),
-                "others": _spread(candidate.others, signed=True),
-                "overall": _spread(candidate.overall, signed=True),
             }
         )
     text = st.column_config.TextColumn
@@ -188,15 +69,15 @@ def table(decision: Decision) -> None:
         pd.DataFrame(rows),
         hide_index=True,
         column_config={
-            "step": st.column_config.NumberColumn("Step", width="small"),
+            "step": st.column_config.NumberColumn("Step", width=55),
             "update": text("Update"),
             "verdict": text("Verdict"),
             "evidence": text("Evidence"),
             "incoming": text("Incoming conflict", help="With the state it met; 0 same, 1 unrelated"),
             "pairwise": text("Conflict with others", help="Mean over every other update; 0 same, 1 unrelated"),
             "alpha": text("Expected α", help="The gate's answer to that conflict, 0 to 1"),
-            "gain": text("Own task over base", help=f"{decision.unit}, more = better"),
-            "expert": text("… over its expert", help="How much of what the expert can is lost"),
+            "gain": text("Own task gained", help=f"Final model minus base, {decision.unit}"),
+            "expert": text("Own task to expert", help="Final model minus the task's own expert"),
             "others": text("Others without it", help="Above zero: the other tasks do better without it"),
             "overall": text("All without it", help="Above zero: all tasks together do better without it"),
         },
@@ -209,8 +90,9 @@ def table(decision: Decision) -> None:
     )
     note = f" n/a: {'; '.join(missing)}." if missing else ""
     st.caption(
-        "In brackets: 95 % intervals, for conflicts from layer to layer, for scores from example to example. Signs are "
-        f"turned so that more is better.{as_markdown(note, 600)}"
+        "In brackets: 95 % intervals, for conflicts from layer to layer, for scores from example to example. Scores "
+        "are differences, above zero = better: in the columns “without it” that speaks against the update."
+        f"{as_markdown(note, 600)}"
     )
 
 
@@ -221,11 +103,35 @@ def explain(view: View, decision: Decision) -> None:
     st.caption("The update of the chosen step; the step slider in the side bar chooses another.")
     box = st.warning if verdict.choice == "hold" else st.info if verdict.certainty != "clear" else st.success
     box(verdict.words)
-    for finding in verdict.findings:
-        st.markdown(f"- {as_markdown(finding.words, 400)}" + ("" if finding.decides else " *Not decisive.*"))
+    # What was measured makes the conflict to hold at idle; what is unknown is said.
+    told = [finding for finding in verdict.findings if finding.decides or finding.name in ("net", "gain")]
+    st.markdown("\n".join(f"- {as_markdown(finding.words, 400)}" for finding in told))
     cells = by_place(view.run.tables["matrices"], decision.evidence.pairs, view.run.store.settings, view.update)
     cells.insert(0, "step", view.step)
-    grids.show_grids(view, cells, (INCOMING, PAIRWISE, EXPECTED))
+    limits = {
+        signal.column: bounds(cells[signal.column], signal.scale, fit=True) for signal in (INCOMING, PAIRWISE, EXPECTED)
+    }
+    grids.show_grids(view, cells, (INCOMING, PAIRWISE, EXPECTED), limits)
+
+
+def effects(decision: Decision, update: str) -> pd.DataFrame:
+    """Change of every task without ``update``, tasks in the order of arrival."""
+    rows = left_out_effects(decision.run.tables["leave_one_out"], update, decision.split, decision.metric)
+    places = {name: place for place, name in enumerate(decision.run.updates)}
+    return rows.sort_values("task", key=lambda tasks: tasks.map(places).fillna(len(places)), kind="stable")
+
+
+def accountable(decision: Decision) -> None:
+    """Whether conflict told, in this run, who costs the others."""
+    found = decision.evidence.agreement
+    if found.reason:
+        return
+    st.markdown(
+        "Does conflict tell who costs the others? Over these "
+        f"{found.n} updates its rank correlation with the gain of the others is ρ = {num(found.rho, signed=True)} "
+        f"(permutation p = {num(found.p)}; 1 = it ranks them rightly, 0 = it tells "
+        "nothing, below 0 = the wrong way round)."
+    )
 
 
 def left_out_square(decision: Decision, column: str) -> pd.DataFrame:
@@ -291,5 +197,5 @@ def _spread(found: Interval, *, signed: bool = False) -> str:
     if not found.known:
         return "n/a"
     plus = "+" if signed else ""
-    bounds = "" if math.isnan(found.low) else f" [{found.low:{plus}.2f}, {found.high:{plus}.2f}]"
-    return f"{found.value:{plus}.3f}{bounds}"
+    value, low, high = (f"{round(number, 2) + 0.0:{plus}.2f}" for number in (found.value, found.low, found.high))
+    return value if math.isnan(found.low) else f"{value} [{low}, {high}]"

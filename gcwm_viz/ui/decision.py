@@ -1,0 +1,141 @@
+"""What the decision page's parts share: probes and thresholds chosen, evidence gathered once, verdicts."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from weakref import WeakKeyDictionary
+
+import pandas as pd
+import streamlit as st
+
+from gcwm_viz.decide.agreement import Agreement, agreement
+from gcwm_viz.decide.evidence import Candidate, candidates, latest_pairs, pair_square
+from gcwm_viz.decide.order import Outcome, additions, greedy_order, measured, order_matters, outcomes
+from gcwm_viz.decide.verdict import Thresholds, Verdict, judge
+from gcwm_viz.geometry.config import GCWMConfig
+from gcwm_viz.tables import Run
+from gcwm_viz.ui.scoring import UNITS
+
+SPLITS = {"dev": "development", "test": "test"}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What does not change with a threshold. ``outcomes``: sets of updates with a measured score."""
+
+    candidates: list[Candidate]
+    pairs: pd.DataFrame
+    square: pd.DataFrame
+    outcomes: list[Outcome]
+    agreement: Agreement
+
+    @classmethod
+    def of(cls, run: Run, split: str, metric: str) -> Evidence:
+        found = candidates(run.tables, run.store.settings, split, metric)
+        pairs = latest_pairs(run.tables["pairs"])
+        square = pair_square(pairs, [candidate.update for candidate in found])
+        scored = outcomes(run.tables, run.updates, split, metric)
+        return cls(found, pairs, square, scored, agreement(found))
+
+
+_kept: WeakKeyDictionary[Run, dict[tuple[str, str], Evidence]] = WeakKeyDictionary()
+"""Evidence of the loaded runs by split and metric: moving a slider must not gather it again."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Everything that the page's parts share."""
+
+    run: Run
+    split: str
+    metric: str
+    evidence: Evidence
+    verdicts: dict[str, Verdict]
+    order_matters: str
+
+    @property
+    def candidates(self) -> list[Candidate]:
+        return self.evidence.candidates
+
+    @property
+    def square(self) -> pd.DataFrame:
+        return self.evidence.square
+
+    @property
+    def unit(self) -> str:
+        return UNITS[self.metric]
+
+    def path(self, order: list[str]) -> pd.DataFrame:
+        """Predicted conflict and measured score along ``order``."""
+        rows = []
+        for addition in additions(self.square, order):
+            known = measured(self.evidence.outcomes, order[: addition.size], ordered=bool(self.order_matters))
+            score = {"value": known.value, "se": known.se, "source": known.source} if known else {}
+            rows.append(asdict(addition) | {"value": math.nan, "se": math.nan, "source": ""} | score)
+        return pd.DataFrame(rows)
+
+    @property
+    def greedy(self) -> list[str]:
+        return [addition.update for addition in greedy_order(self.square)]
+
+
+def decide(run: Run) -> Decision:
+    """Controls for probes and thresholds, and what they give."""
+    scores, settings = run.tables["scores"], run.store.settings
+    splits = [name for name in SPLITS if name in set(scores["split"])] or ["dev"]
+    metrics = [name for name in UNITS if name in set(scores["metric"])] or ["em"]
+    left, right, _ = st.columns([1, 1, 2])
+    split = left.segmented_control(
+        "Decide on", splits, default=splits[0], required=True, format_func=SPLITS.__getitem__, key="decide-split"
+    )
+    metric = right.segmented_control(
+        "Metric", metrics, default=metrics[0], required=True, format_func=UNITS.__getitem__, key="decide-metric"
+    )
+    limits = thresholds(settings.gcwm, metric)
+    kept = _kept.setdefault(run, {})
+    if (split, metric) not in kept:
+        kept[split, metric] = Evidence.of(run, split, metric)
+    found = kept[split, metric]
+    return Decision(
+        run=run,
+        split=split,
+        metric=metric,
+        evidence=found,
+        verdicts={candidate.update: judge(candidate, limits) for candidate in found.candidates},
+        order_matters=order_matters(settings),
+    )
+
+
+def thresholds(config: GCWMConfig, metric: str) -> Thresholds:
+    """Sliders for the thresholds, starting from those of the run's gate."""
+    usual = asdict(Thresholds.of(config))
+    labels = {
+        "gate_conflict": ("Gate above conflict", 1.0),
+        "hold_conflict": ("Hold above conflict", 1.0),
+        "better_without": ("All tasks, better without", 0.5),
+        "max_harm": ("Others, better without", 0.5),
+        "min_gain": ("Least own gain", 0.5),
+    }
+    with st.expander("Thresholds of the verdict"):
+        st.caption(
+            "Held when all tasks together, or the other tasks alone, do better without the update by more than these, "
+            "or when its own task gains less. Conflict decides about holding only where leaving it out was not "
+            f"measured. Conflicts in [0, 1]; scores in {UNITS[metric]}."
+        )
+        values = {
+            name: box.slider(
+                label,
+                0.0,
+                max(top, usual[name]),
+                usual[name],
+                step=0.005,
+                format="%.3f",
+                key=f"limit-{name}-{usual[name]}",
+            )
+            for box, (name, (label, top)) in zip(st.columns(len(labels)), labels.items(), strict=True)
+        }
+        if values["hold_conflict"] < values["gate_conflict"]:
+            st.caption("The conflict to hold is below that of the gate; the gate's is used for both.")
+            values["hold_conflict"] = values["gate_conflict"]
+    return Thresholds(**values)

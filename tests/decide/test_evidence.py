@@ -1,0 +1,108 @@
+"""Evidence on candidates, read off generated tables."""
+
+import math
+
+import pandas as pd
+import pytest
+
+from gcwm_viz.continual.config import RunSettings
+from gcwm_viz.decide.evidence import by_place, candidates, latest_pairs, left_out_effects, pair_square
+from gcwm_viz.geometry.gate import gate
+from tests.factories_runs import NASTY, TASKS, make_tables
+
+TABLES = make_tables("normal")
+SETTINGS = RunSettings.preset_with("scale-free", {})
+
+
+def by_name(tables=TABLES, settings=SETTINGS, **where):
+    return {candidate.update: candidate for candidate in candidates(tables, settings, **where)}
+
+
+def test_one_candidate_an_update_in_order():
+    assert list(by_name()) == list(TASKS)
+    flat = by_name()["index"].flat()
+    assert flat["step"] == 3
+    assert flat["incoming_low"] < flat["incoming"] < flat["incoming_high"]
+
+
+def test_incoming_conflict_is_that_of_its_own_step():
+    found = by_name()
+    rows = TABLES["matrices"]
+    assert found["symbol"].incoming.value == pytest.approx(rows[rows["step"] == 4]["incoming_conflict"].mean())
+    assert math.isnan(found["past"].incoming.value)
+    assert found["past"].incoming.reason == "no state before the first step"
+
+
+def test_pairs_count_once_where_they_were_last_active():
+    pairs = TABLES["pairs"]
+    latest = latest_pairs(pairs)
+    assert len(latest) == 28 * 15
+    assert (latest["step"] == 6).all()
+    square = pair_square(latest, list(TASKS))
+    one = latest[(latest["i"] == "past") & (latest["j"] == "eval")]
+    assert square.loc["eval", "past"] == square.loc["past", "eval"] == pytest.approx(one["conflict"].mean())
+    assert by_name()["past"].pairwise.value == pytest.approx(square.loc["past"].mean())
+    # A finite memory: the first two meet at step 2 only.
+    short = pairs[(pairs["step"] == 2) | ((pairs["step"] > 2) & (pairs["i"] != "past"))]
+    kept = latest_pairs(short)
+    assert set(kept[(kept["i"] == "past")]["step"]) == {2}
+    assert math.isnan(pair_square(kept, list(TASKS)).loc["past", "eval"])
+
+
+def test_expected_alpha_is_the_gate_at_the_mean_conflict():
+    latest = latest_pairs(TABLES["pairs"])
+    places = by_place(TABLES["matrices"], latest, SETTINGS, "close")
+    name = places["matrix"].iloc[5]
+    mine = latest[(latest["matrix"] == name) & ((latest["i"] == "close") | (latest["j"] == "close"))]
+    assert len(mine) == 5
+    assert places["pair_conflict"].iloc[5] == pytest.approx(mine["conflict"].mean())
+    assert places["pair_alpha"].iloc[5] == pytest.approx(gate(mine["gate_conflict"].mean(), SETTINGS.gcwm))
+    plain = by_name(settings=RunSettings.preset_with("scale-free", {}, "mean"))["close"].alpha
+    assert math.isnan(plain.value)
+    assert "mean has no gate" in plain.reason
+
+
+def test_gain_is_the_final_model_over_the_base():
+    scores = TABLES["scores"]
+    rows = scores[(scores["task"] == "index") & (scores["split"] == "dev") & (scores["metric"] == "em")]
+    last = rows[(rows["model"] == "step") & (rows["step"] == 6)].iloc[0]
+    base, expert = rows[rows["model"] == "base"].iloc[0], rows[rows["update"].eq("index") & rows["model"].eq("expert")]
+    found = by_name()["index"]
+    assert found.gain.value == pytest.approx(last["value"] - base["value"])
+    assert found.gain.half_width == pytest.approx(1.96 * (last["se"] ** 2 + base["se"] ** 2) ** 0.5, rel=1e-4)
+    assert found.gain_to_expert.value == pytest.approx(last["value"] - expert["value"].iloc[0])
+    loss = by_name(metric="nll")["index"]
+    assert loss.gain.value > 0  # turned: a lower loss is a gain
+
+
+def test_left_out_effects_are_turned_and_averaged():
+    effects = left_out_effects(TABLES["leave_one_out"], "past", "dev", "em")
+    assert effects[effects["own"]]["task"].tolist() == ["past"]
+    found = by_name()["past"]
+    others = effects[~effects["own"]]
+    assert found.others.value == pytest.approx(others["change"].mean())
+    assert found.others.half_width == pytest.approx(1.96 * 0.015 / 5**0.5, rel=1e-4)
+    assert found.own.value == pytest.approx(-0.5)
+    assert found.overall.value == pytest.approx(effects["change"].mean())
+    turned = left_out_effects(TABLES["leave_one_out"], "past", "dev", "nll")
+    assert turned["change"].to_numpy() == pytest.approx(effects["change"].to_numpy())
+
+
+def test_what_was_not_measured_says_so():
+    tables = TABLES | {name: TABLES[name].iloc[:0] for name in ("leave_one_out", "scores")}
+    found = by_name(tables)["index"]
+    assert found.others.reason == "not measured; run leave-one-out"
+    assert "no probes" in found.gain.reason
+    alone = by_name(make_tables("one"))["past"]
+    assert alone.pairwise.reason == "never active together with another update"
+    assert alone.others.reason == "not measured; run leave-one-out"
+
+
+def test_holes_stay_holes():
+    found = by_name(make_tables("nan"))
+    assert math.isnan(found["past"].others.value)  # one task of it is NaN: a mean over unknown scores is unknown
+    assert found["past"].others.reason == "the score is not defined"
+    assert found[NASTY].others.reason == "not measured; run leave-one-out"
+    assert found[NASTY].pairwise.known
+    assert candidates(make_tables("empty"), SETTINGS) == []
+    assert isinstance(pd.DataFrame([entry.flat() for entry in found.values()]), pd.DataFrame)

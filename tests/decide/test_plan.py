@@ -1,0 +1,58 @@
+"""A plan from a run, back into a run."""
+
+import pytest
+import torch
+
+from gcwm_viz.cli import main
+from gcwm_viz.continual.config import RunSettings
+from gcwm_viz.continual.plan_file import parse_plan
+from gcwm_viz.decide.plan import overrides, plan_of
+from gcwm_viz.errors import InputError
+from gcwm_viz.runs import Inputs, continue_run, create_run
+from gcwm_viz.tables import open_run
+from tests.continual.inputs import write_base, write_updates
+
+
+@pytest.fixture
+def store(tmp_path):
+    inputs = Inputs(base=write_base(tmp_path / "base"), updates=write_updates(tmp_path / "updates", "abc"))
+    settings = RunSettings.preset_with("paper", {"eta": 0.4, "kappa": 7, "iters": 5, "gate": "none"})
+    return create_run(inputs, tmp_path / "run", settings)
+
+
+def test_plan_runs_to_the_same_settings(store, tmp_path):
+    plan = plan_of(store, ["c", "a"])
+    assert plan.settings == {"kappa": 7, "iters": 5, "gate": "none", "eta": 0.4}
+    assert plan.run_settings() == store.settings
+    assert parse_plan(plan.to_yaml().encode(), "upload") == plan
+    file = tmp_path / "plan.yaml"
+    file.write_text(plan.to_yaml())
+    assert main(["run", "--plan", str(file), "--out", str(tmp_path / "again"), "--device", "cpu"]) == 0
+    again = open_run(tmp_path / "again")
+    assert again.updates == ["c", "a"]
+    assert again.store.settings == store.settings
+
+
+def test_whole_plan_gives_the_same_model(store, tmp_path):
+    continue_run(store, torch.device("cpu"), workers=1)
+    file = tmp_path / "plan.yaml"
+    file.write_text(plan_of(store, store.updates).to_yaml())
+    assert main(["run", "--plan", str(file), "--out", str(tmp_path / "again"), "--device", "cpu"]) == 0
+    again = open_run(tmp_path / "again").store
+    assert all(torch.equal(store.state(index, 3), again.state(index, 3)) for index in range(len(store.keys)))
+
+
+def test_a_preset_alone_has_no_overrides():
+    for preset in ("scale-free", "paper", "release"):
+        for method in ("gcwm", "ties"):
+            assert overrides(RunSettings.preset_with(preset, {}, method)) == {}
+
+
+def test_impossible_plans_are_refused(store):
+    with pytest.raises(InputError, match="at least one update"):
+        plan_of(store, [])
+    with pytest.raises(InputError, match="no update 'x'"):
+        plan_of(store, ["a", "x"])
+    del store.info["base"]["path"]
+    with pytest.raises(InputError, match="where the inputs lie"):
+        plan_of(store, ["a"])

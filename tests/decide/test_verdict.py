@@ -1,0 +1,87 @@
+"""Integrate, integrate gated or hold, and how sure."""
+
+from dataclasses import replace
+
+import pytest
+
+from gcwm_viz.decide.evidence import Candidate
+from gcwm_viz.decide.interval import Interval, missing
+from gcwm_viz.decide.verdict import Thresholds, judge
+from gcwm_viz.errors import InputError
+from gcwm_viz.geometry.config import GCWMConfig
+
+UNKNOWN = missing("not measured; run leave-one-out")
+
+
+def near(value, half=0.01):
+    return Interval(value, value - half, value + half)
+
+
+GOOD = Candidate(
+    update="a",
+    step=2,
+    incoming=near(0.05),
+    pairwise=near(0.05),
+    alpha=near(0.3),
+    gain=near(0.4),
+    gain_to_expert=near(-0.1),
+    others=near(0.0),
+    own=near(-0.4),
+    overall=near(-0.1),
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "choice", "certainty"),
+    [
+        ({}, "integrate", "clear"),
+        ({"incoming": near(0.3)}, "integrate gated", "clear"),
+        ({"incoming": near(0.125)}, "integrate gated", "inconclusive"),
+        ({"incoming": near(0.9)}, "integrate gated", "clear"),  # measured harmless: conflict alone does not hold it
+        ({"overall": near(0.05)}, "hold", "clear"),
+        ({"overall": near(0.005)}, "hold", "inconclusive"),
+        ({"overall": near(-0.005)}, "integrate", "inconclusive"),
+        ({"others": near(0.2)}, "hold", "clear"),
+        ({"gain": near(0.0)}, "hold", "clear"),
+        ({"gain": near(0.045)}, "hold", "inconclusive"),
+        ({"gain": near(0.045), "others": near(0.2)}, "hold", "clear"),  # one clear reason is enough
+        ({"gain": Interval(0.4)}, "integrate", "inconclusive"),  # no interval, so nothing is told apart
+        ({"others": UNKNOWN, "overall": UNKNOWN}, "integrate", "predicted"),
+        ({"others": UNKNOWN, "overall": UNKNOWN, "incoming": near(0.9)}, "hold", "predicted"),
+        ({"others": UNKNOWN, "overall": UNKNOWN, "incoming": near(0.555)}, "integrate gated", "inconclusive"),
+        ({"others": UNKNOWN, "overall": UNKNOWN, "gain": near(0.0)}, "hold", "clear"),
+        ({"incoming": UNKNOWN, "pairwise": near(0.3)}, "integrate gated", "clear"),  # the first update met no state
+        (dict.fromkeys(("incoming", "pairwise", "others", "overall"), UNKNOWN), "integrate", "predicted"),
+        (dict.fromkeys(("incoming", "pairwise", "others", "overall", "gain"), UNKNOWN), "hold", "inconclusive"),
+    ],
+)
+def test_rule(change, choice, certainty):
+    verdict = judge(replace(GOOD, **change))
+    assert (verdict.choice, verdict.certainty) == (choice, certainty)
+    assert verdict.words.startswith(choice.capitalize())
+    assert ("inconclusive" in verdict.words) == (certainty == "inconclusive")
+    assert ("prediction" in verdict.words) == (certainty == "predicted")
+
+
+def test_words_hold_value_interval_and_threshold():
+    findings = {finding.name: finding for finding in judge(replace(GOOD, others=near(0.095))).findings}
+    said = findings["harm"].words
+    assert "+0.095 (95 % interval +0.085 to +0.105), which cannot be told from the threshold +0.1" in said
+    assert findings["gate"].words.endswith("below the threshold 0.12.")
+    assert not findings["hold"].decides
+    unknown = judge(replace(GOOD, others=UNKNOWN, overall=UNKNOWN)).findings[0]
+    assert "run leave-one-out" in unknown.words
+
+
+def test_thresholds_move_the_verdict():
+    assert judge(GOOD, Thresholds(gate_conflict=0.01)).choice == "integrate gated"
+    assert judge(GOOD, Thresholds(min_gain=0.5)).choice == "hold"
+    assert judge(replace(GOOD, overall=near(0.05)), Thresholds(better_without=0.1)).choice == "integrate"
+    own = Thresholds.of(GCWMConfig(tau=0.5))
+    assert (own.gate_conflict, own.hold_conflict) == (0.5, 0.75)
+
+
+@pytest.mark.parametrize("values", [{"max_harm": -0.1}, {"min_gain": float("nan")}, {"hold_conflict": 0.1}])
+def test_impossible_thresholds_are_refused(values):
+    with pytest.raises(InputError, match=next(iter(values))):
+        Thresholds(**values)

@@ -1,0 +1,138 @@
+"""The decision page headless: verdicts, thresholds, the job, the plan."""
+
+import json
+
+import pytest
+
+from gcwm_viz.continual.config import RunSettings
+from gcwm_viz.continual.plan_file import parse_plan
+from gcwm_viz.tables import open_run
+from gcwm_viz.ui import jobs, left_out_job
+from tests.factories_runs import NASTY, write_run
+from tests.ui.test_pages import titles, words
+
+PAGE = "pages/8_Decide.py"
+
+
+def plan(app, folder):
+    return parse_plan(app.code[0].value.encode(), "page", folder)
+
+
+def ticked(app) -> list[str]:
+    return [box.label for box in app.checkbox if box.value]
+
+
+def test_verdict_and_plan_of_a_measured_run(open_page, tmp_path):
+    app = open_page(PAGE, run="normal", step=3)
+    assert "Why: index" in [element.value for element in app.subheader]
+    said = words(app) + "".join(box.value for box in (*app.success, *app.warning, *app.info))
+    assert "Integrate: all tasks together do better with it" in said
+    assert "does not depend on the order" in said
+    assert ticked(app) == ["past", "capital", "index", "symbol", "close", "eval"]
+    assert "Measured for exactly these updates (step 6)" in said
+    found = plan(app, tmp_path)
+    assert [name for name, _ in found.updates] == ["past", "capital", "index", "symbol", "close", "eval"]
+    assert found.run_settings() == RunSettings.preset_with("scale-free", {})
+
+
+def test_taking_an_update_out_changes_the_plan(open_page, tmp_path):
+    app = open_page(PAGE, run="normal")
+    app.checkbox[2].uncheck().run()
+    assert [name for name, _ in plan(app, tmp_path).updates] == ["past", "capital", "symbol", "close", "eval"]
+    assert "(leave-one-out)" in words(app)
+    app.checkbox[0].uncheck().run()
+    assert "Nobody measured exactly this set" in words(app)
+    order = [name for name, _ in plan(app, tmp_path).updates]
+    app.segmented_control(key="plan-order").set_value("least conflict first").run()
+    other = [name for name, _ in plan(app, tmp_path).updates]
+    assert sorted(other) == sorted(order)
+    assert other != order
+    for box in app.checkbox:
+        box.uncheck()
+    app.run()
+    assert not app.exception
+    assert "at least one update" in words(app)
+
+
+def test_thresholds_turn_verdicts_and_ticks(open_page):
+    app = open_page(PAGE, run="normal")
+    least = next(slider for slider in app.slider if slider.label == "Least own gain")
+    least.set_value(0.5).run()
+    assert not app.exception
+    assert len(ticked(app)) < 6
+    gate = next(slider for slider in app.slider if slider.label == "Gate above conflict")
+    gate.set_value(0.99).run()
+    assert not app.exception
+    assert "the gate's is used for both" in words(app)
+
+
+def test_verdicts_follow_split_and_metric(open_page):
+    app = open_page(PAGE, run="normal")
+    for key, value in (("decide-split", "test"), ("decide-metric", "nll")):
+        app.segmented_control(key=key).set_value(value).run()
+        assert not app.exception
+    assert "nats per token" in words(app)
+
+
+def test_a_run_of_one_update_says_what_is_missing(open_page):
+    app = open_page(PAGE, run="one")
+    assert not app.exception
+    said = words(app)
+    assert "needs at least two" in said
+    assert "run leave-one-out" in said.replace("\\", "")  # escaped for Markdown
+    assert app.button(key="left-out-start").disabled
+    drawn = json.dumps([json.loads(element.proto.spec) for element in app.get("plotly_chart")])
+    assert "An order needs two updates" in drawn
+
+
+def test_holes_are_named(open_page):
+    app = open_page(PAGE, run="nan")
+    assert not app.exception
+    assert "the score is not defined" in words(app)
+    assert "Adding updates one by one" in titles(app)
+    assert NASTY not in words(app)
+    assert app.button(key="left-out-start").label == "Go on measuring"
+
+
+def test_button_starts_the_job_once(open_page, tmp_path, monkeypatch):
+    run = write_run(tmp_path, "normal")
+    (run / "leave_one_out" / "tables" / "leave_one_out.parquet").unlink()
+    info = json.loads((run / "run.json").read_text()) | {"probes": "probes"}
+    (run / "run.json").write_text(json.dumps(info))
+    started = []
+    monkeypatch.setattr(jobs, "start", lambda *call: started.append(call) or True)
+    app = open_page(PAGE, root=tmp_path, run="normal")
+    assert "This is a prediction" in "".join(box.value for box in (*app.info, *app.warning, *app.success))
+    app.button(key="left-out-start").click().run()
+    assert not app.exception
+    ((root, name, arguments),) = started
+    assert root == tmp_path
+    assert jobs.valid_name(name)
+    assert arguments == ["leave-one-out", str(run), "--device", "auto"]
+
+
+@pytest.mark.parametrize(("status", "says"), [("failed", "ended with an error"), ("cancelled", "was cancelled")])
+def test_ended_jobs_say_how(open_page, run_root, monkeypatch, status, says):
+    monkeypatch.setattr(jobs, "look", lambda root, name: jobs.Job(name, status, "the last line"))
+    app = open_page(PAGE, run="normal")
+    assert says in words(app)
+    assert "the last line" in words(app)
+
+
+def test_running_job_shows_progress_and_takes_a_cancel(open_page, tmp_path, monkeypatch):
+    run = write_run(tmp_path, "normal")
+    monkeypatch.setattr(jobs, "look", lambda root, name: jobs.Job(name, "running"))
+    entry = {"event": "matrix", "done": 7, "total": 28, "label": "without <b>x</b>"}
+    (run / "leave_one_out" / "journal.jsonl").write_text(json.dumps(entry) + "\n")
+    cancelled = []
+    monkeypatch.setattr(jobs, "cancel", lambda *call: cancelled.append(call))
+    app = open_page(PAGE, root=tmp_path, run="normal")
+    assert not app.exception
+    assert "without <b>x</b>" in [element.value for element in app.text]
+    app.button(key="left-out-cancel").click().run()
+    assert (run / "leave_one_out" / "cancel").is_file()
+    assert cancelled[0][2] == run / "leave_one_out"
+
+
+def test_obstacles_are_those_of_the_command(run_root):
+    assert "without probes" in left_out_job.obstacle(open_run(run_root / "normal"))
