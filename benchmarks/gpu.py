@@ -1,0 +1,133 @@
+"""A whole step on one device: Qwen3-8B shapes, updates generated there. ``python -m benchmarks.gpu``.
+
+Needs torch, numpy and scipy alone. Without a GPU it says so; ``--tiny`` rehearses on a processor.
+"""
+
+import argparse
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from benchmarks import machine
+from benchmarks.inputs import QWEN3_8B, TINY, Shapes, random_update
+from gcwm_viz.geometry.config import GCWMConfig
+from gcwm_viz.merging.gcwm import LayerMerge, merge_layer
+
+LAYERS = 36
+PUBLISHED_MINUTES = {1: 20.6, 2: 40.9, 3: 59.9}
+PUBLISHED_GB = {1: 4.4, 2: 7.8, 3: 11.1}
+MODES = {"adam float32": ("adam", False), "adam TF32": ("adam", True), "exact": ("exact", False)}
+
+
+@contextlib.contextmanager
+def tf32(wanted: bool) -> Iterator[None]:
+    """Single-precision products in TF32 inside this block; what is built in double precision stays so."""
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = wanted
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
+
+
+def measure(
+    device: torch.device, shapes: Shapes = QWEN3_8B, measured: int = 1, layers: int = LAYERS, iters: int = 100
+) -> dict[str, Any]:
+    """Seconds of a step of ``layers`` layers from ``measured`` of them, and peak memory, for m = 1, 2, 3."""
+    result: dict[str, Any] = {"layers": layers, "layers_measured": measured, "rates_tflops": _rates(device)}
+    for m in (1, 2, 3):
+        kept: dict[str, LayerMerge] = {}
+        for mode, (solver, fast) in MODES.items():
+            config = GCWMConfig(solver=solver, iters=iters)  # type: ignore[arg-type]
+            _reset(device)
+            seconds, families = 0.0, {}
+            for layer in range(measured + 1):  # the first pays for the start of the libraries and does not count
+                for place, (module, shape) in enumerate(shapes.items()):
+                    updates = [random_update(shape, 100 * layer + 10 * place + i, device) for i in range(m)]
+                    _wait(device)
+                    begin = time.perf_counter()
+                    with tf32(fast):
+                        merge = merge_layer(updates, config=config)
+                    _wait(device)
+                    spent = time.perf_counter() - begin
+                    if layer:
+                        seconds += spent
+                        families[module] = families.get(module, 0.0) + spent
+                    if layer == measured and module == "mlp.gate_proj":
+                        kept[mode] = merge
+            row = {"seconds": seconds * layers / measured, "peak_gb": _peak(device), "layer_s": families}
+            row["published_minutes"], row["published_gb"] = PUBLISHED_MINUTES[m], PUBLISHED_GB[m]
+            result[f"m={m}, {mode}"] = row
+            print(f"m={m}, {mode}: {row['seconds']:.1f} s, peak {row['peak_gb']:.1f} GB", flush=True)
+        reference, fast_one = kept["adam float32"], kept["adam TF32"]
+        result[f"m={m}, effect of TF32"] = {
+            "gamma": float((fast_one.pairwise_conflict - reference.pairwise_conflict).abs().nan_to_num().max()),
+            "alpha": abs(fast_one.alpha - reference.alpha),
+            "merged": machine.relative(fast_one.merged, reference.merged),
+        }
+    result["limit_s"] = _limits(shapes, layers, iters, result["rates_tflops"])
+    return result
+
+
+def _limits(shapes: Shapes, layers: int, iters: int, rates: dict[str, float]) -> dict[str, float]:
+    """Seconds of Adam's products alone, both branches, at each measured rate."""
+    flops = layers * sum(2 * (iters + 1) * 2.0 * d_out * d_in**2 for d_out, d_in in shapes.values())
+    return {name: flops / 1e12 / rate for name, rate in rates.items()}
+
+
+def _rates(device: torch.device) -> dict[str, float]:
+    size = 8192 if device.type == "cuda" else 256
+    rates = {}
+    for name, dtype, fast in (
+        ("float32", torch.float32, False),
+        ("TF32", torch.float32, True),
+        ("float64", torch.float64, False),
+    ):
+        a = torch.randn(size, size, device=device, dtype=dtype)
+        with tf32(fast):
+            a @ a
+            _wait(device)
+            begin = time.perf_counter()
+            for _ in range(5):
+                a @ a
+            _wait(device)
+        rates[name] = 5 * 2.0 * size**3 / (time.perf_counter() - begin) / 1e12
+    return rates
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def _reset(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+
+
+def _peak(device: torch.device) -> float:
+    return torch.cuda.max_memory_allocated() / 1e9 if device.type == "cuda" else float("nan")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
+    parser.add_argument("--layers-measured", type=int, default=1, help="layers to run, of 36; their time is scaled up")
+    parser.add_argument("--tiny", action="store_true", help="rehearse on the processor at small shapes; writes nothing")
+    options = parser.parse_args()
+    if options.tiny:
+        measure(torch.device("cpu"), TINY, iters=5)
+        return 0
+    if not torch.cuda.is_available():
+        print("no GPU here: nothing measured; --tiny rehearses on the processor")
+        return 2
+    result = measure(torch.device("cuda"), measured=options.layers_measured)
+    machine.write("gpu", {"shapes": "Qwen3-8B", "iters": 100}, result)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,97 @@
+"""The generated part of README.md."""
+
+from pathlib import Path
+from typing import Any
+
+from benchmarks import machine
+
+README = Path(__file__).parent / "README.md"
+BEGIN, END = "<!-- results: written by python -m benchmarks -->", "<!-- end of results -->"
+
+
+def rows() -> list[tuple[str, str, str]]:
+    """(what, measured, goal) of every part that has a result."""
+    found: list[tuple[str, str, str]] = []
+    if layer := _result("layer"):
+        for module, row in layer["matrices"].items():
+            shape = "×".join(str(size) for size in row["shape"])
+            text = f"{row['naive_s']:.1f} s → {row['ours_s']:.1f} s, {row['speedup']:.1f}×"
+            goal = "20×" if module in ("mlp.gate_proj", "mlp.up_proj") else ""
+            found.append((f"{module} {shape}, m = 3, naive → here", text, goal))
+        whole = layer["layer"]
+        text = f"{whole['naive_s']:.0f} s → {whole['ours_s']:.0f} s, {whole['speedup']:.1f}×"
+        found.append(("whole layer, Qwen3-0.6B shapes, m = 3", text, "10×"))
+        worst = max(row["merged_difference"] for row in layer["matrices"].values())
+        double = layer["float64_check"]["merged_difference"]
+        found.append(
+            ("largest difference of the merged update", f"{worst:.0e} in float32, {double:.0e} in float64", "")
+        )
+    if memory := _result("memory"):
+        for label in ("model", "many_updates"):
+            row = memory[label]
+            what = f"peak memory beyond the libraries, {row['layers']} layers, {row['updates']} updates on disk"
+            found.append(
+                (
+                    what,
+                    f"{row['peak_gb']:.2f} GB ({row['inputs_gb']:.1f} GB of inputs, {row['seconds']:.0f} s)",
+                    "1.5 GB",
+                )
+            )
+    if growth := _result("growth"):
+        for solver in ("exact", "adam"):
+            row = growth[f"updates_{solver}"]
+            found.append((f"time over m = {row['m']}, {solver}", _growth(row), ""))
+        row = growth["hidden"]
+        found.append((f"time over hidden size {row['hidden']}, exact, m = 2", _growth(row), ""))
+        row = growth["geometry"]
+        what = f"geometry and signals, {row['tasks']} tasks × all steps, union rank {row['union_rank']}"
+        found.append((what, f"{row['seconds']:.1f} s a matrix of {row['hidden']}²", ""))
+    if lora := _result("lora"):
+        for solver in ("adam", "exact"):
+            row = lora[solver]
+            text = f"{row['dense_s']:.1f} s → {row['lora_s']:.2f} s, {row['speedup']:.0f}×"
+            found.append((f"LoRA rank 16 against dense, 3072×1024, {solver}", text, "5×"))
+    if roof := _result("roofline"):
+        text = f"{roof['achieved_s']:.1f} s, {roof['over_limit']:.1f} × the limit of {roof['limit_s']:.1f} s"
+        found.append((f"run from disk, {roof['updates']} steps of a layer, {roof['iters']} iterations", text, ""))
+        rates = f"{roof['float32_gflops']:.0f} GFLOP/s float32, {roof['float64_gflops']:.0f} float64"
+        found.append(("rates that the limit is made of", rates, ""))
+    if lab := _result("lab"):
+        text = f"{lab['seconds']:.1f} s (matrices {lab['matrices_s']:.1f}, probes {lab['probes_s']:.1f})"
+        found.append(("first run of the lab", text, "15 s"))
+    gpu = _result("gpu")
+    if gpu is None or gpu.get("status") == "not yet measured":
+        found.append(("a step of Qwen3-8B on a GPU", "not yet measured: `make bench-gpu`", "≤ 90 s TF32, ≤ 60 s exact"))
+    else:
+        for name, row in gpu.items():
+            if isinstance(row, dict) and "seconds" in row:
+                text = f"{row['seconds']:.0f} s, {row['peak_gb']:.1f} GB"
+                text += f" (published {row['published_minutes']} min, {row['published_gb']} GB)"
+                found.append((f"Qwen3-8B, {name}", text, ""))
+    return found
+
+
+def update() -> None:
+    """Write the table between the markers."""
+    lines = ["| | measured | goal |", "|---|---|---|", *(f"| {a} | {b} | {c} |" for a, b, c in rows())]
+    for name in ("layer", "memory", "growth", "lora", "roofline", "lab"):
+        content = machine.read(name)
+        if content:
+            host = content["machine"]
+            lines += [
+                "",
+                f"{name}: {host['cpu']}, {host['cores']} cores, {host['threads']} threads, load before "
+                f"{host['load_before']}, torch {host['torch']}, {host['date']}, commit {host['commit']}.",
+            ]
+    text = README.read_text()
+    head, rest = text.split(BEGIN)
+    README.write_text(head + BEGIN + "\n" + "\n".join(lines) + "\n" + END + rest.split(END)[1])
+
+
+def _growth(row: dict[str, Any]) -> str:
+    return ", ".join(f"{value:.2f}" for value in row["seconds"]) + f" s: exponent {row['exponent']:.2f}"
+
+
+def _result(name: str) -> dict[str, Any] | None:
+    content = machine.read(name)
+    return content["result"] if content else None

@@ -1,0 +1,76 @@
+"""The measurements run, and compare equal numbers, at small shapes."""
+
+import json
+
+import pytest
+import torch
+
+from benchmarks import growth, layer, lora, machine, memory, roofline, table
+from benchmarks.gpu import measure as measure_gpu
+from benchmarks.gpu import tf32
+from benchmarks.inputs import TINY, qwen3, random_update
+
+MINUTE = qwen3(16, 24, 16, 8)
+
+
+@pytest.mark.parametrize("shape", [(40, 24), (24, 40)])
+def test_naive_transcription_and_package_agree_in_double_precision(shape):
+    found = layer.compare(shape, 30, torch.float64)
+    assert max(found[name] for name in found if name.endswith("difference")) <= layer.DOUBLE
+
+
+def test_gpu_measurement_rehearses_on_the_processor():
+    result = measure_gpu(torch.device("cpu"), MINUTE, layers=2, iters=2)
+    modes = [name for name in result if name.startswith("m=3, ")]
+    assert modes == ["m=3, adam float32", "m=3, adam TF32", "m=3, exact", "m=3, effect of TF32"]
+    assert result["m=3, effect of TF32"] == {"gamma": 0.0, "alpha": 0.0, "merged": 0.0}
+    assert set(result["limit_s"]) == {"float32", "TF32", "float64"}
+
+
+def test_tf32_is_on_request_and_inside_its_block_alone():
+    before = torch.backends.cuda.matmul.allow_tf32
+    with tf32(True):
+        assert torch.backends.cuda.matmul.allow_tf32
+    assert torch.backends.cuda.matmul.allow_tf32 == before
+
+
+def test_updates_are_seeded_and_of_the_size_that_they_say():
+    assert torch.equal(random_update((60, 40), 3), random_update((60, 40), 3))
+    assert float(random_update((200, 300), 1).square().mean().sqrt()) == pytest.approx(2e-3, rel=0.1)
+
+
+def test_memory_is_measured_on_a_real_run(tmp_path):
+    found = memory.measure(layers=1, updates=2, many=2, shapes=MINUTE)
+    assert 0 <= found["peak_gb"] < 2
+    assert found["model"]["inputs_gb"] > 0
+
+
+def test_lora_and_growth_and_products():
+    assert lora.measure((40, 32), rank=4, iters=3)["exact"]["difference"] <= lora.EQUAL
+    result = growth.measure(hidden=32, counts=(2, 3), sizes=(24, 32), tasks=3, iters=2)
+    assert result["geometry"]["tasks"] == 3
+    assert growth.exponent([1, 2, 4], [3.0, 12.0, 48.0]) == pytest.approx(2.0)
+    adam, build = roofline.products({"a": (2, 3)}, updates=1, iters=9)
+    assert adam == 2 * 10 * 2 * 2 * 9
+    assert build > 0
+
+
+def test_the_table_is_made_of_the_results(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "RESULTS", tmp_path)
+    monkeypatch.setattr(table, "README", tmp_path / "README.md")
+    (tmp_path / "README.md").write_text(f"before\n{table.BEGIN}\nold\n{table.END}\nafter\n")
+    result = {"seconds": 9.0, "start_s": 1.0, "matrices_s": 4.0, "probes_s": 4.0, "goal_s": 15.0}
+    machine.write("lab", {}, result)
+    assert json.loads((tmp_path / "lab.json").read_text())["machine"]["torch"]
+    table.update()
+    text = (tmp_path / "README.md").read_text()
+    assert "| first run of the lab | 9.0 s (matrices 4.0, probes 4.0) | 15 s |" in text
+    assert "not yet measured" in text
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "old" not in text
+
+
+def test_shapes_are_those_of_the_model():
+    assert TINY.keys() == layer.QWEN3_06B.keys()
+    assert layer.QWEN3_06B["mlp.down_proj"] == (1024, 3072)
