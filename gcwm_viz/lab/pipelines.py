@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import load_file, save_file
 
 from gcwm_viz.errors import InputError
-from gcwm_viz.lab.aimmerging import aimmerging
+from gcwm_viz.lab.aimmerging import AIMSettings, aimmerging
 from gcwm_viz.lab.bundle import UPDATE_METADATA, BundlePaths, locate
-from gcwm_viz.lab.ewc import ewc
-from gcwm_viz.lab.forever import forever
+from gcwm_viz.lab.ewc import EWCSettings, ewc
+from gcwm_viz.lab.forever import ForeverSettings, forever
 from gcwm_viz.lab.joint import joint
 from gcwm_viz.lab.library import Library, Report, State
 from gcwm_viz.lab.recipe import Recipe
@@ -21,13 +22,15 @@ from gcwm_viz.lab.recipe import Recipe
 
 @dataclass(frozen=True, kw_only=True)
 class Pipeline:
-    """`train`: S_t = θ_t − θ_pre of every step, float32, target matrices. `keeps`: what it keeps of earlier tasks."""
+    """`train`: S_t = θ_t − θ_pre of every step, float32, target matrices. `keeps`: what it keeps of earlier tasks.
+    `settings`: its defaults, with which `train` works."""
 
     name: str
     source: str
     summary: str
     keeps: str
     train: Callable[[Library, Sequence[str]], list[State]]
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 def _seq_sft(library: Library, order: Sequence[str]) -> list[State]:
@@ -50,6 +53,7 @@ PIPELINES: dict[str, Pipeline] = {
             summary="a Fisher-weighted penalty holds what earlier tasks need",
             keeps="parameters and a Fisher diagonal of every task",
             train=ewc,
+            settings=asdict(EWCSettings()),
         ),
         Pipeline(
             name="forever",
@@ -57,6 +61,7 @@ PIPELINES: dict[str, Pipeline] = {
             summary="replay on a forgetting curve in model time",
             keeps="some examples of every task",
             train=forever,
+            settings=asdict(ForeverSettings()),
         ),
         Pipeline(
             name="aimmerging",
@@ -64,6 +69,7 @@ PIPELINES: dict[str, Pipeline] = {
             summary="merges during training, timed by learning and forgetting signals, with rehearsal",
             keeps="some examples of every task",
             train=aimmerging,
+            settings=asdict(AIMSettings()),
         ),
         Pipeline(
             name="joint",

@@ -39,7 +39,7 @@ from gcwm_viz.lab.recipe import Recipe, seeded
 from gcwm_viz.lab.study_tables import write_study_tables
 
 FORMAT = "gcwm_viz.study"
-MERGE_ETAS = (0.6, 0.8, 1.0, 1.2)
+MERGE_ETAS = (0.6, 0.8, 1.0, 1.2, 1.4)
 WITHOUT_BARYCENTER: dict[str, Any] = {"metric": "mean"}
 """For everything but GCWM the metric has no part in merge, conflict or state signals, and the barycenter takes most
 of the time."""
@@ -116,7 +116,7 @@ def study(
     work = partial(_work, out, chosen)
     begin = time.monotonic()
     for stage in _stages(sequences, range(seeds), methods, ablations):
-        todo = [cell for cell in stage if not cell_file(out, cell).is_file()]
+        todo = [cell for cell in stage if not _finished(out, cell)]
         for done, (cell, _) in enumerate(unordered(work, todo, workers), start=1):
             if report is not None:
                 report(f"{time.monotonic() - begin:.0f} s: {cell.name} ({done} of {len(todo)} in this stage)")
@@ -134,6 +134,25 @@ def task_orders(recipe: Recipe, count: int) -> list[tuple[str, ...]]:
     drawn = torch.randperm(len(every), generator=seeded(recipe.data_seed, "orders")).tolist()
     others = [every[i] for i in drawn if every[i] != tasks]
     return [tasks, *others[: count - 1]]
+
+
+def definition(method: str) -> Any:
+    """What decides a method's result beside recipe, seed and order; a finished cell with another one is done anew."""
+    if method in MERGES:
+        contender = MERGES[method]
+        settings = RunSettings.preset_with("scale-free", contender.fixed, contender.method)
+        return {"settings": settings.to_dict(), "grid": {name: list(values) for name, values in contender.grid.items()}}
+    if method in PIPELINES:
+        return {"training": PIPELINES[method].settings, "signals": RunSettings().gcwm.to_dict()}
+    return {"settings": RunSettings().to_dict()} if method == ABLATIONS else {}
+
+
+def _finished(out: Path, cell: Cell) -> bool:
+    file = cell_file(out, cell)
+    if not file.is_file():
+        return False
+    wanted = json.loads(json.dumps(definition(cell.method)))
+    return bool(json.loads(file.read_bytes()).get("definition") == wanted)
 
 
 def cell_file(out: Path, cell: Cell) -> Path:
@@ -164,6 +183,7 @@ def _work(out: Path, recipe: Recipe, cell: Cell) -> None:
     else:
         content = _run(bench, cell)
     content |= {"method": cell.method, "seed": cell.seed, "order": list(cell.order)}
+    content["definition"] = definition(cell.method)
     content["seconds"] = time.process_time() - begin
     file = cell_file(out, cell)
     file.parent.mkdir(parents=True, exist_ok=True)

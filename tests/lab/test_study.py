@@ -112,6 +112,21 @@ def test_a_study_goes_on_where_it_stopped(made, monkeypatch):
     pd.testing.assert_frame_equal(redone["runs"].drop(columns=timed), tables["runs"].drop(columns=timed))
 
 
+def test_a_cell_of_another_definition_is_done_anew(made):
+    out, _ = made
+    cell = study_module.Cell("opcm", 0, TINY.order)
+    assert study_module._finished(out, cell)
+    file = study_module.cell_file(out, cell)
+    content = json.loads(file.read_bytes())
+    grid = content["definition"]["grid"]
+    content["definition"]["grid"] = {"eta": [1.0]}
+    file.write_text(json.dumps(content))
+    assert not study_module._finished(out, cell)
+    content["definition"]["grid"] = grid
+    file.write_text(json.dumps(content))
+    assert study_module._finished(out, cell)
+
+
 def test_tables_are_read_back_and_shipped_without_trainings(made, tmp_path):
     out, tables = made
     ship_study(out, tmp_path / "shipped")
