@@ -3,7 +3,7 @@
 import streamlit as st
 
 from gcwm_viz.figures import gate_curve, signals
-from gcwm_viz.ui import charts, frame, grids, whatif
+from gcwm_viz.ui import charts, frame, grids, regate_job, whatif
 
 view = frame.frame("Gate", "How strongly each matrix uses the geometry branch, and what other settings would decide.")
 cells = view.at_step("matrices")
@@ -25,3 +25,5 @@ with right:
 
 st.header("What the gate moves", anchor=False)
 grids.show_grids(view, decided, whatif.SIGNALS)
+
+regate_job.show(view, config)

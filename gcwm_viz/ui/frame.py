@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
+from typing import Literal
 
 import pandas as pd
 import streamlit as st
@@ -30,6 +31,7 @@ PAGES = {
     "pages/5_Scores.py": "Scores",
     "pages/7_Two_runs.py": "Two runs",
     "pages/8_Decide.py": "Decide",
+    "pages/9_Talk.py": "Talk",
 }
 
 
@@ -75,9 +77,13 @@ class View:
         return rows.iloc[0] if len(rows) else None
 
 
-def open_page(title: str, line: str) -> None:
-    """Page settings, navigation and heading; the part of :func:`frame` that needs no run."""
-    st.set_page_config(page_title=f"{title} · GCWM", layout="wide", initial_sidebar_state="expanded")
+def open_page(title: str, line: str, *, bare: bool = False) -> None:
+    """Page settings, navigation and heading; the part of :func:`frame` that needs no run.
+
+    bare: no heading and a folded side bar, for a page that is shown to a room.
+    """
+    sidebar: Literal["collapsed", "expanded"] = "collapsed" if bare else "expanded"
+    st.set_page_config(page_title=f"{title} · GCWM", layout="wide", initial_sidebar_state=sidebar)
     with st.sidebar:
         st.markdown("**Geometry conflict**")
         for page, name in PAGES.items():
@@ -87,8 +93,9 @@ def open_page(title: str, line: str) -> None:
             "This server answers other machines and asks nobody who they are. Put a proxy with a login before it, or "
             "start it with server.address localhost; SECURITY.md says how."
         )
-    st.title(title, anchor=False)
-    st.markdown(line)
+    if not bare:
+        st.title(title, anchor=False)
+        st.markdown(line)
 
 
 def is_loopback(address: str | None) -> bool:
@@ -101,9 +108,9 @@ def is_loopback(address: str | None) -> bool:
         return False
 
 
-def frame(title: str, line: str) -> View:
+def frame(title: str, line: str, *, bare: bool = False) -> View:
     """Open a page and return what the reader chose. Ends the page with a sentence where there is nothing to show."""
-    open_page(title, line)
+    open_page(title, line, bare=bare)
     names = run_names(run_root())
     if not names:
         st.info("There is no run yet. The overview computes the lab run that comes with the project.")

@@ -13,7 +13,7 @@ VIEWS = [page for page in PAGES if page != "pages/0_Start.py"]
 
 CHARTS = {
     "app.py": 1, "pages/1_Conflict.py": 14, "pages/2_Spectra.py": 4, "pages/3_Gate.py": 5, "pages/4_Solver.py": 4,
-    "pages/5_Scores.py": 5, "pages/7_Two_runs.py": 8, "pages/8_Decide.py": 7,
+    "pages/5_Scores.py": 5, "pages/7_Two_runs.py": 8, "pages/8_Decide.py": 7, "pages/9_Talk.py": 1,
 }  # fmt: skip
 
 

@@ -76,7 +76,7 @@ def test_form_survives_a_page_switch(app, root):
     app.selectbox(key="start-preset").set_value("paper").run()
     app.number_input(key="set-paper-gcwm-eta").set_value(0.7).run()
     before = fields(app)
-    app.switch_page("app.py").run()
+    app.switch_page("pages/1_Conflict.py").run()  # the overview would compute the lab run
     app.switch_page(PAGE).run()
     assert fields(app) == before
     assert app.number_input(key="set-paper-gcwm-eta").value == 0.7
