@@ -39,7 +39,7 @@ from gcwm_viz.lab.recipe import Recipe, seeded
 from gcwm_viz.lab.study_tables import write_study_tables
 
 FORMAT = "gcwm_viz.study"
-MERGE_ETAS = (0.6, 0.8, 1.0, 1.2, 1.4)
+MERGE_ETAS = (0.6, 0.8, 1.0, 1.2, 1.4, 1.6)
 WITHOUT_BARYCENTER: dict[str, Any] = {"metric": "mean"}
 """For everything but GCWM the metric has no part in merge, conflict or state signals, and the barycenter takes most
 of the time."""
