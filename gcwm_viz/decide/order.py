@@ -72,10 +72,15 @@ def subset_conflict(square: pd.DataFrame, names: Sequence[str]) -> float:
     return _mean(part[np.triu_indices(len(names), 1)])
 
 
-def order_matters(settings: RunSettings) -> str:
-    """Why the final model depends on the order of updates, or an empty text when it does not (METHOD: under
-    all_history with a constant η the sum telescopes, and only the path there depends on the order)."""
+def order_matters(settings: RunSettings, *, trained: bool = False) -> str:
+    """Why the final model depends on the order of updates, or an empty text when it does not: under ``all_history``
+    with a constant η the increments telescope, and only the path there depends on the order.
+
+    trained: the run describes the states of a training pipeline.
+    """
     continual = settings.continual
+    if trained:
+        return "its states come from training on one task after another"
     if get_method(settings.method).sequential:
         return f"the method {settings.method} merges one update at a time"
     if continual.policy != "all_history":

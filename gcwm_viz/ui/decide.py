@@ -138,6 +138,7 @@ def left_out_square(decision: Decision, column: str) -> pd.DataFrame:
     """(update left out, task) table of leave-one-out in the order of arrival; changes with more = better without."""
     rows = decision.run.tables["leave_one_out"]
     rows = rows[(rows["split"] == decision.split) & (rows["metric"] == decision.metric)]
+    rows = rows.drop_duplicates(["left_out", "task"])
     square = rows.pivot(index="left_out", columns="task", values=column).astype(float)
     sign = -1.0 if decision.metric == "nll" and column == "difference" else 1.0
     updates = [name for name in decision.run.updates if name in square.index]

@@ -13,6 +13,7 @@ from gcwm_viz.decide.agreement import Agreement, agreement
 from gcwm_viz.decide.evidence import Candidate, candidates, latest_pairs, pair_square
 from gcwm_viz.decide.order import Outcome, additions, greedy_order, measured, order_matters, outcomes
 from gcwm_viz.decide.verdict import Thresholds, Verdict, judge
+from gcwm_viz.errors import InputError
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.tables import Run
 from gcwm_viz.ui.scoring import UNITS
@@ -81,8 +82,16 @@ class Decision:
 
 
 def decide(run: Run) -> Decision:
-    """Controls for probes and thresholds, and what they give."""
-    scores, settings = run.tables["scores"], run.store.settings
+    """Controls for probes and thresholds, and what they give; ends the page where a table cannot be read."""
+    try:
+        scores = run.tables["scores"]
+        for name in ("pairs", "leave_one_out"):
+            run.tables[name]
+    except InputError as error:
+        st.error("A table of this run cannot be read:")
+        st.text(str(error))
+        st.stop()
+    settings = run.store.settings
     splits = [name for name in SPLITS if name in set(scores["split"])] or ["dev"]
     metrics = [name for name in UNITS if name in set(scores["metric"])] or ["em"]
     left, right, _ = st.columns([1, 1, 2])
@@ -103,7 +112,7 @@ def decide(run: Run) -> Decision:
         metric=metric,
         evidence=found,
         verdicts={candidate.update: judge(candidate, limits) for candidate in found.candidates},
-        order_matters=order_matters(settings),
+        order_matters=order_matters(settings, trained=bool(run.info.get("states"))),
     )
 
 

@@ -72,6 +72,10 @@ def test_when_the_order_matters(overrides, method, says):
     assert (says in found) if says else found == ""
 
 
+def test_training_is_always_in_order():
+    assert "training" in order_matters(RunSettings.preset_with("scale-free", {}), trained=True)
+
+
 def test_measured_sets_are_found_whatever_their_order():
     tables = make_tables("normal")
     found = outcomes(tables, TASKS)

@@ -134,5 +134,27 @@ def test_running_job_shows_progress_and_takes_a_cancel(open_page, tmp_path, monk
     assert cancelled[0][2] == run / "leave_one_out"
 
 
+@pytest.mark.parametrize("table", ["leave_one_out/tables/leave_one_out", "tables/scores"])
+def test_broken_tables_are_named_not_raised(open_page, tmp_path, table):
+    run = write_run(tmp_path, "normal")
+    (run / f"{table}.parquet").write_bytes(b"not parquet")
+    app = open_page(PAGE, root=tmp_path, run="normal")
+    assert not app.exception
+    assert ".parquet is not a readable table" in words(app)
+
+
+def test_a_trained_run_is_not_left_out(open_page, tmp_path):
+    run = write_run(tmp_path, "normal")
+    (run / "leave_one_out" / "tables" / "leave_one_out.parquet").unlink()
+    states = [{"name": f"state {step}", "path": "models/state"} for step in range(1, 7)]
+    info = json.loads((run / "run.json").read_text()) | {"probes": "probes", "states": states}
+    (run / "run.json").write_text(json.dumps(info))
+    app = open_page(PAGE, root=tmp_path, run="normal")
+    assert not app.exception
+    assert app.button(key="left-out-start").disabled
+    assert "training pipeline" in words(app)
+    assert "training on one task after another" in words(app).replace("\\", "")
+
+
 def test_obstacles_are_those_of_the_command(run_root):
     assert "without probes" in left_out_job.obstacle(open_run(run_root / "normal"))
