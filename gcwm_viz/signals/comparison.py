@@ -1,0 +1,118 @@
+"""Methods side by side over many runs: means with intervals, and differences between runs that share seed and order.
+
+Runs of one seed share base and experts, so intervals resample seeds, and the orders of each with them. Few seeds give
+wide or undefined intervals: that is what they know.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from gcwm_viz.errors import InputError
+
+Array = NDArray[np.float64]
+NAN = float("nan")
+PAIR = ["seed", "order"]
+EXACT_FLIPS = 12
+
+
+def final_steps(runs: pd.DataFrame) -> pd.DataFrame:
+    """The last step of every run of a table with one row a run and step."""
+    return runs.sort_values("step", kind="stable").groupby(["method", *PAIR], sort=False).tail(1).sort_index()
+
+
+def method_means(runs: pd.DataFrame, target: str, *, resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """Rows (method, mean, low, high, runs, seeds) of `target` at the final step, best mean first.
+
+    low, high: 95 % percentile interval over seeds, NaN for a single seed. Undefined values are left out.
+    """
+    rows = []
+    for method, part in _defined(final_steps(runs), target).groupby("method", sort=False):
+        low, high = _interval(part[target].to_numpy(dtype=np.float64), part["seed"].to_numpy(), resamples, seed)
+        rows.append(
+            {
+                "method": method,
+                "mean": float(part[target].mean()),
+                "low": low,
+                "high": high,
+                "runs": len(part),
+                "seeds": part["seed"].nunique(),
+            }
+        )
+    table = pd.DataFrame(rows, columns=["method", "mean", "low", "high", "runs", "seeds"])
+    return table.sort_values("mean", ascending=False, ignore_index=True, kind="stable")
+
+
+def paired_differences(
+    runs: pd.DataFrame, target: str, reference: str, *, resamples: int = 2000, shuffles: int = 3000, seed: int = 0
+) -> pd.DataFrame:
+    """`target` of every other method minus that of `reference` at the final step, over runs of equal seed and order.
+
+    Columns: method; difference: the mean; low, high: 95 % interval over seeds; p: two-sided, from flipping the sign of
+    each seed's differences (all of them up to 2^12, else `shuffles` random ones; with n seeds it is at least 2/2^n);
+    pairs, seeds. Methods without a common run are left out. Raises InputError when `reference` has no runs.
+    """
+    final = _defined(final_steps(runs), target)
+    base = final[final["method"] == reference].set_index(PAIR)[target]
+    if base.empty:
+        raise InputError(f"table of runs: expected runs of {reference!r} to compare with, found none")
+    rows: list[dict[str, Any]] = []
+    for method, part in final[final["method"] != reference].groupby("method", sort=False):
+        change = (part.set_index(PAIR)[target] - base).dropna()
+        if change.empty:
+            continue
+        values = change.to_numpy(dtype=np.float64)
+        seeds = change.index.get_level_values("seed").to_numpy()
+        low, high = _interval(values, seeds, resamples, seed)
+        rows.append(
+            {
+                "method": method,
+                "difference": float(values.mean()),
+                "low": low,
+                "high": high,
+                "p": _flips(values, seeds, shuffles, seed),
+                "pairs": len(values),
+                "seeds": len(np.unique(seeds)),
+            }
+        )
+    table = pd.DataFrame(rows, columns=["method", "difference", "low", "high", "p", "pairs", "seeds"])
+    return table.sort_values("difference", ascending=False, ignore_index=True, kind="stable")
+
+
+def _defined(final: pd.DataFrame, target: str) -> pd.DataFrame:
+    if target not in final.columns:
+        raise InputError(f"table of runs: expected a column {target!r}, found {', '.join(map(str, final.columns))}")
+    return final.dropna(subset=[target])
+
+
+def _sums(values: Array, clusters: NDArray[Any]) -> tuple[Array, Array]:
+    """Sum and number of values of each cluster."""
+    _, place = np.unique(clusters, return_inverse=True)
+    return np.bincount(place, weights=values).astype(np.float64), np.bincount(place).astype(np.float64)
+
+
+def _interval(values: Array, clusters: NDArray[Any], resamples: int, seed: int) -> tuple[float, float]:
+    totals, counts = _sums(values, clusters)
+    if len(totals) < 2:
+        return NAN, NAN
+    drawn = np.random.default_rng(seed).integers(0, len(totals), (resamples, len(totals)))
+    low, high = np.percentile(totals[drawn].sum(1) / counts[drawn].sum(1), (2.5, 97.5))
+    return float(low), float(high)
+
+
+def _flips(values: Array, clusters: NDArray[Any], shuffles: int, seed: int) -> float:
+    totals, _ = _sums(values, clusters)
+    n = len(totals)
+    if n < 2:
+        return NAN
+    observed = abs(totals.sum()) - 1e-12
+    if n <= EXACT_FLIPS:
+        signs = np.array(list(product((-1.0, 1.0), repeat=n)))
+        return float(np.mean(np.abs(signs @ totals) >= observed))
+    signs = np.random.default_rng(seed).choice((-1.0, 1.0), (shuffles, n))
+    return float((1 + np.sum(np.abs(signs @ totals) >= observed)) / (1 + shuffles))
