@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gcwm_viz.linalg.gram import add_gram, mirror
 from gcwm_viz.linalg.lowrank import LowRank, Update, squared_norm
-from gcwm_viz.linalg.psd import eigh_psd
+from gcwm_viz.linalg.psd import leading_eigh
 
 UNION_TOLERANCE = 1e-6
 """Directions whose singular value in [V_1 … V_m] is below this share of the largest are dropped.
@@ -59,11 +60,8 @@ def right_subspace(update: Update, rank: int, energy: float) -> RightSubspace:
         raise ValueError("a zero update has no singular subspace")
     core = _core(update)
     rows, columns = core.shape
-    if rows < columns:
-        values, vectors = eigh_psd(core @ core.mT)
-    else:
-        values, vectors = eigh_psd(core.mT @ core)
-    values, vectors = values.flip(0), vectors.flip(1)
+    gram = mirror(add_gram(core.new_zeros((min(core.shape),) * 2), core.mT if rows < columns else core))
+    values, vectors = leading_eigh(gram, rank)
     # Below this level an eigenvalue of the Gram matrix is rounding, and its vector is arbitrary.
     numerical = int((values > values[0] * max(core.shape) * torch.finfo(values.dtype).eps).sum())
     r = min(rank, retained_rank(values[:numerical], total, energy))

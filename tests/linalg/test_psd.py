@@ -1,7 +1,11 @@
+import numpy as np
+import pytest
+import scipy.linalg
 import torch
 
-from gcwm_viz.linalg.psd import eigh_psd, powm, sqrtm, symmetrize
-from tests.factories import covariances, orthogonal
+from gcwm_viz.linalg.psd import PARTIAL_SIZE, eigh_psd, leading_eigh, powm, sqrtm, symmetrize
+from gcwm_viz.linalg.subspace import right_subspace
+from tests.factories import covariances, generator, orthogonal, updates
 
 EPS = torch.finfo(torch.float64).eps
 
@@ -40,3 +44,53 @@ def test_powers_of_one_decomposition_combine() -> None:
 def test_symmetrize_keeps_a_symmetric_matrix_to_the_bit() -> None:
     a = symmetrize(torch.randn(5, 5, generator=torch.Generator().manual_seed(0)))
     assert torch.equal(symmetrize(a), a)
+
+
+def spectrum(kind: str, n: int) -> torch.Tensor:
+    if kind == "low rank":
+        return torch.cat([torch.linspace(2, 1, 5, dtype=torch.float64), torch.zeros(n - 5, dtype=torch.float64)])
+    if kind == "flat":
+        return torch.ones(n, dtype=torch.float64)
+    if kind == "tiny gaps":
+        return 1 + 1e-9 * torch.arange(n, 0, -1, dtype=torch.float64)
+    return torch.logspace(0, -14, n, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("kind", ["low rank", "flat", "tiny gaps", "graded", "random"])
+def test_leading_part_is_that_of_the_full_decomposition(kind: str) -> None:
+    n, count = PARTIAL_SIZE + 40, 32
+    if kind == "random":
+        x = torch.randn(n, 2 * n, generator=generator(1), dtype=torch.float64)
+        a = x @ x.mT
+    else:
+        q = orthogonal(n, 3)
+        a = symmetrize((q * spectrum(kind, n)) @ q.mT)
+    values, vectors = leading_eigh(a, count)
+    every, _ = torch.linalg.eigh(a)
+    scale = float(every[-1])
+    torch.testing.assert_close(values, every.flip(0)[:count].clamp_min(0), rtol=0, atol=1e-12 * scale)
+    torch.testing.assert_close(vectors.mT @ vectors, torch.eye(count, dtype=torch.float64), rtol=0, atol=1e-12)
+    torch.testing.assert_close(a @ vectors, vectors * values, rtol=0, atol=1e-12 * scale)
+
+
+def test_an_unsound_partial_decomposition_is_replaced_by_the_full_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    n = PARTIAL_SIZE
+    q = orthogonal(n, 4)
+    a = symmetrize((q * torch.linspace(1, 2, n, dtype=torch.float64)) @ q.mT)
+    expected = leading_eigh(a, 4)[0]
+
+    def wrong(*_: object, **__: object) -> tuple[object, object]:
+        return np.ones(4), np.ones((n, 4))
+
+    monkeypatch.setattr(scipy.linalg, "eigh", wrong)
+    torch.testing.assert_close(leading_eigh(a, 4)[0], expected, rtol=1e-13, atol=0)
+
+
+@pytest.mark.parametrize("shape", [(700, 300), (300, 700)])
+def test_a_large_update_has_the_subspace_of_its_full_svd(shape: tuple[int, int]) -> None:
+    delta = updates(1, *shape, decay=0.4)[0]
+    subspace = right_subspace(delta, 32, 0.95)
+    _, singular, vt = torch.linalg.svd(delta.double(), full_matrices=False)
+    r = subspace.rank
+    torch.testing.assert_close(subspace.energies_r, singular[:r].square(), rtol=1e-10, atol=0)
+    torch.testing.assert_close(subspace.v_ir @ subspace.v_ir.mT, vt[:r].mT @ vt[:r], rtol=0, atol=1e-9)
