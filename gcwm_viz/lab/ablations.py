@@ -10,7 +10,7 @@ Shape suffixes: o = d_out, i = d_in.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from torch import Tensor
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.geometry.layer import layer_geometry
+from gcwm_viz.geometry.metric import Metric
 from gcwm_viz.lab.bench import Bench, Rows
 from gcwm_viz.lab.library import State
 from gcwm_viz.linalg.subspace import right_subspace
@@ -27,7 +28,7 @@ from gcwm_viz.merging.gcwm import LayerMerge, merge_layer
 from gcwm_viz.merging.wudi import build_quadratic, plain_sum, solve
 from gcwm_viz.signals.state import incoming_conflict
 
-ETAS = (0.4, 0.6, 0.8, 1.0, 1.2)
+ETAS = (0.6, 0.8, 1.0, 1.2, 1.4)
 ABSOLUTE = (1e-6, 1e-4, 1e-2, 1.0)
 RELATIVE = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 PROXIMAL = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
@@ -97,18 +98,21 @@ def _variants(bench: Bench) -> Iterator[Variant]:
         for name, alphas in _gates(branches).items():
             yield Variant("gate", f"{name}, ρ {ridge:g}", _blended(bench, branches, alphas))
     for lam in (0.1, 1.0):
+        config = GCWMConfig(lam=lam, ridge=0.0)
+        metrics = [layer_geometry(_experts(bench, key.name), None, config).metric for key in bench.keys]
         for power in POWERS:
-            config = GCWMConfig(lam=lam, ridge=0.0)
-            yield Variant("power", f"𝓑^{power:+g}, λ relative {lam:g}", _powered(bench, config, power))
+            yield Variant("power", f"𝓑^{power:+g}, λ relative {lam:g}", _powered(bench, config, metrics, power))
     prefixes = [_plain(bench, t) for t in range(1, len(bench.tasks) + 1)]
     for fall in (0.0, *FALLS):
         yield Variant("strength", f"η(1 − {fall:g}γ)", _strength(bench, prefixes, fall), scales=False)
 
 
+def _experts(bench: Bench, name: str) -> list[Tensor]:
+    return [bench.library.expert(task)[name] for task in bench.tasks]
+
+
 def _branches(bench: Bench, config: GCWMConfig) -> list[LayerMerge]:
-    return [
-        merge_layer([bench.library.expert(task)[key.name] for task in bench.tasks], None, config) for key in bench.keys
-    ]
+    return [merge_layer(_experts(bench, key.name), None, config) for key in bench.keys]
 
 
 def _gates(branches: list[LayerMerge]) -> dict[str, list[float]]:
@@ -132,20 +136,20 @@ def _blended(bench: Bench, branches: list[LayerMerge], alphas: list[float]) -> C
     return merge
 
 
-def _powered(bench: Bench, config: GCWMConfig, power: float) -> Callable[[float], State]:
+def _powered(
+    bench: Bench, config: GCWMConfig, metrics: Sequence[Metric | None], power: float
+) -> Callable[[float], State]:
     """The merge operator on Δ𝓑^power, taken back by 𝓑^−power; −½ is the paper's geometry branch."""
 
-    def merge_matrix(deltas: list[Tensor]) -> Tensor:
-        metric = layer_geometry(deltas, None, config).metric
+    def merge_matrix(deltas: list[Tensor], metric: Metric | None) -> Tensor:
         assert metric is not None
         turned = [metric.times_power(delta.double(), power) for delta in deltas]
         solution = solve(build_quadratic(turned, [1.0] * len(turned)), config)
         return plain_sum(deltas) + metric.times_power(solution.displacement_oi.double(), -power).float()
 
     def merge(eta: float) -> State:
-        return {
-            key.name: merge_matrix([bench.library.expert(task)[key.name] for task in bench.tasks]) for key in bench.keys
-        }
+        pairs = zip(bench.keys, metrics, strict=True)
+        return {key.name: merge_matrix(_experts(bench, key.name), metric) for key, metric in pairs}
 
     return merge
 

@@ -11,6 +11,7 @@ from gcwm_viz.lab import study as study_module
 from gcwm_viz.lab.ablations import run_ablations
 from gcwm_viz.lab.bench import Bench
 from gcwm_viz.lab.study import METHODS, study, task_orders
+from gcwm_viz.lab.study_summary import summary
 from gcwm_viz.lab.study_tables import GRADIENTS, read_study, ship_study, write_study_tables
 from gcwm_viz.signals.association import association
 from tests.lab.tiny_lab import TINY, TinyLibrary
@@ -145,6 +146,17 @@ def test_association_takes_the_table(made):
     )
     assert len(table) == 2 * len(SOME)
     assert table["rho"].notna().any()
+
+
+def test_the_summary_says_what_the_tables_say(made):
+    text = summary(made[1])
+    final = made[1]["runs"].query("step == 3").groupby("method")["test_em_overall"].mean()
+    for method, value in final.items():
+        assert f"| {method} | 1 × 2 | {value:.3f} ±" in text
+    assert "## Spearman" in text
+    assert "## Ablations" not in text
+    empty = {name: pd.DataFrame() for name in made[1]}
+    assert summary(empty) == "No run is finished."
 
 
 def test_orders_are_distinct_reproducible_and_begin_with_the_recipes():
