@@ -86,6 +86,8 @@ _SUBJECTS = {
     "hold": "its conflict",
 }
 
+_ROLES = {"gate": " of the gate", "hold": " for holding"}
+
 
 def judge(candidate: Candidate, thresholds: Thresholds | None = None) -> Verdict:
     """Verdict on one candidate.
@@ -151,7 +153,7 @@ def _finding(name: str, interval: Interval, threshold: float, of: str, kind: str
     }[place]
     value = _number(interval.value, signed)
     limit = f"{threshold:+.3g}" if signed and threshold else f"{threshold:.3g}"
-    words = f"{subject}: {value}{spread}, {told} {limit}."
+    words = f"{subject}: {value}{spread}, {told} {limit}{_ROLES.get(name, '')}."
     return Finding(name, interval, threshold, place, decides, words)
 
 

@@ -67,7 +67,7 @@ def test_words_hold_value_interval_and_threshold():
     findings = {finding.name: finding for finding in judge(replace(GOOD, others=near(0.095))).findings}
     said = findings["harm"].words
     assert "+0.095 (95 % interval +0.085 to +0.105), which cannot be told from the threshold +0.1" in said
-    assert findings["gate"].words.endswith("below the threshold 0.12.")
+    assert findings["gate"].words.endswith("below the threshold 0.12 of the gate.")
     assert not findings["hold"].decides
     unknown = judge(replace(GOOD, others=UNKNOWN, overall=UNKNOWN)).findings[0]
     assert "run leave-one-out" in unknown.words
