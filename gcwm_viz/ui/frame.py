@@ -18,6 +18,7 @@ from gcwm_viz.figures.layer_grid import GridAxes, grid_axes
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.tables import Run
 from gcwm_viz.ui.loading import load_run, run_names, run_root
+from gcwm_viz.ui.offline import stay_offline
 from gcwm_viz.ui.roots import run_folder
 from gcwm_viz.ui.text import as_markdown
 
@@ -88,6 +89,7 @@ def open_page(title: str, line: str, *, bare: bool = False) -> None:
         st.markdown("**Geometry conflict**")
         for page, name in PAGES.items():
             st.page_link(page, label=name)
+    stay_offline()
     if not is_loopback(st.get_option("server.address")):
         st.warning(
             "This server answers other machines and asks nobody who they are. Put a proxy with a login before it, or "

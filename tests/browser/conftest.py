@@ -38,10 +38,10 @@ def chromium():
 
 
 class Server:
-    """The app on a run root of its own."""
+    """The app on a run root of its own; ``flags`` for Streamlit, ``environment`` for the process."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, *flags: str, **environment: str) -> None:
+        self.root, self.flags, self.environment = root, flags, environment
         with socket.socket() as probe:
             probe.bind(("localhost", 0))
             self.port = probe.getsockname()[1]
@@ -51,9 +51,9 @@ class Server:
     def start(self) -> None:
         command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(self.port)]
         self.process = subprocess.Popen(
-            [*command, "--", "--run-root", str(self.root)],
+            [*command, *self.flags, "--", "--run-root", str(self.root)],
             cwd=REPOSITORY,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            env=os.environ | {"OMP_NUM_THREADS": "1"} | self.environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

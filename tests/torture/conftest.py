@@ -45,11 +45,11 @@ def record():
 
 @pytest.fixture
 def serve(chromium):
-    """serve(root, env) → the app on that run root; stopped when the test ends, however it ends."""
+    """serve(root, flag, NAME=value) → the app on that run root; stopped when the test ends, however it ends."""
     running = []
 
-    def started(root: Path, **environment: str) -> Server:
-        server = Server(root, **environment)
+    def started(root: Path, *flags: str, **environment: str) -> Server:
+        server = Server(root, *flags, **environment)
         running.append(server)
         return server
 

@@ -124,7 +124,7 @@ def test_damaged_files_end_in_a_result_or_one_sentence(tmp_path, kind, torture, 
         good, weights = good[:length], good[length:]
     # The fast version tries 2,000 files in all, the long one 2,000 of each kind.
     wanted = 2000 if torture else 2000 // len(KINDS) + 1
-    limit = 60.0 if torture else 6.0
+    limit = 25.0 if torture else 6.0
     generator = random.Random(kind)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     refused = tried = longest = 0
