@@ -3,7 +3,7 @@
 import streamlit as st
 
 from gcwm_viz.figures import depth_profile, family_share, pair_matrix, signals, step_multiples
-from gcwm_viz.ui import charts, frame, grids
+from gcwm_viz.ui import charts, frame, grids, play
 
 view = frame.frame("Conflict", "Where the geometries of updates and state disagree. Click a cell to open that matrix.")
 matrices, cells = view.run.tables["matrices"], view.at_step("matrices")
@@ -12,6 +12,7 @@ limits = {
     signal.column: signals.bounds(matrices[signal.column], signal.scale, fit=fit == "fit to this run")
     for signal in signals.CONFLICT_PAGE
 }
+play.player(view, limits)
 grids.show_grids(view, cells, signals.CONFLICT_PAGE, limits)
 
 st.header("Between the updates", anchor=False)

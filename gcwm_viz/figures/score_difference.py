@@ -43,7 +43,8 @@ def score_difference(differences: pd.DataFrame, overall: tuple[float, float], un
         y=list(range(len(names))),
         mode="markers",
         name="difference",
-        error_x={"type": "data", "array": [Z95 * error for error in errors], "width": 4, "thickness": 1.8},
+        error_x={"type": "data", "array": [Z95 * error for error in errors], "width": 4, "thickness": 1.8}
+        | {"color": theme.NEUTRAL},
         marker={
             "size": [9] * len(known) + [13],
             "symbol": ["circle"] * len(known) + ["diamond"],

@@ -11,6 +11,7 @@ import streamlit as st
 
 from gcwm_viz.figures.about import About
 from gcwm_viz.figures.layer_grid import GridAxes
+from gcwm_viz.ui.picture import png_button
 from gcwm_viz.ui.text import as_csv
 
 PAPER = "arXiv 2605.09608"
@@ -45,14 +46,16 @@ def show(
             st.latex(about.formula)
         if about.source:
             st.caption(f"Paper ({PAPER}): {about.source}.")
-        st.download_button(
-            "Download CSV",
-            data=partial(as_csv, data),
-            file_name=f"{key}.csv",
-            mime="text/csv",
-            on_click="ignore",
-            key=f"{key}-csv",
-        )
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.download_button(
+                "Download CSV",
+                data=partial(as_csv, data),
+                file_name=f"{key}.csv",
+                mime="text/csv",
+                on_click="ignore",
+                key=f"{key}-csv",
+            )
+            png_button(figure, key)
 
 
 def pick_cell(key: str, axes: GridAxes) -> None:

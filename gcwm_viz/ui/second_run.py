@@ -81,9 +81,9 @@ def headline(first: Scored, second: Scored, step: int, mean: MeanDifference) -> 
     """Overall score of both runs at one step and their paired difference."""
     columns = st.columns(4)
     for column, found, name in ((columns[0], first, "first"), (columns[1], second, "second")):
-        course = found.downstream
-        row = course.loc[step] if step in course.index else {}
-        column.metric(f"Overall, {name} run", num(row.get("overall")), help=f"± {num(row.get('overall_se'))}")
+        course = found.downstream.reindex([step])
+        overall, error = float(course["overall"].iloc[0]), float(course["overall_se"].iloc[0])
+        column.metric(f"Overall, {name} run", num(overall), help=f"± {num(error)}")
     columns[2].metric("Mean difference", num(mean.value, signed=True), help=f"Over {mean.tasks} tasks, {first.unit}")
     columns[3].metric(
         "Its standard error",

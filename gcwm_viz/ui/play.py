@@ -1,0 +1,79 @@
+"""The conflict map step by step, by itself: for a talk."""
+
+from __future__ import annotations
+
+import time
+
+import pandas as pd
+import streamlit as st
+
+from gcwm_viz.figures import pair_matrix
+from gcwm_viz.figures.layer_grid import layer_grid
+from gcwm_viz.figures.signals import CONFLICT_PAGE, Signal
+from gcwm_viz.ui import charts, grids
+from gcwm_viz.ui.frame import View
+from gcwm_viz.ui.text import as_markdown
+
+SECONDS = 1.8
+"""Between two steps."""
+_STEP, _SINCE = "play-step", "play-since"
+
+
+def player(view: View, limits: dict[str, tuple[float, float]]) -> None:
+    """A switch; when on, one signal over layers and the pairs beside it, with a step of their own that moves on.
+
+    limits: colour range by column, over all steps, so that colours stay comparable while it plays.
+    """
+    last = int(view.run.tables["matrices"]["step"].max())
+    if not st.toggle(
+        "Play the steps", key="playing", help="One map, large, step after step. Stop it to drag the step."
+    ):
+        return
+    with st.container(border=True):
+        options = {signal.title: signal for signal in CONFLICT_PAGE}
+        left, right = st.columns([1, 2], gap="medium", vertical_alignment="bottom")
+        signal = options[left.selectbox("Signal to play", list(options))]
+        running = right.toggle("Move on by itself", value=last > 1, key="play-on", disabled=last == 1)
+        # Only the fragment runs again at every tick: the rest of the page stays as it is.
+        st.fragment(_screen, run_every=SECONDS if running else None)(view, signal, limits, last, running)
+
+
+def next_step(step: int, last: int, waited: float) -> int:
+    """The step to show: the next one, or the first again, once ``waited`` seconds have nearly filled the time."""
+    if waited < 0.8 * SECONDS:
+        return min(step, last)
+    return 1 if step >= last else step + 1
+
+
+def _screen(view: View, signal: Signal, limits: dict[str, tuple[float, float]], last: int, running: bool) -> None:
+    now, state = time.monotonic(), st.session_state
+    if running:
+        begun = state.setdefault(_SINCE, now)
+        step = next_step(int(state.get(_STEP, 1)), last, now - begun)
+        if step != state.get(_STEP):
+            state[_SINCE] = now
+        state[_STEP] = step
+    if last > 1:
+        step = st.slider("Step shown", 1, last, key=_STEP, on_change=_hold)
+    else:
+        step = 1
+    tables = view.run.tables
+    cells = _at(tables["matrices"], step)
+    st.markdown(f"**Step {step} of {last}**, which brings {as_markdown(view.run.updates[step - 1], 60)}")
+    left, right = st.columns(2, gap="medium")
+    with left:
+        figure = layer_grid(cells, signal, axes=view.axes, limits=limits[signal.column], chosen=view.chosen)
+        charts.show(figure, signal, cells[[*grids.PLACE, signal.column, "reason"]], key="play-grid")
+    with right:
+        square = pair_matrix.pair_values(_at(tables["pairs"], step), view.run.updates)
+        figure = pair_matrix.pair_matrix(square)
+        charts.show(figure, pair_matrix.ABOUT, square.reset_index(), key="play-pairs")
+
+
+def _hold() -> None:
+    """A step chosen by hand stays for a whole turn."""
+    st.session_state[_SINCE] = time.monotonic()
+
+
+def _at(table: pd.DataFrame, step: int) -> pd.DataFrame:
+    return table[table["step"] == step]
