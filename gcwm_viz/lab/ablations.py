@@ -47,10 +47,10 @@ class Variant:
     scales: bool = True
 
 
-def run_ablations(bench: Bench) -> Rows:
+def run_ablations(bench: Bench, question: str) -> Rows:
     """Rows {question, variant, eta, dev, dev_se, test, test_se}: exact match in [0, 1] at the η chosen on dev."""
     rows = []
-    for variant in _variants(bench):
+    for variant in QUESTIONS[question](bench):
         unit = variant.merge(1.0) if variant.scales else {}
         best: tuple[float, float, float, State] | None = None
         for eta in ETAS:
@@ -75,36 +75,61 @@ def run_ablations(bench: Bench) -> Rows:
     return rows
 
 
-def _variants(bench: Bench) -> Iterator[Variant]:
-    def registered(question: str, name: str, method: str, **settings: Any) -> Variant:
-        chosen = RunSettings.preset_with("scale-free", settings, method)
-        return Variant(question, name, lambda eta: bench.final_merge(bench.tasks, chosen))
+def _registered(question: str, bench: Bench, name: str, method: str, **settings: Any) -> Variant:
+    chosen = RunSettings.preset_with("scale-free", settings, method)
+    return Variant(question, name, lambda eta: bench.final_merge(bench.tasks, chosen))
 
+
+def _solvers(bench: Bench) -> Iterator[Variant]:
     for lr in (1e-5, 1e-3):
-        yield registered("solver", f"adam lr {lr:g}", "wudi", solver="adam", lr=lr)
+        yield _registered("solver", bench, f"adam lr {lr:g}", "wudi", solver="adam", lr=lr)
     for mu in PROXIMAL:
-        yield registered("solver", f"exact μ_rel {mu:g}", "wudi", mu_rel=mu)
-    yield registered("metric", "none (plain branch)", "wudi")
+        yield _registered("solver", bench, f"exact μ_rel {mu:g}", "wudi", mu_rel=mu)
+
+
+def _metrics(bench: Bench) -> Iterator[Variant]:
+    yield _registered("metric", bench, "none (plain branch)", "wudi")
     for mode, values in (("absolute", ABSOLUTE), ("relative", RELATIVE)):
         for lam in values:
             for metric in ("barycenter", "mean"):
-                name = f"{metric}, λ {mode} {lam:g}"
                 settings = {"gate": "none", "metric": metric, "lam": lam, "lambda_mode": mode, "ridge": 0.0}
-                yield registered("metric", name, "gcwm", **settings)
+                yield _registered("metric", bench, f"{metric}, λ {mode} {lam:g}", "gcwm", **settings)
+
+
+def _ridges(bench: Bench) -> Iterator[Variant]:
     for ridge in RIDGES:
-        yield registered("ridge", f"ρ {ridge:g}, no gate", "gcwm", gate="none", ridge=ridge)
+        yield _registered("ridge", bench, f"ρ {ridge:g}, no gate", "gcwm", gate="none", ridge=ridge)
+
+
+def _gating(bench: Bench) -> Iterator[Variant]:
     for ridge in (1.0, 10.0):
         branches = _branches(bench, GCWMConfig(ridge=ridge))
         for name, alphas in _gates(branches).items():
             yield Variant("gate", f"{name}, ρ {ridge:g}", _blended(bench, branches, alphas))
+
+
+def _powers(bench: Bench) -> Iterator[Variant]:
     for lam in (0.1, 1.0):
         config = GCWMConfig(lam=lam, ridge=0.0)
         metrics = [layer_geometry(_experts(bench, key.name), None, config).metric for key in bench.keys]
         for power in POWERS:
             yield Variant("power", f"𝓑^{power:+g}, λ relative {lam:g}", _powered(bench, config, metrics, power))
+
+
+def _strengths(bench: Bench) -> Iterator[Variant]:
     prefixes = [_plain(bench, t) for t in range(1, len(bench.tasks) + 1)]
     for fall in (0.0, *FALLS):
         yield Variant("strength", f"η(1 − {fall:g}γ)", _strength(bench, prefixes, fall), scales=False)
+
+
+QUESTIONS: dict[str, Callable[[Bench], Iterator[Variant]]] = {
+    "solver": _solvers,
+    "gate": _gating,
+    "strength": _strengths,
+    "ridge": _ridges,
+    "metric": _metrics,
+    "power": _powers,
+}
 
 
 def _experts(bench: Bench, name: str) -> list[Tensor]:

@@ -32,7 +32,7 @@ from gcwm_viz.continual.local import unordered
 from gcwm_viz.continual.store import order_rows
 from gcwm_viz.continual.summary import steps_table
 from gcwm_viz.errors import InputError
-from gcwm_viz.lab.ablations import run_ablations
+from gcwm_viz.lab.ablations import QUESTIONS, run_ablations
 from gcwm_viz.lab.bench import Bench, Rows
 from gcwm_viz.lab.pipelines import PIPELINES, train_pipeline
 from gcwm_viz.lab.recipe import Recipe, seeded
@@ -74,7 +74,7 @@ ABLATIONS = "ablations"
 
 @dataclass(frozen=True)
 class Cell:
-    """One piece of work: a method on one order and seed, or the ablations of one seed (order empty)."""
+    """One piece of work: a method on one order and seed, or a question of the ablations of a seed (for an order)."""
 
     method: str
     seed: int
@@ -169,7 +169,7 @@ def _stages(
 
     stages = [[Cell("experts", seed, ()) for seed in seeds], cells("seq-sft", *MERGES)]
     if ablations:
-        stages.append([Cell(ABLATIONS, seed, ()) for seed in seeds])
+        stages.append([Cell(ABLATIONS, seed, (question,)) for question in QUESTIONS for seed in seeds])
     return stages + [cells(name) for name in PIPELINES if name != "seq-sft"]
 
 
@@ -179,7 +179,7 @@ def _work(out: Path, recipe: Recipe, cell: Cell) -> None:
     if cell.method == "experts":
         content = _references(bench)
     elif cell.method == ABLATIONS:
-        content = {"ablations": run_ablations(bench)}
+        content = {"ablations": run_ablations(bench, cell.order[0])}
     else:
         content = _run(bench, cell)
     content |= {"method": cell.method, "seed": cell.seed, "order": list(cell.order)}

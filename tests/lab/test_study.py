@@ -8,7 +8,7 @@ import torch
 
 from gcwm_viz.errors import InputError
 from gcwm_viz.lab import study as study_module
-from gcwm_viz.lab.ablations import run_ablations
+from gcwm_viz.lab.ablations import QUESTIONS, run_ablations
 from gcwm_viz.lab.bench import Bench
 from gcwm_viz.lab.study import METHODS, study, task_orders
 from gcwm_viz.lab.study_summary import summary
@@ -185,8 +185,8 @@ def test_refusals(made, tmp_path):
 
 def test_ablations_answer_every_question(tmp_path):
     bench = Bench(0, TINY, tmp_path)
-    table = pd.DataFrame(run_ablations(bench))
-    assert set(table["question"]) == {"solver", "metric", "ridge", "gate", "power", "strength"}
+    table = pd.DataFrame([row for question in QUESTIONS for row in run_ablations(bench, question)])
+    assert list(dict.fromkeys(table["question"])) == list(QUESTIONS)
     assert not table.duplicated(["question", "variant"]).any()
     assert table[["dev", "test"]].notna().all(axis=None)
     at = table.set_index(["question", "variant"])
