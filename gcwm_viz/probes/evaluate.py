@@ -35,14 +35,16 @@ class MergedModel:
 
     def __init__(self, base: CheckpointIndex, store: RunStore, device: torch.device) -> None:
         self.base, self.keys, self.device = base, store.keys, device
+        _check_depth(base)
         transformers_logging.disable_progress_bar()  # one bar, the job's, is enough
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(base.root, local_files_only=True, trust_remote_code=False)
             model: Any = AutoModelForCausalLM.from_pretrained(
                 base.root, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
             )
-        except (OSError, ValueError, KeyError) as error:
-            raise InputError(f"{base.root}: transformers cannot load the base: {str(error).splitlines()[0]}") from error
+        except Exception as error:  # what a config can make transformers raise has no end
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise InputError(f"{base.root}: transformers cannot load the base ({reason})") from error
         self.model: Any = model.to(device).eval()
         self.parameters = {key.name: self._parameter(key.name) for key in store.keys}
 
@@ -70,7 +72,7 @@ def evaluate(
     An expert is the base with that expert's target matrices. Scores of one checkpoint are committed together.
     """
     checkpoints = list(_checkpoints(store))
-    todo = [checkpoint for checkpoint in checkpoints if not _file(store, checkpoint).is_file()]
+    todo = [checkpoint for checkpoint in checkpoints if _scored(store, checkpoint) is None]
     done = len(checkpoints) - len(todo)
     store.check_cancel()
     work = partial(score_checkpoint, store.path, device)
@@ -84,7 +86,7 @@ def evaluate(
     for name in ("scores", "representation"):
         rows: list[dict[str, Any]] = []
         for checkpoint in checkpoints:
-            rows += json.loads(_file(store, checkpoint).read_bytes())[name]
+            rows += (_scored(store, checkpoint) or {}).get(name, [])
         if rows:
             write_table(store.path, name, pd.DataFrame(rows))
 
@@ -135,6 +137,24 @@ class _Bench:
             BehaviourProbe(model.tokenizer, load_tasks(store.info["probes"])) if prompts else None,
             RepresentationProbe(model.tokenizer, load_labelled(store.info["probes"])) if labelled else None,
         )
+
+
+def _scored(store: RunStore, checkpoint: Checkpoint) -> dict[str, list[dict[str, Any]]] | None:
+    """Stored scores of one checkpoint; None where there are none, or the file is damaged and is to be made again."""
+    try:
+        rows = json.loads(_file(store, checkpoint).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    whole = isinstance(rows, dict) and all(isinstance(rows.get(name), list) for name in ("scores", "representation"))
+    return rows if whole else None
+
+
+def _check_depth(base: CheckpointIndex) -> None:
+    """A config can claim any number of layers, and transformers would build them all."""
+    for name in ("num_hidden_layers", "n_layer"):
+        layers = base.config.get(name)
+        if isinstance(layers, int) and layers > len(base.tensors):
+            raise InputError(f"{base.config_file}: {name} is {layers}, the base has {len(base.tensors)} tensors in all")
 
 
 def _file(store: RunStore, checkpoint: Checkpoint) -> Path:

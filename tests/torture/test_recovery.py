@@ -17,7 +17,7 @@ from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.runs import Inputs, continue_run, create_run, export_step
 from tests.continual.inputs import write_base, write_updates
-from tests.torture.small import contents
+from tests.torture.small import contents, write_inputs
 
 CPU = torch.device("cpu")
 
@@ -198,3 +198,20 @@ def test_two_processes_creating_one_run(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="use resume"):
         create_run(inputs, tmp_path / "run", RunSettings.preset_with("paper", {}))
     assert RunStore.open(first.path).settings == first.settings
+
+
+def test_a_damaged_score_file_is_scored_again(tmp_path):
+    assert main(["run", *write_inputs(tmp_path / "inputs"), "--out", str(tmp_path / "run"), "--workers", "1"]) == 0
+    expected = contents(tmp_path / "run")
+    for name, damage in (("base-000.json", b'{"scores": ['), ("step-002.json", b"[]"), ("expert-001.json", b"")):
+        (tmp_path / "run" / "probes" / name).write_bytes(damage)
+    resume(tmp_path / "run")
+    assert contents(tmp_path / "run") == expected
+
+
+def test_a_config_that_claims_a_million_layers_builds_none_of_them(tmp_path, capsys):
+    arguments = write_inputs(tmp_path / "inputs")
+    config = json.loads((tmp_path / "inputs" / "base" / "config.json").read_text())
+    (tmp_path / "inputs" / "base" / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 10**6}))
+    assert main(["run", *arguments, "--out", str(tmp_path / "run"), "--workers", "1"]) == 2
+    assert "num_hidden_layers is 1000000, the base has" in capsys.readouterr().err
