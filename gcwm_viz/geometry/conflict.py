@@ -46,6 +46,12 @@ class Projected:
         """B_i^{1/2} as (m, u, u), in closed form."""
         return self._combine((self.energies_mr + lam).sqrt() - lam**0.5, lam**0.5)
 
+    def spectra(self, lam: float) -> Tensor:
+        """Eigenvalues (m, u) of the covariances, descending: the retained energies and λ, since coordinates are
+        orthonormal."""
+        pad = self.coords_mur.shape[1] - self.energies_mr.shape[1]
+        return torch.nn.functional.pad(self.energies_mr, (0, pad)) + lam
+
     def _combine(self, values_mr: Tensor, diagonal: float) -> Tensor:
         low_rank = (self.coords_mur * values_mr.unsqueeze(1)) @ self.coords_mur.mT
         return low_rank + diagonal * torch.eye(low_rank.shape[-1], dtype=low_rank.dtype, device=low_rank.device)

@@ -15,8 +15,9 @@ from gcwm_viz.geometry.gate import branch_mode, gate
 from gcwm_viz.geometry.metric import Metric
 from gcwm_viz.geometry.release import released_geometry
 from gcwm_viz.linalg.barycenter import Barycenter, barycenter
-from gcwm_viz.linalg.bures import bures_squared
+from gcwm_viz.linalg.bures import bures_squared, bures_squared_of_roots
 from gcwm_viz.linalg.lowrank import Update, squared_norm, times, vector_norm
+from gcwm_viz.linalg.psd import sqrtm
 from gcwm_viz.linalg.subspace import RightSubspace, right_subspace, union_basis
 
 SAR_EPS = 1e-30
@@ -99,7 +100,10 @@ def geometry_of(
         lam = shrinkage(projected.traces_m, weights_m, basis.shape[1], config.lam, config.lambda_mode)
         gamma = union_conflict(projected, lam)
         covariances = projected.covariances(lam)
-        center = barycenter(projected.roots(lam), weights_m, config.barycenter_iters, config.barycenter_tol)
+        roots = projected.roots(lam)
+        center = None
+        if config.metric == "barycenter":
+            center = barycenter(roots, weights_m, config.barycenter_iters, config.barycenter_tol)
     mean = (weights_m.to(covariances.dtype)[:, None, None] * covariances).sum(0)
     mean_spectrum = torch.linalg.eigvalsh(mean).flip(0)
     if config.metric == "mean":
@@ -111,9 +115,15 @@ def geometry_of(
     conflict = layer_conflict(gamma, weights_m)
     alpha = gate(conflict, config)
     traces = covariances.diagonal(dim1=1, dim2=2).sum(1)
-    mismatch = float((weights_m * bures_squared(covariances.double(), core.double())).sum())
+    if config.numerics == "release":
+        every = torch.linalg.eigvalsh(covariances).flip(1)
+        distances = bures_squared(covariances.double(), core.double())
+    else:
+        every = projected.spectra(lam)
+        distances = bures_squared_of_roots(roots, sqrtm(core))
+    mismatch = float((weights_m * distances).sum())
     empty = mean_spectrum.new_zeros(0)
-    spectra = iter(torch.linalg.eigvalsh(covariances).flip(1))
+    spectra = iter(every)
     shares = torch.full((m,), float("nan"), dtype=torch.float64, device=device)
     shares[list(present)] = (lam * basis.shape[1] / traces).double()
     return LayerGeometry(

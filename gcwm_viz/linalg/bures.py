@@ -15,8 +15,14 @@ from gcwm_viz.linalg.psd import sqrtm
 
 def bures_squared(a_nn: Tensor, b_nn: Tensor) -> Tensor:
     """d² (…) ≥ 0 between PSD matrices (…, n, n); 0 exactly when they are equal (to rounding)."""
-    fidelity = torch.linalg.svdvals(sqrtm(a_nn) @ sqrtm(b_nn)).sum(-1)
-    return (_trace(a_nn) + _trace(b_nn) - 2 * fidelity).clamp_min(0.0)
+    return bures_squared_of_roots(sqrtm(a_nn), sqrtm(b_nn))
+
+
+def bures_squared_of_roots(a_root_nn: Tensor, b_root_nn: Tensor) -> Tensor:
+    """The same from symmetric roots A^{1/2}, B^{1/2} (…, n, n)."""
+    fidelity = torch.linalg.svdvals(a_root_nn @ b_root_nn).sum(-1)
+    traces = a_root_nn.square().sum((-2, -1)) + b_root_nn.square().sum((-2, -1))
+    return (traces - 2 * fidelity).clamp_min(0.0)
 
 
 def bures_squared_floored(a_nn: Tensor, b_nn: Tensor, floor: float) -> Tensor:

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.geometry.conflict import Projected, layer_conflict, union_conflict
+from gcwm_viz.linalg.bures import bures_squared, bures_squared_of_roots
 from gcwm_viz.linalg.subspace import RightSubspace, right_subspace, union_basis
 from gcwm_viz.signals.pairwise import Pairs
 from tests.factories import orthogonal, updates
@@ -105,3 +106,13 @@ def test_layer_conflict_weighs_pairs_by_the_product_of_weights() -> None:
     assert layer_conflict(gamma, weights) == pytest.approx(expected, abs=1e-15)
     assert layer_conflict(gamma, 10 * weights) == pytest.approx(expected, abs=1e-15)
     assert layer_conflict(gamma[:1, :1], weights[:1]) == 0.0
+
+
+def test_spectra_and_roots_in_closed_form_are_those_of_the_covariances() -> None:
+    subspaces = [right_subspace(delta, rank, 0.99) for delta, rank in zip(updates(3, 12, 20), (2, 4, 3), strict=True)]
+    projected = Projected.of(subspaces, union_basis(subspaces))
+    covariances = projected.covariances(1e-4)
+    torch.testing.assert_close(projected.spectra(1e-4), torch.linalg.eigvalsh(covariances).flip(1), rtol=0, atol=1e-14)
+    roots = projected.roots(1e-4)
+    distance = bures_squared_of_roots(roots[0], roots[1])
+    assert float(distance) == pytest.approx(float(bures_squared(covariances[0], covariances[1])), abs=1e-14)
