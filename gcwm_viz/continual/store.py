@@ -200,11 +200,13 @@ class RunStore:
     def discard_damaged(self) -> list[str]:
         """Delete results that a crash or a faulty disk cut short, so that they are computed again; their matrices."""
         damaged = []
+        first = 1 if self.settings.continual.keep == "all" else self.steps
+        kept = {str(step) for step in range(first, self.steps + 1)}
         for index in sorted(self.finished()):
             try:
                 self.rows(index)
                 held, _ = read_header(self._tensors(index))
-                complete = {name.rpartition(".")[2] for name in held} == {str(at + 1) for at in range(self.steps)}
+                complete = {name.rpartition(".")[2] for name in held} == kept
             except InputError:
                 complete = False
             if not complete:

@@ -79,6 +79,18 @@ def test_deleted_files_are_made_again(finished, run, record):
     record("Files deleted, then resumed", f"up to all {len(names)} results", "computed again, same bytes")
 
 
+@pytest.mark.parametrize("keep", ["all", "last"])
+def test_whole_results_are_not_computed_again(tmp_path, keep):
+    store = create_run(small_inputs(tmp_path), tmp_path / "run", RunSettings.preset_with("scale-free", {"keep": keep}))
+    continue_run(store, CPU, workers=1)
+    (store.path / "matrices" / "00002.json").unlink()
+    assert RunStore.open(store.path).discard_damaged() == []
+    resume(store.path)
+    events = [entry for entry in store.journal() if entry["event"] == "matrix"]
+    assert len(events) == len(store.keys) + 1
+    assert not any("damaged" in entry for entry in store.journal())
+
+
 def test_leftover_temporary_files_do_no_harm(finished, run):
     for name in contents(finished):
         path = run / name
