@@ -73,13 +73,15 @@ def table(decision: Decision) -> None:
             "update": text("Update"),
             "verdict": text("Verdict"),
             "evidence": text("Evidence"),
-            "incoming": text("Incoming conflict", help="With the state it met; 0 same, 1 unrelated"),
-            "pairwise": text("Conflict with others", help="Mean over every other update; 0 same, 1 unrelated"),
-            "alpha": text("Expected α", help="The gate's answer to that conflict, 0 to 1"),
-            "gain": text("Own task gained", help=f"Final model minus base, {decision.unit}"),
-            "expert": text("Own task to expert", help="Final model minus the task's own expert"),
-            "others": text("Others without it", help="Above zero: the other tasks do better without it"),
-            "overall": text("All without it", help="Above zero: all tasks together do better without it"),
+            "incoming": text("Incoming conflict", width=145, help="With the state it met; 0 same, 1 unrelated"),
+            "pairwise": text(
+                "Conflict with others", width=145, help="Mean over every other update; 0 same, 1 unrelated"
+            ),
+            "alpha": text("Expected α", width=145, help="The gate's answer to that conflict, 0 to 1"),
+            "gain": text("Own task gained", width=145, help=f"Final model minus base, {decision.unit}"),
+            "expert": text("Own task to expert", width=145, help="Final model minus the task's own expert"),
+            "others": text("Others without it", width=145, help="Above zero: the other tasks do better without it"),
+            "overall": text("All without it", width=145, help="Above zero: all tasks together do better without it"),
         },
     )
     missing = dict.fromkeys(
