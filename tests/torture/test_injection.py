@@ -12,9 +12,11 @@ import yaml
 from playwright.sync_api import expect
 from safetensors.torch import load_file, save_file
 
+from gcwm_viz import open_run
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.errors import InputError
+from gcwm_viz.report.document import report
 from gcwm_viz.runs import Inputs, continue_run, create_run, export_step
 from gcwm_viz.ui.frame import PAGES
 from gcwm_viz.updates.sources import open_update
@@ -87,6 +89,22 @@ def test_nothing_fires_on_any_page(hostile, serve, window, tmp_path, record):
     record(
         "Injection", f"{len(NAMES) + 2} hostile names on {len(PAGES)} pages and in a CSV", "shown as text, none fired"
     )
+
+
+def test_nothing_fires_in_the_report(hostile, window, tmp_path, record):
+    file = tmp_path / "report.html"
+    file.write_text(report(open_run(hostile.path)), encoding="utf-8")
+    page = window()
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(file.as_uri())
+    page.wait_for_timeout(1500)
+    assert page.evaluate("window.pwned") is None
+    for trap in ("img[src=x]", "svg[onload]", "a[href^=javascript]", "[onerror]"):
+        assert page.locator(trap).count() == 0, trap
+    assert "onerror=window.pwned" in page.locator("body").inner_text()
+    assert not [url for url in asked if not url.startswith(("file:", "data:", "blob:"))]
+    record("Injection", "the same names in the HTML report", "shown as text, none fired, nothing requested")
 
 
 def test_the_model_card_is_text(hostile, tmp_path):
