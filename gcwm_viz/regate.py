@@ -17,10 +17,7 @@ from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.geometry.gate import branch_mode, gate
-from gcwm_viz.probes.behaviour import BehaviourProbe
-from gcwm_viz.probes.evaluate import MergedModel
 from gcwm_viz.probes.tasks import PromptTask, load_tasks
-from gcwm_viz.runs import reopen_inputs
 
 FORMAT = "gcwm_viz.regate"
 GATE_SETTINGS = ("tau", "kappa", "alpha_min", "alpha_max", "skip_tol", "gate")
@@ -82,6 +79,11 @@ def regate(
 
     Raises :class:`InputError` for a setting not of the gate, a run without gate or probes, and changed inputs.
     """
+    # The app asks whether a gate can be changed without waiting for transformers.
+    from gcwm_viz.probes.behaviour import BehaviourProbe
+    from gcwm_viz.probes.evaluate import MergedModel
+    from gcwm_viz.runs import reopen_inputs
+
     config = gate_config(store, changes)
     check_regatable(store)
     step = store.steps if step is None else step

@@ -42,7 +42,15 @@ def task_scores(
             error_y={"type": "data", "array": errors.to_numpy(dtype=float), "thickness": 1.6, "width": 3}
             if errors is not None
             else None,
-            marker={"color": look["color"], "pattern": {"shape": _HATCHES[index % len(_HATCHES)], "solidity": 0.25}},
+            marker={
+                "color": look["color"],
+                "pattern": {
+                    "shape": _HATCHES[index % len(_HATCHES)],
+                    "fillmode": "overlay",
+                    "fgcolor": "rgba(255,255,255,0.55)",
+                    "solidity": 0.25,
+                },
+            },
             customdata=tasks,
             hovertemplate="%{customdata}: %{y:.3g}",
         )

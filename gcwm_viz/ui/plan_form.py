@@ -10,10 +10,10 @@ from pathlib import Path
 
 import streamlit as st
 
+from gcwm_viz import lab
 from gcwm_viz.continual.config import PRESET_ETA, RunSettings
 from gcwm_viz.continual.plan_file import RunPlan, parse_plan
 from gcwm_viz.errors import InputError
-from gcwm_viz.lab.bundle import locate
 from gcwm_viz.merging.registry import METHODS
 from gcwm_viz.ui import setting_fields
 from gcwm_viz.ui.roots import allowed_roots, within
@@ -104,8 +104,8 @@ def show() -> RunPlan | None:
 def _fillers() -> None:
     """Three ways to fill the form at once: the lab's inputs, a plan file, a folder of updates."""
     with st.expander("Fill this in from the lab, a plan file or a folder of updates"):
-        lab, plan, folder = st.columns(3, gap="medium")
-        with lab:
+        small, plan, folder = st.columns(3, gap="medium")
+        with small:
             st.caption("The small model that comes with the project: six skills, probes included.")
             st.button("Use the lab's inputs", on_click=_use_lab, width="stretch")
         plan.file_uploader("Plan (YAML, absolute paths)", ["yaml", "yml"], key="start-upload", on_change=_use_upload)
@@ -120,6 +120,8 @@ def _fillers() -> None:
 
 
 def _use_lab() -> None:
+    from gcwm_viz.lab.bundle import locate  # loads transformers, which the form itself does not need
+
     bundle = locate()
     st.session_state[PROBLEM] = ""
     fill(RunPlan(base=bundle.base, updates=tuple(bundle.updates.items()), probes=bundle.probes))
@@ -155,18 +157,18 @@ def _use_folder() -> None:
 def _rows() -> None:
     rows = st.session_state[ROWS]
     for place, row in enumerate(rows):
-        boxes = st.columns([0.4, 2.4, 5, 0.6, 0.6, 0.6], vertical_alignment="center", gap="small")
+        boxes = st.columns([0.3, 2.2, 4.6, 0.7, 0.85, 1.05], vertical_alignment="center", gap="small")
         boxes[0].markdown(f"{place + 1}")
         boxes[1].text_input(f"Name of update {place + 1}", key=name_key(row), persist_state="session",
                             placeholder="name", label_visibility="collapsed")  # fmt: skip
         boxes[2].text_input(f"Folder of update {place + 1}", key=path_key(row), persist_state="session",
                             placeholder="folder: checkpoint, LoRA adapter or update tensors",
                             label_visibility="collapsed")  # fmt: skip
-        boxes[3].button("↑", key=f"up-{row}", help=f"Move update {place + 1} up", on_click=move_row,
+        boxes[3].button("Up", key=f"up-{row}", help=f"Move update {place + 1} up", on_click=move_row,
                         args=(place, -1), disabled=place == 0, width="stretch")  # fmt: skip
-        boxes[4].button("↓", key=f"down-{row}", help=f"Move update {place + 1} down", on_click=move_row,
+        boxes[4].button("Down", key=f"down-{row}", help=f"Move update {place + 1} down", on_click=move_row,
                         args=(place, 1), disabled=place == len(rows) - 1, width="stretch")  # fmt: skip
-        boxes[5].button("✕", key=f"drop-{row}", help=f"Remove update {place + 1}", on_click=drop_row, args=(row,),
+        boxes[5].button("Remove", key=f"drop-{row}", help=f"Remove update {place + 1}", on_click=drop_row, args=(row,),
                         width="stretch")  # fmt: skip
     st.button("Add an update", on_click=add_row)
 
@@ -203,7 +205,7 @@ def _plan(preset: str, method: str, settings: dict[str, object]) -> RunPlan | No
         st.caption(f"Still missing: {', '.join(missing)}.")
         return None
     try:
-        roots = [*allowed_roots(), locate().base.parent.resolve()]
+        roots = [*allowed_roots(), *(Path(part).resolve() for part in lab.__path__)]
         plan = RunPlan(
             base=within(base, roots), updates=tuple((name, within(path, roots)) for name, path in updates),
             preset=preset, method=method, settings=settings, probes=within(probes, roots) if probes else None,

@@ -15,6 +15,7 @@ from gcwm_viz.errors import InputError
 from gcwm_viz.ui import jobs
 from gcwm_viz.ui.loading import run_names
 from gcwm_viz.ui.progress import duration, run_progress
+from gcwm_viz.ui.roots import within
 from gcwm_viz.ui.text import as_markdown
 
 Status = Literal["running", "complete", "interrupted", "failed", "unreadable"]
@@ -69,13 +70,15 @@ def _entry(root: Path, name: str) -> Entry:
     path = root / name
     job = jobs.look(root, job_name(name))
     try:
-        store = RunStore.open(path)
+        store = RunStore.open(within(path))
         status = store.status()
     except InputError as error:
         return Entry(name, path, "running" if job.status == "running" else "unreadable", job, str(error))
     if job.status == "running":
         status = "running"
-    about = f"{store.settings.method} · {store.steps} updates · {len(store.keys)} matrices"
+    about = (
+        f"{store.settings.method} · {store.steps} update{'' if store.steps == 1 else 's'} · {len(store.keys)} matrices"
+    )
     return Entry(name, path, "complete" if status == "complete" else status, job, about)  # type: ignore[arg-type]
 
 

@@ -170,8 +170,13 @@ def show(view: View, root: Path) -> None:
         enlarged = screen.figure.update_layout(title_text="", font_size=20, legend_font_size=20, margin_t=16)
         enlarged.update_xaxes(title_font_size=20, tickfont_size=19)
         enlarged.update_yaxes(title_font_size=20, tickfont_size=19)
-        st.plotly_chart(enlarged, key=f"talk-{now}", alt=screen.alt,
+        st.plotly_chart(enlarged, key=f"talk-{now}", alt=plain(screen.alt),
                         config={"displaylogo": False, "displayModeBar": False})  # fmt: skip
+
+
+def plain(text: str) -> str:
+    """A sentence without Markdown's marks, for a screen reader."""
+    return text.replace("**", "").replace("\\", "")
 
 
 def turn(by: int) -> None:

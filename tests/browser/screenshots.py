@@ -16,6 +16,7 @@ from gcwm_viz.ui.frame import PAGES
 from tests.browser.conftest import QUIET, Server
 
 WIDTH, TALLEST = 1440, 2600
+TALK_SCREENS = 5
 
 
 def main() -> None:
@@ -35,18 +36,38 @@ def main() -> None:
             )
             for scheme in options.schemes:
                 page = browser.new_page(color_scheme=scheme, viewport={"width": WIDTH, "height": TALLEST})
+                page.set_default_timeout(120_000)
                 for name in PAGES.values():
                     path = "" if name == "Overview" else name.replace(" ", "_")
-                    page.goto(f"{server.url}/{path}?run={options.run}&{options.place}")
-                    _settle(page)
-                    _shoot(page, options.out / f"{name.lower().replace(' ', '-')}-{scheme}.png")
+                    file = options.out / f"{name.lower().replace(' ', '-')}-{scheme}.png"
+                    if name == "Start":
+                        page.goto(f"{server.url}/{path}")
+                        _fill_from_lab(page)
+                        _shoot(page, file)
+                        continue
+                    for screen in range(1, TALK_SCREENS + 1) if name == "Talk" else [0]:
+                        place = f"screen={screen}" if screen else options.place
+                        page.goto(f"{server.url}/{path}?run={options.run}&{place}")
+                        _settle(page)
+                        _shoot(page, file.with_stem(f"talk-{screen}-{scheme}") if screen else file)
             browser.close()
     finally:
         server.stop()
 
 
+def _fill_from_lab(page: Any) -> None:
+    """The Start page with the lab's inputs, checked."""
+    page.get_by_text("Fill this in from the lab").click()
+    page.get_by_role("button", name="Use the lab's inputs").click()
+    page.locator("input[aria-label='Name of update 3']").wait_for()
+    page.get_by_text("Fill this in from the lab").click()
+    page.get_by_role("button", name="Check", exact=True).click()
+    page.get_by_text("Matrices to merge").wait_for()
+    page.wait_for_timeout(1500)
+
+
 def _settle(page: Any) -> None:
-    page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]", timeout=60_000)
+    page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
     page.wait_for_function(
         "[...document.querySelectorAll('.js-plotly-plot')].every(plot => plot._fullLayout?._size)"
         " && document.querySelectorAll('.js-plotly-plot').length > 0"
