@@ -33,6 +33,8 @@ PAGES = {
     "pages/7_Two_runs.py": "Two runs",
     "pages/8_Decide.py": "Decide",
     "pages/9_Talk.py": "Talk",
+    "pages/10_Compare.py": "Compare",
+    "pages/11_Explain.py": "Explain",
 }
 
 

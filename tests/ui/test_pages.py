@@ -8,8 +8,8 @@ import pytest
 from gcwm_viz.ui.frame import PAGES
 from tests.factories_runs import NASTY, write_run
 
-VIEWS = [page for page in PAGES if page != "pages/0_Start.py"]
-"""Pages that show one run; the page that starts runs has tests of its own."""
+VIEWS = [page for page in PAGES if page not in ("pages/0_Start.py", "pages/10_Compare.py", "pages/11_Explain.py")]
+"""Pages that show one run; the page that starts runs and those about many runs have tests of their own."""
 
 CHARTS = {
     "app.py": 1, "pages/1_Conflict.py": 14, "pages/2_Spectra.py": 4, "pages/3_Gate.py": 5, "pages/4_Solver.py": 4,

@@ -1,0 +1,121 @@
+"""The study that the pages Compare and Explain show, and what to choose in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from gcwm_viz.errors import InputError
+from gcwm_viz.figures.signals import BY_COLUMN
+from gcwm_viz.highlights import UNITS
+from gcwm_viz.lab.study_tables import SHIPPED, read_study
+from gcwm_viz.merging.registry import METHODS
+from gcwm_viz.signals.association import association
+from gcwm_viz.ui.loading import run_root
+
+TARGETS = {
+    "overall": "mean over all tasks",
+    "old_mean": "mean over earlier tasks",
+    "learned": "each task just after it was learned",
+    "current": "the arriving task",
+    "forgetting": "forgetting (positive = lost)",
+    "bwt": "backward transfer (negative = lost)",
+    "immediate_drop": "change in this step (negative = lost)",
+    "plasticity_gap": "plasticity gap (arriving minus earlier tasks)",
+}
+LABELS = {
+    "all tasks": "overall",
+    "earlier tasks": "old_mean",
+    "learned": "learned",
+    "arriving task": "current",
+    "forgetting": "forgetting",
+    "backward transfer": "bwt",
+    "change in the step": "immediate_drop",
+    "plasticity gap": "plasticity_gap",
+}
+"""What the control and a link call the targets."""
+SCORES = ("overall", "old_mean", "learned", "current")
+NAMES = {column: signal.title for column, signal in BY_COLUMN.items()} | {
+    "merged_norm": "Merged norm",
+    "gradient_mean": "Gradient cosine, mean",
+    "gradient_min": "Gradient cosine, lowest",
+    "gradient_negative": "Gradient conflict, negative share",
+}
+SIGNALS = (
+    *("update_norm", "merged_norm", "active_conflict", "state_conflict", "state_gap", "global_gap"),
+    *("incoming_conflict", "sar", "gradient_mean", "gradient_min", "gradient_negative"),
+)
+Tables = dict[str, pd.DataFrame]
+
+
+def load() -> tuple[Tables, Path]:
+    """Tables of ROOT/study where somebody computed one, else of the study that ships; ends the page without one."""
+    folder = run_root() / "study"
+    folder = folder if (folder / "study.json").is_file() else SHIPPED
+    try:
+        tables = _read(str(folder), _stamp(folder))
+    except InputError as error:
+        st.info(
+            "There is no study here yet: a table of many runs, over task orders and seeds. Compute one with: "
+            f"python -m gcwm_viz lab study --out {run_root() / 'study'}"
+        )
+        st.text(str(error))
+        st.stop()
+    if tables["runs"].empty:
+        st.info("No run of this study is finished yet.")
+        st.stop()
+    runs = tables["runs"]
+    st.caption(
+        f"{len(runs[['method', 'seed', 'order']].drop_duplicates())} runs of {runs['method'].nunique()} methods over "
+        f"{runs['seed'].nunique()} seeds and {runs['order'].nunique()} task orders of the lab, a small model. "
+        "Settings were chosen on the development split."
+    )
+    return tables, folder
+
+
+def choose_target(default: str) -> tuple[str, str, str]:
+    """(column of ``runs``, name of the target, split_metric prefix), from three controls."""
+    boxes = st.columns([2, 1, 1, 2], gap="medium", vertical_alignment="bottom")
+    labels = list(LABELS)
+    at = list(LABELS.values()).index(default)
+    target = LABELS[boxes[0].selectbox("What is measured", labels, index=at, key="target", bind="query-params")]
+    split = boxes[1].segmented_control("Split", ["test", "dev"], default="test", required=True)
+    metric = boxes[2].segmented_control(
+        "Metric", list(UNITS), default="em", required=True, format_func=UNITS.__getitem__
+    )
+    return f"{split}_{metric}_{target}", target, f"{split}_{metric}"
+
+
+def expert_mean(scores: pd.DataFrame, prefix: str) -> float:
+    """Mean over seeds and tasks of each expert's score on its own task; NaN where none was scored."""
+    split, metric = prefix.split("_")
+    rows = scores[(scores["model"] == "expert") & (scores["split"] == split) & (scores["metric"] == metric)]
+    return float(rows.loc[rows["update"] == rows["task"], "value"].mean())
+
+
+def data_free(methods: pd.Series) -> list[str]:
+    """The merge methods among ``methods``, variants such as gcwm-no-gate included: they see no training data."""
+    return [method for method in methods if any(str(method).startswith(name) for name in METHODS)]
+
+
+def correlations(runs: pd.DataFrame, method: str | None, target: str, folder: Path) -> pd.DataFrame:
+    """Every signal against ``target`` over the runs of one method (None: all), kept until the study changes."""
+    return _correlations(runs, method, target, str(folder), _stamp(folder))
+
+
+@st.cache_data(max_entries=40, show_spinner="Correlating")
+def _correlations(_runs: pd.DataFrame, method: str | None, target: str, folder: str, stamp: Any) -> pd.DataFrame:
+    rows = _runs if method is None else _runs[_runs["method"] == method]
+    return association(rows, [name for name in SIGNALS if name in rows], [target], by=None)
+
+
+@st.cache_resource(max_entries=3, show_spinner="Reading the study")
+def _read(folder: str, stamp: Any) -> Tables:
+    return read_study(Path(folder))[1]
+
+
+def _stamp(folder: Path) -> tuple[tuple[str, int], ...]:
+    return tuple((file.name, file.stat().st_mtime_ns) for file in sorted((folder / "tables").glob("*.parquet")))

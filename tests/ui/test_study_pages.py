@@ -1,0 +1,72 @@
+"""Compare and Explain on a generated study, on one of a single seed, and without any."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from gcwm_viz.ui import study
+from tests.factories_study import write_study
+
+COMPARE, EXPLAIN = "pages/10_Compare.py", "pages/11_Explain.py"
+CHARTS = {COMPARE: 3, EXPLAIN: 3}
+
+
+def charts(app):
+    return [json.loads(element.proto.spec) for element in app.get("plotly_chart")]
+
+
+def words(app):
+    return "\n".join(str(element.value) for kind in (app.info, app.text, app.caption) for element in kind)
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize("page", CHARTS)
+def test_page_draws_its_charts(open_page, tmp_path, page, seeds):
+    write_study(tmp_path, seeds=seeds)
+    app = open_page(page, root=tmp_path)
+    assert not app.exception
+    assert len(charts(app)) == CHARTS[page]
+    assert all(element.proto.alt for element in app.get("plotly_chart"))
+    assert f"over {seeds} seeds" in words(app)
+
+
+@pytest.mark.parametrize("page", CHARTS)
+@pytest.mark.parametrize("target", study.LABELS)
+def test_every_target_has_its_page(open_page, tmp_path, page, target):
+    write_study(tmp_path, seeds=2)
+    app = open_page(page, root=tmp_path, target=target)
+    assert not app.exception
+    assert app.selectbox(key="target").value == target
+    assert len(charts(app)) == CHARTS[page]
+
+
+@pytest.mark.parametrize("page", CHARTS)
+def test_without_a_study_it_says_how_to_get_one(open_page, tmp_path, monkeypatch, page):
+    monkeypatch.setattr(study, "SHIPPED", tmp_path / "none")
+    app = open_page(page, root=tmp_path)
+    assert not app.exception
+    assert "lab study" in words(app)
+
+
+def test_compare_ranks_the_methods_beside_the_experts(open_page, tmp_path):
+    write_study(tmp_path)
+    first = charts(open_page(COMPARE, root=tmp_path))[0]
+    assert first["layout"]["yaxis"]["ticktext"] == ["gcwm", "wudi", "seq-sft"]
+    assert "experts 0.960" in json.dumps(first)
+    lost = charts(open_page(COMPARE, root=tmp_path, target="forgetting"))[0]
+    assert "experts" not in json.dumps(lost["layout"])
+
+
+def test_explain_labels_the_published_values_and_gives_reasons(open_page, tmp_path):
+    write_study(tmp_path)
+    app = open_page(EXPLAIN, root=tmp_path)
+    assert "published" in json.dumps(charts(app)[0]["data"])
+    assert "Update norm: update_norm is constant" in words(app)
+    other = open_page(EXPLAIN, root=tmp_path, target="all tasks", of="gcwm")
+    assert not other.exception
+    assert "published" not in json.dumps(charts(other)[0]["data"])
+
+
+def test_merge_methods_and_their_variants_see_no_data():
+    assert study.data_free(pd.Series(["gcwm-no-gate", "ties", "seq-sft", "ewc"])) == ["gcwm-no-gate", "ties"]
