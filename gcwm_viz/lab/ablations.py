@@ -119,7 +119,7 @@ def _powers(bench: Bench) -> Iterator[Variant]:
 def _strengths(bench: Bench) -> Iterator[Variant]:
     prefixes = [_plain(bench, t) for t in range(1, len(bench.tasks) + 1)]
     for fall in (0.0, *FALLS):
-        yield Variant("strength", f"η(1 − {fall:g}γ)", _strength(bench, prefixes, fall), scales=False)
+        yield Variant("strength", f"η ∝ 1 − {fall:g}γ", _strength(bench, prefixes, fall), scales=False)
 
 
 QUESTIONS: dict[str, Callable[[Bench], Iterator[Variant]]] = {
@@ -191,18 +191,26 @@ def _plain(bench: Bench, t: int) -> State:
 
 
 def _strength(bench: Bench, prefixes: list[State], fall: float) -> Callable[[float], State]:
-    """S_t = S_{t−1} + η(1 − fall·γ_t)(M_t − M_{t−1}) with γ_t the conflict of S_{t−1} with the arriving update."""
+    """S_t = S_{t−1} + η s_t (M_t − M_{t−1}), s_t ∝ 1 − fall·γ_t with mean 1 over matrices.
+
+    γ_t is the conflict of S_{t−1} with the arriving update. The mean is held so that only where the update is
+    integrated changes, not how much of it.
+    """
     config = GCWMConfig()
 
-    def merge_matrix(name: str, eta: float) -> Tensor:
-        state = eta * prefixes[0][name]
+    def conflict(name: str, state: Tensor, arriving: Tensor) -> float:
+        pair = [right_subspace(u, config.analysis_rank, config.analysis_energy) for u in (state, arriving)]
+        return incoming_conflict(pair[0], pair[1], config)
+
+    def merge(eta: float) -> State:
+        state = {name: eta * value for name, value in prefixes[0].items()}
         for t, task in enumerate(bench.tasks[1:], start=1):
-            before, arriving = (
-                right_subspace(update, config.analysis_rank, config.analysis_energy)
-                for update in (state, bench.library.expert(task)[name])
-            )
-            strength = eta * (1 - fall * incoming_conflict(before, arriving, config))
-            state = state + strength * (prefixes[t][name] - prefixes[t - 1][name])
+            expert = bench.library.expert(task)
+            strength = {name: 1 - fall * conflict(name, state[name], expert[name]) for name in state}
+            mean = sum(strength.values()) / len(strength)
+            for name in state:
+                change = prefixes[t][name] - prefixes[t - 1][name]
+                state[name] = state[name] + eta * strength[name] / mean * change
         return state
 
-    return lambda eta: {key.name: merge_matrix(key.name, eta) for key in bench.keys}
+    return merge

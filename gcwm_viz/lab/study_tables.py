@@ -21,12 +21,12 @@ from typing import Any
 
 import pandas as pd
 
-from gcwm_viz.checkpoints.atomic import write_bytes
+from gcwm_viz.checkpoints.atomic import write_bytes, write_json
 from gcwm_viz.continual.engine import write_table
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes.scores import METRICS, downstream, score_matrix
 
-SHIPPED = Path(__file__).parent / "study"
+SHIPPED = Path(__file__).parent / "study_results"
 TABLES = ("runs", "scores", "cells", "choices", "ablations")
 GRADIENTS = ("gradient_mean", "gradient_min", "gradient_negative")
 CELL_VALUES = (
@@ -78,11 +78,17 @@ def read_study(out: Path | None = None) -> tuple[dict[str, Any], dict[str, pd.Da
 
 
 def ship_study(out: Path, folder: Path = SHIPPED) -> None:
-    """Copy study.json and the tables, without trainings and cells."""
-    read_study(out)
-    for name in ("study.json", *(f"tables/{name}.parquet" for name in TABLES)):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(folder / name, (out / name).read_bytes())
+    """Copy the tables, and study.json with the number of finished runs a method; no trainings and cells."""
+    info, tables = read_study(out)
+    runs = tables["runs"]
+    done = runs.drop_duplicates(["method", "seed", "order"]) if len(runs) else pd.DataFrame({"method": []})
+    finished = {str(name): len(part) for name, part in done.groupby("method")}
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "study.json", info | {"finished": finished})
+    for name in TABLES:
+        path = Path("tables") / f"{name}.parquet"
+        (folder / path).parent.mkdir(exist_ok=True)
+        write_bytes(folder / path, (out / path).read_bytes())
 
 
 def _run_rows(content: Mapping[str, Any]) -> list[dict[str, Any]]:

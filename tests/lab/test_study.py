@@ -133,6 +133,7 @@ def test_tables_are_read_back_and_shipped_without_trainings(made, tmp_path):
     ship_study(out, tmp_path / "shipped")
     info, read = read_study(tmp_path / "shipped")
     assert info["seeds"] == [0]
+    assert info["finished"] == dict.fromkeys(SOME, 2)
     timed = ["seconds", "train_seconds"]
     pd.testing.assert_frame_equal(read["runs"].drop(columns=timed), tables["runs"].drop(columns=timed))
     assert sorted(p.name for p in (tmp_path / "shipped").iterdir()) == ["study.json", "tables"]
@@ -193,7 +194,7 @@ def test_ablations_answer_every_question(tmp_path):
     # The same merge reached by two ways.
     for ways in (
         [("metric", "none (plain branch)"), ("gate", "off (α = 0), ρ 1")],
-        [("solver", "exact μ_rel 0.3"), ("strength", "η(1 − 0γ)")],
+        [("solver", "exact μ_rel 0.3"), ("strength", "η ∝ 1 − 0γ")],
         [("power", "𝓑^-0.5, λ relative 1"), ("metric", "barycenter, λ relative 1")],
         [("gate", "always (α = 1), ρ 10"), ("ridge", "ρ 10, no gate")],
     ):  # fmt: skip
