@@ -71,5 +71,6 @@ def memory_of(shape: tuple[int, int], updates: int, settings: RunSettings) -> in
     d_out, d_in = shape
     kept = updates if settings.continual.keep == "all" else 1
     single = updates + (2 * kept if settings.method == "gcwm" else kept)  # updates, and results of every step
-    # Float64: total, one update in work, its difference, gradient, solution and a product; H, its copy and factor.
-    return 4 * single * d_out * d_in + 8 * (6 * d_out * d_in + 3 * d_in**2)
+    # Branches, states and their differences in float32. In float64: total, one update in work, its difference, two
+    # gradients, solution, right-hand side and a product; H, its copy, factor and what LAPACK takes.
+    return 4 * (single + 8) * d_out * d_in + 8 * (8 * d_out * d_in + 4 * d_in**2)
