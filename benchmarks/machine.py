@@ -10,7 +10,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
-import psutil
 import torch
 
 RESULTS = Path(__file__).parent / "results"
@@ -25,8 +24,8 @@ def describe() -> dict[str, Any]:
         model = names[0].split(":", 1)[1].strip() if names else model
     found = {
         "cpu": model,
-        "cores": len(psutil.Process().cpu_affinity() or []) or os.cpu_count(),
-        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_gb": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, 1),
         "load_before": round(os.getloadavg()[0], 2),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
