@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -23,22 +24,41 @@ SIGNALS = (
     *("incoming_conflict", "sar", "gradient_mean", "gradient_min", "gradient_negative"),
 )
 FORGETTING = "test_em_forgetting"
+TITLES = {
+    "means": "Final step, exact match on test",
+    "associations": "Spearman's ρ with forgetting",
+    "families": "Families of the top cells",
+    "ablations": "Ablations, exact match on test at the η that dev chose",
+}
 TOP_CELLS = 30
 LEAST_RUNS = 2
 
 
-def summary(tables: Mapping[str, pd.DataFrame]) -> str:
+def sections(tables: Mapping[str, pd.DataFrame]) -> dict[str, str]:
     """Tables of means, of associations with forgetting for methods with two runs and more, of families, and of
     ablations, as far as there are any. Exact match on the test split; ± is the standard deviation over runs, absent
     for one run."""
     runs = tables["runs"]
     if runs.empty:
-        return "No run is finished."
-    parts = ["## Final step, exact match on test", _means(runs), "## Spearman's ρ with forgetting", _associations(runs)]
-    parts += ["## Families of the top cells", _families(tables["cells"])]
-    if len(tables["ablations"]):
-        parts += ["## Ablations, exact match on test at the η that dev chose", _ablations(tables["ablations"])]
-    return "\n\n".join(parts) + "\n"
+        return {}
+    texts = {"means": _means(runs), "associations": _associations(runs), "families": _families(tables["cells"])}
+    return texts | ({"ablations": _ablations(tables["ablations"])} if len(tables["ablations"]) else {})
+
+
+def summary(tables: Mapping[str, pd.DataFrame]) -> str:
+    """All sections under their titles."""
+    parts = [f"## {TITLES[name]}\n\n{text}" for name, text in sections(tables).items()]
+    return "\n\n".join(parts) + "\n" if parts else "No run is finished."
+
+
+def fill(document: str, tables: Mapping[str, pd.DataFrame]) -> str:
+    """The document with what stands between `<!-- study: NAME -->` and `<!-- end -->` replaced by that section."""
+
+    def section(found: re.Match[str]) -> str:
+        return f"{found[1]}\n{texts.get(found[2], 'No run is finished.')}\n{found[3]}"
+
+    texts = sections(tables)
+    return re.sub(r"(<!-- study: (\w+) -->)\n.*?(<!-- end -->)", section, document, flags=re.DOTALL)
 
 
 def markdown(rows: Sequence[Mapping[str, str]]) -> str:

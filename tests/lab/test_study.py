@@ -11,7 +11,7 @@ from gcwm_viz.lab import study as study_module
 from gcwm_viz.lab.ablations import QUESTIONS, run_ablations
 from gcwm_viz.lab.bench import Bench
 from gcwm_viz.lab.study import METHODS, study, task_orders
-from gcwm_viz.lab.study_summary import summary
+from gcwm_viz.lab.study_summary import fill, summary
 from gcwm_viz.lab.study_tables import GRADIENTS, read_study, ship_study, write_study_tables
 from gcwm_viz.signals.association import association
 from tests.lab.tiny_lab import TINY, TinyLibrary
@@ -158,6 +158,12 @@ def test_the_summary_says_what_the_tables_say(made):
     assert "## Ablations" not in text
     empty = {name: pd.DataFrame() for name in made[1]}
     assert summary(empty) == "No run is finished."
+    document = "a\n<!-- study: means -->\nold\n<!-- end -->\nb\n"
+    filled = fill(document, made[1])
+    assert filled.startswith("a\n<!-- study: means -->\n| method |")
+    assert filled.endswith("|\n<!-- end -->\nb\n")
+    assert "old\n" not in filled
+    assert fill(filled, made[1]) == filled
 
 
 def test_orders_are_distinct_reproducible_and_begin_with_the_recipes():
