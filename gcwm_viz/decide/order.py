@@ -57,19 +57,19 @@ def additions(square: pd.DataFrame, order: Sequence[str]) -> list[Addition]:
     unknown = [name for name in order if name not in square.index]
     if unknown or len(set(order)) != len(order):
         raise InputError(f"order: expected each of {list(square.index)} at most once, got {list(order)}")
+    gamma, places = square.to_numpy(dtype=float), _places(square, order)
     rows = []
     for size, name in enumerate(order, start=1):
-        before = list(order[: size - 1])
-        added = _mean(square.loc[name, before].to_numpy(dtype=float)) if before else math.nan
+        before = places[: size - 1]
+        added = _mean(gamma[places[size - 1], before]) if before else math.nan
         reason = "" if not math.isnan(added) else "no defined conflict with those before it" if before else "the first"
-        rows.append(Addition(size, name, added, subset_conflict(square, order[:size]), reason))
+        rows.append(Addition(size, name, added, _mean_pair(gamma, places[:size]), reason))
     return rows
 
 
 def subset_conflict(square: pd.DataFrame, names: Sequence[str]) -> float:
     """Mean γ over the pairs of ``names`` in [0, 1], undefined pairs left out; NaN for fewer than two."""
-    part = square.loc[list(names), list(names)].to_numpy(dtype=float)
-    return _mean(part[np.triu_indices(len(names), 1)])
+    return _mean_pair(square.to_numpy(dtype=float), _places(square, names))
 
 
 def order_matters(settings: RunSettings, *, trained: bool = False) -> str:
@@ -125,6 +125,16 @@ def _outcome(updates: tuple[str, ...], values: pd.Series, errors: pd.Series, sou
     values, errors = values.astype(float), errors.astype(float)
     se = float(np.sqrt((errors**2).sum(skipna=False))) / len(errors) if len(errors) else math.nan
     return Outcome(updates, float(values.mean(skipna=False)), se, source)
+
+
+def _places(square: pd.DataFrame, names: Sequence[str]) -> list[int]:
+    at = {name: place for place, name in enumerate(square.index)}
+    return [at[name] for name in names]
+
+
+def _mean_pair(gamma: np.ndarray, places: Sequence[int]) -> float:
+    part = gamma[np.ix_(places, places)]
+    return _mean(part[np.triu_indices(len(places), 1)])
 
 
 def _mean(values: np.ndarray) -> float:
