@@ -30,10 +30,10 @@ test: lint            ## every check: lint, types, tests, browser
 torture: $(VENV)/.installed-dev   ## the long reliability tests, bounded
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/torture --torture
 
-bench: setup          ## speed and memory on this machine, stored in benchmarks/results
+bench: $(VENV)/.installed-dev     ## speed and memory on this machine, stored in benchmarks/results
 	$(BIN)/python -m benchmarks
 
-bench-gpu: setup      ## Qwen3-8B shapes on a GPU; on a processor it runs small shapes
+bench-gpu: setup      ## Qwen3-8B shapes, on a machine with a GPU
 	$(BIN)/python -m benchmarks.gpu
 
 screenshots: $(VENV)/.installed-dev

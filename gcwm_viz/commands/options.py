@@ -55,6 +55,7 @@ def add_resources(parser: argparse.ArgumentParser, device: str = "auto") -> None
         "--device", default=device, help=f"auto (cuda, then mps, then cpu) or a torch device [{device}]"
     )
     parser.add_argument("--workers", type=int, help="processes at a time [one a core without a GPU, else one]")
+    parser.add_argument("--memory-budget", type=float, metavar="GB", help="for the tensors of all workers together")
 
 
 def _named_path(text: str) -> tuple[str, Path]:
@@ -135,7 +136,13 @@ def work_on(store: "RunStore", options: argparse.Namespace) -> None:
     bars = Bars()
     progress: Progress = bars
     try:
-        continue_run(store, pick_device(options.device), workers=options.workers, progress=progress)
+        continue_run(
+            store,
+            pick_device(options.device),
+            workers=options.workers,
+            memory_budget=None if options.memory_budget is None else int(options.memory_budget * 1e9),
+            progress=progress,
+        )
     finally:
         bars.close()
     print(f"run {store.path}: {store.steps} steps, {len(store.keys)} matrices")
