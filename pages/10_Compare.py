@@ -14,14 +14,16 @@ name = study.TARGETS[target]
 means, final = method_means(runs, column), final_steps(runs)
 expert = study.expert_mean(tables["scores"], prefix) if target in study.SCORES else float("nan")
 
+references = list(means["method"])
+reference = st.selectbox(
+    "Reference for the differences", references, index=references.index("wudi") if "wudi" in references else 0
+)
 left, right = st.columns(2, gap="medium")
 with left:
     figure = methods.method_means(means, final, column, name, study.data_free(means["method"]), expert)
     charts.show(figure, methods.MEANS, means, key="means")
 with right:
-    references = list(means["method"])
     if references:
-        reference = st.selectbox("Reference", references, index=references.index("wudi") if "wudi" in references else 0)
         differences = paired_differences(runs, column, reference)
         figure = methods.paired_differences(differences, reference, name)
         charts.show(figure, methods.DIFFERENCES, differences, key="differences")

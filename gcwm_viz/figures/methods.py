@@ -23,7 +23,8 @@ DIFFERENCES = About(
 )
 COST = About(
     title="What a run costs",
-    line="Mean processor seconds of one run on the lab, one thread, signals and probes included. Lower = cheaper.",
+    line="Mean processor seconds of one run on the lab, one thread: to train or merge, and to measure signals and "
+    "probes. Lower = cheaper.",
 )
 
 
@@ -104,8 +105,8 @@ def cost(final: pd.DataFrame) -> go.Figure:
     train = seconds["train_seconds"].fillna(0.0)
     made = theme.figure(COST.title, height=_height(len(seconds)) + 30, x="seconds", legend=True)
     for values, name, colour in (
-        (train, "training", theme.OKABE_ITO[1]),
-        (seconds["seconds"] - train, "merging, signals, probes", theme.OKABE_ITO[0]),
+        (train, "training or merging", theme.OKABE_ITO[1]),
+        (seconds["seconds"] - train, "signals and probes", theme.OKABE_ITO[0]),
     ):
         made.add_bar(
             x=values, y=list(range(len(seconds))), orientation="h", name=name, marker={"color": colour},

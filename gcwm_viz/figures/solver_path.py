@@ -14,7 +14,7 @@ from gcwm_viz.figures.about import About
 OBJECTIVE = About(
     title="Objective along the iterations",
     line="What the merge minimises, as a share of its value at the start (the plain sum of updates). Lower = solved "
-    "further; a flat line at 1 = the solver has not moved. The thin line of a branch's colour is the lowest value it "
+    "further; a flat line at 1 = the solver has not moved. The dotted line of a branch's colour is the lowest value it "
     "could reach.",
     formula=r"\sum_i\omega_i\frac{\lVert(M-\Delta_i)\Delta_i^{\top}\rVert_F^2}{\lVert\Delta_i\rVert_F^2}",
     source="appendix B",
@@ -43,16 +43,9 @@ def objective_path(solver: pd.DataFrame, minima: Mapping[str, float] | None = No
         if not math.isfinite(lowest):
             continue
         made.add_hline(y=lowest, line={"color": theme.category(index)["color"], "width": 1.2, "dash": "dot"})
-        made.add_annotation(
-            text=f"lowest of the {name}: {theme.num(lowest)}",
-            x=1 if index else 0,
-            xref="paper",
-            xanchor="right" if index else "left",
-            y=lowest,
-            yanchor="bottom",
-            showarrow=False,
-            font={"size": 11},
-        )
+        for line in made.data:
+            if line.name == name:
+                line.name = f"{name}, at best {theme.num(lowest)}"
     return made
 
 

@@ -69,8 +69,8 @@ def load() -> tuple[Tables, Path]:
         st.stop()
     runs = tables["runs"]
     st.caption(
-        f"{len(runs[['method', 'seed', 'order']].drop_duplicates())} runs of {runs['method'].nunique()} methods over "
-        f"{runs['seed'].nunique()} seeds and {runs['order'].nunique()} task orders of the lab, a small model. "
+        f"Runs: {len(runs[['method', 'seed', 'order']].drop_duplicates())}. Methods: {runs['method'].nunique()}. "
+        f"Seeds: {runs['seed'].nunique()}. Task orders: {runs['order'].nunique()}. All on the lab, a small model. "
         "Settings were chosen on the development split."
     )
     return tables, folder
@@ -78,7 +78,7 @@ def load() -> tuple[Tables, Path]:
 
 def choose_target(default: str) -> tuple[str, str, str]:
     """(column of ``runs``, name of the target, split_metric prefix), from three controls."""
-    boxes = st.columns([2, 1, 1, 2], gap="medium", vertical_alignment="bottom")
+    boxes = st.columns([2, 1, 2, 1], gap="medium", vertical_alignment="bottom")
     labels = list(LABELS)
     at = list(LABELS.values()).index(default)
     target = LABELS[boxes[0].selectbox("What is measured", labels, index=at, key="target", bind="query-params")]

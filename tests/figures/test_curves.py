@@ -126,7 +126,7 @@ def test_source_names_are_literal():
 def test_lowest_objective_is_a_line_where_it_is_known():
     made = solver_path.objective_path(one("solver"), {"plain": 0.25, "geo": np.nan})
     assert [shape.y0 for shape in made.layout.shapes] == [1, 0.25]
-    assert [note.text for note in made.layout.annotations] == ["lowest of the plain branch: 0.250"]
+    assert [line.name for line in made.data] == ["plain branch, at best 0.250", "geometry branch"]
     assert not solver_path.objective_path(one("solver").iloc[:0], {"plain": 0.25}).data
 
 

@@ -28,7 +28,7 @@ def test_page_draws_its_charts(open_page, tmp_path, page, seeds):
     assert not app.exception
     assert len(charts(app)) == CHARTS[page]
     assert all(element.proto.alt for element in app.get("plotly_chart"))
-    assert f"over {seeds} seeds" in words(app)
+    assert f"Seeds: {seeds}." in words(app)
 
 
 @pytest.mark.parametrize("page", CHARTS)
