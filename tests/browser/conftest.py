@@ -16,6 +16,7 @@ from tests.factories_runs import write_run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 QUIET = "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync"
+_running: list = []
 
 
 def pytest_collection_modifyitems(items):
@@ -31,9 +32,14 @@ def chromium():
         pytest.skip("no Chromium on this machine: install Debian's package chromium to run the browser tests")
     api = pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
     api.expect.set_options(timeout=20_000)
+    if _running:  # a fixture of another folder has started it; a thread can have one only
+        yield _running[0]
+        return
     with api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=[*QUIET.split(), "--no-first-run"])
+        _running.append(browser)
         yield browser
+        _running.clear()
         browser.close()
 
 
