@@ -45,10 +45,12 @@ def fill(plan: RunPlan) -> None:
         add_row(name, str(path))
     state["start-preset"], state["start-method"] = plan.preset, plan.method
     known = setting_fields.defaults(RunSettings.preset_with(plan.preset, {}, plan.method))
-    for name, value in {**known, **plan.settings}.items():
-        # A whole number is written 1 in a plan and is 1.0 to a field of decimals.
-        value = float(value) if isinstance(known[name], float) and isinstance(value, int) else value
-        state[setting_fields.key_of(name, plan.preset, plan.method)] = value
+    # A whole number is written 1 in a plan and is 1.0 to a field of decimals.
+    settings = {
+        name: float(value) if isinstance(known[name], float) and isinstance(value, int) else value
+        for name, value in plan.settings.items()
+    }
+    setting_fields.fill(settings, plan.preset, plan.method)
 
 
 def add_row(name: str = "", path: str = "") -> None:

@@ -6,7 +6,7 @@ import inspect
 import math
 import re
 import types
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -18,6 +18,7 @@ from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.merging.settings import MethodSettings
 from gcwm_viz.ui.text import as_markdown
 
+FILLED = "start-filled"
 CONFIGURATIONS = (GCWMConfig, ContinualConfig, MethodSettings)
 
 
@@ -49,19 +50,24 @@ def defaults(settings: RunSettings) -> dict[str, Any]:
     return {**settings.gcwm.to_dict(), **settings.to_dict()["continual"], **settings.options.to_dict()}
 
 
-def key_of(name: str, preset: str, method: str) -> str:
-    """Widget key: another preset or method brings its own values."""
-    return f"set-{preset}-{method}-{name}"
+def fill(settings: Mapping[str, Any], preset: str, method: str) -> None:
+    """Let the fields of this preset and method begin with ``settings``: all fields are made anew."""
+    serial = st.session_state.get(FILLED, (0, "", "", {}))[0]
+    st.session_state[FILLED] = (serial + 1, preset, method, dict(settings))
 
 
 def show(names: Iterable[str], known: dict[str, Any], preset: str, method: str, columns: int = 4) -> dict[str, Any]:
     """Controls for ``names``; returns the values that differ from those in ``known``."""
     changed = {}
     names = list(names)
+    # Another preset or method brings its own values, and so does a plan that fills the form. The values are the
+    # fields' defaults, not set through the session state: a number field that loses its state would fall to zero.
+    serial, *owner, filled = st.session_state.get(FILLED, (0, "", "", {}))
+    first = {**known, **filled} if owner == [preset, method] else known
     for start in range(0, len(names), columns):
         for box, name in zip(st.columns(columns), names[start : start + columns], strict=False):
             with box:
-                value = _field(name, known[name], key_of(name, preset, method))
+                value = _field(name, first[name], f"set-{serial}-{preset}-{method}-{name}")
             if value != known[name]:
                 changed[name] = value
     return changed
@@ -70,22 +76,22 @@ def show(names: Iterable[str], known: dict[str, Any], preset: str, method: str, 
 def _field(name: str, default: Any, key: str) -> Any:
     kind = _kinds()[name]
     help_text = as_markdown(setting_docs().get(name, ""), limit=600) or None
-    st.session_state.setdefault(key, default)
     if get_origin(kind) is Literal:
-        return st.selectbox(name, list(get_args(kind)), key=key, help=help_text, persist_state="session")
+        choices = list(get_args(kind))
+        return st.selectbox(name, choices, choices.index(default), key=key, help=help_text, persist_state="session")
     wanted = [part for part in get_args(kind) if part is not type(None)] if _is_union(kind) else [kind]
     optional = _is_union(kind)
     if wanted == [int]:
         return st.number_input(
-            name, step=1, key=key, help=help_text, value=None if optional else "min",
+            name, step=1, key=key, help=help_text, value=default,
             placeholder="none" if optional else None, persist_state="session",
         )  # fmt: skip
     if wanted == [float]:
         return st.number_input(
-            name, step=_step(default), format="%.6g", key=key, help=help_text, value=None if optional else "min",
+            name, step=_step(default), format="%.6g", key=key, help=help_text, value=default,
             placeholder="none" if optional else None, persist_state="session",
         )  # fmt: skip
-    return st.text_input(name, key=key, help=help_text, persist_state="session")
+    return st.text_input(name, default, key=key, help=help_text, persist_state="session")
 
 
 def _is_union(kind: Any) -> bool:

@@ -74,12 +74,12 @@ def test_folder_of_updates_order_and_removal(app, root):
 def test_form_survives_a_page_switch(app, root):
     app = filled(app, root)
     app.selectbox(key="start-preset").set_value("paper").run()
-    app.number_input(key="set-paper-gcwm-eta").set_value(0.7).run()
+    app.number_input(key="set-0-paper-gcwm-eta").set_value(0.7).run()
     before = fields(app)
     app.switch_page("pages/1_Conflict.py").run()  # the overview would compute the lab run
     app.switch_page(PAGE).run()
     assert fields(app) == before
-    assert app.number_input(key="set-paper-gcwm-eta").value == 0.7
+    assert app.number_input(key="set-0-paper-gcwm-eta").value == 0.7
     assert not app.exception
 
 
@@ -92,7 +92,7 @@ def test_every_setting_has_a_field_and_words(app):
 
 def test_settings_that_do_not_fit_are_named(app, root):
     app = filled(app, root)
-    app.number_input(key="set-scale-free-gcwm-energy").set_value(2.0).run()
+    app.number_input(key="set-0-scale-free-gcwm-energy").set_value(2.0).run()
     assert "setting energy" in words(app)
     assert not app.exception
 
@@ -112,7 +112,7 @@ def test_check_answers_for_this_plan_only(app, root, monkeypatch):
         "Matrices to merge": "8", "To read": "2 MB", "Memory": "3 GB", "Disk": "40 bytes", "Time": "3 min"}  # fmt: skip
     assert not next(button for button in app.button if button.label == "Start the run").disabled
     assert all(NASTY not in element.value for element in (*app.markdown, *app.warning, *app.caption))
-    app.number_input(key="set-scale-free-gcwm-eta").set_value(0.5).run()
+    app.number_input(key="set-0-scale-free-gcwm-eta").set_value(0.5).run()
     assert "changed since the last check" in words(app)
     assert next(button for button in app.button if button.label == "Start the run").disabled
 
@@ -163,9 +163,9 @@ def test_runs_are_listed_with_what_can_be_done(open_page, root):
     state = {"status": "failed", "command": ["python", "-m", "gcwm_viz", "run"]}
     (folder / "state.json").write_text(json.dumps(state))
     (folder / "log").write_text(f"gcwm_viz: {NASTY} is no base\n")
+    app = open_page(PAGE, root=root)
     stands = {entry.name: entry.status for entry in run_jobs.entries(root)}
     assert stands == {"done": "complete", "half way": "interrupted", "bad": "unreadable", "never": "failed"}
-    app = open_page(PAGE, root=root)
     assert not app.exception
     assert f"{NASTY} is no base" in "\n".join(element.value for element in app.text)
     assert [button.label for button in app.button if button.label in ("Resume", "Dismiss")] == ["Resume", "Dismiss"]
@@ -189,8 +189,8 @@ def test_uploaded_plan_fills_the_form(monkeypatch, root):
     plan_form._use_upload()
     assert state[plan_form.PROBLEM] == ""
     assert [state[plan_form.name_key(row)] for row in state[plan_form.ROWS]] == ["a", "b"]
-    assert state["set-paper-gcwm-eta"] == 1.0
-    assert isinstance(state["set-paper-gcwm-eta"], float)
+    assert state[setting_fields.FILLED] == (1, "paper", "gcwm", {"eta": 1.0})
+    assert isinstance(state[setting_fields.FILLED][3]["eta"], float)
     for wrong, message in (
         ("base: /b", "one or more updates"),
         (upload.text.replace("eta", "etta"), "unknown setting"),
