@@ -37,11 +37,12 @@ def test_page_loads_and_job_starts(tmp_path, serve, window, torture, record):
     windows = [window() for _ in range(4 if torture else 2)]
     addresses = [f"/{'' if name == 'Overview' else name}" for name in PAGES.values() if name != "Start"]
     wanted, limit = (180, 100.0) if torture else (15, 40.0)
-    warm = min(60, wanted // 2)
+    warm = 20 if torture else 5
+    least = warm + 3  # on a busy machine the clock alone does not end it
     began = time.monotonic()
     loads = 0
     before = 0.0
-    while loads < wanted and time.monotonic() - began < limit:
+    while loads < least or (loads < wanted and time.monotonic() - began < limit):
         place = addresses[loads % len(addresses)]
         run = ("normal", "one")[loads // len(addresses) % 2]
         page = windows[loads % len(windows)]
@@ -51,7 +52,6 @@ def test_page_loads_and_job_starts(tmp_path, serve, window, torture, record):
         if loads == warm:
             before = memory(server)
     grown = memory(server) - before
-    assert loads > warm, "too slow to mean anything"
     assert grown < (60 if torture else 80)
     assert not offspring(server)
 
