@@ -5,9 +5,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks import growth, lab, layer, lora, machine, memory, roofline, table
+from benchmarks import growth, lab, layer, lora, machine, memory, pages, roofline, table
 
-PARTS = ("layer", "memory", "growth", "lora", "roofline", "lab")
+PARTS = ("layer", "memory", "growth", "lora", "roofline", "lab", "pages")
 
 
 def main() -> int:
@@ -23,6 +23,7 @@ def main() -> int:
         "lora": (lora.measure, {}),
         "roofline": (roofline.measure, {}),
         "lab": (lab.measure, {}),
+        "pages": (pages.measure, {}),
     }
     for part in options.parts or PARTS:
         work, settings = jobs[part]

@@ -56,6 +56,10 @@ def rows() -> list[tuple[str, str, str]]:
         found.append((f"run from disk, {roof['updates']} steps of a layer, {roof['iters']} iterations", text, ""))
         rates = f"{roof['float32_gflops']:.0f} GFLOP/s float32, {roof['float64_gflops']:.0f} float64"
         found.append(("rates that the limit is made of", rates, ""))
+    if pages := _result("pages"):
+        for kind, label in (("normal", "a run of the lab's size"), ("wide", "36 layers × 14 steps")):
+            part = pages[kind]
+            found.append((f"slowest page script, {label}", f"{part['slowest_s']:.2f} s", f"{part['goal_s']:g} s"))
     if lab := _result("lab"):
         text = f"{lab['seconds']:.1f} s (matrices {lab['matrices_s']:.1f}, probes {lab['probes_s']:.1f})"
         found.append(("first run of the lab", text, "15 s"))
