@@ -16,15 +16,13 @@ import json
 import platform
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
-from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 
 from gcwm_viz.checkpoints.atomic import write_bytes, write_json
 from gcwm_viz.continual.config import RunSettings
@@ -32,57 +30,23 @@ from gcwm_viz.continual.local import unordered
 from gcwm_viz.continual.store import order_rows
 from gcwm_viz.continual.summary import steps_table
 from gcwm_viz.errors import InputError
-from gcwm_viz.lab.ablations import QUESTIONS, run_ablations
+from gcwm_viz.lab.ablations import run_ablations
 from gcwm_viz.lab.bench import Bench, Rows
 from gcwm_viz.lab.pipelines import PIPELINES, train_pipeline
-from gcwm_viz.lab.recipe import Recipe, seeded
+from gcwm_viz.lab.recipe import Recipe
+from gcwm_viz.lab.study_plan import (
+    ABLATIONS,
+    MERGES,
+    METHODS,
+    WITHOUT_BARYCENTER,
+    Cell,
+    definition,
+    stages,
+    task_orders,
+)
 from gcwm_viz.lab.study_tables import write_study_tables
 
 FORMAT = "gcwm_viz.study"
-MERGE_ETAS = (0.6, 0.8, 1.0, 1.2, 1.4, 1.6)
-WITHOUT_BARYCENTER: dict[str, Any] = {"metric": "mean"}
-"""For everything but GCWM the metric has no part in merge, conflict or state signals, and the barycenter takes most
-of the time."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Contender:
-    """A merge method of the study: settings, and the grid from which the development split chooses."""
-
-    method: str
-    fixed: dict[str, Any] = field(default_factory=dict)
-    grid: dict[str, Sequence[Any]] = field(default_factory=dict)
-
-
-MERGES: dict[str, Contender] = {
-    "gcwm": Contender(method="gcwm", grid={"eta": MERGE_ETAS}),
-    "gcwm-no-gate": Contender(method="gcwm", fixed={"gate": "none"}, grid={"eta": MERGE_ETAS}),
-    "gcwm-mean-metric": Contender(method="gcwm", fixed={"metric": "mean"}, grid={"eta": MERGE_ETAS}),
-    "wudi": Contender(method="wudi", grid={"eta": MERGE_ETAS}),
-    "task-arithmetic": Contender(method="task-arithmetic", grid={"eta": (0.2, 0.3, 0.4, 0.5, 0.6, 0.8)}),
-    "mean": Contender(method="mean"),
-    "ties": Contender(method="ties", grid={"eta": (0.5, 1.0, 1.5, 2.0, 3.0)}),
-    "dare": Contender(method="dare", grid={"dare_drop": (0.5, 0.9), "eta": (0.2, 0.3, 0.4, 0.6)}),
-    "localize-and-stitch": Contender(
-        method="localize-and-stitch", grid={"localize_keep": (0.05, 0.2), "eta": (1.0, 1.5, 2.0)}
-    ),
-    "opcm": Contender(method="opcm", grid={"eta": (0.5, 1.0, 1.5, 2.0, 3.0)}),
-}
-METHODS: tuple[str, ...] = ("seq-sft", *MERGES, "ewc", "forever", "aimmerging", "joint")
-ABLATIONS = "ablations"
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One piece of work: a method on one order and seed, or a question of the ablations of a seed (for an order)."""
-
-    method: str
-    seed: int
-    order: tuple[str, ...]
-
-    @property
-    def name(self) -> str:
-        return "-".join(filter(None, (self.method, str(self.seed), *self.order)))
 
 
 def study(
@@ -115,7 +79,7 @@ def study(
     _claim(out, chosen, sequences, seeds, methods)
     work = partial(_work, out, chosen)
     begin = time.monotonic()
-    for stage in _stages(sequences, range(seeds), methods, ablations):
+    for stage in stages(sequences, range(seeds), methods, ablations):
         todo = [cell for cell in stage if not _finished(out, cell)]
         for done, (cell, _) in enumerate(unordered(work, todo, workers), start=1):
             if report is not None:
@@ -123,28 +87,6 @@ def study(
         if todo:
             write_study_tables(out)
     return write_study_tables(out)
-
-
-def task_orders(recipe: Recipe, count: int) -> list[tuple[str, ...]]:
-    """The recipe's order, then others drawn from its data seed without repetition. Raises InputError beyond n!."""
-    tasks = recipe.order
-    every = list(permutations(tasks))
-    if not 1 <= count <= len(every):
-        raise InputError(f"number of orders: expected 1 to {len(every)} for {len(tasks)} tasks, found {count}")
-    drawn = torch.randperm(len(every), generator=seeded(recipe.data_seed, "orders")).tolist()
-    others = [every[i] for i in drawn if every[i] != tasks]
-    return [tasks, *others[: count - 1]]
-
-
-def definition(method: str) -> Any:
-    """What decides a method's result beside recipe, seed and order; a finished cell with another one is done anew."""
-    if method in MERGES:
-        contender = MERGES[method]
-        settings = RunSettings.preset_with("scale-free", contender.fixed, contender.method)
-        return {"settings": settings.to_dict(), "grid": {name: list(values) for name, values in contender.grid.items()}}
-    if method in PIPELINES:
-        return {"training": PIPELINES[method].settings, "signals": RunSettings().gcwm.to_dict()}
-    return {"settings": RunSettings().to_dict()} if method == ABLATIONS else {}
 
 
 def _finished(out: Path, cell: Cell) -> bool:
@@ -157,20 +99,6 @@ def _finished(out: Path, cell: Cell) -> bool:
 
 def cell_file(out: Path, cell: Cell) -> Path:
     return out / "cells" / f"{cell.name}.json"
-
-
-def _stages(
-    orders: Sequence[tuple[str, ...]], seeds: Sequence[int], methods: Sequence[str], ablations: bool
-) -> list[list[Cell]]:
-    """Stages of cells that can run side by side. One worker trains a seed's base and experts before all else."""
-
-    def cells(*names: str) -> list[Cell]:
-        return [Cell(m, seed, order) for order in orders for seed in seeds for m in names if m in methods]
-
-    stages = [[Cell("experts", seed, ()) for seed in seeds], cells("seq-sft", *MERGES)]
-    if ablations:
-        stages.append([Cell(ABLATIONS, seed, (question,)) for question in QUESTIONS for seed in seeds])
-    return stages + [cells(name) for name in PIPELINES if name != "seq-sft"]
 
 
 def _work(out: Path, recipe: Recipe, cell: Cell) -> None:

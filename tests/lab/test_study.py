@@ -10,7 +10,8 @@ from gcwm_viz.errors import InputError
 from gcwm_viz.lab import study as study_module
 from gcwm_viz.lab.ablations import QUESTIONS, run_ablations
 from gcwm_viz.lab.bench import Bench
-from gcwm_viz.lab.study import METHODS, study, task_orders
+from gcwm_viz.lab.study import study
+from gcwm_viz.lab.study_plan import METHODS, Cell, task_orders
 from gcwm_viz.lab.study_summary import fill, summary
 from gcwm_viz.lab.study_tables import GRADIENTS, read_study, ship_study, write_study_tables
 from gcwm_viz.signals.association import association
@@ -115,7 +116,7 @@ def test_a_study_goes_on_where_it_stopped(made, monkeypatch):
 
 def test_a_cell_of_another_definition_is_done_anew(made):
     out, _ = made
-    cell = study_module.Cell("opcm", 0, TINY.order)
+    cell = Cell("opcm", 0, TINY.order)
     assert study_module._finished(out, cell)
     file = study_module.cell_file(out, cell)
     content = json.loads(file.read_bytes())
