@@ -168,6 +168,7 @@ def show(view: View, root: Path) -> None:
         st.markdown(screen.sentence)
     if screen.figure is not None:
         enlarged = screen.figure.update_layout(title_text="", font_size=20, legend_font_size=20, margin_t=16)
+        enlarged.update_annotations(font_size=20)
         enlarged.update_xaxes(title_font_size=20, tickfont_size=19)
         enlarged.update_yaxes(title_font_size=20, tickfont_size=19)
         st.plotly_chart(enlarged, key=f"talk-{now}", alt=plain(screen.alt),

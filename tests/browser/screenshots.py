@@ -63,6 +63,7 @@ def _fill_from_lab(page: Any) -> None:
     page.get_by_text("Fill this in from the lab").click()
     page.get_by_role("button", name="Check", exact=True).click()
     page.get_by_text("Matrices to merge").wait_for()
+    page.mouse.move(0, 0)  # no tooltip in the picture
     page.wait_for_timeout(1500)
 
 
