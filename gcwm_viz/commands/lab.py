@@ -23,6 +23,22 @@ def add(jobs) -> None:  # type: ignore[no-untyped-def]
     add_resources(parser, device="cpu")  # too small for a GPU to pay
     parser.set_defaults(job=run)
 
+    parser = lab_jobs.add_parser("pipeline", help="train a pipeline on the shipped base and describe its states")
+    parser.add_argument("name", metavar="NAME", help="seq-sft, ewc, forever, aimmerging or joint")
+    parser.add_argument("--out", type=Path, required=True, metavar="RUN")
+    add_settings(parser)
+    add_resources(parser, device="cpu")
+    parser.set_defaults(job=pipeline)
+
+    parser = lab_jobs.add_parser("study", help="every method over task orders and seeds, in one table; hours")
+    parser.add_argument("--orders", type=int, default=6)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--methods", metavar="A,B,…", help="default: all")
+    parser.add_argument("--no-ablations", action="store_true")
+    parser.add_argument("--workers", type=int, default=1, help="processes at a time, one thread each [1]")
+    parser.add_argument("--out", type=Path, default=Path("runs/study"), metavar="DIR", help="goes on where it stopped")
+    parser.set_defaults(job=study)
+
 
 def build(options: argparse.Namespace) -> None:
     from gcwm_viz.lab import bundle
@@ -52,3 +68,31 @@ def run(options: argparse.Namespace) -> None:
         name = "Lab: Seq. SFT" if options.sequential else "Lab"
         store = create_run(inputs, options.out, settings_of(options), name)
     work_on(store, options)
+
+
+def pipeline(options: argparse.Namespace) -> None:
+    from gcwm_viz.lab.pipelines import train_on_bundle
+    from gcwm_viz.runs import Inputs, create_run
+
+    if options.out.exists():
+        raise InputError(f"output {options.out} already exists; use resume to go on with a run")
+    made = train_on_bundle(options.name, options.out.with_name(f"{options.out.name}-made"))
+    inputs = Inputs(base=made.base, updates=made.updates, states=made.states, probes=made.probes)
+    work_on(create_run(inputs, options.out, settings_of(options), f"Lab: {options.name}"), options)
+
+
+def study(options: argparse.Namespace) -> None:
+    from gcwm_viz.lab import study as studies
+    from gcwm_viz.lab.study_summary import summary
+
+    methods = options.methods.split(",") if options.methods else studies.METHODS
+    tables = studies.study(
+        options.out,
+        orders=options.orders,
+        seeds=options.seeds,
+        methods=methods,
+        ablations=not options.no_ablations,
+        workers=options.workers,
+        report=print,
+    )
+    print(summary(tables))
