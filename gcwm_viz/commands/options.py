@@ -75,10 +75,15 @@ def settings_of(options: argparse.Namespace) -> "RunSettings":
 
 
 def inputs_of(options: argparse.Namespace) -> "Inputs":
+    from gcwm_viz.checkpoints.hub import local_folder
     from gcwm_viz.runs import Inputs
 
-    probes = getattr(options, "probes", None)
-    return Inputs(base=options.base, updates=options.update, states=options.state, probes=probes)
+    return Inputs(
+        base=local_folder(options.base),
+        updates=[(name, local_folder(path)) for name, path in options.update],
+        states=options.state,
+        probes=getattr(options, "probes", None),
+    )
 
 
 def planned(options: argparse.Namespace) -> "tuple[Inputs, RunSettings]":

@@ -7,11 +7,15 @@ from dataclasses import dataclass
 import torch
 
 from gcwm_viz.continual.config import RunSettings
+from gcwm_viz.continual.local import default_workers
 from gcwm_viz.continual.memory import active_set
 from gcwm_viz.updates.matrices import MatrixKey
 
 EIGH_COST = 25.0
 """Operations of a symmetric eigendecomposition over n³, eigenvectors included, at the rate of a product."""
+
+STEP_SECONDS = 0.05
+"""What a step of a small matrix takes beside its products: about the lab's processor time over its matrix steps."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,8 @@ def estimate(keys: Sequence[MatrixKey], updates: int, settings: RunSettings, dev
     """For dense updates that touch every matrix; adapters need less."""
     flops = sum(_flops(key.shape, updates, settings) for key in keys)
     largest = max((memory_of(key.shape, updates, settings) for key in keys), default=0)
-    return Estimate(flops, largest, stored_bytes(keys, updates, settings), flops / matmul_rate(device))
+    small = STEP_SECONDS * len(keys) * updates / default_workers(device)
+    return Estimate(flops, largest, stored_bytes(keys, updates, settings), flops / matmul_rate(device) + small)
 
 
 def stored_bytes(keys: Sequence[MatrixKey], updates: int, settings: RunSettings) -> int:

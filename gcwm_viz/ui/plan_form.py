@@ -11,6 +11,7 @@ from pathlib import Path
 import streamlit as st
 
 from gcwm_viz import lab
+from gcwm_viz.checkpoints.hub import local_folder
 from gcwm_viz.continual.config import PRESET_ETA, RunSettings
 from gcwm_viz.continual.plan_file import RunPlan, parse_plan
 from gcwm_viz.errors import InputError
@@ -93,8 +94,8 @@ def show() -> RunPlan | None:
         add_row()
         add_row()
     _fillers()
-    st.text_input("Base model (folder)", key="start-base", persist_state="session",
-                  placeholder="models/base", help="A checkpoint in safetensors, as transformers writes it")  # fmt: skip
+    st.text_input("Base model (folder or hub id)", key="start-base", persist_state="session",
+                  placeholder="models/base", help="In safetensors; org/name@revision from the cache")  # fmt: skip
     st.markdown("**Updates, in order of arrival**")
     _rows()
     st.text_input("Probes (folder, optional)", key="start-probes", persist_state="session", placeholder="none",
@@ -209,7 +210,8 @@ def _plan(preset: str, method: str, settings: dict[str, object]) -> RunPlan | No
     try:
         roots = [*allowed_roots(), *(Path(part).resolve() for part in lab.__path__)]
         plan = RunPlan(
-            base=within(base, roots), updates=tuple((name, within(path, roots)) for name, path in updates),
+            base=within(local_folder(base, cached_only=True), roots),
+            updates=tuple((name, within(local_folder(path, cached_only=True), roots)) for name, path in updates),
             preset=preset, method=method, settings=settings, probes=within(probes, roots) if probes else None,
         )  # fmt: skip
         plan.run_settings()

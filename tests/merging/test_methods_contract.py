@@ -197,10 +197,10 @@ def test_settings_out_of_range_are_named(name, value):
 def test_unknown_names_list_what_is_known():
     with pytest.raises(InputError, match="localize-and-stitch, opcm, got 'slerp'"):
         get_method("slerp")
-    with pytest.raises(InputError, match="unknown setting 'keep'; known are ties_keep, dare_drop"):
-        MethodSettings.from_dict({"keep": 0.1})
-    with pytest.raises(InputError, match=r"unknown setting 'keep'.*opcm_energy"):
-        RunSettings.preset_with("scale-free", {"keep": 0.1})
+    with pytest.raises(InputError, match="unknown setting 'trim'; known are ties_keep, dare_drop"):
+        MethodSettings.from_dict({"trim": 0.1})
+    with pytest.raises(InputError, match=r"unknown setting 'trim'.*opcm_energy"):
+        RunSettings.preset_with("scale-free", {"trim": 0.1})
 
 
 def test_the_registry_describes_its_methods():

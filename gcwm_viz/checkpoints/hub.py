@@ -1,0 +1,37 @@
+"""Checkpoints named by a hub id, ``org/name`` or ``org/name@revision``, through the ordinary Hugging Face cache."""
+
+import re
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+from gcwm_viz.errors import InputError
+
+HUB_ID = re.compile(r"(?P<repo>[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95})(@(?P<revision>[\w./-]{1,100}))?")
+WANTED = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.model", "tokenizer*", "merges.txt")
+"""Weights, configuration and tokenizer; no pickles and no code."""
+
+
+def local_folder(source: str | Path, *, cached_only: bool = False) -> Path:
+    """The folder of ``source``: itself, or the snapshot of a hub id where no such path exists.
+
+    Downloads what the cache lacks, unless ``cached_only`` or ``HF_HUB_OFFLINE`` is set. Raises :class:`InputError` when
+    that fails. A path that does not exist and is no hub id comes back as it is, for the reader to name.
+    """
+    path = Path(source)
+    named = HUB_ID.fullmatch(str(source))
+    if named is None or path.exists():
+        return path
+    try:
+        found = snapshot_download(
+            named["repo"], revision=named["revision"], allow_patterns=list(WANTED), local_files_only=cached_only
+        )
+    except LocalEntryNotFoundError:
+        raise InputError(
+            f"{source}: no such folder, and as a hub id it is not in the local cache; fetch it once with "
+            f"`hf download {named['repo']}` where there is a network"
+        ) from None
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        raise InputError(f"{source}: no such folder, and the hub said: {str(error).splitlines()[0][:200]}") from None
+    return Path(found)
