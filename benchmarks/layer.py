@@ -8,8 +8,9 @@ from benchmarks import machine, naive
 from benchmarks.inputs import QWEN3_06B, TINY, Shapes, random_update
 from gcwm_viz import GCWMConfig, merge_layer
 
-# Both in single precision; the naive one's rounding is most of the difference.
-SINGLE, DOUBLE = 1e-3, 1e-6
+DOUBLE = 1e-6
+"""Largest difference from the naive transcription in float64. In float32 it rounds away 2e-3 of the merged update
+itself (Adam follows the sign of gradients that are rounding), so that difference is recorded, not asserted."""
 GOALS = {"layer": 10.0, "gate_up": 20.0}
 
 
@@ -34,9 +35,22 @@ def compare(shape: tuple[int, int], iters: int, dtype: torch.dtype = torch.float
     }
 
 
+def exactness(shape: tuple[int, int], iters: int, m: int = 3) -> dict[str, float]:
+    """Difference of the float32 merge from the naive transcription in float64, same input; asserted."""
+    updates = [random_update(shape, seed) for seed in range(1, m + 1)]
+    exact = naive.merge([update.double() for update in updates], iters=iters).merged
+    found = {
+        "ours_float32": machine.relative(merge_layer(updates, config=config(iters)).merged, exact),
+        "naive_float32": machine.relative(naive.merge(updates, iters=iters).merged, exact),
+    }
+    assert found["ours_float32"] <= DOUBLE, found
+    return found
+
+
 def measure(iters: int = 100, shapes: Shapes = QWEN3_06B) -> dict[str, Any]:
     check = compare(TINY["mlp.up_proj"], 100, torch.float64)
     assert max(check[name] for name in check if name.endswith("difference")) <= DOUBLE, check
+    from_exact = exactness(min(shapes.values(), key=lambda shape: shape[0] * shape[1]), iters)
     compare(TINY["mlp.up_proj"], 3)  # the first call of a library pays for its start
     rows: dict[tuple[int, int], dict[str, float]] = {}
     for module, shape in shapes.items():
@@ -46,10 +60,10 @@ def measure(iters: int = 100, shapes: Shapes = QWEN3_06B) -> dict[str, Any]:
                 f"  {module} {shape}: " + ", ".join(f"{key} {value:.3g}" for key, value in rows[shape].items()),
                 flush=True,
             )
-            assert rows[shape]["merged_difference"] <= SINGLE, rows[shape]
     naive_s, ours_s = (sum(rows[shape][key] for shape in shapes.values()) for key in ("naive_s", "ours_s"))
     return {
         "float64_check": check,
+        "from_float64": from_exact,
         "matrices": {module: {"shape": shape} | rows[shape] for module, shape in shapes.items()},
         "layer": {"naive_s": naive_s, "ours_s": ours_s, "speedup": naive_s / ours_s},
         "gate_up": {"speedup": rows[shapes["mlp.gate_proj"]]["speedup"]},
