@@ -1,7 +1,7 @@
 """Settings of a sequence of updates: which stay active, how strongly each step is integrated."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
 from gcwm_viz.errors import InputError
@@ -93,9 +93,6 @@ class RunSettings:
             continual=ContinualConfig(**continual),
             options=MethodSettings(**options),
         )
-
-    def with_gcwm(self, config: GCWMConfig) -> "RunSettings":
-        return replace(self, gcwm=config)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -54,8 +54,8 @@ def run_matrices(
         tile = memory_budget // (4 * workers)
     store.check_cancel()
     for index, seconds in unordered(partial(work_matrix, store.path, device, tile), open_indices, workers):
-        store.log_matrix(index, seconds)
         done.add(index)
+        store.log_matrix(index, seconds, len(done))
         if progress:
             progress(len(done), len(store.keys), store.keys[index].name)
         store.check_cancel()

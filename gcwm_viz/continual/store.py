@@ -182,13 +182,13 @@ class RunStore:
         write_safetensors(self._tensors(index), result.tensors, {"matrix": self.keys[index].name})
         write_bytes(self._rows(index), json.dumps(result.rows).encode())  # undefined values are NaN, as Python reads
 
-    def log_matrix(self, index: int, seconds: float) -> None:
-        """List one matrix in the journal as done."""
+    def log_matrix(self, index: int, seconds: float, done: int) -> None:
+        """List one matrix in the journal, the ``done``-th to be finished."""
         self.log(
             "matrix",
             index=index,
             label=self.keys[index].name,
-            done=len(self.finished() | {index}),
+            done=done,
             total=len(self.keys),
             seconds=round(seconds, 4),
         )
