@@ -1,4 +1,4 @@
-"""Independent pieces of work over local processes. Ends as soon as one fails; what is finished has been reported."""
+"""Independent pieces of work over local processes. One that fails ends the rest; all that finish are reported."""
 
 import ctypes
 import multiprocessing
@@ -35,7 +35,8 @@ def unordered(work: Callable[[Item], Value], items: Sequence[Item], workers: int
     """(item, work(item)) as they finish; at most two items a worker are handed out at a time.
 
     Every process computes with one thread, so the result does not depend on ``workers``. ``work`` must be picklable
-    for more than one worker. Raises :class:`WorkerDiedError` when a worker process dies.
+    for more than one worker. When an item fails, no other is begun, those under way are finished and reported, and
+    then its error is raised. Raises :class:`WorkerDiedError` when a worker process dies.
     """
     if workers <= 1 or len(items) <= 1:
         threads = torch.get_num_threads()
@@ -54,13 +55,20 @@ def unordered(work: Callable[[Item], Value], items: Sequence[Item], workers: int
     try:
         waiting = list(items)
         running: dict[Future[Value], Item] = {}
+        failed: Future[Value] | None = None
         while waiting or running:
             while waiting and len(running) < 2 * workers:
                 item = waiting.pop(0)
                 running[pool.submit(work, item)] = item
-            finished, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in finished:
-                yield running.pop(future), future.result()
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                item = running.pop(future)
+                if future.exception() is None:
+                    yield item, future.result()
+                else:
+                    failed = failed or future
+                    waiting.clear()
+        if failed is not None:
+            failed.result()
     except BrokenProcessPool:
         raise WorkerDiedError(
             "a worker process died, perhaps for lack of memory; resume goes on, with fewer workers"

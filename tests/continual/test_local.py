@@ -36,6 +36,21 @@ def test_a_failure_ends_the_work_and_comes_through(workers):
         list(unordered(partial(fail_at, 3), list(range(50)), workers))
 
 
+def fail_at_once(item):
+    if item == 0:
+        raise ValueError("item 0")
+    time.sleep(0.2)
+    return item
+
+
+def test_what_is_under_way_beside_a_failure_is_still_reported():
+    """Four items are handed out to two workers; the first fails while the second runs, and no fifth is begun."""
+    seen = []
+    with pytest.raises(ValueError, match="item 0"):
+        seen.extend(item for item, _ in unordered(fail_at_once, list(range(50)), 2))
+    assert sorted(seen) == [1, 2, 3]
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_work_has_one_thread_and_the_caller_keeps_its_own(workers):
     torch.set_num_threads(2)
