@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,7 +22,10 @@ from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.geometry.layer import layer_geometry
 from gcwm_viz.geometry.metric import Metric
+from gcwm_viz.lab.aimmerging import AIMSettings, aimmerging
 from gcwm_viz.lab.bench import Bench, Rows
+from gcwm_viz.lab.ewc import EWCSettings, ewc
+from gcwm_viz.lab.forever import ForeverSettings, forever
 from gcwm_viz.lab.library import State
 from gcwm_viz.linalg.subspace import right_subspace
 from gcwm_viz.merging.gcwm import LayerMerge, merge_layer
@@ -35,16 +39,18 @@ PROXIMAL = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 RIDGES = (0.0, 0.1, 1.0, 10.0)
 POWERS = (-0.5, -0.25, 0.25, 0.5)
 FALLS = (0.25, 0.5, 1.0)
+EWC_STRENGTHS = (30.0, 300.0, 3e3, 3e4, 3e5)
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One variant of a question. `merge`: S_T at a given η; `scales`: S_T is η times one merge, made once."""
+    """One variant of a question. `merge`: S_T at a given η of `etas`; `scales`: S_T is η times one merge, made once."""
 
     question: str
     name: str
     merge: Callable[[float], State]
     scales: bool = True
+    etas: tuple[float, ...] = ETAS
 
 
 def run_ablations(bench: Bench, question: str) -> Rows:
@@ -53,7 +59,7 @@ def run_ablations(bench: Bench, question: str) -> Rows:
     for variant in QUESTIONS[question](bench):
         unit = variant.merge(1.0) if variant.scales else {}
         best: tuple[float, float, float, State] | None = None
-        for eta in ETAS:
+        for eta in variant.etas:
             state = {n: eta * m for n, m in unit.items()} if variant.scales else variant.merge(eta)
             dev, error = bench.exact(state, "dev")
             if best is None or dev > best[0]:
@@ -122,6 +128,24 @@ def _strengths(bench: Bench) -> Iterator[Variant]:
         yield Variant("strength", f"η ∝ 1 − {fall:g}γ", _strength(bench, prefixes, fall), scales=False)
 
 
+def _trainings(bench: Bench) -> Iterator[Variant]:
+    """The settings of the pipelines that have one to choose, in the recipe's order."""
+    for strength in EWC_STRENGTHS:
+        yield _trained(bench, f"ewc λ {strength:g}", partial(ewc, settings=EWCSettings(strength=strength)))
+    for session in (4, 8, 16):
+        yield _trained(
+            bench, f"forever, sessions of {session}", partial(forever, settings=ForeverSettings(session=session))
+        )
+    for steps in (3, 6, 12):
+        yield _trained(
+            bench, f"aimmerging, rehearsal of {steps}", partial(aimmerging, settings=AIMSettings(rehearsal=steps))
+        )
+
+
+def _trained(bench: Bench, name: str, train: Callable[..., list[State]]) -> Variant:
+    return Variant("training", name, lambda eta: train(bench.library, bench.tasks)[-1], etas=(1.0,))
+
+
 QUESTIONS: dict[str, Callable[[Bench], Iterator[Variant]]] = {
     "solver": _solvers,
     "gate": _gating,
@@ -129,6 +153,7 @@ QUESTIONS: dict[str, Callable[[Bench], Iterator[Variant]]] = {
     "ridge": _ridges,
     "metric": _metrics,
     "power": _powers,
+    "training": _trainings,
 }
 
 
