@@ -37,8 +37,19 @@ class Metric:
         core = powm(self.values_u + self.ridge, self.vectors_uu, power).to(x_oi)
         inside = x_oi @ basis
         # The part outside is taken before scaling: λ^power can be a thousand times the scale inside.
-        outside = x_oi - inside @ basis.mT
-        return (inside @ core) @ basis.mT + (self.lam + self.ridge) ** power * outside
+        outside = torch.addmm(x_oi, inside, basis.mT, alpha=-1).mul_((self.lam + self.ridge) ** power)
+        return outside.addmm_(inside @ core, basis.mT)
+
+    def spread(self) -> float:
+        """Largest over smallest eigenvalue of 𝓑 + ρI, ≥ 1."""
+        return max(float(self.values_u[-1]) + self.ridge, self.lam + self.ridge) / (self.lam + self.ridge)
+
+    def power_parts(self, power: float, like: Tensor) -> tuple[float, Tensor]:
+        """(s, E) with (𝓑 + ρI)^power = sI + QEQᵀ, E (u, u) in the type and on the device of ``like``."""
+        outside = (self.lam + self.ridge) ** power
+        inside = powm(self.values_u + self.ridge, self.vectors_uu, power)
+        inside.diagonal().sub_(outside)
+        return outside, inside.to(like)
 
     def norm(self, x_oi: Tensor) -> float:
         """‖X‖_𝓑 = (tr X𝓑Xᵀ)^{1/2}."""

@@ -29,7 +29,8 @@ from gcwm_viz.lab.forever import ForeverSettings, forever
 from gcwm_viz.lab.library import State
 from gcwm_viz.linalg.subspace import right_subspace
 from gcwm_viz.merging.gcwm import LayerMerge, merge_layer
-from gcwm_viz.merging.wudi import build_quadratic, plain_sum, solve
+from gcwm_viz.merging.quadratic import build_quadratic, plain_sum
+from gcwm_viz.merging.wudi import solve
 from gcwm_viz.signals.state import incoming_conflict
 
 ETAS = (0.6, 0.8, 1.0, 1.2, 1.4)

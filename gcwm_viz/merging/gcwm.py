@@ -15,8 +15,9 @@ from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.geometry.layer import LayerGeometry, check_updates, check_weights, layer_geometry
 from gcwm_viz.linalg.lowrank import Update, vector_norm
 from gcwm_viz.merging.plain import build_dtype, relative_shift
+from gcwm_viz.merging.quadratic import build_pair, plain_sum
 from gcwm_viz.merging.step import work_dtype
-from gcwm_viz.merging.wudi import Solution, build_quadratic, plain_sum, solve
+from gcwm_viz.merging.wudi import Solution, solve
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,8 @@ def merge_with_geometry(
     kept = [deltas[index] for index in geometry.present]
     omegas = [weights[index] for index in geometry.present]
     metric = geometry.metric
-    plain_solution = solve(build_quadratic(kept, omegas, build), config)
-    geo_solution = solve(build_quadratic(kept, omegas, build, lambda x: metric.times_power(x, -0.5)), config)
+    plain_quadratic, geo_quadratic = build_pair(kept, omegas, metric, build)
+    plain_solution, geo_solution = solve(plain_quadratic, config), solve(geo_quadratic, config)
     total_oi = plain_sum(kept, build).to(work)
     geo_displacement = metric.times_power(geo_solution.displacement_oi, 0.5)
     plain = total_oi + plain_solution.displacement_oi

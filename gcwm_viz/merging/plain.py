@@ -7,8 +7,9 @@ from torch import Tensor
 
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.linalg.lowrank import vector_norm
+from gcwm_viz.merging.quadratic import build_quadratic, plain_sum
 from gcwm_viz.merging.step import MergeStep, work_dtype
-from gcwm_viz.merging.wudi import Solution, build_quadratic, plain_sum, solve
+from gcwm_viz.merging.wudi import Solution, solve
 
 
 @dataclass(frozen=True)

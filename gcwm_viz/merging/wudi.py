@@ -1,76 +1,23 @@
-"""Weighted WUDI, min_M Σ_i ω_i ‖(M − Δ_i)Δ_iᵀ‖_F² / ‖Δ_i‖_F² from M₀ = Σ_i Δ_i (arXiv 2503.08099), as a quadratic.
+"""The two solvers of the WUDI quadratic: Adam as in the paper, and the closed form with a proximal weight."""
 
-Written in the displacement D = M − M₀ the objective is f(D) = f₀ + 2⟨G₀, D⟩ + ⟨DH, D⟩ with
-H = Σ a_i Δ_iᵀΔ_i, G₀ = Σ a_i (M₀ − Δ_i)Δ_iᵀΔ_i and a_i = ω_i/‖Δ_i‖². H and G₀ are built once, so a step costs one
-product. Small steps are not lost beside a large M₀, and G₀ is exactly zero for a single update, where M₀ is already
-the minimum. Shape suffixes: o = d_out, i = d_in, k = columns of a factor of H.
-"""
-
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from gcwm_viz.geometry.config import GCWMConfig
-from gcwm_viz.linalg.gram import add_gram, mirror
-from gcwm_viz.linalg.lowrank import LowRank, Update, accumulate, dense, map_rows, squared_norm, times, vector_norm
+from gcwm_viz.linalg.lowrank import vector_norm
 from gcwm_viz.linalg.psd import eigh_psd
+from gcwm_viz.merging.quadratic import Quadratic
 from gcwm_viz.merging.tiles import tile_rows
 
 LOGGED_POINTS = 25
 CONVERGED_RESIDUAL = 1e-4
+CACHED_ROWS = 256
+"""Rows of the solver's arrays that a thread takes through all steps of Adam: fewer slow the product down, more leave
+the caches between passes, which then cost as much as the product."""
 MINIMUM_MU_REL = 1e-6
 """Proximal weight of the exact minimiser that solvers are compared with: as good as none, yet H may be singular."""
-
-
-@dataclass(frozen=True)
-class Quadratic:
-    """f(D) = f₀ + 2⟨G₀, D⟩ + ⟨DH, D⟩ with H (d_in, d_in) dense, or factored as PPᵀ with G₀ = WPᵀ.
-
-    ``factor_ik`` (d_in, k) and ``load_ok`` (d_out, k) are set in the factored form, ``hessian_ii`` and
-    ``gradient_oi`` in the dense one. ``trace`` = tr H.
-    """
-
-    start: float
-    trace: float
-    hessian_ii: Tensor | None = None
-    gradient_oi: Tensor | None = None
-    factor_ik: Tensor | None = None
-    load_ok: Tensor | None = None
-
-    def to(self, dtype: torch.dtype) -> "Quadratic":
-        def cast(x: Tensor | None) -> Tensor | None:
-            return None if x is None else x.to(dtype)
-
-        return replace(
-            self,
-            hessian_ii=cast(self.hessian_ii),
-            gradient_oi=cast(self.gradient_oi),
-            factor_ik=cast(self.factor_ik),
-            load_ok=cast(self.load_ok),
-        )
-
-    def times_hessian(self, d_oi: Tensor) -> Tensor:
-        if self.factor_ik is not None:
-            return (d_oi @ self.factor_ik) @ self.factor_ik.mT
-        assert self.hessian_ii is not None
-        return d_oi @ self.hessian_ii
-
-    def gradient_at(self, d_oi: Tensor, gradient0_oi: Tensor, out: Tensor) -> Tensor:
-        """2(DH + G₀) of any rows of D, ``gradient0_oi`` = 2G₀ of the same rows."""
-        if self.factor_ik is not None:
-            return torch.addmm(gradient0_oi, d_oi @ self.factor_ik, self.factor_ik.mT, alpha=2, out=out)
-        assert self.hessian_ii is not None
-        return torch.addmm(gradient0_oi, d_oi, self.hessian_ii, alpha=2, out=out)
-
-    def gradient_at_start(self) -> Tensor:
-        """G₀, half the gradient at D = 0, dense (d_out, d_in)."""
-        if self.factor_ik is not None:
-            assert self.load_ok is not None
-            return self.load_ok @ self.factor_ik.mT
-        assert self.gradient_oi is not None
-        return self.gradient_oi
 
 
 @dataclass(frozen=True)
@@ -92,56 +39,6 @@ class Solution:
     start_norm: float = float("nan")
 
 
-def build_quadratic(
-    updates: Sequence[Update],
-    weights: Sequence[float],
-    dtype: torch.dtype | None = None,
-    transform: Callable[[Tensor], Tensor] | None = None,
-) -> Quadratic:
-    """The WUDI objective of non-zero updates with unnormalised weights ω, in the cheaper of its two forms.
-
-    ``transform``, a linear map of row vectors (… , d_in), makes it the objective of the transformed updates. They and
-    their copies in ``dtype`` (the updates' own by default) exist one at a time.
-    """
-    dtype = dtype or updates[0].dtype
-
-    def view(update: Update) -> Update:
-        update = update.to(dtype=dtype)
-        return update if transform is None else map_rows(update, transform)
-
-    d_out, d_in = updates[0].shape
-    factored = all(isinstance(update, LowRank) for update in updates)
-    width = sum(update.rank if isinstance(update, LowRank) else d_out for update in updates)
-    if 2 * width <= d_in or (factored and width <= d_in):
-        viewed = [view(update) for update in updates]
-        scales = [weight / squared_norm(update) for weight, update in zip(weights, viewed, strict=True)]
-        return _factored(viewed, scales)
-    total_oi = plain_sum(updates, dtype)
-    if transform is not None:
-        total_oi = transform(total_oi)
-    hessian = total_oi.new_zeros(d_in, d_in)
-    gradient = torch.zeros_like(total_oi)
-    start = 0.0
-    for update, weight in zip(updates, weights, strict=True):
-        delta = dense(view(update))
-        scale = weight / squared_norm(delta)
-        others = total_oi - delta
-        # Scaled before they are added: opposed updates then cancel exactly, where a fused addition leaves rounding.
-        if 2 * d_out <= d_in:  # (XΔᵀ)Δ is then no dearer than X(ΔᵀΔ), and needs no second d_in × d_in matrix
-            overlap = others @ delta.mT
-            start += scale * vector_norm(overlap) ** 2
-            gradient.add_((overlap @ delta).mul_(scale))
-            add_gram(hessian, delta, scale)
-        else:
-            gram = mirror(add_gram(total_oi.new_zeros(d_in, d_in), delta))
-            pull = others @ gram
-            start += scale * float(torch.sum(pull * others, dtype=torch.float64))
-            gradient.add_(pull.mul_(scale))
-            hessian.add_(gram, alpha=scale)
-    mirror(hessian)
-    return Quadratic(start, float(hessian.diagonal().double().sum()), hessian_ii=hessian, gradient_oi=gradient)
-
-
 def solve(quadratic: Quadratic, config: GCWMConfig) -> Solution:
     """The displacement, in ``config.precision``, by the configured solver.
 
@@ -149,13 +46,22 @@ def solve(quadratic: Quadratic, config: GCWMConfig) -> Solution:
     """
     work = torch.float64 if config.precision == "float64" else torch.float32
     if config.solver == "adam":
-        rows = tile_rows(quadratic.gradient_at_start().shape[1] * work.itemsize)
-        solution = solve_adam(quadratic.to(work), config.iters, config.lr, tile_rows=rows)
+        cast = quadratic.to(work)
+        solution = solve_adam(cast, config.iters, config.lr, tile_rows=_rows_at_a_time(cast.gradient_at_start()))
     else:
         solution = solve_exact(quadratic, config.mu_rel)
     return replace(
         solution, displacement_oi=solution.displacement_oi.to(work), minimum=lowest_share(quadratic, MINIMUM_MU_REL)
     )
+
+
+def _rows_at_a_time(like_oi: Tensor) -> int | None:
+    """Within the memory limit in force; on a processor few enough to stay in its caches from one step to the next."""
+    limit = tile_rows(like_oi.shape[1] * like_oi.itemsize)
+    if like_oi.device.type != "cpu":
+        return limit
+    cached = CACHED_ROWS * torch.get_num_threads()
+    return cached if limit is None else min(limit, cached)
 
 
 def lowest_share(quadratic: Quadratic, mu_rel: float) -> float:
@@ -281,37 +187,6 @@ def solve_exact(quadratic: Quadratic, mu_rel: float) -> Solution:
     residual = vector_norm(gradient.add_(displacement, alpha=2 * mu)) / scale0
     path = ((0, quadratic.start, 0.0), (1, quadratic.start + slope, vector_norm(displacement)))
     return Solution(displacement, 1, residual, residual <= CONVERGED_RESIDUAL, path)
-
-
-def _factored(updates: Sequence[Update], scales: Sequence[float]) -> Quadratic:
-    """H = PPᵀ from factors P_i P_iᵀ = a_i Δ_iᵀΔ_i, no product of two large sides."""
-    factors = []
-    for update, scale in zip(updates, scales, strict=True):
-        if isinstance(update, LowRank):
-            _, triangle = torch.linalg.qr(update.left_or, mode="r")
-            factors.append(scale**0.5 * (triangle @ update.right_ri).mT)
-        else:
-            factors.append(scale**0.5 * update.mT)
-    loads, start = [], 0.0
-    for i, factor in enumerate(factors):
-        load = torch.zeros(updates[0].shape[0], factor.shape[1], dtype=factor.dtype, device=factor.device)
-        for j, other in enumerate(updates):
-            if j != i:
-                load += times(other, factor)
-        loads.append(load)
-        start += vector_norm(load) ** 2
-    factor_ik = torch.cat(factors, dim=1)
-    trace = vector_norm(factor_ik) ** 2
-    return Quadratic(start, trace, factor_ik=factor_ik, load_ok=torch.cat(loads, dim=1))
-
-
-def plain_sum(updates: Sequence[Update], dtype: torch.dtype | None = None) -> Tensor:
-    """M₀ = Σ_i Δ_i (unweighted), where every solver starts; in ``dtype``, the updates' own by default."""
-    first = updates[0]
-    total = torch.zeros(tuple(first.shape), dtype=dtype or first.dtype, device=first.device)
-    for update in updates:
-        accumulate(update, total)
-    return total
 
 
 def _solve_shifted(gram_nn: Tensor, mu: float, rhs_nk: Tensor) -> Tensor:

@@ -5,8 +5,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from gcwm_viz.geometry.config import GCWMConfig
+from gcwm_viz.geometry.layer import layer_geometry
 from gcwm_viz.linalg.lowrank import LowRank, Update
-from gcwm_viz.merging.wudi import Quadratic, Solution, build_quadratic, lowest_share, plain_sum, solve_adam, solve_exact
+from gcwm_viz.merging.quadratic import Quadratic, build_pair, build_quadratic, plain_sum
+from gcwm_viz.merging.wudi import Solution, lowest_share, solve_adam, solve_exact
 from tests import oracles
 from tests.factories import generator, low_rank_updates, updates
 
@@ -242,3 +245,34 @@ def test_tiles_of_rows_give_the_same_steps_and_the_same_path(shape: tuple[int, i
     for one, other in zip(tiled.path, whole.path, strict=True):
         assert one[1:] == pytest.approx(other[1:], rel=1e-9)
     assert tiled.residual == pytest.approx(whole.residual, rel=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(30, 12), (12, 20), (10, 25), (4, 40)])
+@pytest.mark.parametrize("lam", [1e-4, 1.0])
+def test_shared_products_give_what_each_objective_gives_by_itself(shape: tuple[int, int], lam: float) -> None:
+    """Down to a metric spread of some 1e5; the last shape is factored."""
+    stack = list(updates(4, *shape, dtype=torch.float64))
+    metric = layer_geometry(stack, WEIGHTS + [1.5], GCWMConfig(rank=3, lam=lam, lambda_mode="relative")).metric
+    assert metric is not None
+    pair = build_pair(stack, WEIGHTS + [1.5], metric)
+    alone = (
+        build_quadratic(stack, WEIGHTS + [1.5]),
+        build_quadratic(stack, WEIGHTS + [1.5], transform=lambda x: metric.times_power(x, -0.5)),
+    )
+    for shared, own in zip(pair, alone, strict=True):
+        assert shared.start == pytest.approx(own.start, rel=1e-10)
+        assert shared.trace == pytest.approx(own.trace, rel=1e-10)
+        torch.testing.assert_close(shared.gradient_at_start(), own.gradient_at_start(), rtol=1e-9, atol=1e-10)
+        eye = torch.eye(shape[1], dtype=torch.float64)
+        torch.testing.assert_close(shared.times_hessian(eye), own.times_hessian(eye), rtol=1e-9, atol=1e-10)
+
+
+def test_a_metric_too_uneven_for_shared_products_builds_each_objective_by_itself() -> None:
+    """At λ = 1e-14 the shared form would lose all digits; the whitened sum of single ones keeps them."""
+    stack = list(updates(2, 10, 12, dtype=torch.float64))
+    metric = layer_geometry(stack, None, GCWMConfig(rank=3, energy=1.0, lam=1e-14, ridge=0.0)).metric
+    assert metric is not None
+    assert metric.spread() > 1e10
+    _, whitened = build_pair(stack, [1.0, 1.0], metric)
+    own = build_quadratic(stack, [1.0, 1.0], transform=lambda x: metric.times_power(x, -0.5))
+    assert torch.equal(whitened.gradient_at_start(), own.gradient_at_start())

@@ -1,0 +1,216 @@
+"""Weighted WUDI, min_M Σ_i ω_i ‖(M − Δ_i)Δ_iᵀ‖_F² / ‖Δ_i‖_F² from M₀ = Σ_i Δ_i (arXiv 2503.08099), as a quadratic.
+
+Written in the displacement D = M − M₀ the objective is f(D) = f₀ + 2⟨G₀, D⟩ + ⟨DH, D⟩ with
+H = Σ a_i Δ_iᵀΔ_i, G₀ = Σ a_i (M₀ − Δ_i)Δ_iᵀΔ_i and a_i = ω_i/‖Δ_i‖². H and G₀ are built once, so a step of a solver
+costs one product. Small steps are not lost beside a large M₀, and G₀ is exactly zero for a single update, where M₀ is
+already the minimum. Shape suffixes: o = d_out, i = d_in, u = dimension of the metric's basis, k = columns of a factor.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from gcwm_viz.geometry.metric import Metric
+from gcwm_viz.linalg.gram import add_gram, mirror
+from gcwm_viz.linalg.lowrank import LowRank, Update, accumulate, dense, map_rows, squared_norm, times, vector_norm
+
+SHARED_ACCURACY = 1e-9
+"""Two quadratics share their products where a metric's spread costs the whitened one no more than this."""
+
+
+@dataclass(frozen=True)
+class Quadratic:
+    """f(D) = f₀ + 2⟨G₀, D⟩ + ⟨DH, D⟩ with H (d_in, d_in) dense, or factored as PPᵀ with G₀ = WPᵀ.
+
+    ``factor_ik`` (d_in, k) and ``load_ok`` (d_out, k) are set in the factored form, ``hessian_ii`` and
+    ``gradient_oi`` in the dense one. ``trace`` = tr H.
+    """
+
+    start: float
+    trace: float
+    hessian_ii: Tensor | None = None
+    gradient_oi: Tensor | None = None
+    factor_ik: Tensor | None = None
+    load_ok: Tensor | None = None
+
+    def to(self, dtype: torch.dtype) -> "Quadratic":
+        def cast(x: Tensor | None) -> Tensor | None:
+            return None if x is None else x.to(dtype)
+
+        return replace(
+            self,
+            hessian_ii=cast(self.hessian_ii),
+            gradient_oi=cast(self.gradient_oi),
+            factor_ik=cast(self.factor_ik),
+            load_ok=cast(self.load_ok),
+        )
+
+    def times_hessian(self, d_oi: Tensor) -> Tensor:
+        if self.factor_ik is not None:
+            return (d_oi @ self.factor_ik) @ self.factor_ik.mT
+        assert self.hessian_ii is not None
+        return d_oi @ self.hessian_ii
+
+    def gradient_at(self, d_oi: Tensor, gradient0_oi: Tensor, out: Tensor) -> Tensor:
+        """2(DH + G₀) of any rows of D, ``gradient0_oi`` = 2G₀ of the same rows."""
+        if self.factor_ik is not None:
+            return torch.addmm(gradient0_oi, d_oi @ self.factor_ik, self.factor_ik.mT, alpha=2, out=out)
+        assert self.hessian_ii is not None
+        return torch.addmm(gradient0_oi, d_oi, self.hessian_ii, alpha=2, out=out)
+
+    def gradient_at_start(self) -> Tensor:
+        """G₀, half the gradient at D = 0, dense (d_out, d_in)."""
+        if self.factor_ik is not None:
+            assert self.load_ok is not None
+            return self.load_ok @ self.factor_ik.mT
+        assert self.gradient_oi is not None
+        return self.gradient_oi
+
+
+def build_quadratic(
+    updates: Sequence[Update],
+    weights: Sequence[float],
+    dtype: torch.dtype | None = None,
+    transform: Callable[[Tensor], Tensor] | None = None,
+) -> Quadratic:
+    """The WUDI objective of non-zero updates with unnormalised weights ω, in the cheaper of its two forms.
+
+    ``transform``, a linear map of row vectors (… , d_in), makes it the objective of the transformed updates. They and
+    their copies in ``dtype`` (the updates' own by default) exist one at a time.
+    """
+    dtype = dtype or updates[0].dtype
+
+    def view(update: Update) -> Update:
+        update = update.to(dtype=dtype)
+        return update if transform is None else map_rows(update, transform)
+
+    if _thin(updates):
+        viewed = [view(update) for update in updates]
+        scales = [weight / squared_norm(update) for weight, update in zip(weights, viewed, strict=True)]
+        return _factored(viewed, scales)
+    total_oi = plain_sum(updates, dtype)
+    if transform is not None:
+        total_oi = transform(total_oi)
+    sums = _Sums.zeros(total_oi)
+    gram_ii = torch.empty_like(sums.hessian_ii)
+    for update, weight in zip(updates, weights, strict=True):
+        delta = dense(view(update))
+        pull_oi, start = _pull(total_oi - delta, delta, gram_ii)
+        sums.add(weight / squared_norm(delta), start, pull_oi, gram_ii)
+    return sums.quadratic()
+
+
+def build_pair(
+    updates: Sequence[Update], weights: Sequence[float], metric: Metric, dtype: torch.dtype | None = None
+) -> tuple[Quadratic, Quadratic]:
+    """The objectives of the updates and of the updates whitened by ``metric``.
+
+    Δ_iᵀΔ_i and (M₀ − Δ_i)Δ_iᵀΔ_i, nearly all of the work, serve both: the whitening is a multiple of the identity but
+    for a few directions. That takes two squared scales from each other, so under a metric whose eigenvalues are too
+    far apart for ``dtype`` each objective is built by itself.
+    """
+    dtype = dtype or updates[0].dtype
+    if _thin(updates) or metric.spread() * torch.finfo(dtype).eps > SHARED_ACCURACY:
+        whiten = partial(metric.times_power, power=-0.5)
+        return build_quadratic(updates, weights, dtype), build_quadratic(updates, weights, dtype, whiten)
+    total_oi = plain_sum(updates, dtype)
+    basis_iu = metric.basis_iu.to(total_oi)
+    outside, bend_uu = metric.power_parts(-1.0, total_oi)
+    plain = _Sums.zeros(total_oi)
+    whitened = _Sums.zeros(total_oi)
+    gram_ii = torch.empty_like(plain.hessian_ii)
+    for update, weight in zip(updates, weights, strict=True):
+        delta = dense(update.to(dtype=dtype))
+        others = total_oi - delta
+        pull_oi, start = _pull(others, delta, gram_ii)
+        energy = squared_norm(delta)
+        plain.add(weight / energy, start, pull_oi, gram_ii)
+        gram_iu, others_ou = gram_ii @ basis_iu, others @ basis_iu
+        whitened_energy = outside * energy + float(torch.sum(bend_uu * (basis_iu.mT @ gram_iu)))
+        # (M₀ − Δ)𝓑⁻¹ΔᵀΔ from the pull, and its product with (M₀ − Δ)𝓑⁻¹ without forming that.
+        pull_oi.mul_(outside).addmm_(others_ou @ bend_uu, gram_iu.mT)
+        reach = outside * torch.sum(pull_oi * others) + torch.sum((pull_oi @ basis_iu) * (others_ou @ bend_uu))
+        whitened.add(weight / whitened_energy, float(reach), pull_oi, gram_ii)
+    # G₀ and H so far lack the whitening at their ends: W = sI + QEQᵀ from the right, and for H from both sides.
+    outside, bend_uu = metric.power_parts(-0.5, total_oi)
+    gradient_oi, hessian_ii = whitened.gradient_oi, whitened.hessian_ii
+    bent_ou = (gradient_oi @ basis_iu) @ bend_uu
+    gradient_oi.mul_(outside).addmm_(bent_ou, basis_iu.mT)
+    hessian_iu = hessian_ii @ basis_iu
+    side_iu = (outside * hessian_iu + 0.5 * basis_iu @ (bend_uu @ (basis_iu.mT @ hessian_iu))) @ bend_uu
+    hessian_ii.mul_(outside**2).addmm_(side_iu, basis_iu.mT).addmm_(basis_iu, side_iu.mT)
+    return plain.quadratic(), whitened.quadratic()
+
+
+@dataclass
+class _Sums:
+    """f₀, G₀ and H while they are added up; an opposed pair cancels exactly, for each term is scaled before."""
+
+    start: float
+    gradient_oi: Tensor
+    hessian_ii: Tensor
+
+    @classmethod
+    def zeros(cls, like_oi: Tensor) -> "_Sums":
+        d_in = like_oi.shape[1]
+        return cls(0.0, torch.zeros_like(like_oi), like_oi.new_zeros(d_in, d_in))
+
+    def add(self, scale: float, start: float, pull_oi: Tensor, gram_ii: Tensor) -> None:
+        self.start += scale * start
+        self.gradient_oi.add_(scale * pull_oi)
+        self.hessian_ii.add_(gram_ii, alpha=scale)
+
+    def quadratic(self) -> Quadratic:
+        trace = float(self.hessian_ii.diagonal().double().sum())
+        return Quadratic(self.start, trace, hessian_ii=self.hessian_ii, gradient_oi=self.gradient_oi)
+
+
+def plain_sum(updates: Sequence[Update], dtype: torch.dtype | None = None) -> Tensor:
+    """M₀ = Σ_i Δ_i (unweighted), where every solver starts; in ``dtype``, the updates' own by default."""
+    first = updates[0]
+    total = torch.zeros(tuple(first.shape), dtype=dtype or first.dtype, device=first.device)
+    for update in updates:
+        accumulate(update, total)
+    return total
+
+
+def _thin(updates: Sequence[Update]) -> bool:
+    """Whether the updates are so narrow together that H is cheaper as a product of two thin factors."""
+    d_out, d_in = updates[0].shape
+    factored = all(isinstance(update, LowRank) for update in updates)
+    width = sum(update.rank if isinstance(update, LowRank) else d_out for update in updates)
+    return 2 * width <= d_in or (factored and width <= d_in)
+
+
+def _pull(others_oi: Tensor, delta_oi: Tensor, gram_ii: Tensor) -> tuple[Tensor, float]:
+    """XΔᵀΔ and ‖XΔᵀ‖² for X = M₀ − Δ; ``gram_ii`` becomes ΔᵀΔ."""
+    mirror(add_gram(gram_ii.zero_(), delta_oi))
+    # (XΔᵀ)Δ is no dearer than X(ΔᵀΔ) where d_out is short.
+    short = 2 * delta_oi.shape[0] <= delta_oi.shape[1]
+    pull_oi = (others_oi @ delta_oi.mT) @ delta_oi if short else others_oi @ gram_ii
+    return pull_oi, float(torch.sum(pull_oi * others_oi, dtype=torch.float64))
+
+
+def _factored(updates: Sequence[Update], scales: Sequence[float]) -> Quadratic:
+    """H = PPᵀ from factors P_i P_iᵀ = a_i Δ_iᵀΔ_i, no product of two large sides."""
+    factors = []
+    for update, scale in zip(updates, scales, strict=True):
+        if isinstance(update, LowRank):
+            _, triangle = torch.linalg.qr(update.left_or, mode="r")
+            factors.append(scale**0.5 * (triangle @ update.right_ri).mT)
+        else:
+            factors.append(scale**0.5 * update.mT)
+    loads, start = [], 0.0
+    for i, factor in enumerate(factors):
+        load = torch.zeros(updates[0].shape[0], factor.shape[1], dtype=factor.dtype, device=factor.device)
+        for j, other in enumerate(updates):
+            if j != i:
+                load += times(other, factor)
+        loads.append(load)
+        start += vector_norm(load) ** 2
+    factor_ik = torch.cat(factors, dim=1)
+    trace = vector_norm(factor_ik) ** 2
+    return Quadratic(start, trace, factor_ik=factor_ik, load_ok=torch.cat(loads, dim=1))
