@@ -7,12 +7,15 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import scipy.linalg
 import torch
+from scipy.sparse.linalg import ArpackError, eigsh
 from torch import Tensor
 
 PARTIAL_SIZE = 256
 """Below this size all eigenvectors cost no more than some."""
+
+RESTARTS = 40
+"""Of the Lanczos method, before all eigenvectors are cheaper."""
 
 
 def symmetrize(a_nn: Tensor) -> Tensor:
@@ -33,8 +36,9 @@ def eigh_psd(a_nn: Tensor, floor: float = 0.0) -> tuple[Tensor, Tensor]:
 def leading_eigh(a_nn: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """The ``count`` largest eigenvalues (k,) of a PSD matrix, descending, none below zero, with vectors (n, k).
 
-    On a processor LAPACK computes only these (MRRR on the tridiagonal form), which for large n halves the time of all
-    of them and more. What it returns is checked, ‖AV − VΛ‖ and ‖VᵀV − I‖, and all are computed where it fails.
+    On a processor a Lanczos method computes only these (ARPACK's, restarted), in a tenth of the time of all of them
+    and less for large n. What it returns is checked, ‖AV − VΛ‖ and ‖VᵀV − I‖, and all are computed where it fails, as
+    it may where the spectrum is flat or there are fewer eigenvalues above rounding than asked for.
     """
     n = a_nn.shape[0]
     if n >= PARTIAL_SIZE and 4 * count <= n and a_nn.device.type == "cpu":
@@ -54,15 +58,13 @@ def _pools() -> Any:
 
 def _partial(a_nn: Tensor, count: int) -> tuple[Tensor, Tensor] | None:
     n = a_nn.shape[0]
-    wanted = (n - count, n - 1)
+    start = np.ones(n)
     try:
         with _pools().limit(limits=torch.get_num_threads(), user_api="blas"):  # SciPy's BLAS has threads of its own
-            found = scipy.linalg.eigh(a_nn.numpy(), subset_by_index=wanted, driver="evr", check_finite=False)
-    except scipy.linalg.LinAlgError:
+            found = eigsh(a_nn.numpy(), count, ncv=3 * count, v0=start, tol=0, maxiter=RESTARTS, rng=0)
+    except ArpackError:
         return None
     values, vectors = (torch.from_numpy(np.ascontiguousarray(part)) for part in found)
-    if len(values) != count:  # seen where many eigenvalues are equal
-        return None
     values, vectors = values.flip(0).clamp_min(0.0), vectors.flip(1)
     rounding = n * torch.finfo(a_nn.dtype).eps
     off = torch.linalg.matrix_norm(a_nn @ vectors - vectors * values)
