@@ -21,8 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for command in COMMANDS:
         command.add(jobs)
     options = parser.parse_args(arguments)
-    from gcwm_viz.continual.local import WorkerDiedError
     from gcwm_viz.continual.store import RunCancelledError
+    from gcwm_viz.engines.engine import WorkerDiedError
 
     try:
         options.job(options)

@@ -22,6 +22,8 @@ from gcwm_viz.continual.engine import run_matrices, write_table, write_tables
 from gcwm_viz.continual.estimate import stored_bytes
 from gcwm_viz.continual.run_file import check_inputs
 from gcwm_viz.continual.store import RunStore
+from gcwm_viz.engines.engine import Engine
+from gcwm_viz.engines.local import LocalEngine
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes.evaluate import evaluate, has_probe_files
 from gcwm_viz.probes.tasks import probes_fingerprint
@@ -108,30 +110,39 @@ def continue_run(
     workers: int | None = None,
     progress: Progress | None = None,
     memory_budget: int | None = None,
+    engine: Engine | None = None,
 ) -> None:
     """Do whatever the journal does not list: matrices, tables, probes.
 
-    ``workers``: processes at a time, by default one a core without a GPU; the result does not depend on it.
+    ``workers``: processes at a time, by default one a core, or one a GPU; the result does not depend on it.
+    ``engine``: who does the work instead of processes on this machine.
     ``memory_budget``: bytes that the tensors of all workers may take; fewer workers and smaller tiles follow from it.
 
     Raises :class:`InputError` for changed inputs or a run that another process is writing.
     """
+    engine = engine or LocalEngine(device, workers)
     with store.lock():
-        opened = reopen_inputs(store)
-        store.check_settings()
-        store.clear_cancel()
-        damaged = store.discard_damaged()
-        again = {"damaged": damaged} if damaged else {}
-        counts = {"done": len(store.finished()), "total": len(store.keys)}
-        store.log("start", device=str(device), **counts, settings=store.settings.to_dict(), **again)
-        with _failure_in_journal(store):
-            run_matrices(store, device, workers, _phase(progress, "matrices"), memory_budget)
+        opened = begin(store, engine)
+        with failure_in_journal(store):
+            run_matrices([store], engine, _phase(progress, "matrices"), memory_budget)
             write_tables(store)
             write_table(store.path, "updates", _updates_table(opened))
             store.log("matrices-done", done=len(store.keys), total=len(store.keys))
             if store.info["probes"]:
-                evaluate(store, device, workers, _phase(progress, "probes"))
+                evaluate(store, engine, _phase(progress, "probes"))
             store.log("complete", done=len(store.keys), total=len(store.keys))
+
+
+def begin(store: RunStore, engine: Engine) -> OpenInputs:
+    """Check and open what a run needs to go on, and say in its journal that it does; the caller holds the lock."""
+    opened = reopen_inputs(store)
+    store.check_settings()
+    store.clear_cancel()
+    damaged = store.discard_damaged()
+    again = {"damaged": damaged} if damaged else {}
+    counts = {"done": len(store.finished()), "total": len(store.keys)}
+    store.log("start", device=engine.device, **counts, settings=store.settings.to_dict(), **again)
+    return opened
 
 
 def reopen_inputs(store: RunStore) -> OpenInputs:
@@ -243,7 +254,7 @@ def _phase(progress: Progress | None, phase: str) -> Callable[[int, int, str], N
 
 
 @contextmanager
-def _failure_in_journal(store: RunStore):  # type: ignore[no-untyped-def]
+def failure_in_journal(store: RunStore):  # type: ignore[no-untyped-def]
     """Whoever watches the journal learns why a run stopped."""
     try:
         yield

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "gcwm_viz"
 
 ORDER = (
-    "linalg", "checkpoints", "updates", "geometry", "merging", "signals", "continual", "probes", "lab", "runs",
+    "linalg", "checkpoints", "updates", "geometry", "merging", "signals", "engines", "continual", "probes", "lab", "runs",
     "regate", "tables", "highlights", "two_runs", "tune", "leave_one_out", "decide", "figures", "report", "ui",
     "commands", "cli", "__main__",
 )  # fmt: skip

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 
 from gcwm_viz.continual.config import RunSettings
-from gcwm_viz.continual.local import default_workers
 from gcwm_viz.continual.memory import active_set
+from gcwm_viz.engines.local import default_workers
 from gcwm_viz.updates.matrices import MatrixKey
 
 EIGH_COST = 25.0

@@ -1,11 +1,44 @@
 """Members of an active set with their geometry, which is computed once and kept across steps."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
+from gcwm_viz.continual.memory import ANCHOR
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.linalg.lowrank import Update, squared_norm
 from gcwm_viz.linalg.subspace import RightSubspace, right_subspace
 from gcwm_viz.signals.pairwise import principal_angles
+
+Known = dict[tuple[float, ...], tuple[Update, RightSubspace]]
+
+_KNOWN: ContextVar[Known | None] = ContextVar("known_subspaces", default=None)
+
+
+@contextmanager
+def remembered() -> Iterator[Known]:
+    """Inside this block the subspace of a matrix is computed once for all runs that ask for the same of it.
+
+    Matrices are known by identity, and therefore kept, until the block ends or the yielded table is cleared.
+    """
+    token = _KNOWN.set({})
+    try:
+        known = _KNOWN.get()
+        assert known is not None
+        yield known
+    finally:
+        _KNOWN.reset(token)
+
+
+def _subspace(delta: Update, rank: int, energy: float, keep: bool) -> RightSubspace:
+    known = _KNOWN.get()
+    if known is None or not keep:
+        return right_subspace(delta, rank, energy)
+    place = (id(delta), rank, energy)
+    if place not in known:
+        known[place] = delta, right_subspace(delta, rank, energy)
+    return known[place][1]
 
 
 @dataclass(frozen=True)
@@ -21,7 +54,12 @@ class Member:
     def of(cls, name: str, delta: Update | None, config: GCWMConfig) -> "Member":
         if delta is None or squared_norm(delta) == 0:
             return cls(name, None, None, None)
-        full = right_subspace(delta, max(config.rank, config.analysis_rank), max(config.energy, config.analysis_energy))
+        full = _subspace(
+            delta,
+            max(config.rank, config.analysis_rank),
+            max(config.energy, config.analysis_energy),
+            keep=name != ANCHOR,  # the anchor is another matrix at every step
+        )
         return cls(
             name,
             delta,

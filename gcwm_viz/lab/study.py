@@ -26,9 +26,9 @@ import pandas as pd
 
 from gcwm_viz.checkpoints.atomic import write_bytes, write_json
 from gcwm_viz.continual.config import RunSettings
-from gcwm_viz.continual.local import unordered
 from gcwm_viz.continual.store import order_rows
 from gcwm_viz.continual.summary import steps_table
+from gcwm_viz.engines.local import unordered
 from gcwm_viz.errors import InputError
 from gcwm_viz.lab.ablations import run_ablations
 from gcwm_viz.lab.bench import Bench, Rows

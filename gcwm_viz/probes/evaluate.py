@@ -16,8 +16,9 @@ from gcwm_viz.checkpoints.atomic import write_bytes
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.checkpoints.reader import read_tensor
 from gcwm_viz.continual.engine import write_table
-from gcwm_viz.continual.local import default_workers, unordered
+from gcwm_viz.continual.session import begin_session, writing
 from gcwm_viz.continual.store import RunStore
+from gcwm_viz.engines.engine import Engine, Worker
 from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.lowrank import Update, dense
 from gcwm_viz.probes.behaviour import BehaviourProbe
@@ -64,9 +65,7 @@ class MergedModel:
                 self.parameters[key.name].copy_(value.to(self.device))
 
 
-def evaluate(
-    store: RunStore, device: torch.device, workers: int | None = None, progress: Progress | None = None
-) -> None:
+def evaluate(store: RunStore, engine: Engine, progress: Progress | None = None) -> None:
     """Score every checkpoint that has no scores yet, then write the tables ``scores`` and ``representation``.
 
     An expert is the base with that expert's target matrices. Scores of one checkpoint are committed together.
@@ -75,11 +74,11 @@ def evaluate(
     todo = [checkpoint for checkpoint in checkpoints if _scored(store, checkpoint) is None]
     done = len(checkpoints) - len(todo)
     store.check_cancel()
-    work = partial(score_checkpoint, store.path, device)
-    for (kind, step, update), _ in unordered(work, todo, default_workers(device) if workers is None else workers):
+    work = partial(score_checkpoint, store.path, begin_session(store.path))
+    for (kind, step, update), worker in engine.unordered(work, todo):
         done += 1
         label = f"{kind} {update}".strip()
-        store.log("probe", done=done, total=len(checkpoints), label=label, step=step)
+        store.log("probe", done=done, total=len(checkpoints), label=label, step=step, worker=worker)
         if progress:
             progress(done, len(checkpoints), label)
         store.check_cancel()
@@ -91,9 +90,9 @@ def evaluate(
             write_table(store.path, name, pd.DataFrame(rows))
 
 
-def score_checkpoint(run: Path, device: torch.device, checkpoint: Checkpoint) -> None:
-    """Score one checkpoint of the run and put the scores on disk."""
-    bench = _Bench.of(run, device)
+def score_checkpoint(run: Path, session: str, worker: Worker, checkpoint: Checkpoint) -> str:
+    """Score one checkpoint of the run and put the scores on disk; the worker's name."""
+    bench, device = _Bench.of(run, worker.device), worker.device
     kind, step, update = checkpoint
     store = bench.store
     deltas: Sequence[Update | None] = [None] * len(store.keys)
@@ -109,7 +108,9 @@ def score_checkpoint(run: Path, device: torch.device, checkpoint: Checkpoint) ->
         if bench.representation
         else [],
     }
-    write_bytes(_file(store, checkpoint), json.dumps(rows).encode())
+    with writing(run, session):
+        write_bytes(_file(store, checkpoint), json.dumps(rows).encode())
+    return worker.name
 
 
 @dataclass(frozen=True)

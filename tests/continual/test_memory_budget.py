@@ -7,6 +7,8 @@ from gcwm_viz import open_run
 from gcwm_viz.continual import engine
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.estimate import estimate, memory_of
+from gcwm_viz.engines.engine import Worker
+from gcwm_viz.engines.local import LocalEngine
 from gcwm_viz.errors import InputError
 from gcwm_viz.merging.tiles import tile_bytes, tile_rows
 from gcwm_viz.runs import Inputs, continue_run, create_run
@@ -38,7 +40,7 @@ def test_a_budget_limits_workers_and_tiles_and_leaves_the_result(inputs, tmp_pat
     continue_run(store, CPU, workers=1)
     seen = []
     monkeypatch.setattr(
-        engine, "unordered", lambda work, items, workers: seen.append(workers) or map_items(work, items)
+        LocalEngine, "unordered", lambda self, work, items, limit, memory: seen.append(limit) or map_items(work, items)
     )
     need = max(memory_of(key.shape, 3, store.settings) for key in store.keys)
     for budget in (1000, 2 * need + 1, 100 * need):
@@ -53,7 +55,7 @@ def test_a_budget_limits_workers_and_tiles_and_leaves_the_result(inputs, tmp_pat
 
 def map_items(work, items):
     for item in items:
-        yield item, work(item)
+        yield item, work(Worker("one", CPU), item)
 
 
 def test_a_device_that_is_too_small_gets_tiles_and_then_hands_the_matrix_to_the_processor(

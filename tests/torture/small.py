@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from gcwm_viz.lab.model import ModelShape, build_tokenizer, new_model, target_names
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+_PASSING = ("journal.jsonl", "lock", "session")
 NAMES = ("first", "second", "third")
 
 
@@ -73,6 +74,6 @@ def command(*arguments: str, **environment: str) -> tuple[int, str]:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file that must not depend on how often the work was interrupted: all but journal and lock."""
+    """Every file that must not depend on how often the work was interrupted: all but journal, lock and session."""
     files = (file for file in sorted(folder.rglob("*")) if file.is_file())
-    return {str(f.relative_to(folder)): f.read_bytes() for f in files if f.name not in ("journal.jsonl", "lock")}
+    return {str(f.relative_to(folder)): f.read_bytes() for f in files if f.name not in _PASSING}

@@ -11,7 +11,7 @@ import psutil
 import pytest
 import torch
 
-from gcwm_viz.continual.local import default_workers, unordered
+from gcwm_viz.engines.local import default_workers, unordered
 
 
 def square(offset, item):
@@ -67,7 +67,7 @@ def _threads(_):
 
 def test_workers_do_not_outlive_a_killed_parent():
     code = (
-        "import time\nfrom gcwm_viz.continual.local import unordered\n"
+        "import time\nfrom gcwm_viz.engines.local import unordered\n"
         "print('ready', flush=True)\nlist(unordered(time.sleep, [60, 60, 60], 2))"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:

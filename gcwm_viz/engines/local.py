@@ -9,19 +9,16 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from threading import Thread
-from typing import TypeVar
+from typing import Any
 
 import torch
 
-Item = TypeVar("Item")
-Value = TypeVar("Value")
+from gcwm_viz.engines.engine import Engine, Item, Value, Worker, WorkerDiedError
 
 _PR_SET_PDEATHSIG = 1
-
-
-class WorkerDiedError(RuntimeError):
-    """A worker process ended without a word, as one does that the system kills for lack of memory."""
+_CPU = torch.device("cpu")
 
 
 def default_workers(device: torch.device) -> int:
@@ -31,7 +28,44 @@ def default_workers(device: torch.device) -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def unordered(work: Callable[[Item], Value], items: Sequence[Item], workers: int) -> Iterator[tuple[Item, Value]]:
+def local_devices(device: torch.device) -> list[torch.device]:
+    """Every GPU of this machine for ``cuda`` without a number; otherwise the one device."""
+    if device.type == "cuda" and device.index is None:
+        return [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
+    return [device]
+
+
+class LocalEngine(Engine):
+    """One process a GPU, or one a core where there is none; ``workers`` takes another number.
+
+    With more workers than devices the devices are dealt out in turn.
+    """
+
+    def __init__(self, device: torch.device, workers: int | None = None) -> None:
+        self.device = str(device)
+        self._devices = local_devices(device)
+        self._workers = max(len(self._devices), default_workers(device)) if workers is None else workers
+
+    @property
+    def workers(self) -> int:
+        return self._workers
+
+    def unordered(
+        self,
+        work: Callable[[Worker, Item], Value],
+        items: Sequence[Item],
+        *,
+        limit: int | None = None,
+        memory: Callable[[Item], int] | None = None,
+    ) -> Iterator[tuple[Item, Value]]:
+        del memory  # all workers share one machine, whose memory ``limit`` is about
+        workers = self.workers if limit is None else min(limit, self.workers)
+        return unordered(partial(_as_worker, work), items, workers, self._devices)
+
+
+def unordered(
+    work: Callable[[Item], Value], items: Sequence[Item], workers: int, devices: Sequence[torch.device] = (_CPU,)
+) -> Iterator[tuple[Item, Value]]:
     """(item, work(item)) as they finish; at most two items a worker are handed out at a time.
 
     Every process computes with one thread, so the result does not depend on ``workers``. ``work`` must be picklable
@@ -40,18 +74,22 @@ def unordered(work: Callable[[Item], Value], items: Sequence[Item], workers: int
     """
     if workers <= 1 or len(items) <= 1:
         threads = torch.get_num_threads()
-        _one_thread()
+        _begin(0, devices)
         try:
             for item in items:
                 yield item, work(item)
         finally:
             torch.set_num_threads(threads)
         return
-    # Forking spares every worker the import of torch; elsewhere than on Linux it is not safe.
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    # Forking spares every worker the import of torch; elsewhere than on Linux it is not safe, nor is it with a GPU.
+    forked = sys.platform == "linux" and all(device.type == "cpu" for device in devices)
+    context = multiprocessing.get_context("fork" if forked else "spawn")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # a forked process must not inherit a pool of threads that it does not have
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(os.getpid(),))
+    started = context.Value("i", 0)
+    pool = ProcessPoolExecutor(
+        workers, mp_context=context, initializer=_start_worker, initargs=(os.getpid(), started, list(devices))
+    )
     try:
         waiting = list(items)
         running: dict[Future[Value], Item] = {}
@@ -78,16 +116,30 @@ def unordered(work: Callable[[Item], Value], items: Sequence[Item], workers: int
         torch.set_num_threads(threads)
 
 
-def _one_thread() -> None:
+_this: Worker
+
+
+def _as_worker(work: Callable[[Worker, Item], Value], item: Item) -> Value:
+    return work(_this, item)
+
+
+def _begin(number: int, devices: Sequence[torch.device]) -> None:
+    """This process is worker ``number`` from now on and computes with one thread."""
+    global _this
+    device = devices[number % len(devices)]
+    _this = Worker(f"process {number + 1} on {device}", device)
     torch.set_num_threads(1)
 
 
-def _start_worker(parent: int) -> None:
-    """A worker computes with one thread and does not outlive the process that it works for, however that ends.
+def _start_worker(parent: int, started: Any, devices: Sequence[torch.device]) -> None:
+    """A worker does not outlive the process that it works for, however that ends.
 
     A forked worker shares its parent's lock on the run, so the lock is free only once nobody writes any more.
     """
-    _one_thread()
+    with started.get_lock():
+        number = started.value
+        started.value += 1
+    _begin(number, devices)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     Thread(target=_leave_with, args=(parent,), daemon=True).start()
