@@ -22,7 +22,12 @@ if view is None:
 found = scored(run)
 overview.headline(view, found)
 steps = run.tables["steps"]
-figure = step_trend.step_trend(steps, None if found is None else found.downstream, chosen_step=view.step)
+figure = step_trend.step_trend(
+    steps,
+    None if found is None else found.downstream,
+    chosen_step=view.step,
+    unit="score" if found is None else found.unit,
+)
 charts.show(figure, step_trend.ABOUT, steps, key="trend")
 overview.where_next(view, found)
 downloads.report_button(run)

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from gcwm_viz.probes.scores import METRICS, downstream, expert_scores, score_matrix
+from gcwm_viz.probes.metrics import METRICS, UNITS, headline, rows_of_metric
+from gcwm_viz.probes.scores import downstream, expert_scores, score_matrix
 from gcwm_viz.tables import Run
-
-UNITS = {"em": "exact match", "nll": "nats per token"}
 
 
 @dataclass(frozen=True)
@@ -33,10 +32,12 @@ class Scored:
         return UNITS[self.metric]
 
 
-def scored(run: Run, split: str = "test", metric: str = "em") -> Scored | None:
-    """Scores of ``run`` on one split, or None when it has none there."""
+def scored(run: Run, split: str = "test", metric: str | None = None) -> Scored | None:
+    """Scores of ``run`` on one split, by its headline metric there unless said; None when it has none there."""
     table = run.tables["scores"]
-    if not ((table["split"] == split) & (table["metric"] == metric) & (table["model"] == "step")).any():
+    here = table[(table["split"] == split) & (table["model"] == "step")]
+    metric = headline(here) if metric is None else metric
+    if rows_of_metric(here, metric).empty:
         return None
     R, errors = score_matrix(table, split, metric), score_matrix(table, split, metric, "se")
     experts = expert_scores(table, split, metric)

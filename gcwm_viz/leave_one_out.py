@@ -2,7 +2,7 @@
 
     OUT/leave_one_out.json            which run: settings, inputs and probes by fingerprint
     OUT/runs/001/                     the run without the first update, while it is needed
-    OUT/scores/full.json, 001.json    exact match and NLL of every example
+    OUT/values/full.json, 001.json    values of every example of every task
     OUT/tables/leave_one_out.parquet  the table, written anew after every update
     OUT/journal.jsonl                 progress
 
@@ -27,14 +27,15 @@ from gcwm_viz.continual.store import RunCancelledError, RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes.behaviour import BehaviourProbe
 from gcwm_viz.probes.evaluate import MergedModel
-from gcwm_viz.probes.tasks import PromptTask, load_tasks, probes_fingerprint
+from gcwm_viz.probes.metrics import is_share
+from gcwm_viz.probes.tasks import Task, load_tasks, probes_fingerprint
+from gcwm_viz.probes.values import TaskValues
 from gcwm_viz.runs import Inputs, Progress, continue_run, create_run, reopen_inputs
 
 FOLDER = "leave_one_out"
 """Where results lie inside the run, unless another folder is asked for."""
 FORMAT = "gcwm_viz.leave_one_out"
 FULL = "full"
-METRICS = ("em", "nll")
 
 
 def leave_one_out(
@@ -49,8 +50,8 @@ def leave_one_out(
     """Merge again without each update in turn and compare the final models; goes on where an earlier call stopped.
 
     Rows: left_out, task, split, metric; value, se: score without the update; full_value, full_se: with all updates;
-    difference = value − full_value and its paired difference_se; n examples. For ``em`` a positive difference means
-    that the task is better off without the update, for ``nll`` a negative one.
+    difference = value − full_value and its paired difference_se; n examples. Where higher is better (em, acc) a
+    positive difference means that the task is better off without the update, else (nll, ppl) a negative one.
     ``keep_runs``: keep the folders of the runs without an update; by default each goes once it is scored, because it
     holds tensors of every step. Raises :class:`InputError` for an unfinished run, one with fewer than two updates,
     without probes, or of a training pipeline, changed inputs, and an ``out`` that belongs to another run, and
@@ -65,9 +66,9 @@ def leave_one_out(
     account = RunStore(out, store.info)  # its lock and journal; the folder is no run
     with account.lock():
         account.clear_cancel()
-        (out / "scores").mkdir(exist_ok=True)
+        (out / "values").mkdir(exist_ok=True)
         _score(out, FULL, store, store, base, tasks, device)
-        frame = _table(out, store, tasks)
+        frame = _table(out, store)
         for index, name in enumerate(store.updates, start=1):
             label = f"{index:03d}"
             folder = out / "runs" / label
@@ -76,7 +77,7 @@ def leave_one_out(
                 _score(out, label, merged, store, base, tasks, device)
             if not keep_runs:
                 shutil.rmtree(folder, ignore_errors=True)
-            frame = _table(out, store, tasks)
+            frame = _table(out, store)
             write_table(out, FOLDER, frame)
             account.log("probe", done=index, total=store.steps, label=f"without {name}")
             if progress:
@@ -100,7 +101,7 @@ class _Steps:
             raise RunCancelledError(f"{self._account.path} was cancelled; the same command goes on with it")
 
 
-def _check(store: RunStore) -> list[PromptTask]:
+def _check(store: RunStore) -> list[Task]:
     if store.info.get("states"):
         raise InputError(f"run {store.path} describes a training pipeline: there is no merge to leave an update out of")
     if store.steps < 2:
@@ -163,7 +164,7 @@ def _score(
     merged: RunStore,
     store: RunStore,
     base: CheckpointIndex,
-    tasks: Sequence[PromptTask],
+    tasks: Sequence[Task],
     device: torch.device,
 ) -> None:
     """Put the scores of the final step of ``merged`` on disk. The model is loaded for this alone: memory is for one."""
@@ -174,11 +175,12 @@ def _score(
     model.set_updates(
         [merged.state(places[key.name], merged.steps) if key.name in places else None for key in store.keys]
     )
-    exact, nll = BehaviourProbe(model.tokenizer, tasks).examples(model.model, device)
-    write_bytes(_scores(out, label), json.dumps({"em": exact.tolist(), "nll": nll.tolist()}).encode())
+    measured = BehaviourProbe(model.tokenizer, tasks).measure(model.model, device)
+    values = [[found.name, found.split, {name: v.tolist() for name, v in found.metrics.items()}] for found in measured]
+    write_bytes(_scores(out, label), json.dumps(values).encode())
 
 
-def _table(out: Path, store: RunStore, tasks: Sequence[PromptTask]) -> pd.DataFrame:
+def _table(out: Path, store: RunStore) -> pd.DataFrame:
     """The updates scored so far."""
     full = _read(out, FULL)
     rows = []
@@ -186,20 +188,16 @@ def _table(out: Path, store: RunStore, tasks: Sequence[PromptTask]) -> pd.DataFr
         label = f"{index:03d}"
         if not _scores(out, label).is_file():
             continue
-        without = _read(out, label)
-        first = 0
-        for task in tasks:
-            part = slice(first, first + len(task))
-            first += len(task)
+        for task, without in zip(full, _read(out, label), strict=True):
             place = {"left_out": name, "task": task.name, "split": task.split}
-            rows += [place | _compare(metric, without[metric][part], full[metric][part]) for metric in METRICS]
+            rows += [place | _compare(metric, without.metrics[metric], task.metrics[metric]) for metric in task.metrics]
     return pd.DataFrame(rows)
 
 
 def _compare(metric: str, without: Tensor, full: Tensor) -> dict[str, Any]:
     n = len(full)
     difference_se = _se(without - full)
-    if metric == "em" and n and not math.isnan(difference_se):
+    if is_share(metric) and n and not math.isnan(difference_se):
         # Where no answer changes the spread is zero, but not the doubt: half a changed answer either way, in n + 2
         # examples (Agresti and Min 2005, doi:10.1002/sim.1781), is the least error of paired proportions.
         difference_se = max(difference_se, 1.0 / (n + 2))
@@ -221,9 +219,12 @@ def _se(values: Tensor) -> float:
 
 
 def _scores(out: Path, label: str) -> Path:
-    return out / "scores" / f"{label}.json"
+    return out / "values" / f"{label}.json"
 
 
-def _read(out: Path, label: str) -> dict[str, Tensor]:
-    values = json.loads(_scores(out, label).read_bytes())
-    return {metric: torch.tensor(values[metric], dtype=torch.float64) for metric in METRICS}
+def _read(out: Path, label: str) -> list[TaskValues]:
+    stored = json.loads(_scores(out, label).read_bytes())
+    return [
+        TaskValues(name, split, {metric: torch.tensor(v, dtype=torch.float64) for metric, v in metrics.items()})
+        for name, split, metrics in stored
+    ]

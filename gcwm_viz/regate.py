@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.geometry.gate import branch_mode, gate
-from gcwm_viz.probes.tasks import PromptTask, load_tasks
+from gcwm_viz.probes.tasks import load_tasks
+from gcwm_viz.probes.values import TaskValues
 
 FORMAT = "gcwm_viz.regate"
 GATE_SETTINGS = ("tau", "kappa", "alpha_min", "alpha_max", "skip_tol", "gate")
@@ -97,11 +97,11 @@ def regate(
     model = MergedModel(opened.base, store, device)
     probe = BehaviourProbe(model.tokenizer, tasks)
 
-    def examples(number: int, label: str, another: bool) -> tuple[Tensor, Tensor]:
+    def examples(number: int, label: str, another: bool) -> list[TaskValues]:
         model.set_updates(
             [store.state(index, step, alphas[index] if another else None) for index in range(len(store.keys))]
         )
-        values = probe.examples(model.model, device)
+        values = probe.measure(model.model, device)
         if progress:
             progress("states scored", number, 2, label)
         return values
@@ -116,7 +116,7 @@ def regate(
         "gate": {name: getattr(config, name) for name in GATE_SETTINGS},
         "gate_as_run": {name: getattr(store.settings.gcwm, name) for name in GATE_SETTINGS},
         "matrices": _matrix_rows(store, step, alphas),
-        "scores": _score_rows(tasks, before, after),
+        "scores": _score_rows(before, after),
     }
 
 
@@ -138,18 +138,14 @@ def _matrix_rows(store: RunStore, step: int, alphas: list[Alphas]) -> list[dict[
     return rows
 
 
-def _score_rows(
-    tasks: list[PromptTask], before: tuple[Tensor, Tensor], after: tuple[Tensor, Tensor]
-) -> list[dict[str, Any]]:
-    """One row a task and metric, in task order; ``before`` and ``after`` are (exact, nll) of every example."""
+def _score_rows(before: list[TaskValues], after: list[TaskValues]) -> list[dict[str, Any]]:
+    """One row a task and metric, in task order, from the values of every example."""
     rows = []
-    first = 0
-    for task in tasks:
-        part = slice(first, first + len(task))
-        first += len(task)
-        for metric, old, new in zip(("em", "nll"), before, after, strict=True):
-            row: dict[str, Any] = {"task": task.name, "split": task.split, "metric": metric, "n": len(task)}
-            for name, values in (("as_run", old[part]), ("regated", new[part]), ("difference", new[part] - old[part])):
+    for task, again in zip(before, after, strict=True):
+        for metric, old in task.metrics.items():
+            new = again.metrics[metric]
+            row: dict[str, Any] = {"task": task.name, "split": task.split, "metric": metric, "n": len(old)}
+            for name, values in (("as_run", old), ("regated", new), ("difference", new - old)):
                 row[name], row[f"{name}_se"] = _mean(values.numpy())
             rows.append(row)
     return rows

@@ -25,8 +25,8 @@ from gcwm_viz.continual.store import RunStore
 from gcwm_viz.engines.engine import Engine
 from gcwm_viz.engines.local import LocalEngine
 from gcwm_viz.errors import InputError
-from gcwm_viz.probes.evaluate import evaluate, has_probe_files
-from gcwm_viz.probes.tasks import probes_fingerprint
+from gcwm_viz.probes.evaluate import evaluate
+from gcwm_viz.probes.tasks import has_probe_files, load_tasks, probes_fingerprint
 from gcwm_viz.updates.outside import outside_share
 from gcwm_viz.updates.pairing import Plan, plan
 from gcwm_viz.updates.sources import UpdateSource, open_update
@@ -69,8 +69,14 @@ def open_inputs(inputs: Inputs) -> OpenInputs:
             )
         states = [open_update(f"state {step}", path, base) for step, path in enumerate(inputs.states, start=1)]
         plan(base, states)
-    if inputs.probes is not None and not any(has_probe_files(inputs.probes)):
-        raise InputError(f"{inputs.probes}: expected dev, test or representation folders with .jsonl files, found none")
+    if inputs.probes is not None:
+        tasks, labelled = has_probe_files(inputs.probes)
+        if not tasks and not labelled:
+            raise InputError(
+                f"{inputs.probes}: expected dev, test or representation folders with .jsonl files, found none"
+            )
+        if tasks:
+            load_tasks(inputs.probes)  # a fault in a line is told now and not after the merge
     return OpenInputs(base, sources, states, paired)
 
 

@@ -27,12 +27,12 @@ from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes.behaviour import BehaviourProbe
 from gcwm_viz.probes.evaluate import MergedModel
-from gcwm_viz.probes.tasks import SPLITS, PromptTask, load_tasks
+from gcwm_viz.probes.metrics import METRICS, headline, rows_of_metric
+from gcwm_viz.probes.tasks import SPLITS, Task, load_tasks, probes_fingerprint
 from gcwm_viz.runs import Inputs, Progress, continue_run, create_run, open_inputs
 
 AFTER_MERGE = ("eta", "decay")
 FORMAT = "gcwm_viz.tune"
-HIGHER_IS_BETTER = {"em": True, "nll": False}
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def tune(
     preset: str,
     grid: Mapping[str, Sequence[Any]],
     *,
-    metric: str = "em",
+    metric: str | None = None,
     fixed: Mapping[str, Any] | None = None,
     device: torch.device | None = None,
     workers: int | None = None,
@@ -63,16 +63,17 @@ def tune(
 ) -> pd.DataFrame:
     """Score the final step at every point of the grid: the product of ``grid``'s values, settings by name.
 
-    Columns: the grid's settings; dev, dev_se, test, test_se: ``metric`` (``em`` in [0, 1], higher is better, or
-    ``nll`` ≥ 0, lower is better) as a mean over tasks, and its standard error with tasks as independent; test is NaN
-    without a test split; best: the best point on dev, the first of equals; run: folder of the merge below ``out``.
+    Columns: the grid's settings; dev, dev_se, test, test_se: ``metric`` (of :mod:`gcwm_viz.probes.metrics`; by default
+    exact match or accuracy, whichever the probes measure) as a mean over tasks, and its standard error with tasks as
+    independent; test is NaN without a test split; best: the best point on dev, the first of equals; run: folder of the
+    merge below ``out``.
     ``fixed``: other settings of the preset to replace. Goes on where an earlier call with the same inputs stopped, and
     takes new points. Raises :class:`InputError` for an unknown setting or metric, an empty grid, inputs without
     development probes, and an ``out`` that belongs to another comparison.
     """
     points = grid_points(method, preset, grid, fixed or {})
-    if metric not in HIGHER_IS_BETTER:
-        raise InputError(f"metric must be one of {', '.join(HIGHER_IS_BETTER)}, got {metric!r}")
+    if metric is not None and metric not in METRICS:
+        raise InputError(f"metric must be one of {', '.join(METRICS)}, got {metric!r}")
     if inputs.states:
         raise InputError("states of a training pipeline have no coefficients to choose")
     if inputs.probes is None:
@@ -80,7 +81,7 @@ def tune(
     tasks = load_tasks(inputs.probes)
     if not any(task.split == "dev" for task in tasks):
         raise InputError(f"{inputs.probes}: expected development probes dev/NAME.jsonl to choose on, found none")
-    _claim(out, _comparison(inputs, tasks, method, preset))
+    _claim(out, _comparison(inputs, method, preset))
     device = device or torch.device("cpu")
     merge_inputs = Inputs(base=inputs.base, updates=inputs.updates)
     for name in dict.fromkeys(point.run for point in points):
@@ -130,7 +131,7 @@ def _score(
     inputs: Inputs,
     out: Path,
     points: Sequence[Point],
-    tasks: Sequence[PromptTask],
+    tasks: Sequence[Task],
     device: torch.device,
     progress: Progress | None,
 ) -> None:
@@ -155,13 +156,14 @@ def _score(
             progress("points", done, len(points), point.name)
 
 
-def _table(out: Path, points: Sequence[Point], metric: str) -> pd.DataFrame:
+def _table(out: Path, points: Sequence[Point], metric: str | None) -> pd.DataFrame:
     rows = []
     for point in points:
         scores = pd.DataFrame(json.loads(_scores_file(out, point).read_bytes())["scores"])
+        metric = metric or headline(scores)
         row = dict(point.values)
         for split in SPLITS:
-            part = scores[(scores["split"] == split) & (scores["metric"] == metric)]
+            part = rows_of_metric(scores[scores["split"] == split], metric)
             row[split] = float(np.mean(part["value"])) if len(part) else float("nan")
             row[f"{split}_se"] = float(np.sqrt(np.square(part["se"]).sum())) / len(part) if len(part) else float("nan")
         rows.append(row | {"run": f"runs/{point.run}"})
@@ -169,7 +171,7 @@ def _table(out: Path, points: Sequence[Point], metric: str) -> pd.DataFrame:
     for name in points[0].values:  # a column of one type: numbers, or the words of the command line
         if not pd.api.types.is_numeric_dtype(frame[name]) or frame[name].isna().any():
             frame[name] = ["none" if point.values[name] is None else str(point.values[name]) for point in points]
-    dev = frame["dev"] if HIGHER_IS_BETTER[metric] else -frame["dev"]
+    dev = frame["dev"] if metric and METRICS[metric] else -frame["dev"]
     frame.insert(len(frame.columns) - 1, "best", False)
     if dev.notna().any():
         frame.loc[dev.idxmax(), "best"] = True
@@ -192,17 +194,16 @@ def _merge_settings(settings: RunSettings) -> dict[str, Any]:
     return values
 
 
-def _comparison(inputs: Inputs, tasks: Sequence[PromptTask], method: str, preset: str) -> dict[str, Any]:
+def _comparison(inputs: Inputs, method: str, preset: str) -> dict[str, Any]:
     """What all points have in common: scores of anything else do not belong beside them."""
     opened = open_inputs(inputs)
-    texts = [[task.name, task.split, task.prompts, task.answers] for task in tasks]
     return {
         "format": FORMAT,
         "method": method,
         "preset": preset,
         "base": opened.base.fingerprint(),
         "updates": [[source.name, source.fingerprint()] for source in opened.sources],
-        "probes": hashlib.sha256(json.dumps(texts).encode()).hexdigest(),
+        "probes": probes_fingerprint(inputs.probes) if inputs.probes else None,
     }
 
 

@@ -159,7 +159,7 @@ def test_bad_questions(model, tmp_path):
         go(model, tmp_path / "out", {"eta": [1.0, 1.0]})
     with pytest.raises(InputError, match="both in the grid and fixed"):
         go(model, tmp_path / "out", {"eta": [1.0]}, fixed={"eta": 2.0})
-    with pytest.raises(InputError, match="metric must be one of em, nll"):
+    with pytest.raises(InputError, match="metric must be one of em, acc"):
         go(model, tmp_path / "out", {"eta": [1.0]}, metric="f1")
     with pytest.raises(InputError, match="needs a folder of probes"):
         tune(inputs(model, probes=None), tmp_path / "out", "wudi", "scale-free", {"eta": [1.0]})

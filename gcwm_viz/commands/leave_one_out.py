@@ -18,6 +18,7 @@ def add(jobs) -> None:  # type: ignore[no-untyped-def]
 def leave_one_out(options: argparse.Namespace) -> None:
     from gcwm_viz.continual.device import pick_device
     from gcwm_viz.leave_one_out import leave_one_out as compare
+    from gcwm_viz.probes.metrics import METRICS, UNITS, headline, rows_of_metric
 
     bars = Bars()
     try:
@@ -31,7 +32,10 @@ def leave_one_out(options: argparse.Namespace) -> None:
         )
     finally:
         bars.close()
-    shown = frame[(frame["split"] == frame["split"].iloc[-1]) & (frame["metric"] == "em")]
+    here = frame[frame["split"] == frame["split"].iloc[-1]]
+    metric = headline(here)
+    shown = rows_of_metric(here, metric)
+    sign = "+" if METRICS[metric] else "-"
     table = shown.pivot(index="left_out", columns="task", values="difference")
-    print(f"change of exact match ({shown['split'].iloc[0]} split) when an update is left out; + = better without it")
+    print(f"change of {UNITS[metric]} ({here['split'].iloc[0]} split) without an update; {sign} = better without it")
     print(table.loc[list(dict.fromkeys(shown["left_out"]))].to_string(float_format=lambda value: f"{value:+.3f}"))

@@ -15,7 +15,7 @@ def add(jobs) -> None:  # type: ignore[no-untyped-def]
     parser.add_argument(
         "--grid", action="append", required=True, metavar="KEY=A,B,…", help="values to try; repeat for a product"
     )
-    parser.add_argument("--metric", choices=("em", "nll"), default="em")
+    parser.add_argument("--metric", help="em, acc, nll, …; by default exact match or accuracy, as the probes have")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="runs and table; resumes what is there")
     add_resources(parser)
     parser.set_defaults(job=tune)

@@ -1,6 +1,6 @@
 """What a run's tables say about each of its updates: conflict known before merging, and what the probes measured.
 
-Scores are turned so that more is better: for NLL every difference has its sign changed.
+Scores are turned so that more is better: for NLL and perplexity every difference has its sign changed.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.decide.interval import Interval, from_error, mean_over_matrices, missing
 from gcwm_viz.geometry.gate import gate
 from gcwm_viz.merging.registry import get_method
-from gcwm_viz.probes.scores import METRICS
+from gcwm_viz.probes.metrics import METRICS, rows_of_metric
 
 NOT_MEASURED = "not measured; run leave-one-out"
 PLACE = ["matrix", "layer", "family"]
@@ -115,7 +115,7 @@ def by_place(matrices: pd.DataFrame, pairs: pd.DataFrame, settings: RunSettings,
 
 def left_out_effects(table: pd.DataFrame, update: str, split: str, metric: str) -> pd.DataFrame:
     """Change of every task when ``update`` is left out: task, own, change (more = better without it), se, n."""
-    rows = table[(table["left_out"] == update) & (table["split"] == split) & (table["metric"] == metric)]
+    rows = rows_of_metric(table[(table["left_out"] == update) & (table["split"] == split)], metric)
     sign = 1.0 if METRICS[metric] else -1.0
     return pd.DataFrame(
         {
@@ -141,7 +141,7 @@ def _no_gate(settings: RunSettings) -> str:
 
 def _change(scores: pd.DataFrame, task: str, split: str, metric: str, against: str) -> Interval:
     """Final model minus base or expert on ``task``; the errors of both models count as independent."""
-    rows = scores[(scores["task"] == task) & (scores["split"] == split) & (scores["metric"] == metric)]
+    rows = rows_of_metric(scores[(scores["task"] == task) & (scores["split"] == split)], metric)
     steps = scores[scores["model"] == "step"]["step"]
     if not len(rows) or not len(steps):
         return missing("not measured; this run has no probes of a task of this name")

@@ -10,6 +10,7 @@ import pandas as pd
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.errors import InputError
 from gcwm_viz.merging.registry import get_method
+from gcwm_viz.probes.metrics import rows_of_metric
 from gcwm_viz.probes.scores import score_matrix
 
 
@@ -105,7 +106,7 @@ def outcomes(
         source = "base" if step == 0 else f"step {step}"
         found.append(_outcome(tuple(updates[:step]), value.loc[step], error.loc[step], source))
     left_out = tables["leave_one_out"]
-    left_out = left_out[(left_out["split"] == split) & (left_out["metric"] == metric)]
+    left_out = rows_of_metric(left_out[left_out["split"] == split], metric)
     for name, rows in left_out.groupby("left_out", sort=False):
         kept = tuple(update for update in updates if update != name)
         found.append(_outcome(kept, rows["value"], rows["se"], "leave-one-out"))

@@ -1,12 +1,10 @@
-"""What a model does: greedy exact match and negative log-likelihood of given answers, from one teacher-forced pass.
+"""Exact match, accuracy and negative log-likelihood, from one teacher-forced pass over all that is asked.
 
 If every token of the answer and of the closing EOS is the argmax given the true prefix, greedy decoding writes exactly
-this answer and stops; if one is not, it writes something else. So exact match needs no decoding.
+this answer and stops; if one is not, it writes something else. So exact match needs no decoding. What comes before an
+answer, choice or text, and which tokens are scored: ``encoding``.
 
-Prompt and answer are tokenised apart, encode(prompt) ++ encode(answer) ++ EOS: no token straddles the boundary, and
-the prompt is tokenised as it would be when a user sends it.
-
-Shape suffixes: b batch, l sequence length, a labelled tail (the last positions of the batch), v vocabulary.
+Shape suffixes: b batch, l sequence length, a labelled tail (the last positions of the batch), v vocabulary, n examples.
 """
 
 from __future__ import annotations
@@ -22,34 +20,42 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from gcwm_viz.errors import InputError
-from gcwm_viz.probes.tasks import PromptTask
+from gcwm_viz.probes.encoding import Encoder, Request
+from gcwm_viz.probes.harness import harness_values
+from gcwm_viz.probes.tasks import ChoiceTask, HarnessTask, PromptTask, Task, TextTask
+from gcwm_viz.probes.values import TaskValues, ratio_values
 
 IGNORED = -100
+# A batch holds no more than this, so that long texts and large vocabularies do not fill the memory.
+MAX_LOGITS = 2**26
+MAX_TOKENS = 2**14
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Right-padded rows of similar length. `rows` are their places in the flat list of all examples."""
+    """Right-padded rows of similar length. `rows` are their places in the flat list of all rows. `others`: (row in
+    the batch, place in the tail, token, request) of requests that differ from a row's in the last token alone."""
 
     rows: Tensor
     ids_bl: Tensor
     mask_bl: Tensor
     labels_bl: Tensor
     tail: int
+    others: list[tuple[int, int, int, int]]
 
 
-def encode_prompt(tokenizer: Any, prompt: str) -> list[int]:
-    """Token ids of a prompt with the tokenizer's own opening tokens and without a closing EOS."""
-    ids = list(tokenizer(prompt, add_special_tokens=True)["input_ids"])
-    if len(ids) > 1 and tokenizer.eos_token_id is not None and ids[-1] == tokenizer.eos_token_id:
-        ids.pop()
-    return ids
+@dataclass(frozen=True)
+class _Row:
+    """A request to run through the model, and those that the same pass answers: (last token, request)."""
 
+    request: int
+    start: list[int]
+    end: list[int]
+    others: list[tuple[int, int]]
 
-def encode_answer(tokenizer: Any, answer: str) -> list[int]:
-    """Token ids of an answer and EOS. Without an EOS in the tokenizer the answer stands alone (a prefix match)."""
-    ids = list(tokenizer(answer, add_special_tokens=False)["input_ids"])
-    return ids if tokenizer.eos_token_id is None else [*ids, int(tokenizer.eos_token_id)]
+    @property
+    def length(self) -> int:
+        return len(self.start) + len(self.end)
 
 
 class BehaviourProbe:
@@ -58,59 +64,98 @@ class BehaviourProbe:
     Raises InputError when a prompt or an answer has no tokens, naming task and example.
     """
 
-    def __init__(self, tokenizer: Any, tasks: Sequence[PromptTask], batch_size: int = 64) -> None:
+    def __init__(self, tokenizer: Any, tasks: Sequence[Task], batch_size: int = 64) -> None:
         if batch_size < 1:
             raise InputError(f"batch_size: expected at least 1, found {batch_size}")
         self.tasks = list(tasks)
-        pairs = []
-        for task in self.tasks:
-            for i, (prompt, answer) in enumerate(zip(task.prompts, task.answers, strict=True)):
-                start, end = encode_prompt(tokenizer, prompt), encode_answer(tokenizer, answer)
-                if not start or not end:
-                    raise InputError(
-                        f"task {task.name!r} ({task.split}), example {i + 1}: expected at least one token each in "
-                        f"prompt and answer, found {len(start)} and {len(end)}"
-                    )
-                pairs.append((start, end))
+        self.tokenizer = tokenizer
+        encoder = Encoder(tokenizer)
+        self._asked = [[] if isinstance(task, HarnessTask) else encoder.requests(task) for task in self.tasks]
         pad = tokenizer.pad_token_id
         self._pad = int(pad if pad is not None else tokenizer.eos_token_id or 0)
-        self.longest = max((len(p) + len(a) for p, a in pairs), default=0)
-        self.batches = self._batches(pairs, batch_size)
+        self.batches: list[Batch] = []
+        self._requests = 0
+        rows = [self._rows(asked) for asked in self._asked]
+        # Kinds apart: a text's labels begin at its second token, and a batch shares the length of its tail.
+        for kind in (PromptTask, ChoiceTask, TextTask):
+            alike = [row for task, part in zip(self.tasks, rows, strict=True) if isinstance(task, kind) for row in part]
+            self.batches += self._batches(alike, batch_size, len(tokenizer))
 
-    def _batches(self, pairs: list[tuple[list[int], list[int]]], size: int) -> list[Batch]:
+    def _rows(self, asked: list[list[Request]]) -> list[_Row]:
+        """Requests of one task, those of an example that differ in the last token alone in one row."""
+        rows: list[_Row] = []
+        for requests in asked:
+            same: dict[tuple[int, ...], _Row] = {}
+            for start, end in requests:
+                place = (*start, -1, *end[:-1])
+                if place in same:
+                    same[place].others.append((end[-1], self._requests))
+                else:
+                    same[place] = _Row(self._requests, start, end, [])
+                self._requests += 1
+            rows += same.values()
+        return rows
+
+    def _batches(self, rows: list[_Row], size: int, vocabulary: int) -> list[Batch]:
         # Rows of like length share a batch: little padding, and a short tail of logits.
-        order = sorted(range(len(pairs)), key=lambda i: (len(pairs[i][0]) + len(pairs[i][1]), len(pairs[i][0])))
-        batches = []
-        for first in range(0, len(order), size):
-            rows = order[first : first + size]
-            length = max(len(pairs[i][0]) + len(pairs[i][1]) for i in rows)
-            ids = torch.full((len(rows), length), self._pad)
-            mask = torch.zeros((len(rows), length), dtype=torch.int64)
-            labels = torch.full((len(rows), length), IGNORED)
-            for k, i in enumerate(rows):
-                start, end = pairs[i]
-                stop = len(start) + len(end)
-                ids[k, :stop] = torch.tensor(start + end)
-                mask[k, :stop] = 1
-                labels[k, len(start) : stop] = torch.tensor(end)
-            tail = length - min(len(pairs[i][0]) for i in rows)
-            batches.append(Batch(torch.tensor(rows), ids, mask, labels, tail))
-        return batches
+        order = sorted(rows, key=lambda row: (row.length, len(row.start)))
+        parts: list[list[_Row]] = []
+        for row in order:
+            grown = [*parts[-1], row] if parts else [row]
+            tail = row.length - min(len(other.start) for other in grown) + 1
+            fits = len(grown) * row.length <= MAX_TOKENS and len(grown) * tail * vocabulary <= MAX_LOGITS
+            if parts and len(grown) <= size and fits:
+                parts[-1] = grown
+            else:
+                parts.append([row])
+        return [self._batch(part) for part in parts]
+
+    def _batch(self, rows: list[_Row]) -> Batch:
+        length = max(row.length for row in rows)
+        ids = torch.full((len(rows), length), self._pad)
+        mask = torch.zeros((len(rows), length), dtype=torch.int64)
+        labels = torch.full((len(rows), length), IGNORED)
+        tail = length - min(len(row.start) for row in rows)
+        others = []
+        for k, row in enumerate(rows):
+            ids[k, : row.length] = torch.tensor(row.start + row.end)
+            mask[k, : row.length] = 1
+            labels[k, len(row.start) : row.length] = torch.tensor(row.end)
+            others += [(k, row.length - 1 - (length - tail), token, request) for token, request in row.others]
+        return Batch(torch.tensor([row.request for row in rows]), ids, mask, labels, tail, others)
 
     @torch.no_grad()
-    def examples(self, model: torch.nn.Module, device: str | torch.device = "cpu") -> tuple[Tensor, Tensor]:
-        """(exact, nll), each (n,) float64 on the CPU in task order: 1 or 0, and nats per answer token.
+    def measure(self, model: torch.nn.Module, device: str | torch.device = "cpu") -> list[TaskValues]:
+        """Values of every example of every task, in task order.
 
-        Both are NaN for an example on which the model's logits are not finite.
+        Prompts and answers give "em" and "nll", choices "acc" and the "nll" of the right one, texts "ppl" and "nll",
+        harness tasks what they measure; unit and direction of each: ``metrics``. The NLL of an answer or choice is
+        its mean over tokens (with EOS where one closes it). Choices by letter compare probabilities, choices by text
+        log-probabilities over the choice's length in characters; the first of equals counts. Raises InputError for a
+        task that does not fit into the model.
         """
-        limit = getattr(getattr(model, "config", None), "max_position_embeddings", None)
-        if isinstance(limit, int) and self.longest > limit:
-            raise InputError(f"probes: expected at most {limit} tokens (the model's limit), found {self.longest}")
-        keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
-        total = sum(len(task) for task in self.tasks)
-        exact, nll = (torch.full((total,), math.nan, dtype=torch.float64) for _ in range(2))
         was_training = model.training
         model.eval()
+        exact, nll = self._pass(model, device)
+        found = []
+        first = 0
+        for task, asked in zip(self.tasks, self._asked, strict=True):
+            if isinstance(task, HarnessTask):
+                found.append(TaskValues(task.name, task.split, harness_values(task, model, self.tokenizer)))
+                continue
+            count = sum(len(requests) for requests in asked)
+            part = slice(first, first + count)
+            first += count
+            tokens = torch.tensor([len(end) for requests in asked for _, end in requests], dtype=torch.float64)
+            found.append(TaskValues(task.name, task.split, _values(task, exact[part], nll[part], tokens)))
+        model.train(was_training)
+        return found
+
+    def _pass(self, model: torch.nn.Module, device: str | torch.device) -> tuple[Tensor, Tensor]:
+        """(exact, nll) of every request, float64 on the CPU: 1 or 0, and nats per token."""
+        self._check_length(model)
+        keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
+        exact, nll = (torch.full((self._requests,), math.nan, dtype=torch.float64) for _ in range(2))
         for batch in self.batches:
             # Position t predicts token t+1, so the tail of labels needs one position more in front.
             keep = {"logits_to_keep": batch.tail + 1} if keeps else {}
@@ -120,35 +165,62 @@ class BehaviourProbe:
             logits_bav = logits[:, -(batch.tail + 1) : -1].float()
             labels_ba = batch.labels_bl[:, -batch.tail :].to(logits_bav.device)
             exact[batch.rows], nll[batch.rows] = _examples(logits_bav, labels_ba)
-        model.train(was_training)
+            for k, place, token, request in batch.others:
+                own = int(labels_ba[k, place])
+                scores_v = logits_bav[k, place].double().log_softmax(-1)
+                count = int((labels_ba[k] != IGNORED).sum())
+                row = int(batch.rows[k])
+                nll[request] = nll[row] + float(scores_v[own] - scores_v[token]) / count
         return exact, nll
 
-    def score(self, model: torch.nn.Module, device: str | torch.device = "cpu") -> list[dict[str, Any]]:
-        """Rows {task, split, metric, value, se, n}: "em" in [0,1], higher is better, and "nll" ≥ 0, lower is better.
+    def _check_length(self, model: torch.nn.Module) -> None:
+        limit = getattr(getattr(model, "config", None), "max_position_embeddings", None)
+        for task, asked in zip(self.tasks, self._asked, strict=True):
+            for example, requests in enumerate(asked, start=1):
+                longest = max(len(start) + len(end) for start, end in requests)
+                if isinstance(limit, int) and longest > limit:
+                    raise InputError(
+                        f"task {task.name!r} ({task.split}), example {example}: expected at most {limit} tokens (the "
+                        f"model's limit), found {longest}"
+                    )
 
-        The NLL is the mean over an answer's tokens (with EOS), then over examples; se is the standard error of the
-        mean over examples (NaN for one example).
-        """
-        exact, nll = self.examples(model, device)
-        rows = []
-        first = 0
-        for task in self.tasks:
-            part = slice(first, first + len(task))
-            first += len(task)
-            for metric, values in (("em", exact[part]), ("nll", nll[part])):
-                rows.append({"task": task.name, "split": task.split, "metric": metric, **_summary(values)})
-        return rows
+    def score(self, model: torch.nn.Module, device: str | torch.device = "cpu") -> list[dict[str, Any]]:
+        """Rows {task, split, metric, value, se, n} of :meth:`measure`: means over examples and their errors."""
+        return [row for values in self.measure(model, device) for row in values.rows()]
 
 
 def score_tasks(
     model: torch.nn.Module,
     tokenizer: Any,
-    tasks: Sequence[PromptTask],
+    tasks: Sequence[Task],
     batch_size: int = 64,
     device: str | torch.device = "cpu",
 ) -> list[dict[str, Any]]:
     """`BehaviourProbe(...).score(model)` for a single checkpoint."""
     return BehaviourProbe(tokenizer, tasks, batch_size).score(model, device)
+
+
+def _values(task: Task, exact: Tensor, nll: Tensor, tokens: Tensor) -> dict[str, Tensor]:
+    """Values by metric from those of the task's requests, (requests,) each."""
+    if isinstance(task, PromptTask):
+        return {"em": exact, "nll": nll}
+    if isinstance(task, TextTask):
+        per_token = ratio_values(nll * tokens, tokens)
+        perplexity = per_token.mean().exp()
+        return {"ppl": perplexity * (1 + per_token - per_token.mean()), "nll": per_token}
+    assert isinstance(task, ChoiceTask)
+    by_length = task.style.scoring == "text"
+    right, own = [], []
+    first = 0
+    for choices, answer in zip(task.choices, task.answers, strict=True):
+        part = slice(first, first + len(choices))
+        first += len(choices)
+        losses = nll[part] * tokens[part]
+        if by_length:
+            losses = losses / torch.tensor([len(choice) for choice in choices], dtype=torch.float64)
+        right.append(math.nan if losses.isnan().any() else float(int(losses.argmin()) == answer))
+        own.append(float(nll[part][answer]))
+    return {"acc": torch.tensor(right, dtype=torch.float64), "nll": torch.tensor(own, dtype=torch.float64)}
 
 
 def _examples(logits_bav: Tensor, labels_ba: Tensor) -> tuple[Tensor, Tensor]:
@@ -159,9 +231,3 @@ def _examples(logits_bav: Tensor, labels_ba: Tensor) -> tuple[Tensor, Tensor]:
     finite_b = (logits_bav.isfinite().all(-1) | ~asked_ba).all(1)
     nan = torch.tensor(math.nan, dtype=torch.float64)
     return torch.where(finite_b.cpu(), right_b.double().cpu(), nan), torch.where(finite_b.cpu(), nll_b.cpu(), nan)
-
-
-def _summary(values: Tensor) -> dict[str, Any]:
-    n = len(values)
-    se = float(values.std(correction=1)) / math.sqrt(n) if n > 1 else math.nan
-    return {"value": float(values.mean()), "se": se, "n": n}

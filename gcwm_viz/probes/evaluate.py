@@ -23,7 +23,7 @@ from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.lowrank import Update, dense
 from gcwm_viz.probes.behaviour import BehaviourProbe
 from gcwm_viz.probes.representation import RepresentationProbe
-from gcwm_viz.probes.tasks import load_labelled, load_tasks
+from gcwm_viz.probes.tasks import has_probe_files, load_labelled, load_tasks
 from gcwm_viz.updates.sources import UpdateSource, open_update
 
 Progress = Callable[[int, int, str], None]
@@ -168,9 +168,3 @@ def _checkpoints(store: RunStore) -> Iterator[Checkpoint]:
         yield "expert", index, update
     for index, update in enumerate(store.updates, start=1):
         yield "step", index, update
-
-
-def has_probe_files(folder: Path) -> tuple[bool, bool]:
-    """Whether a probe folder holds prompt tasks and labelled sets."""
-    prompts = any(any((folder / split).glob("*.jsonl")) for split in ("dev", "test"))
-    return prompts, any((folder / "representation").glob("*.jsonl"))

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from gcwm_viz.errors import InputError
-from gcwm_viz.probes.behaviour import encode_prompt
+from gcwm_viz.probes.encoding import encode_prompt
 from gcwm_viz.probes.tasks import LabelledTask
 
 FOLDS = 5

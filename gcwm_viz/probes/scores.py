@@ -15,9 +15,7 @@ import numpy as np
 import pandas as pd
 
 from gcwm_viz.errors import InputError
-
-METRICS = {"em": True, "nll": False}
-"""Probe metric → higher is better."""
+from gcwm_viz.probes.metrics import rows_of_metric
 
 
 def score_matrix(scores: pd.DataFrame, split: str, metric: str, value: str = "value") -> pd.DataFrame:
@@ -26,7 +24,7 @@ def score_matrix(scores: pd.DataFrame, split: str, metric: str, value: str = "va
     `value="se"` gives the standard errors in the same layout. Cells that were not measured are NaN. Raises InputError
     when a cell was measured twice.
     """
-    rows = scores[scores["model"].isin(["base", "step"]) & (scores["split"] == split) & (scores["metric"] == metric)]
+    rows = rows_of_metric(scores[scores["model"].isin(["base", "step"]) & (scores["split"] == split)], metric)
     double = rows.duplicated(["step", "task"])
     if double.any():
         row = rows[double].iloc[0]
@@ -44,7 +42,7 @@ def score_matrix(scores: pd.DataFrame, split: str, metric: str, value: str = "va
 
 def expert_scores(scores: pd.DataFrame, split: str, metric: str, value: str = "value") -> pd.DataFrame:
     """E[i, u]: score of expert i (index: update name, in order) on task u, columns as the table gives them."""
-    rows = scores[(scores["model"] == "expert") & (scores["split"] == split) & (scores["metric"] == metric)]
+    rows = rows_of_metric(scores[(scores["model"] == "expert") & (scores["split"] == split)], metric)
     rows = rows.sort_values("step", kind="stable")
     matrix = rows.pivot(index="update", columns="task", values=value)
     return matrix.reindex(

@@ -1,7 +1,11 @@
-"""Probe files: prompt/answer tasks and labelled texts, as JSON lines.
+"""Probe files: tasks with right answers, choices or texts, and labelled texts, as JSON lines.
 
-    DIR/dev/NAME.jsonl, DIR/test/NAME.jsonl   {"prompt": str, "answer": str} a line
+    DIR/dev/NAME.jsonl, DIR/test/NAME.jsonl   one of these a line, the same kind in all of a file:
+                                              {"prompt": str, "answer": str}
+                                              {"question": str, "choices": [str, …], "answer": index, letter or text}
+                                              {"text": str}
     DIR/representation/NAME.jsonl             {"text": str, "label": str} a line
+    DIR/probes.json                           how prompts are put, see ``description``
 
 A task pairs with an update of the same name. Sizes are bounded: probes run on every step of a run.
 """
@@ -9,21 +13,20 @@ A task pairs with an update of the same name. Sizes are bounded: probes run on e
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from string import ascii_uppercase
+from typing import Any, TypeAlias
 
 from gcwm_viz.errors import InputError
+from gcwm_viz.probes.description import FILE, PLAIN, SPLITS, Description, HarnessTask, Style
+from gcwm_viz.probes.lines import check_text, files_in, folder_of, rows_of, text_field
 
-SPLITS = ("dev", "test")
-MAX_FILE_BYTES = 32 * 2**20
-MAX_EXAMPLES = 20_000
-MAX_CHARACTERS = 20_000
-MAX_FILES = 1_000
-MAX_NAME = 100
+__all__ = ["SPLITS", "ChoiceTask", "HarnessTask", "LabelledTask", "PromptTask", "Style", "Task", "TextTask"]
+
 MIN_PER_LABEL = 2
+MAX_CHOICES = len(ascii_uppercase)
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class PromptTask:
     split: str
     prompts: tuple[str, ...]
     answers: tuple[str, ...]
+    style: Style = field(default=PLAIN, kw_only=True)
 
     def __post_init__(self) -> None:
         if len(self.prompts) != len(self.answers) or not self.prompts:
@@ -44,6 +48,37 @@ class PromptTask:
 
     def __len__(self) -> int:
         return len(self.prompts)
+
+
+@dataclass(frozen=True)
+class ChoiceTask:
+    """Questions with choices; ``answers`` are the places of the right ones, from 0."""
+
+    name: str
+    split: str
+    questions: tuple[str, ...]
+    choices: tuple[tuple[str, ...], ...]
+    answers: tuple[int, ...]
+    style: Style = field(default=PLAIN, kw_only=True)
+
+    def __len__(self) -> int:
+        return len(self.questions)
+
+
+@dataclass(frozen=True)
+class TextTask:
+    """Texts for perplexity."""
+
+    name: str
+    split: str
+    texts: tuple[str, ...]
+    style: Style = field(default=PLAIN, kw_only=True)
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+
+Task: TypeAlias = PromptTask | ChoiceTask | TextTask | HarnessTask
 
 
 @dataclass(frozen=True)
@@ -74,28 +109,36 @@ class LabelledTask:
         return len(self.texts)
 
 
-def load_tasks(directory: str | Path) -> list[PromptTask]:
-    """Every prompt task under `directory`, development split first, each split sorted by name.
+def load_tasks(directory: str | Path) -> list[Task]:
+    """Every task under `directory`, development split first, each split sorted by name; harness tasks last.
 
-    Raises InputError for a missing folder, no probe file at all, and any line that is not as described (file:line).
+    Raises InputError for a missing folder, no probe at all, a harness task that a file of its split has the name of,
+    and any line that is not as described (file:line).
     """
-    root = _folder(directory)
-    tasks = []
+    root = folder_of(directory)
+    description = Description.read(root)
+    tasks: list[Task] = []
     for split in SPLITS:
-        for path in _files(root / split):
-            rows = list(_rows(path, ("prompt", "answer")))
-            tasks.append(PromptTask(path.stem, split, tuple(r[0] for r in rows), tuple(r[1] for r in rows)))
+        tasks += [_task(path, split, description.style_of(path.stem)) for path in files_in(root / split)]
+    own = {(task.split, task.name) for task in tasks}
+    for task in description.harness:
+        if (task.split, task.name) in own:
+            raise InputError(f"{root / FILE}: the harness task {task.name!r} is also {task.split}/{task.name}.jsonl")
+    tasks += description.harness
     if not tasks:
         raise InputError(f"{root}: expected probe files dev/NAME.jsonl or test/NAME.jsonl, found none")
+    unused = sorted(set(description.tasks) - {task.name for task in tasks})
+    if unused:
+        raise InputError(f"{root / FILE}: tasks names {unused[0][:50]!r}, expected the name of a file in dev or test")
     return tasks
 
 
 def load_labelled(directory: str | Path) -> list[LabelledTask]:
     """Every labelled set under `directory`/representation, sorted by name; an empty list where there is none."""
-    root = _folder(directory)
+    root = folder_of(directory)
     tasks = []
-    for path in _files(root / "representation"):
-        rows = list(_rows(path, ("text", "label")))
+    for path in files_in(root / "representation"):
+        rows = [tuple(text_field(row, name, place) for name in ("text", "label")) for place, row in rows_of(path)]
         try:
             tasks.append(LabelledTask(path.stem, tuple(r[0] for r in rows), tuple(r[1] for r in rows)))
         except InputError as error:
@@ -103,86 +146,81 @@ def load_labelled(directory: str | Path) -> list[LabelledTask]:
     return tasks
 
 
+def has_probe_files(folder: Path) -> tuple[bool, bool]:
+    """Whether a probe folder holds tasks and labelled sets."""
+    tasks = any(any((folder / split).glob("*.jsonl")) for split in SPLITS)
+    tasks = tasks or (folder.is_dir() and bool(Description.read(folder).harness))
+    return tasks, any((folder / "representation").glob("*.jsonl"))
+
+
 def probes_fingerprint(directory: str | Path) -> str:
     """sha256 (hex) over the names and contents of every probe file."""
-    root = _folder(directory)
+    root = folder_of(directory)
     digest = hashlib.sha256()
-    for folder in (*SPLITS, "representation"):
-        for path in _files(root / folder):
-            try:
-                content = path.read_bytes()
-            except OSError as error:
-                raise InputError(f"{path}: cannot read the file ({error.strerror or error})") from None
-            digest.update(f"{folder}/{path.name}:{len(content)}:".encode())
-            digest.update(content)
+    files = [(folder, path) for folder in (*SPLITS, "representation") for path in files_in(root / folder)]
+    files += [("", root / FILE)] if (root / FILE).is_file() else []
+    for folder, path in files:
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise InputError(f"{path}: cannot read the file ({error.strerror or error})") from None
+        digest.update(f"{folder}/{path.name}:{len(content)}:".encode())
+        digest.update(content)
     return digest.hexdigest()
 
 
-def _files(folder: Path) -> list[Path]:
-    """Probe files by name, bounded in number and size, each with a name that tables and pages can show."""
-    files = sorted(folder.glob("*.jsonl"))
-    if len(files) > MAX_FILES:
-        raise InputError(f"{folder}: expected at most {MAX_FILES} probe files, found {len(files)}")
-    for path in files:
-        if len(path.stem) > MAX_NAME or not path.stem.isprintable():
-            raise InputError(
-                f"{folder}: the file name {path.name[:120]!r} is a task's name, expected at most {MAX_NAME} printable "
-                "characters"
-            )
-        if path.is_file() and path.stat().st_size > MAX_FILE_BYTES:
-            raise InputError(f"{path}: expected at most {MAX_FILE_BYTES} bytes of probes, found {path.stat().st_size}")
-    return files
+KINDS = {"choices": ("question", "choices", "answer"), "prompt": ("prompt", "answer"), "text": ("text",)}
+"""Fields of a line, by the one that tells its kind."""
 
 
-def _folder(directory: str | Path) -> Path:
-    root = Path(directory)
-    if not root.is_dir():
-        raise InputError(f"{root}: expected a folder of probes, found {'a file' if root.exists() else 'nothing'}")
-    return root
+def _task(path: Path, split: str, style: Style) -> Task:
+    """The task of one file; its first line tells the kind."""
+    rows = list(rows_of(path))
+    place, first = rows[0]
+    kind = next((field for field in KINDS if field in first), None)
+    if kind is None:
+        wanted = ", or ".join("/".join(fields) for fields in KINDS.values())
+        raise InputError(f"{place}: expected the fields {wanted}, found {', '.join(map(str, first))[:60] or 'none'}")
+    for place, row in rows:
+        if kind not in row:
+            raise InputError(f'{place}: expected "{kind}" as in the lines before it, found no such field')
+    if kind == "prompt":
+        pairs = [(text_field(row, "prompt", place), text_field(row, "answer", place)) for place, row in rows]
+        return PromptTask(path.stem, split, tuple(p for p, _ in pairs), tuple(a for _, a in pairs), style=style)
+    if kind == "text":
+        return TextTask(path.stem, split, tuple(text_field(row, "text", place) for place, row in rows), style=style)
+    questions = tuple(text_field(row, "question", place) for place, row in rows)
+    choices = tuple(_choices(row["choices"], place) for place, row in rows)
+    answers = tuple(
+        _answer(row.get("answer"), listed, place) for (place, row), listed in zip(rows, choices, strict=True)
+    )
+    return ChoiceTask(path.stem, split, questions, choices, answers, style=style)
 
 
-def _rows(path: Path, fields: tuple[str, str]) -> Iterator[tuple[str, str]]:
-    """The two string fields of every line; blank lines are skipped."""
-    found = 0
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: expected UTF-8 text, found a bad byte at offset {error.start}") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot read the file ({error.strerror or error})") from None
-    # Not str.splitlines: it also breaks at U+2028 and other characters that JSON allows inside a string.
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        found += 1
-        if found > MAX_EXAMPLES:
-            raise InputError(f"{path}:{number}: expected at most {MAX_EXAMPLES} examples, found more")
-        yield _fields(line, f"{path}:{number}", fields)
-    if not found:
-        raise InputError(f"{path}: expected at least one line, found an empty file")
+def _choices(value: Any, place: str) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(choice, str) and choice for choice in value):
+        raise InputError(f'{place}: expected "choices" to be a list of non-empty strings, found {str(value)[:60]!r}')
+    if not 2 <= len(value) <= MAX_CHOICES or len(set(value)) != len(value):
+        raise InputError(
+            f'{place}: expected "choices" to be 2 to {MAX_CHOICES} different strings, '
+            f"found {len(value)}, {len(set(value))} of them different"
+        )
+    return tuple(check_text(choice, f"{place}: expected every choice") for choice in value)
 
 
-def _fields(line: str, place: str, fields: tuple[str, str]) -> tuple[str, str]:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):  # a number of thousands of digits is a ValueError of its own
-        raise InputError(f"{place}: expected a JSON object, found {line[:60]!r}") from None
-    if not isinstance(row, dict):
-        raise InputError(f"{place}: expected a JSON object, found {type(row).__name__}")
-    values = []
-    for field in fields:
-        value = row.get(field)
-        # Labels are often small integers; text fields are not.
-        if field == "label" and isinstance(value, int):
-            value = str(value)
-        if not isinstance(value, str) or not value:
-            found = f"{type(value).__name__} {str(value)[:60]!r}" if field in row else "no such field"
-            raise InputError(f'{place}: expected "{field}" to be a non-empty string, found {found}')
-        if len(value) > MAX_CHARACTERS:
-            raise InputError(f'{place}: expected "{field}" of at most {MAX_CHARACTERS} characters, found {len(value)}')
-        try:
-            value.encode()
-        except UnicodeEncodeError:  # JSON can spell half a surrogate pair, which no tokenizer or table takes
-            raise InputError(f'{place}: expected "{field}" to be Unicode text, found half a surrogate pair') from None
-        values.append(value)
-    return values[0], values[1]
+def _answer(value: Any, choices: tuple[str, ...], place: str) -> int:
+    """The place of the right choice, given as an index from 0, a letter from A, or its text."""
+    letters = ascii_uppercase[: len(choices)]
+    if type(value) is int and 0 <= value < len(choices):
+        return value
+    if isinstance(value, str):
+        found = {choices.index(value)} if value in choices else set()
+        found |= {letters.index(value)} if len(value) == 1 and value in letters else set()
+        if len(found) == 1:
+            return found.pop()
+        if found:
+            raise InputError(f'{place}: the "answer" {value!r} is the letter of one choice and the text of another')
+    raise InputError(
+        f'{place}: expected "answer" to be an index from 0 to {len(choices) - 1}, a letter from A to {letters[-1]} or '
+        f"the text of a choice, found {type(value).__name__} {str(value)[:60]!r}"
+    )

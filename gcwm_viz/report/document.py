@@ -88,11 +88,12 @@ def _headline(page: Page, run: Run, found: Scored | None) -> None:
     entries = []
     if found is not None:
         last, base = found.downstream.iloc[-1], found.downstream["overall"].get(0, float("nan"))
+        better = "higher" if found.higher_is_better else "lower"
         entries += [
             (
                 "Overall at the end",
                 num(last["overall"]),
-                f"± {num(last.get('overall_se'))}, {found.unit}, higher = better",
+                f"± {num(last.get('overall_se'))}, {found.unit}, {better} = better",
             ),
             ("Base model", num(base), "the same probes before any update"),
             ("Experts", num(found.own.mean()), "each on its own task: the bar to reach"),
@@ -105,7 +106,8 @@ def _headline(page: Page, run: Run, found: Scored | None) -> None:
         entries.append(("Highest conflict", num(top["active_conflict"]), where))
     page.key_figures(entries)
     course = None if found is None else found.downstream
-    page.charts([(step_trend.step_trend(steps, course), step_trend.ABOUT)])
+    unit = "score" if found is None else found.unit
+    page.charts([(step_trend.step_trend(steps, course, unit=unit), step_trend.ABOUT)])
     rows = []
     for step in steps.to_dict("records"):
         scores = {} if course is None or step["step"] not in course.index else course.loc[step["step"]]

@@ -16,6 +16,7 @@ from gcwm_viz.errors import InputError
 from gcwm_viz.figures import pair_matrix
 from gcwm_viz.figures.signals import INCOMING, Signal, bounds
 from gcwm_viz.figures.theme import num
+from gcwm_viz.probes.metrics import METRICS, rows_of_metric
 from gcwm_viz.ui import grids
 from gcwm_viz.ui.decision import Decision
 from gcwm_viz.ui.frame import View
@@ -139,10 +140,10 @@ def accountable(decision: Decision) -> None:
 def left_out_square(decision: Decision, column: str) -> pd.DataFrame:
     """(update left out, task) table of leave-one-out in the order of arrival; changes with more = better without."""
     rows = decision.run.tables["leave_one_out"]
-    rows = rows[(rows["split"] == decision.split) & (rows["metric"] == decision.metric)]
+    rows = rows_of_metric(rows[rows["split"] == decision.split], decision.metric)
     rows = rows.drop_duplicates(["left_out", "task"])
     square = rows.pivot(index="left_out", columns="task", values=column).astype(float)
-    sign = -1.0 if decision.metric == "nll" and column == "difference" else 1.0
+    sign = -1.0 if column == "difference" and not METRICS[decision.metric] else 1.0
     updates = [name for name in decision.run.updates if name in square.index]
     tasks = [name for name in decision.run.updates if name in square.columns]
     return sign * square.reindex(index=updates, columns=[*tasks, *(t for t in square.columns if t not in tasks)])

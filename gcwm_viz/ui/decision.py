@@ -15,8 +15,8 @@ from gcwm_viz.decide.order import Outcome, additions, greedy_order, measured, or
 from gcwm_viz.decide.verdict import Thresholds, Verdict, judge
 from gcwm_viz.errors import InputError
 from gcwm_viz.geometry.config import GCWMConfig
+from gcwm_viz.probes.metrics import UNITS, offered
 from gcwm_viz.tables import Run
-from gcwm_viz.ui.scoring import UNITS
 
 SPLITS = {"dev": "development", "test": "test"}
 
@@ -93,7 +93,7 @@ def decide(run: Run) -> Decision:
         st.stop()
     settings = run.store.settings
     splits = [name for name in SPLITS if name in set(scores["split"])] or ["dev"]
-    metrics = [name for name in UNITS if name in set(scores["metric"])] or ["em"]
+    metrics = offered(scores)
     left, right, _ = st.columns([1, 1, 2])
     split = left.segmented_control(
         "Decide on", splits, default=splits[0], required=True, format_func=SPLITS.__getitem__, key="decide-split"

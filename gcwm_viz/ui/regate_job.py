@@ -17,7 +17,7 @@ from gcwm_viz.figures import task_scores
 from gcwm_viz.figures.about import About
 from gcwm_viz.figures.theme import num
 from gcwm_viz.geometry.config import GCWMConfig
-from gcwm_viz.highlights import UNITS
+from gcwm_viz.probes.metrics import METRICS, UNITS, offered, rows_of_metric
 from gcwm_viz.regate import FORMAT, GATE_SETTINGS, check_regatable
 from gcwm_viz.ui import charts, jobs
 from gcwm_viz.ui.frame import View
@@ -101,17 +101,17 @@ def _watch(root: Path, name: str) -> None:
 
 def _answer(answer: dict[str, Any]) -> None:
     rows = pd.DataFrame(answer["scores"])
-    splits, metrics = list(dict.fromkeys(rows["split"])), [name for name in UNITS if name in set(rows["metric"])]
+    splits, metrics = list(dict.fromkeys(rows["split"])), offered(rows)
     left, right, _ = st.columns([1, 1, 2])
     split = left.segmented_control("Split", splits, default=splits[-1], required=True, key="regate-split")
     metric = right.segmented_control(
         "Metric", metrics, default=metrics[0], required=True, format_func=UNITS.__getitem__, key="regate-metric"
     )
-    part = rows[(rows["split"] == split) & (rows["metric"] == metric)].set_index("task")
+    part = rows_of_metric(rows[rows["split"] == split], metric).set_index("task")
     part = part.drop(columns=["split", "metric"]).astype(float)
     boxes = st.columns(3)
     change, error = mean_difference(part)
-    better = "higher is better" if metric == "em" else "lower is better"
+    better = "higher is better" if METRICS[metric] else "lower is better"
     boxes[0].metric("As run", num(part["as_run"].mean()), help=f"Mean {UNITS[metric]} over tasks; {better}")
     boxes[1].metric("With this gate", num(part["regated"].mean()), help=f"Step {answer['step']}; {better}")
     boxes[2].metric("Change", f"{num(change, signed=True)} ± {num(error)}",

@@ -6,7 +6,8 @@ import numpy as np
 import streamlit as st
 
 from gcwm_viz.figures.theme import num
-from gcwm_viz.highlights import UNITS, Scored, scored
+from gcwm_viz.highlights import Scored, scored
+from gcwm_viz.probes.metrics import UNITS, offered
 from gcwm_viz.tables import Run
 
 _SPLITS = {"test": "test", "dev": "development"}
@@ -16,9 +17,9 @@ def choose(run: Run) -> Scored | None:
     """Controls for split and metric, and what they give; None when the run has no scores at all."""
     table = run.tables["scores"]
     splits = [name for name in _SPLITS if name in set(table["split"])]
-    metrics = [name for name in UNITS if name in set(table["metric"])]
-    if not splits or not metrics:
+    if not splits:
         return None
+    metrics = offered(table)
     left, right, _ = st.columns([1, 1, 2])
     split = left.segmented_control(
         "Split", splits, default=splits[0], required=True, format_func=lambda name: _SPLITS[name]

@@ -10,9 +10,9 @@ import streamlit as st
 
 from gcwm_viz.errors import InputError
 from gcwm_viz.figures.signals import BY_COLUMN
-from gcwm_viz.highlights import UNITS
 from gcwm_viz.lab.study_tables import SHIPPED, read_study
 from gcwm_viz.merging.registry import METHODS
+from gcwm_viz.probes.metrics import UNITS
 from gcwm_viz.signals.association import association
 from gcwm_viz.ui.loading import run_root
 
@@ -84,7 +84,7 @@ def choose_target(default: str) -> tuple[str, str, str]:
     target = LABELS[boxes[0].selectbox("What is measured", labels, index=at, key="target", bind="query-params")]
     split = boxes[1].segmented_control("Split", ["test", "dev"], default="test", required=True)
     metric = boxes[2].segmented_control(
-        "Metric", list(UNITS), default="em", required=True, format_func=UNITS.__getitem__
+        "Metric", ["em", "nll"], default="em", required=True, format_func=UNITS.__getitem__
     )
     return f"{split}_{metric}_{target}", target, f"{split}_{metric}"
 

@@ -14,7 +14,8 @@ import streamlit as st
 from gcwm_viz.errors import InputError
 from gcwm_viz.figures import gate_curve, layer_grid, retained, signals, task_scores
 from gcwm_viz.figures.theme import num, percent
-from gcwm_viz.highlights import peak, scored
+from gcwm_viz.highlights import Scored, peak, scored
+from gcwm_viz.probes.metrics import is_share
 from gcwm_viz.tables import Run
 from gcwm_viz.ui.frame import View
 from gcwm_viz.ui.loading import load_run, run_names
@@ -49,9 +50,9 @@ def the_base(view: View, root: Path) -> Screen:
     base, own = _row(found.R, 0), found.own
     models = {"base": (base, _row(found.errors, 0)), "each task's own expert": (own, None)}
     sentence = (
-        f"The base answers **{_share(base.mean())}** of the questions exactly. "
-        f"{_count(len(view.run.updates), 'update')}, trained alone on one task each, reach **{_share(own.mean())}** "
-        "on their own task. Can one model have them all?"
+        f"The base {_scores(found, base.mean())}. "
+        f"{_count(len(view.run.updates), 'update')}, trained alone on one task each, reach "
+        f"**{_value(found, own.mean())}** on their own task. Can one model have them all?"
     )
     return Screen(title, sentence, task_scores.task_scores(models, unit=found.unit, height=HEIGHT), sentence)
 
@@ -69,11 +70,10 @@ def one_after_another(view: View, root: Path) -> Screen:
     if other is not None and course is not None:
         courses[_label(other)] = course.downstream["old_mean"]
     last = [(name, float(values.iloc[-1])) for name, values in courses.items()]
-    sentence = (
-        f"After {view.run.steps} steps, {as_markdown(last[0][0])} keeps **{_share(last[0][1])}** on the earlier tasks"
-    )
+    kept = _value(found, last[0][1])
+    sentence = f"After {view.run.steps} steps, {as_markdown(last[0][0])} keeps **{kept}** on the earlier tasks"
     if len(last) > 1:
-        sentence += f"; {as_markdown(last[1][0])} keeps **{_share(last[1][1])}**."
+        sentence += f"; {as_markdown(last[1][0])} keeps **{_value(found, last[1][1])}**."
     elif view.run.info.get("states"):
         sentence += ". This run is the training one after another itself."
     else:
@@ -138,11 +138,11 @@ def what_was_kept(view: View, root: Path) -> Screen:
     if 0 in found.R.index:
         models = {"base": (_row(found.R, 0), _row(found.errors, 0)), **models}
     forgotten = float(found.downstream["forgetting"].iloc[-1])
-    lost = "" if np.isnan(forgotten) else f" Forgetting over the way: **{num(forgotten)}** of exact match."
+    lost = "" if np.isnan(forgotten) else f" Forgetting over the way: **{num(forgotten)}** of {found.unit}."
     sentence = (
-        f"One model with all {_count(len(view.run.updates), 'update')} answers **{_share(end.mean())}** exactly; "
-        f"the base {_share(models['base'][0].mean()) if 'base' in models else 'n/a'}, the experts on their own tasks "
-        f"{_share(found.own.mean())}.{lost}"
+        f"One model with all {_count(len(view.run.updates), 'update')} {_scores(found, end.mean())}; "
+        f"the base {_value(found, models['base'][0].mean()) if 'base' in models else 'n/a'}, the experts on their own "
+        f"tasks {_value(found, found.own.mean())}.{lost}"
     )
     return Screen(title, sentence, task_scores.task_scores(models, unit=found.unit, height=HEIGHT), sentence)
 
@@ -208,8 +208,15 @@ def _row(table: pd.DataFrame, step: int) -> pd.Series:
     return pd.Series(table.loc[step])
 
 
-def _share(value: float) -> str:
-    return percent(value)
+def _scores(found: Scored, value: float) -> str:
+    """What a model does, in the words of the metric."""
+    if found.metric == "em":
+        return f"answers **{percent(value)}** of the questions exactly"
+    return f"answers **{percent(value)}** rightly" if is_share(found.metric) else f"has **{num(value)}** {found.unit}"
+
+
+def _value(found: Scored, value: float) -> str:
+    return percent(value) if is_share(found.metric) else f"{num(value)} {found.unit}"
 
 
 def _count(number: int, one: str, many: str | None = None) -> str:

@@ -7,7 +7,8 @@ import torch
 
 from gcwm_viz.errors import InputError
 from gcwm_viz.lab.bundle import locate
-from gcwm_viz.probes.behaviour import BehaviourProbe, encode_prompt, score_tasks
+from gcwm_viz.probes.behaviour import BehaviourProbe, score_tasks
+from gcwm_viz.probes.encoding import encode_prompt
 from gcwm_viz.probes.tasks import PromptTask, load_tasks
 from tests.probes.models import TEXT, bpe_tokenizer, tiny_lab, tiny_llama
 
@@ -68,9 +69,9 @@ def test_llama_equals_one_by_one(llama, batch_size):
     task = own_answers(model, tokenizer, prompts)
     exact, nll = one_by_one(model, tokenizer, task)
     assert 0 < sum(exact) < len(exact)
-    got_exact, got_nll = BehaviourProbe(tokenizer, [task], batch_size).examples(model)
-    assert got_exact.tolist() == exact
-    torch.testing.assert_close(got_nll, torch.tensor(nll, dtype=torch.float64), rtol=1e-5, atol=1e-5)
+    (got,) = BehaviourProbe(tokenizer, [task], batch_size).measure(model)
+    assert got.metrics["em"].tolist() == exact
+    torch.testing.assert_close(got.metrics["nll"], torch.tensor(nll, dtype=torch.float64), rtol=1e-5, atol=1e-5)
     em, loss = score_tasks(model, tokenizer, [task], batch_size)
     n = len(exact)
     assert em == {"task": "own", "split": "test", "metric": "em", "value": sum(exact) / n, "se": em["se"], "n": n}
@@ -95,11 +96,11 @@ def test_lab_equals_one_by_one(name):
                     parameter += delta[key].float()
     whole = [t for t in load_tasks(bundle.probes) if t.split == "test"]
     tasks = [PromptTask(t.name, t.split, t.prompts[:6], t.answers[:6]) for t in whole]
-    exact, nll = BehaviourProbe(tokenizer, tasks).examples(model)
-    slow = [one_by_one(model, tokenizer, task) for task in tasks]
-    assert exact.tolist() == [e for part, _ in slow for e in part]
-    expected = torch.tensor([v for _, part in slow for v in part], dtype=torch.float64)
-    torch.testing.assert_close(nll, expected, rtol=1e-4, atol=1e-5)
+    for got, task in zip(BehaviourProbe(tokenizer, tasks).measure(model), tasks, strict=True):
+        exact, nll = one_by_one(model, tokenizer, task)
+        assert got.metrics["em"].tolist() == exact
+        expected = torch.tensor(nll, dtype=torch.float64)
+        torch.testing.assert_close(got.metrics["nll"], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_prompt_and_answer_are_tokenised_apart():

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from gcwm_viz.errors import InputError
-from gcwm_viz.probes.behaviour import encode_prompt
+from gcwm_viz.probes.encoding import encode_prompt
 from gcwm_viz.probes.representation import RepresentationProbe, layer_probes
 from gcwm_viz.probes.tasks import LabelledTask
 from tests.probes.models import bpe_tokenizer, tiny_lab, tiny_llama

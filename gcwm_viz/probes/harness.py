@@ -1,0 +1,102 @@
+"""Tasks of lm-evaluation-harness on a model in memory, through the harness's own Python API (extra ``eval``).
+
+Its task definitions are programs: they come with the package, or from the folder that the environment variable
+``GCWM_VIZ_LM_EVAL_PATH`` names, never from a probe folder. Their data comes from where they say, mostly the hub.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gcwm_viz.errors import InputError
+from gcwm_viz.probes.description import HarnessTask
+from gcwm_viz.probes.values import ratio_values
+
+DEFINITIONS = "GCWM_VIZ_LM_EVAL_PATH"
+SHARES = {"exact_match": "em", "acc": "acc", "acc_norm": "acc_norm"}
+"""The harness's metrics that are means of 0 or 1 over examples, and what they are called here."""
+BATCH = 16
+
+
+def harness_values(task: HarnessTask, model: torch.nn.Module, tokenizer: Any) -> dict[str, Tensor]:
+    """Values of every example by metric, (n,) float64: em, acc and acc_norm of the harness's exact_match, acc and
+    acc_norm; bpb, bits per byte of texts, of its bits_per_byte.
+
+    Of several filters of a metric the first counts. Raises InputError without the package, for an unknown task or a
+    group of tasks, for a task that cannot be run, and for one that measures none of these.
+    """
+    try:
+        from lm_eval import simple_evaluate
+        from lm_eval.models.huggingface import HFLM
+        from lm_eval.tasks import TaskManager
+    except ImportError as error:
+        raise InputError(
+            f"harness task {task.name!r}: lm-evaluation-harness is not installed ({error}); "
+            'install it with pip install "gcwm-viz[eval]"'
+        ) from None
+    with _quiet():
+        known = TaskManager(include_path=os.environ.get(DEFINITIONS) or None)
+        if task.name not in known.all_subtasks:
+            kind = "a group of tasks there; name its tasks" if task.name in known.all_tasks else "no task there"
+            raise InputError(f"harness task {task.name!r}: it is {kind} (own definitions: {DEFINITIONS})")
+        try:
+            found = simple_evaluate(
+                HFLM(pretrained=model, tokenizer=tokenizer, batch_size=BATCH),
+                tasks=[task.name],
+                task_manager=known,
+                num_fewshot=task.num_fewshot,
+                limit=task.limit,
+                apply_chat_template=task.chat and bool(getattr(tokenizer, "chat_template", None)),
+                bootstrap_iters=0,
+                log_samples=True,
+            )
+        except Exception as error:  # a task's definition and its data can fail in any way
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            raise InputError(f"harness task {task.name!r} cannot be run ({reason})") from error
+    assert found is not None
+    values = _values(found["samples"][task.name])
+    if not values:
+        measured = sorted({name.split(",")[0] for name in found["results"][task.name] if "," in name})
+        raise InputError(
+            f"harness task {task.name!r} measures {', '.join(measured)}; expected one of {', '.join(SHARES)}, "
+            "bits_per_byte"
+        )
+    return values
+
+
+def _values(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
+    first = samples[0]["filter"]
+    rows = [sample for sample in samples if sample["filter"] == first]
+    values = {
+        ours: torch.tensor([float(row[theirs]) for row in rows], dtype=torch.float64)
+        for theirs, ours in SHARES.items()
+        if theirs in rows[0]
+    }
+    if "bits_per_byte" in rows[0]:
+        likelihoods, sizes = zip(*(row["bits_per_byte"] for row in rows), strict=True)
+        bits = torch.tensor(likelihoods, dtype=torch.float64) / -math.log(2)
+        values["bpb"] = ratio_values(bits, torch.tensor(sizes, dtype=torch.float64))
+    return values
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Progress and remarks of the harness, one for every checkpoint, are not the run's."""
+    logger = logging.getLogger("lm_eval")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
