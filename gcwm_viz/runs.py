@@ -111,22 +111,21 @@ def create_run(inputs: Inputs, out: Path, settings: RunSettings, name: str | Non
 
 def continue_run(
     store: RunStore,
-    device: torch.device,
+    on: torch.device | Engine,
     *,
     workers: int | None = None,
     progress: Progress | None = None,
     memory_budget: int | None = None,
-    engine: Engine | None = None,
 ) -> None:
     """Do whatever the journal does not list: matrices, tables, probes.
 
-    ``workers``: processes at a time, by default one a core, or one a GPU; the result does not depend on it.
-    ``engine``: who does the work instead of processes on this machine.
+    ``on``: an engine, or a device of this machine. ``workers``: processes at a time there, by default one a core, or
+    one a GPU. The result depends on neither number nor engine.
     ``memory_budget``: bytes that the tensors of all workers may take; fewer workers and smaller tiles follow from it.
 
     Raises :class:`InputError` for changed inputs or a run that another process is writing.
     """
-    engine = engine or LocalEngine(device, workers)
+    engine = on if isinstance(on, Engine) else LocalEngine(on, workers)
     with store.lock():
         opened = begin(store, engine)
         with failure_in_journal(store):

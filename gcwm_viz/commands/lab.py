@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> None:
         inputs = Inputs(base=bundle.base, updates=list(bundle.updates.items()), states=states, probes=bundle.probes)
         name = "Lab: Seq. SFT" if options.sequential else "Lab"
         store = create_run(inputs, options.out, settings_of(options), name)
-    work_on(store, options)
+    work_on(lambda: store, options)
 
 
 def pipeline(options: argparse.Namespace) -> None:
@@ -78,7 +78,7 @@ def pipeline(options: argparse.Namespace) -> None:
         raise InputError(f"output {options.out} already exists; use resume to go on with a run")
     made = train_on_bundle(options.name, options.out.with_name(f"{options.out.name}-made"))
     inputs = Inputs(base=made.base, updates=made.updates, states=made.states, probes=made.probes)
-    work_on(create_run(inputs, options.out, settings_of(options), f"Lab: {options.name}"), options)
+    work_on(lambda: create_run(inputs, options.out, settings_of(options), f"Lab: {options.name}"), options)
 
 
 def study(options: argparse.Namespace) -> None:

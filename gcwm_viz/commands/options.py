@@ -1,6 +1,7 @@
 """Options that several commands share, and what they mean."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from gcwm_viz.errors import InputError
 if TYPE_CHECKING:
     from gcwm_viz.continual.config import RunSettings
     from gcwm_viz.continual.store import RunStore
+    from gcwm_viz.engines.engine import Engine
     from gcwm_viz.runs import Inputs, Progress
 
 DEFAULT_PRESET, DEFAULT_METHOD = "scale-free", "gcwm"
@@ -54,8 +56,37 @@ def add_resources(parser: argparse.ArgumentParser, device: str = "auto") -> None
     parser.add_argument(
         "--device", default=device, help=f"auto (cuda, then mps, then cpu) or a torch device [{device}]"
     )
-    parser.add_argument("--workers", type=int, help="processes at a time [one a core without a GPU, else one]")
+    parser.add_argument("--workers", type=int, help="processes at a time [one a GPU, or one a core without a GPU]")
     parser.add_argument("--memory-budget", type=float, metavar="GB", help="for the tensors of all workers together")
+
+
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """For the commands that spread their work; :func:`add_resources` beside it."""
+    parser.add_argument(
+        "--engine", choices=("local", "ray"), default="local", help="processes on this machine [local] or a Ray cluster"
+    )
+    parser.add_argument(
+        "--address", metavar="HOST:PORT", help="of the Ray cluster's head, or auto [a cluster of this machine alone]"
+    )
+
+
+def engine_of(options: argparse.Namespace) -> "Engine":
+    """Raises :class:`InputError` for a device, a cluster or a package that is not there."""
+    if getattr(options, "engine", "local") == "ray":
+        from gcwm_viz.engines.cluster import RayEngine
+
+        return RayEngine(options.address, options.device, options.workers)
+    if getattr(options, "address", None) is not None:
+        raise InputError("--address belongs to --engine ray")
+    from gcwm_viz.continual.device import pick_device
+    from gcwm_viz.engines.local import LocalEngine
+
+    return LocalEngine(pick_device(options.device), options.workers)
+
+
+def budget_of(options: argparse.Namespace) -> int | None:
+    """``--memory-budget`` in bytes."""
+    return None if options.memory_budget is None else int(options.memory_budget * 1e9)
 
 
 def _named_path(text: str) -> tuple[str, Path]:
@@ -133,21 +164,16 @@ class Bars:
             bar.close()
 
 
-def work_on(store: "RunStore", options: argparse.Namespace) -> None:
-    """Go on with a run to its end, bars on the terminal."""
-    from gcwm_viz.continual.device import pick_device
+def work_on(opened: "Callable[[], RunStore]", options: argparse.Namespace) -> None:
+    """Go on with the run that ``opened`` gives to its end, bars on the terminal; nothing is opened without workers."""
     from gcwm_viz.runs import continue_run
 
     bars = Bars()
     progress: Progress = bars
-    try:
-        continue_run(
-            store,
-            pick_device(options.device),
-            workers=options.workers,
-            memory_budget=None if options.memory_budget is None else int(options.memory_budget * 1e9),
-            progress=progress,
-        )
-    finally:
-        bars.close()
+    with engine_of(options) as engine:
+        store = opened()
+        try:
+            continue_run(store, engine, memory_budget=budget_of(options), progress=progress)
+        finally:
+            bars.close()
     print(f"run {store.path}: {store.steps} steps, {len(store.keys)} matrices")

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from gcwm_viz.commands.options import add_inputs, add_resources, add_settings, planned, work_on
+from gcwm_viz.commands.options import add_engine, add_inputs, add_resources, add_settings, planned, work_on
 
 
 def add(jobs) -> None:  # type: ignore[no-untyped-def]
@@ -11,25 +11,25 @@ def add(jobs) -> None:  # type: ignore[no-untyped-def]
     add_inputs(parser, plan=True)
     add_settings(parser)
     add_resources(parser)
+    add_engine(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="run folder to write")
     parser.set_defaults(job=run)
 
     parser = jobs.add_parser("resume", help="go on with a run that was interrupted")
     parser.add_argument("run", type=Path, metavar="RUN")
     add_resources(parser)
+    add_engine(parser)
     parser.set_defaults(job=resume)
 
 
 def run(options: argparse.Namespace) -> None:
-    from gcwm_viz.continual.device import pick_device
     from gcwm_viz.runs import create_run
 
     inputs, settings = planned(options)
-    pick_device(options.device)  # before anything is written
-    work_on(create_run(inputs, options.out, settings), options)
+    work_on(lambda: create_run(inputs, options.out, settings), options)
 
 
 def resume(options: argparse.Namespace) -> None:
     from gcwm_viz.continual.store import RunStore
 
-    work_on(RunStore.open(options.run), options)
+    work_on(lambda: RunStore.open(options.run), options)
