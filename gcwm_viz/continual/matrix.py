@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gcwm_viz.checkpoints.reader import check_finite
 from gcwm_viz.continual.config import ContinualConfig, RunSettings
+from gcwm_viz.continual.kept import tensors_of
 from gcwm_viz.continual.member import Angles, Member
 from gcwm_viz.continual.memory import ANCHOR, ActiveSet, active_set
 from gcwm_viz.continual.rows import (
@@ -26,7 +27,7 @@ from gcwm_viz.continual.rows import (
 )
 from gcwm_viz.errors import InputError
 from gcwm_viz.geometry.layer import cross_norms, geometry_of
-from gcwm_viz.linalg.lowrank import Update, vector_norm
+from gcwm_viz.linalg.lowrank import LowRank, Update, dense, difference, norm, scaled, squared_norm
 from gcwm_viz.linalg.subspace import RightSubspace, right_subspace
 from gcwm_viz.merging.gcwm import LayerMerge, blend
 from gcwm_viz.merging.plain import PlainMerge
@@ -41,7 +42,7 @@ from gcwm_viz.updates.matrices import MatrixKey
 class MatrixResult:
     """Rows for the tables ``matrices``, ``pairs``, ``spectra``, ``barycenter`` and ``solver``, and tensors to keep.
 
-    ``tensors``: ``plain.T`` and ``geo.T`` per step T where the method has branches, else ``merged.T``; float32.
+    ``tensors``: the branches of every step, or what the method gives, as :mod:`gcwm_viz.continual.kept` names them.
     """
 
     rows: dict[str, list[Row]] = field(
@@ -55,7 +56,7 @@ def process_matrix(
     names: Sequence[str],
     deltas: Sequence[Update | None],
     settings: RunSettings,
-    states: Sequence[Tensor | None] | None = None,
+    states: Sequence[Update | None] | None = None,
 ) -> MatrixResult:
     """Run every step of one matrix.
 
@@ -78,16 +79,17 @@ def _all_steps(
     names: Sequence[str],
     deltas: Sequence[Update | None],
     settings: RunSettings,
-    states: Sequence[Tensor | None] | None,
+    states: Sequence[Update | None] | None,
 ) -> MatrixResult:
     config = settings.gcwm
     members = [Member.of(name, delta, config) for name, delta in zip(names, deltas, strict=True)]
     overlap = _overlaps(members)
     angles, pairs = Angles(), Pairs(config)
     device = next((member.delta.device for member in members if member.delta is not None), torch.device("cpu"))
-    state = torch.zeros(key.shape, device=device)
+    thin = all(member.delta is None or isinstance(member.delta, LowRank) for member in members)
+    state: Update = _nothing(key.shape, device) if thin else torch.zeros(key.shape, device=device)
     state_subspace: RightSubspace | None = None
-    previous: Tensor | None = None
+    previous: Update | None = None
     memory: dict[str, float] = {}
     result = MatrixResult()
     for step, arriving in enumerate(members, start=1):
@@ -107,7 +109,9 @@ def _all_steps(
         before = state
         if states is not None:
             given = states[step - 1]
-            outcome = state = torch.zeros_like(state) if given is None else given.to(device, torch.float32)
+            state = _nothing(key.shape, device) if given is None else given.to(device=device, dtype=torch.float32)
+            state = state if thin else dense(state)
+            outcome = state
         else:
             merge_step = MergeStep(
                 deltas=[member.delta for member in present if member.delta is not None],
@@ -115,7 +119,7 @@ def _all_steps(
                 names=[f"{ANCHOR} {step}" if member is anchor else member.name for member in present],
                 weights=weights,
                 geometry=geometry,
-                previous=previous,
+                previous=None if previous is None else dense(previous),
                 arriving=arriving.delta,
                 norms=[m.analysis.total_energy**0.5 for m in members[:step] if m.analysis is not None],
                 matrix=key.name,
@@ -125,11 +129,12 @@ def _all_steps(
             )
             outcome = get_method(settings.method).merge(merge_step, config)
             merged = _single(outcome)
-            check_finite(merged, f"matrix {key.name!r}: the merge of step {step} ({arriving.name})")
+            for part in (merged.left_or, merged.right_ri) if isinstance(merged, LowRank) else (merged,):
+                check_finite(part, f"matrix {key.name!r}: the merge of step {step} ({arriving.name})")
             state = integrate(state if step > 1 else None, merged, previous, settings.continual, step)
             previous = merged
         state_subspace = (
-            right_subspace(state, config.analysis_rank, config.analysis_energy) if bool(state.any()) else None
+            right_subspace(state, config.analysis_rank, config.analysis_energy) if squared_norm(state) > 0 else None
         )
         analysis = [member.analysis for member in present if member.analysis is not None]
         signals = state_signals(analysis, state_subspace, config, pairs)
@@ -141,9 +146,9 @@ def _all_steps(
             | signal_row(signals, incoming, sar)
             | {
                 "update_norm": arriving.analysis.total_energy**0.5 if arriving.analysis is not None else 0.0,
-                "merged_norm": vector_norm(previous if previous is not None else state),
-                "increment_norm": vector_norm(state - before),
-                "state_norm": vector_norm(state),
+                "merged_norm": norm(previous if previous is not None else state),
+                "increment_norm": norm(difference(state, before)),
+                "state_norm": norm(state),
             }
             | {"reason": reason(geometry, arriving, step)}
         )
@@ -157,32 +162,38 @@ def _all_steps(
         if step < len(members) and settings.continual.keep == "last":
             continue
         if isinstance(outcome, LayerMerge):
-            result.tensors[f"plain.{step}"] = outcome.plain.float().cpu()
-            result.tensors[f"geo.{step}"] = outcome.geo.float().cpu()
+            kept = {"plain": outcome.plain, "geo": outcome.geo}
         else:
-            result.tensors[f"merged.{step}"] = _single(outcome).cpu().contiguous()
+            kept = {"merged": _single(outcome)}
+        for name, update in kept.items():
+            result.tensors |= tensors_of(name, step, update)
     return result
 
 
+def _nothing(shape: tuple[int, int], device: torch.device) -> LowRank:
+    return LowRank(torch.zeros(shape[0], 0, device=device), torch.zeros(0, shape[1], device=device))
+
+
 def integrate(
-    state: Tensor | None, merged: Tensor, previous: Tensor | None, continual: ContinualConfig, step: int
-) -> Tensor:
+    state: Update | None, merged: Update, previous: Update | None, continual: ContinualConfig, step: int
+) -> Update:
     """S_t = S_{t−1} + η_t (Δ_merge,t − Δ_merge,t−1), both zero before the first step (Sec. 4.3).
 
     With constant η the sum telescopes to ηΔ_merge,t, which needs no earlier step and rounds once.
     """
     if continual.decay == 1.0:
-        return continual.eta * merged
-    change = merged if previous is None else merged - previous
+        return scaled(merged, continual.eta)
+    change = dense(merged) if previous is None else dense(merged) - dense(previous)
     eta = continual.step_eta(step)
-    return eta * change if state is None else torch.add(state, change, alpha=eta)
+    return eta * change if state is None else torch.add(dense(state), change, alpha=eta)
 
 
-def _single(outcome: Outcome) -> Tensor:
+def _single(outcome: Outcome) -> Update:
     """Δ_merge from branches rounded to float32, as they are kept on disk and read back."""
+    single = torch.float32
     if isinstance(outcome, LayerMerge):
-        return blend(outcome.plain.float(), outcome.geo.float(), outcome.alpha, outcome.mode)
-    return (outcome.merged if isinstance(outcome, PlainMerge) else outcome).float()
+        return blend(outcome.plain.to(dtype=single), outcome.geo.to(dtype=single), outcome.alpha, outcome.mode)
+    return (outcome.merged if isinstance(outcome, PlainMerge) else outcome).to(dtype=single)
 
 
 def _overlaps(members: Sequence[Member]) -> Tensor:

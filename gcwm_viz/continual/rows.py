@@ -7,6 +7,7 @@ from torch import Tensor
 
 from gcwm_viz.continual.member import Angles, Member
 from gcwm_viz.geometry.layer import LayerGeometry, cross_norms
+from gcwm_viz.linalg.lowrank import Update
 from gcwm_viz.linalg.subspace import RightSubspace
 from gcwm_viz.merging.gcwm import LayerMerge
 from gcwm_viz.merging.plain import PlainMerge
@@ -112,7 +113,7 @@ def pair_rows(
     signals: StateSignals,
     sar: Tensor,
     state_subspace: RightSubspace | None,
-    state: Tensor,
+    state: Update,
     incoming: float,
     arriving: Member,
     angles: Angles,

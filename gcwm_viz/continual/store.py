@@ -28,9 +28,11 @@ from gcwm_viz.checkpoints.atomic import named_write_errors, partial_name, write_
 from gcwm_viz.checkpoints.header import read_header
 from gcwm_viz.continual import journal
 from gcwm_viz.continual.config import RunSettings, difference
+from gcwm_viz.continual.kept import update_of
 from gcwm_viz.continual.matrix import MatrixResult, integrate
 from gcwm_viz.continual.run_file import FORMAT, SCHEMA, matrix_keys, read_run_file
 from gcwm_viz.errors import InputError
+from gcwm_viz.linalg.lowrank import Update, dense
 from gcwm_viz.merging.gcwm import blend
 
 _SKELETON = {"matrices", "probes", "lock", partial_name(Path("run.json")).name}
@@ -45,11 +47,11 @@ class RunCancelledError(Exception):
 class Branches:
     """What is kept of one matrix at one step: ``plain`` and ``geo``, or ``merged`` alone. (d_out, d_in) float32."""
 
-    plain: Tensor | None
-    geo: Tensor | None
-    merged: Tensor | None
+    plain: Update | None
+    geo: Update | None
+    merged: Update | None
 
-    def blend(self, alpha: float, mode: str) -> Tensor:
+    def blend(self, alpha: float, mode: str) -> Update:
         """Δ_merge; α and mode are ignored where the method has no branches."""
         if self.merged is not None:
             return self.merged
@@ -239,10 +241,7 @@ class RunStore:
         try:
             with safe_open(file, framework="pt") as handle:
                 stored = set(handle.keys())
-                found = {
-                    name: handle.get_tensor(f"{name}.{step}") if f"{name}.{step}" in stored else None
-                    for name in ("plain", "geo", "merged")
-                }
+                found = {name: update_of(name, step, stored, handle.get_tensor) for name in ("plain", "geo", "merged")}
         except (SafetensorError, OSError) as error:
             raise InputError(f"{file} is damaged ({error}); resume computes it again") from None
         branches = Branches(**found)
@@ -255,12 +254,12 @@ class RunStore:
         """S_t of one matrix, rebuilt from its branches; ``alphas`` replaces (α, mode) of single steps."""
         rows = {row["step"]: row for row in self.rows(index)["matrices"]}
 
-        def merged(at: int) -> Tensor:
+        def merged(at: int) -> Update:
             alpha, mode = (alphas or {}).get(at, (rows[at]["alpha"], rows[at]["mode"]))
             return self.branches(index, at).blend(alpha, mode)
 
         if rows[step]["mode"] == "trained":
-            return merged(step)
+            return dense(merged(step))
         continual = self.settings.continual
         first = step if continual.decay == 1.0 else 1  # with constant η no earlier step enters
         state = previous = None
@@ -268,7 +267,7 @@ class RunStore:
             current = merged(at)
             state, previous = integrate(state, current, previous, continual, at), current
         assert state is not None
-        return state
+        return dense(state)
 
     def _tensors(self, index: int) -> Path:
         return self.path / "matrices" / f"{index:05d}.safetensors"

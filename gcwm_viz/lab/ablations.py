@@ -27,6 +27,7 @@ from gcwm_viz.lab.bench import Bench, Rows
 from gcwm_viz.lab.ewc import EWCSettings, ewc
 from gcwm_viz.lab.forever import ForeverSettings, forever
 from gcwm_viz.lab.library import State
+from gcwm_viz.linalg.lowrank import dense
 from gcwm_viz.linalg.subspace import right_subspace
 from gcwm_viz.merging.gcwm import LayerMerge, merge_layer
 from gcwm_viz.merging.quadratic import build_quadratic, plain_sum
@@ -40,7 +41,7 @@ PROXIMAL = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 RIDGES = (0.0, 0.1, 1.0, 10.0)
 POWERS = (-0.5, -0.25, 0.25, 0.5)
 FALLS = (0.25, 0.5, 1.0)
-EWC_STRENGTHS = (30.0, 300.0, 3e3, 3e4, 3e5)
+EWC_STRENGTHS = (0.1, 1.0, 10.0, 300.0, 3e3, 3e4)
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ def _trainings(bench: Bench) -> Iterator[Variant]:
     """The settings of the pipelines that have one to choose, in the recipe's order."""
     for strength in EWC_STRENGTHS:
         yield _trained(bench, f"ewc λ {strength:g}", partial(ewc, settings=EWCSettings(strength=strength)))
-    for session in (4, 8, 16):
+    for session in (4, 8, 16, 32, 64):
         yield _trained(
             bench, f"forever, sessions of {session}", partial(forever, settings=ForeverSettings(session=session))
         )
@@ -182,7 +183,7 @@ def _gates(branches: list[LayerMerge]) -> dict[str, list[float]]:
 def _blended(bench: Bench, branches: list[LayerMerge], alphas: list[float]) -> Callable[[float], State]:
     def merge(eta: float) -> State:
         parts = zip(bench.keys, branches, alphas, strict=True)
-        return {key.name: torch.lerp(branch.plain, branch.geo, alpha) for key, branch, alpha in parts}
+        return {key.name: torch.lerp(dense(branch.plain), dense(branch.geo), alpha) for key, branch, alpha in parts}
 
     return merge
 
@@ -196,7 +197,7 @@ def _powered(
         assert metric is not None
         turned = [metric.times_power(delta.double(), power) for delta in deltas]
         solution = solve(build_quadratic(turned, [1.0] * len(turned)), config)
-        return plain_sum(deltas) + metric.times_power(solution.displacement_oi.double(), -power).float()
+        return plain_sum(deltas) + metric.times_power(dense(solution.displacement_oi).double(), -power).float()
 
     def merge(eta: float) -> State:
         pairs = zip(bench.keys, metrics, strict=True)
@@ -212,7 +213,7 @@ def _plain(bench: Bench, t: int) -> State:
     for key in bench.keys:
         deltas = [bench.library.expert(task)[key.name].double() for task in bench.tasks[:t]]
         total = plain_sum(deltas)
-        state[key.name] = (total + solve(build_quadratic(deltas, [1.0] * t), config).displacement_oi).float()
+        state[key.name] = (total + dense(solve(build_quadratic(deltas, [1.0] * t), config).displacement_oi)).float()
     return state
 
 

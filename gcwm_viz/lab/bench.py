@@ -19,6 +19,7 @@ from gcwm_viz.lab.library import Library, State, apply
 from gcwm_viz.lab.model import build_tokenizer, target_names
 from gcwm_viz.lab.recipe import Recipe
 from gcwm_viz.lab.train import Corpus, answer_loss
+from gcwm_viz.linalg.lowrank import dense
 from gcwm_viz.merging.gcwm import LayerMerge
 from gcwm_viz.merging.plain import PlainMerge
 from gcwm_viz.merging.registry import get_method
@@ -110,7 +111,7 @@ class Bench:
                     ),
                     settings.gcwm,
                 )
-                previous = (outcome.merged if isinstance(outcome, LayerMerge | PlainMerge) else outcome).float()
+                previous = dense(outcome.merged if isinstance(outcome, LayerMerge | PlainMerge) else outcome).float()
             assert previous is not None
             state[key.name] = previous
         return state

@@ -25,7 +25,7 @@ from gcwm_viz.lab.train import IGNORED, Corpus, Hook
 class EWCSettings:
     """strength: λ ≥ 0. examples: number of training examples in each Fisher estimate."""
 
-    strength: float = 300.0
+    strength: float = 1.0
     examples: int = 128
 
     def __post_init__(self) -> None:

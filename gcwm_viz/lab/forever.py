@@ -32,7 +32,7 @@ class ForeverSettings:
     strength, weight_range: weight of the replayed loss. memory: examples kept of each task."""
 
     window: int = 10
-    session: int = 8
+    session: int = 32
     batch_size: int = 64
     strength: float = 1.0
     weight_range: tuple[float, float] = (0.5, 2.0)

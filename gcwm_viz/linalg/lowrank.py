@@ -3,7 +3,7 @@
 Shape suffixes: o = d_out, i = d_in, r = rank of the factors, k = any number of columns.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -83,6 +83,38 @@ def vector_norm(x: Tensor) -> float:
     """‖x‖_2 of all elements, accumulated in float64 (on the processor where the device has none)."""
     x = x.cpu() if x.device.type == "mps" else x
     return float(torch.linalg.vector_norm(x, dtype=torch.float64))
+
+
+def norm(update: Update) -> float:
+    """‖Δ‖_F, as :func:`squared_norm`."""
+    return squared_norm(update) ** 0.5 if isinstance(update, LowRank) else vector_norm(update)
+
+
+def scaled(update: Update, scale: float) -> Update:
+    """scale · Δ in the same form."""
+    return LowRank(scale * update.left_or, update.right_ri) if isinstance(update, LowRank) else scale * update
+
+
+def difference(first: Update, second: Update) -> Update:
+    """Δ_1 − Δ_2, factored where both are, with the sum of their ranks."""
+    if isinstance(first, LowRank) and isinstance(second, LowRank):
+        return stacked([first, LowRank(-second.left_or, second.right_ri)])
+    return dense(first) - dense(second)
+
+
+def stacked(updates: Sequence[LowRank]) -> LowRank:
+    """Σ_i Δ_i as one pair of factors with the sum of the ranks."""
+    return LowRank(
+        torch.cat([update.left_or for update in updates], dim=1),
+        torch.cat([update.right_ri for update in updates], dim=0),
+    )
+
+
+def lerp(first: Update, second: Update, share: float) -> Update:
+    """(1 − share) Δ_1 + share Δ_2; two factored matrices share their right factor."""
+    if isinstance(first, LowRank) and isinstance(second, LowRank):
+        return LowRank(torch.lerp(first.left_or, second.left_or, share), first.right_ri)
+    return torch.lerp(dense(first), dense(second), share)
 
 
 def accumulate(update: Update, out_oi: Tensor, scale: float = 1.0) -> Tensor:

@@ -7,15 +7,16 @@ back. Shape suffixes: m = number of updates, o = d_out, i = d_in.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.geometry.layer import LayerGeometry, check_updates, check_weights, layer_geometry
-from gcwm_viz.linalg.lowrank import Update, vector_norm
-from gcwm_viz.merging.plain import build_dtype, relative_shift
-from gcwm_viz.merging.quadratic import build_pair, plain_sum
+from gcwm_viz.linalg.lowrank import LowRank, Update, dense, difference, lerp, map_rows, norm
+from gcwm_viz.merging.plain import build_dtype, displaced, relative_shift
+from gcwm_viz.merging.quadratic import build_pair, total
 from gcwm_viz.merging.step import work_dtype
 from gcwm_viz.merging.wudi import Solution, solve
 
@@ -24,6 +25,9 @@ from gcwm_viz.merging.wudi import Solution, solve
 class LayerMerge:
     """Result for one matrix. ``merged``, ``plain`` and ``geo`` are (d_out, d_in) on the updates' device.
 
+    :func:`merge_layer` gives them dense. In a run they stay factored where all updates are and the solver is the
+    closed form, with one right factor for all three: no merge of adapters then forms a large matrix.
+
     merged = α geo + (1 − α) plain (equation 10), or one branch alone as ``mode`` says.
     displacement: D = ‖geo − plain‖_𝓑 (Proposition 1). plain_shift, geo_shift: ‖branch − Σ Δ_i‖_F / ‖Σ Δ_i‖_F, how far
     the solver moved each branch (NaN where the sum is zero). The other values are those of
@@ -31,9 +35,9 @@ class LayerMerge:
     iterations and convergence are in ``plain_solution`` and ``geo_solution`` (None without an update).
     """
 
-    merged: Tensor
-    plain: Tensor
-    geo: Tensor
+    merged: Update
+    plain: Update
+    geo: Update
     displacement: float
     plain_shift: float
     geo_shift: float
@@ -97,7 +101,14 @@ def merge_layer(
     config = config or GCWMConfig()
     deltas = check_updates(updates)
     omegas = check_weights(weights, len(deltas))
-    return merge_with_geometry(deltas, omegas, layer_geometry(deltas, omegas, config), config)
+    merge = merge_with_geometry(deltas, omegas, layer_geometry(deltas, omegas, config), config)
+    merged = dense(merge.merged)
+    return replace(
+        merge,
+        merged=merged if merge.mode == "blend" else merged.clone(),  # never the memory of a branch
+        plain=dense(merge.plain),
+        geo=dense(merge.geo),
+    )
 
 
 def merge_with_geometry(
@@ -113,27 +124,32 @@ def merge_with_geometry(
     kept = [deltas[index] for index in geometry.present]
     omegas = [weights[index] for index in geometry.present]
     metric = geometry.metric
+    whiten, recolour = partial(metric.times_power, power=-0.5), partial(metric.times_power, power=0.5)
     plain_quadratic, geo_quadratic = build_pair(kept, omegas, metric, build)
     plain_solution, geo_solution = solve(plain_quadratic, config), solve(geo_quadratic, config)
-    total_oi = plain_sum(kept, build).to(work)
-    geo_displacement = metric.times_power(geo_solution.displacement_oi, 0.5)
-    plain = total_oi + plain_solution.displacement_oi
-    geo = total_oi + geo_displacement
+    start = total(kept, build).to(dtype=work)
+    plain_displacement, bent = plain_solution.displacement_oi, geo_solution.displacement_oi
+    geo_displacement = (
+        LowRank(bent.left_or, start.right_ri)  # whitening and recolouring undo each other
+        if isinstance(bent, LowRank) and isinstance(start, LowRank)
+        else recolour(dense(bent))
+    )
+    plain, geo = displaced(start, plain_displacement), displaced(start, geo_displacement)
     return LayerMerge(
         merged=blend(plain, geo, geometry.alpha, geometry.mode),
         plain=plain,
         geo=geo,
-        displacement=metric.norm(geo_displacement - plain_solution.displacement_oi),
-        plain_shift=relative_shift(plain_solution.displacement_oi, total_oi),
-        geo_shift=relative_shift(geo_displacement, total_oi),
+        displacement=norm(map_rows(difference(geo_displacement, plain_displacement), recolour)),
+        plain_shift=relative_shift(plain_displacement, start),
+        geo_shift=relative_shift(geo_displacement, start),
         geometry=geometry,
-        plain_solution=replace(plain_solution, start_norm=vector_norm(total_oi)),
-        geo_solution=replace(geo_solution, start_norm=vector_norm(metric.times_power(total_oi, -0.5))),
+        plain_solution=replace(plain_solution, start_norm=norm(start)),
+        geo_solution=replace(geo_solution, start_norm=norm(map_rows(start, whiten))),
     )
 
 
-def blend(plain: Tensor, geo: Tensor, alpha: float, mode: str) -> Tensor:
+def blend(plain: Update, geo: Update, alpha: float, mode: str) -> Update:
     """Δ_merge of equation 10 from the two branches."""
     if mode in ("plain", "absent"):
-        return plain.clone()
-    return geo.clone() if mode == "geo" else torch.lerp(plain, geo, alpha)
+        return plain
+    return geo if mode == "geo" else lerp(plain, geo, alpha)

@@ -3,23 +3,22 @@
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
 
 from gcwm_viz.geometry.config import GCWMConfig
-from gcwm_viz.linalg.lowrank import vector_norm
-from gcwm_viz.merging.quadratic import build_quadratic, plain_sum
+from gcwm_viz.linalg.lowrank import LowRank, Update, dense, norm
+from gcwm_viz.merging.quadratic import build_quadratic, total
 from gcwm_viz.merging.step import MergeStep, work_dtype
 from gcwm_viz.merging.wudi import Solution, solve
 
 
 @dataclass(frozen=True)
 class PlainMerge:
-    """``merged`` (d_out, d_in), and the solver's way there.
+    """``merged`` (d_out, d_in), factored where all updates are and the solver permits, and the solver's way there.
 
     shift: ‖merged − Σ Δ_i‖_F / ‖Σ Δ_i‖_F, NaN where the sum is zero. solution: None without an update.
     """
 
-    merged: Tensor
+    merged: Update
     shift: float
     solution: Solution | None
 
@@ -31,10 +30,19 @@ def wudi(step: MergeStep, config: GCWMConfig) -> PlainMerge:
         return PlainMerge(step.zeros(config), float("nan"), None)
     build = build_dtype(config, active[0][1].device)
     kept = [delta.to(dtype=build) for _, delta, _ in active]
-    total_oi = plain_sum(kept).to(work_dtype(config))
+    start = total(kept).to(dtype=work_dtype(config))
     solution = solve(build_quadratic(kept, [weight for _, _, weight in active]), config)
-    solution = replace(solution, start_norm=vector_norm(total_oi))
-    return PlainMerge(total_oi + solution.displacement_oi, relative_shift(solution.displacement_oi, total_oi), solution)
+    solution = replace(solution, start_norm=norm(start))
+    return PlainMerge(
+        displaced(start, solution.displacement_oi), relative_shift(solution.displacement_oi, start), solution
+    )
+
+
+def displaced(start: Update, displacement: Update) -> Update:
+    """M₀ + D. A factored D has the right factor of M₀, whatever linear map of rows it was found under."""
+    if isinstance(start, LowRank) and isinstance(displacement, LowRank):
+        return LowRank(start.left_or + displacement.left_or, start.right_ri)
+    return dense(start) + dense(displacement)
 
 
 def build_dtype(config: GCWMConfig, device: torch.device) -> torch.dtype:
@@ -46,7 +54,7 @@ def build_dtype(config: GCWMConfig, device: torch.device) -> torch.dtype:
     return work_dtype(config) if device.type == "mps" else torch.float64
 
 
-def relative_shift(displacement_oi: Tensor, total_oi: Tensor) -> float:
+def relative_shift(displacement: Update, start: Update) -> float:
     """‖D‖_F / ‖Σ Δ_i‖_F; NaN where the sum is zero."""
-    scale = vector_norm(total_oi)
-    return vector_norm(displacement_oi) / scale if scale > 0 else float("nan")
+    scale = norm(start)
+    return norm(displacement) / scale if scale > 0 else float("nan")

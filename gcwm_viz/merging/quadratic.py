@@ -15,7 +15,17 @@ from torch import Tensor
 
 from gcwm_viz.geometry.metric import Metric
 from gcwm_viz.linalg.gram import add_gram, mirror
-from gcwm_viz.linalg.lowrank import LowRank, Update, accumulate, dense, map_rows, squared_norm, times, vector_norm
+from gcwm_viz.linalg.lowrank import (
+    LowRank,
+    Update,
+    accumulate,
+    dense,
+    map_rows,
+    squared_norm,
+    stacked,
+    times,
+    vector_norm,
+)
 
 SHARED_ACCURACY = 1e-9
 """Two quadratics share their products where a metric's spread costs the whitened one no more than this."""
@@ -26,7 +36,8 @@ class Quadratic:
     """f(D) = f₀ + 2⟨G₀, D⟩ + ⟨DH, D⟩ with H (d_in, d_in) dense, or factored as PPᵀ with G₀ = WPᵀ.
 
     ``factor_ik`` (d_in, k) and ``load_ok`` (d_out, k) are set in the factored form, ``hessian_ii`` and
-    ``gradient_oi`` in the dense one. ``trace`` = tr H.
+    ``gradient_oi`` in the dense one. ``trace`` = tr H. ``mix_kr`` and ``right_ri`` are set where every update is
+    factored: Pᵀ = mix · right, where ``right_ri`` stacks the right factors of the updates.
     """
 
     start: float
@@ -35,6 +46,8 @@ class Quadratic:
     gradient_oi: Tensor | None = None
     factor_ik: Tensor | None = None
     load_ok: Tensor | None = None
+    mix_kr: Tensor | None = None
+    right_ri: Tensor | None = None
 
     def to(self, dtype: torch.dtype) -> "Quadratic":
         def cast(x: Tensor | None) -> Tensor | None:
@@ -46,6 +59,8 @@ class Quadratic:
             gradient_oi=cast(self.gradient_oi),
             factor_ik=cast(self.factor_ik),
             load_ok=cast(self.load_ok),
+            mix_kr=cast(self.mix_kr),
+            right_ri=cast(self.right_ri),
         )
 
     def times_hessian(self, d_oi: Tensor) -> Tensor:
@@ -168,8 +183,14 @@ class _Sums:
         return Quadratic(self.start, trace, hessian_ii=self.hessian_ii, gradient_oi=self.gradient_oi)
 
 
+def total(updates: Sequence[Update], dtype: torch.dtype | None = None) -> Update:
+    """M₀ = Σ_i Δ_i (unweighted), where every solver starts, factored where every update is."""
+    thin = [update for update in updates if isinstance(update, LowRank)]
+    return stacked(thin).to(dtype=dtype) if len(thin) == len(updates) else plain_sum(updates, dtype)
+
+
 def plain_sum(updates: Sequence[Update], dtype: torch.dtype | None = None) -> Tensor:
-    """M₀ = Σ_i Δ_i (unweighted), where every solver starts; in ``dtype``, the updates' own by default."""
+    """M₀ as a dense matrix in ``dtype``, the updates' own by default."""
     first = updates[0]
     total = torch.zeros(tuple(first.shape), dtype=dtype or first.dtype, device=first.device)
     for update in updates:
@@ -196,11 +217,12 @@ def _pull(others_oi: Tensor, delta_oi: Tensor, gram_ii: Tensor) -> tuple[Tensor,
 
 def _factored(updates: Sequence[Update], scales: Sequence[float]) -> Quadratic:
     """H = PPᵀ from factors P_i P_iᵀ = a_i Δ_iᵀΔ_i, no product of two large sides."""
-    factors = []
+    factors, mixes, rights = [], [], []
     for update, scale in zip(updates, scales, strict=True):
         if isinstance(update, LowRank):
-            _, triangle = torch.linalg.qr(update.left_or, mode="r")
-            factors.append(scale**0.5 * (triangle @ update.right_ri).mT)
+            mixes.append(scale**0.5 * torch.linalg.qr(update.left_or, mode="r")[1])
+            rights.append(update.right_ri)
+            factors.append((mixes[-1] @ update.right_ri).mT)
         else:
             factors.append(scale**0.5 * update.mT)
     loads, start = [], 0.0
@@ -212,5 +234,12 @@ def _factored(updates: Sequence[Update], scales: Sequence[float]) -> Quadratic:
         loads.append(load)
         start += vector_norm(load) ** 2
     factor_ik = torch.cat(factors, dim=1)
-    trace = vector_norm(factor_ik) ** 2
-    return Quadratic(start, trace, factor_ik=factor_ik, load_ok=torch.cat(loads, dim=1))
+    thin = len(rights) == len(factors)
+    return Quadratic(
+        start,
+        vector_norm(factor_ik) ** 2,
+        factor_ik=factor_ik,
+        load_ok=torch.cat(loads, dim=1),
+        mix_kr=torch.block_diag(*mixes) if thin else None,
+        right_ri=torch.cat(rights) if thin else None,
+    )

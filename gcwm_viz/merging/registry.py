@@ -3,10 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from gcwm_viz.errors import InputError
 from gcwm_viz.geometry.config import GCWMConfig
+from gcwm_viz.linalg.lowrank import Update
 from gcwm_viz.merging.arithmetic import mean, task_arithmetic
 from gcwm_viz.merging.dare import dare, dare_ties
 from gcwm_viz.merging.gcwm import LayerMerge, merge_with_geometry
@@ -16,7 +15,7 @@ from gcwm_viz.merging.plain import PlainMerge, wudi
 from gcwm_viz.merging.step import MergeStep
 from gcwm_viz.merging.ties import ties
 
-Outcome = LayerMerge | PlainMerge | Tensor
+Outcome = LayerMerge | PlainMerge | Update
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gcwm_viz.geometry.config import GCWMConfig
-from gcwm_viz.linalg.lowrank import vector_norm
+from gcwm_viz.linalg.lowrank import LowRank, Update, vector_norm
 from gcwm_viz.linalg.psd import eigh_psd
 from gcwm_viz.merging.quadratic import Quadratic
 from gcwm_viz.merging.tiles import tile_rows
@@ -22,7 +22,10 @@ MINIMUM_MU_REL = 1e-6
 
 @dataclass(frozen=True)
 class Solution:
-    """Displacement D (d_out, d_in) from the plain sum and how the solver got there.
+    """Displacement D (d_out, d_in) from the plain sum, and how the solver got there.
+
+    D is factored where all updates are and the solver keeps it in their span, as the closed form does: its right
+    factor is then that of the sum of updates. Adam scales single entries and leaves the span.
 
     path: (iteration, objective, ‖D‖_F) at logged iterations, first and last included. residual: relative norm of the
     gradient of what was minimised, 0 = stationary. converged: residual ≤ :data:`CONVERGED_RESIDUAL`.
@@ -30,7 +33,7 @@ class Solution:
     start_norm: ‖M₀‖_F in the coordinates of D, set by whoever knows M₀; NaN until then.
     """
 
-    displacement_oi: Tensor
+    displacement_oi: Update
     iterations: int
     residual: float
     converged: bool
@@ -51,7 +54,9 @@ def solve(quadratic: Quadratic, config: GCWMConfig) -> Solution:
     else:
         solution = solve_exact(quadratic, config.mu_rel)
     return replace(
-        solution, displacement_oi=solution.displacement_oi.to(work), minimum=lowest_share(quadratic, MINIMUM_MU_REL)
+        solution,
+        displacement_oi=solution.displacement_oi.to(dtype=work),
+        minimum=lowest_share(quadratic, MINIMUM_MU_REL),
     )
 
 
@@ -169,23 +174,49 @@ def solve_exact(quadratic: Quadratic, mu_rel: float) -> Solution:
     """The minimiser of f(D) + μ‖D‖² with μ = mu_rel · tr H / d_in: D = −G₀ (H + μI)^{-1}, one Cholesky solve.
 
     mu_rel → ∞ gives D = 0, the plain sum; → 0 the pure WUDI minimiser. The factored form solves the k × k system of
-    (PᵀP + μI) instead. The logged objective is f without the proximal term.
+    PᵀP + μI instead. The logged objective is f without the proximal term.
     """
+    if quadratic.factor_ik is not None:
+        return _solve_factored(quadratic, mu_rel)
     gradient0 = 2 * quadratic.gradient_at_start()
     scale0 = vector_norm(gradient0)
     if scale0 == 0:
         return Solution(gradient0.zero_(), 0, 0.0, True, ((0, quadratic.start, 0.0),))
     mu = mu_rel * quadratic.trace / gradient0.shape[1]
-    if quadratic.factor_ik is not None and quadratic.load_ok is not None:
-        factor_ik = quadratic.factor_ik
-        displacement = (_solve_shifted(factor_ik.mT @ factor_ik, mu, quadratic.load_ok.mT).mT @ factor_ik.mT).neg_()
-    else:
-        assert quadratic.hessian_ii is not None
-        displacement = _solve_shifted(quadratic.hessian_ii.clone(), mu, gradient0.mT).mT.contiguous().mul_(-0.5)
+    assert quadratic.hessian_ii is not None
+    displacement = _solve_shifted(quadratic.hessian_ii.clone(), mu, gradient0.mT).mT.contiguous().mul_(-0.5)
     gradient = quadratic.gradient_at(displacement, gradient0, out=torch.empty_like(gradient0))
     slope = 0.5 * float(torch.sum((gradient0 + gradient).mul_(displacement), dtype=torch.float64))
     residual = vector_norm(gradient.add_(displacement, alpha=2 * mu)) / scale0
     path = ((0, quadratic.start, 0.0), (1, quadratic.start + slope, vector_norm(displacement)))
+    return Solution(displacement, 1, residual, residual <= CONVERGED_RESIDUAL, path)
+
+
+def _solve_factored(quadratic: Quadratic, mu_rel: float) -> Solution:
+    """D = EPᵀ with E = −W(PᵀP + μI)⁻¹; every norm is taken in the k directions of P, and nothing large is formed."""
+    assert quadratic.factor_ik is not None
+    assert quadratic.load_ok is not None
+    factor_ik, load_ok = quadratic.factor_ik, quadratic.load_ok
+    gram_kk = factor_ik.mT @ factor_ik
+
+    def reach(x_ok: Tensor) -> float:
+        """‖XPᵀ‖_F."""
+        return max(0.0, float(torch.sum((x_ok @ gram_kk).mul_(x_ok), dtype=torch.float64))) ** 0.5
+
+    mu = mu_rel * quadratic.trace / factor_ik.shape[0]
+    scale0 = reach(load_ok)
+    share_ok = _solve_shifted(gram_kk.clone(), mu, load_ok.mT).mT.neg() if scale0 > 0 else torch.zeros_like(load_ok)
+    displacement: Update
+    if quadratic.mix_kr is not None and quadratic.right_ri is not None:
+        displacement = LowRank(share_ok @ quadratic.mix_kr, quadratic.right_ri)
+    else:
+        displacement = share_ok @ factor_ik.mT
+    if scale0 == 0:
+        return Solution(displacement, 0, 0.0, True, ((0, quadratic.start, 0.0),))
+    bent_ok = share_ok @ gram_kk
+    slope = float(torch.sum(bent_ok * (2 * load_ok + bent_ok), dtype=torch.float64))
+    residual = reach(bent_ok + load_ok + mu * share_ok) / scale0
+    path = ((0, quadratic.start, 0.0), (1, quadratic.start + slope, reach(share_ok)))
     return Solution(displacement, 1, residual, residual <= CONVERGED_RESIDUAL, path)
 
 

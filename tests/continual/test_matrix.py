@@ -8,8 +8,10 @@ import torch
 from scipy.linalg import subspace_angles
 
 from gcwm_viz.continual.config import RunSettings
+from gcwm_viz.continual.kept import update_of
 from gcwm_viz.continual.matrix import integrate, process_matrix
 from gcwm_viz.geometry.config import GCWMConfig
+from gcwm_viz.linalg.lowrank import LowRank
 from gcwm_viz.linalg.subspace import right_subspace
 from gcwm_viz.merging.gcwm import merge_layer
 from gcwm_viz.signals.pairwise import principal_angles
@@ -166,7 +168,14 @@ def test_factored_updates_give_what_their_dense_form_gives():
     full = process_matrix(KEY, NAMES, [delta.dense() for delta in factored], settings())
     for name in ("conflict", "state_conflict", "incoming_conflict", "sar", "displacement"):
         assert thin.rows["matrices"][2][name] == pytest.approx(full.rows["matrices"][2][name], rel=1e-4), name
-    torch.testing.assert_close(thin.tensors["geo.3"], full.tensors["geo.3"], rtol=1e-4, atol=1e-5)
+    for name in ("plain", "geo"):
+        branch = update_of(name, 3, thin.tensors, thin.tensors.__getitem__)
+        assert isinstance(branch, LowRank)  # of three updates of rank 3: nothing large is kept, and nothing is cut
+        assert branch.rank == 9
+        torch.testing.assert_close(branch.dense(), full.tensors[f"{name}.3"], rtol=1e-4, atol=1e-5)
+    for step in range(3):
+        for norm in ("merged_norm", "increment_norm", "state_norm"):
+            assert thin.rows["matrices"][step][norm] == pytest.approx(full.rows["matrices"][step][norm], rel=1e-4), norm
 
 
 def test_relative_lambda_makes_all_signals_blind_to_the_scale_of_the_updates():
