@@ -49,7 +49,8 @@ def build(
     order = list(tasks)
     plan = {"settings": asdict(settings), "seed": seed, "order": order, "data": data.package_versions()}
     _start(out, plan, tasks)
-    jobs = [(adapter_folder(out, i, name), name, None) for i, name in enumerate(order, start=1)]
+    jobs: list[tuple[Path, str, Path | None]] = []
+    jobs += [(adapter_folder(out, i, name), name, None) for i, name in enumerate(order, start=1)]
     before = jobs[0][0]
     for step, name in enumerate(order[1:], start=2):
         jobs.append((state_folder(out, step), name, before))

@@ -36,8 +36,8 @@ class LoraSettings:
     """Rank `rank` on every target matrix, update = alpha/rank · BA; AdamW, linear warm-up, cosine to zero."""
 
     rank: int = 4
-    alpha: float = 16.0
-    lr: float = 2e-3
+    alpha: int = 16
+    lr: float = 3e-3
     steps: int = 120
     batch_size: int = 12
     warmup: int = 10
@@ -97,8 +97,8 @@ class Trainer:
         self.dtype = torch.bfloat16 if fast else torch.float32
         self.tokenizer = AutoTokenizer.from_pretrained(base)
         # Eager attention: on short rows its backward takes half the time of the fused kernels on a CPU.
-        self._model = AutoModelForCausalLM.from_pretrained(base, dtype=self.dtype, attn_implementation="eager")
-        self._model.to(self.device)
+        model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=self.dtype, attn_implementation="eager")
+        self._model = model.to(self.device)
 
     def train(self, examples: Sequence[Example], out: Path, seed: int, *, start: Path | None = None) -> dict[str, Any]:
         """Train an adapter on `examples`, from `start` or from nothing, write it to `out` and return training.json.
