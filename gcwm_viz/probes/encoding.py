@@ -8,9 +8,9 @@ message and the answer the assistant's; it is closed by the token that the templ
 is off: the answer is asked for at once.
 
 Choices by letter: "QUESTION\\nA. FIRST\\nB. SECOND\\nAnswer:" and then " A" or " B" (in a chat "A" or "B"). Choices by
-text: the question as it stands, then " CHOICE" (in a chat "CHOICE"; no space where the question ends in white space).
-Question and choice are tokenised together, as lm-evaluation-harness does, where that leaves the question's tokens
-alone. Nothing closes a choice.
+text: the question as it stands, then " CHOICE" (in a chat "CHOICE"; no second space where the question ends in white
+space). Question and choice are tokenised together, as lm-evaluation-harness does: white space at the end of a question
+counts to the choice, and where a token would straddle the two they are tokenised apart. Nothing closes a choice.
 
 Texts: the first token, BOS where the tokenizer writes one, is context; all others are predicted.
 """
@@ -94,10 +94,10 @@ class Encoder:
         if self._in_chat(style):
             text = self.chat(before, style)
             return [self._joined(text, choice, self._plain) for choice in after]
-        space = "" if before[-1:].isspace() else " "
+        bare = before.rstrip()
+        space = before[len(bare) :] or " "
         return [
-            self._joined(before, choice if choice[:1].isspace() else f"{space}{choice}", self._opened)
-            for choice in after
+            self._joined(bare, choice if choice[:1].isspace() else f"{space}{choice}", self._opened) for choice in after
         ]
 
     def _joined(self, before: str, after: str, encode: Any) -> Request:

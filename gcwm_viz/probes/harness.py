@@ -6,12 +6,14 @@ Its task definitions are programs: they come with the package, or from the folde
 
 from __future__ import annotations
 
+import io
 import logging
 import math
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -37,14 +39,13 @@ def harness_values(task: HarnessTask, model: torch.nn.Module, tokenizer: Any) ->
     try:
         from lm_eval import simple_evaluate
         from lm_eval.models.huggingface import HFLM
-        from lm_eval.tasks import TaskManager
     except ImportError as error:
         raise InputError(
             f"harness task {task.name!r}: lm-evaluation-harness is not installed ({error}); "
             'install it with pip install "gcwm-viz[eval]"'
         ) from None
     with _quiet():
-        known = TaskManager(include_path=os.environ.get(DEFINITIONS) or None)
+        known = _definitions(os.environ.get(DEFINITIONS) or None)
         if task.name not in known.all_subtasks:
             kind = "a group of tasks there; name its tasks" if task.name in known.all_tasks else "no task there"
             raise InputError(f"harness task {task.name!r}: it is {kind} (own definitions: {DEFINITIONS})")
@@ -65,12 +66,22 @@ def harness_values(task: HarnessTask, model: torch.nn.Module, tokenizer: Any) ->
     assert found is not None
     values = _values(found["samples"][task.name])
     if not values:
-        measured = sorted({name.split(",")[0] for name in found["results"][task.name] if "," in name})
+        measured = sorted(
+            {name.split(",")[0] for name in found["results"][task.name] if "," in name and "_stderr" not in name}
+        )
         raise InputError(
             f"harness task {task.name!r} measures {', '.join(measured)}; expected one of {', '.join(SHARES)}, "
             "bits_per_byte"
         )
     return values
+
+
+@lru_cache(maxsize=1)
+def _definitions(folder: str | None) -> Any:
+    """The harness's index of tasks, which takes it seconds to make."""
+    from lm_eval.tasks import TaskManager
+
+    return TaskManager(include_path=folder)
 
 
 def _values(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
@@ -90,12 +101,12 @@ def _values(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Progress and remarks of the harness, one for every checkpoint, are not the run's."""
+    """Bars and remarks of the harness, of every checkpoint anew, would bury the run's own."""
     logger = logging.getLogger("lm_eval")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
+        with redirect_stderr(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
