@@ -1,0 +1,121 @@
+"""A run whose tasks are measured in different ways, from its tables to everything that reads them."""
+
+import json
+
+import pytest
+import torch
+
+from gcwm_viz.cli import main
+from gcwm_viz.decide.evidence import candidates
+from gcwm_viz.decide.order import outcomes
+from gcwm_viz.highlights import scored
+from gcwm_viz.leave_one_out import leave_one_out
+from gcwm_viz.regate import regate
+from gcwm_viz.report.document import report
+from gcwm_viz.runs import Inputs
+from gcwm_viz.tables import open_run
+from gcwm_viz.tune import tune
+from gcwm_viz.two_runs import mean_difference, score_differences
+from tests.torture.small import NAMES, write_inputs
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    """``first`` is measured by exact match, ``second`` by choices, ``third`` by the perplexity of texts."""
+    root = tmp_path_factory.mktemp("mixed")
+    arguments = write_inputs(root)
+    for split in ("dev", "test"):
+        rows = [{"question": f"{k}=", "choices": ["1", "2", "3"], "answer": k % 3} for k in range(9)]
+        (root / "probes" / split / "second.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        rows = [{"text": f"number {k} and {k + 1}"} for k in range(9)]
+        (root / "probes" / split / "third.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (root / "probes" / "probes.json").write_text(json.dumps({"tasks": {"second": {"scoring": "text"}}}))
+    return root, arguments
+
+
+@pytest.fixture(scope="module")
+def run(inputs):
+    root, arguments = inputs
+    assert main(["run", *arguments, "--workers", "1", "--out", str(root / "run")]) == 0
+    leave_one_out(root / "run", device=CPU, workers=1)
+    return open_run(root / "run")
+
+
+def test_rows_of_every_metric(run):
+    scores = run.tables["scores"]
+    found = {task: list(dict.fromkeys(rows["metric"])) for task, rows in scores.groupby("task")}
+    assert found == {"first": ["em", "nll"], "second": ["acc", "nll"], "third": ["ppl", "nll"]}
+    assert len(scores) == 7 * 2 * 3 * 2  # base, experts and steps; splits; tasks; metrics
+    texts = scores[scores["task"] == "third"].pivot_table(
+        index=["model", "step", "split"], columns="metric", values="value"
+    )
+    assert (texts["ppl"] - texts["nll"].map(lambda loss: 2.718281828459045**loss)).abs().max() < 1e-9 * texts[
+        "ppl"
+    ].max()
+
+
+def test_the_headline_covers_both_kinds_of_accuracy(run, capsys):
+    found = scored(run)
+    assert (found.metric, found.higher_is_better, found.unit) == ("accuracy", True, "exact match or accuracy")
+    assert list(found.R.columns) == ["first", "second"]
+    assert scored(run, metric="ppl").R.columns.tolist() == ["third"]
+    assert not scored(run, metric="ppl").higher_is_better
+    differences = score_differences(found, found, step=3)
+    assert mean_difference(differences).value == 0
+    assert main(["show", str(run.path)]) == 0
+    assert "accuracy on test, higher = better" in capsys.readouterr().out
+    assert main(["show", str(run.path), "--metric", "ppl"]) == 0
+    assert "ppl on test, lower = better" in capsys.readouterr().out
+    assert main(["show", str(run.path), "--metric", "bpb"]) == 2
+    assert "measured accuracy, em, acc, nll, ppl, got --metric bpb" in capsys.readouterr().err
+
+
+def test_leave_one_out_and_what_decides_on_it(run):
+    table = run.tables["leave_one_out"]
+    assert set(table["metric"]) == {"em", "acc", "nll", "ppl"}
+    assert (table.loc[table["metric"] == "acc", "difference_se"] >= 1 / 11 - 1e-12).all()
+    scores = run.tables["scores"]
+    final = scores[(scores["model"] == "step") & (scores["step"] == 3) & (scores["metric"] == "acc")]
+    known = final.set_index("split")["value"]
+    for _, row in table[table["metric"] == "acc"].iterrows():
+        assert row["full_value"] == pytest.approx(known[row["split"]], abs=1e-12)
+    evidence = {c.update: c for c in candidates(run.tables, run.store.settings, "test", "accuracy")}
+    assert evidence["first"].gain.known
+    assert evidence["second"].gain.known
+    assert not evidence["third"].gain.known
+    perplexity = {c.update: c for c in candidates(run.tables, run.store.settings, "test", "ppl")}["third"].gain
+    base, last = (
+        scores.query("task == 'third' and metric == 'ppl' and split == 'test' and model == @m and step == @s")["value"]
+        for m, s in (("base", 0), ("step", 3))
+    )
+    assert perplexity.value == pytest.approx(base.item() - last.item())  # more is better
+    assert {outcome.source for outcome in outcomes(run.tables, list(NAMES), "test", "accuracy")} == {
+        "base", "step 1", "step 2", "step 3", "leave-one-out",
+    }  # fmt: skip
+
+
+def test_another_gate(run):
+    result = regate(run.store, {"alpha_max": 0.5}, CPU)
+    assert [(row["task"], row["metric"]) for row in result["scores"][:6]] == [
+        ("first", "em"), ("first", "nll"), ("second", "acc"), ("second", "nll"), ("third", "ppl"), ("third", "nll"),
+    ]  # fmt: skip
+    scores = run.tables["scores"].query("model == 'step' and step == 3").set_index(["task", "split", "metric"])["value"]
+    for row in result["scores"]:
+        assert row["as_run"] == pytest.approx(scores[row["task"], row["split"], row["metric"]], rel=1e-12)
+
+
+def test_tuning_on_accuracy(inputs, tmp_path):
+    root = inputs[0]
+    given = Inputs(base=root / "base", updates=[(name, root / name) for name in NAMES], probes=root / "probes")
+    frame = tune(given, tmp_path, "task-arithmetic", "scale-free", {"eta": [0.5, 1.0]}, device=CPU)
+    scores = json.loads((tmp_path / "scores" / "eta=1.0.json").read_bytes())["scores"]
+    own = [row["value"] for row in scores if row["split"] == "dev" and row["metric"] in ("em", "acc")]
+    assert len(own) == 2
+    assert frame["dev"].iloc[1] == pytest.approx(sum(own) / 2)
+
+
+def test_the_report_says_what_was_measured(run):
+    text = report(run)
+    assert "exact match or accuracy" in text
