@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ from gcwm_viz.lab.recipe import seeded
 from gcwm_viz.probes.behaviour import BehaviourProbe
 from gcwm_viz.probes.tasks import load_tasks
 
+STEPS = {"country": 70, "chemistry": 80, "words": 80, "arithmetic": 140, "python": 140}
+"""Optimiser steps of each task; facts are learned sooner than skills."""
 LIBRARIES = ("torch", "transformers", "peft", "gguf", "tokenizers", "safetensors")
 
 
@@ -37,17 +39,24 @@ def build(
     *,
     settings: LoraSettings | None = None,
     tasks: dict[str, data.ExampleTask] | None = None,
+    steps: int | None = None,
     seed: int = 0,
     report: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-    """Whatever `out` lacks of the example, the recipe last; returns the recipe.
+    """Whatever `out` lacks of the example, the recipe last; returns the recipe. `steps`: of every task, None for STEPS.
 
     Raises InputError when `out` holds adapters of other settings, data or seed, and when training diverges.
     """
     settings = LoraSettings() if settings is None else settings
     tasks = data.build_tasks(seed) if tasks is None else tasks
     order = list(tasks)
-    plan = {"settings": asdict(settings), "seed": seed, "order": order, "data": data.package_versions()}
+    steps_of = {name: STEPS.get(name, settings.steps) if steps is None else steps for name in tasks}
+    plan = {
+        "settings": {**asdict(settings), "steps": steps_of},
+        "seed": seed,
+        "order": order,
+        "data": data.package_versions(),
+    }
     _start(out, plan, tasks)
     jobs: list[tuple[Path, str, Path | None]] = []
     jobs += [(adapter_folder(out, i, name), name, None) for i, name in enumerate(order, start=1)]
@@ -57,10 +66,11 @@ def build(
         before = state_folder(out, step)
     missing = [job for job in jobs if not (job[0] / "adapter_config.json").is_file()]
     if missing:
-        trainer = Trainer(base, settings)
+        trainer = Trainer(base)
         for place, (folder, name, start) in enumerate(missing, start=1):
             report(f"training {folder.relative_to(out)} ({place} of {len(missing)})")
-            made = trainer.train(tasks[name].train, folder, _seed(seed, name), start=start)
+            chosen = replace(settings, steps=steps_of[name])
+            made = trainer.train(tasks[name].train, chosen, folder, _seed(seed, name), start=start)
             report(f"  loss {made['first_loss']} to {made['last_loss']} in {made['seconds']} s")
         del trainer
     report("scoring base, adapters and states")

@@ -33,10 +33,15 @@ FAMILIES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "dow
 
 @dataclass(frozen=True, kw_only=True)
 class LoraSettings:
-    """Rank `rank` on every target matrix, update = alpha/rank · BA; AdamW, linear warm-up, cosine to zero."""
+    """Rank `rank` on every target matrix, update = alpha/rank · BA; AdamW, linear warm-up, cosine to zero.
+
+    `start` scales the random A that peft begins with. At full scale its random directions stay visible in the trained
+    update, and part of the geometry between two tasks is that of their random numbers.
+    """
 
     rank: int = 4
     alpha: int = 16
+    start: float = 0.3
     lr: float = 3e-3
     steps: int = 120
     batch_size: int = 12
@@ -88,10 +93,9 @@ class Trainer:
     float32; the adapter's factors are float32.
     """
 
-    def __init__(self, base: Path, settings: LoraSettings, device: str | None = None) -> None:
+    def __init__(self, base: Path, device: str | None = None) -> None:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        self.settings = settings
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         fast = self.device.type == "cuda" or bool(torch.cpu.get_capabilities().get("amx_bf16"))
         self.dtype = torch.bfloat16 if fast else torch.float32
@@ -100,7 +104,15 @@ class Trainer:
         model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=self.dtype, attn_implementation="eager")
         self._model = model.to(self.device)
 
-    def train(self, examples: Sequence[Example], out: Path, seed: int, *, start: Path | None = None) -> dict[str, Any]:
+    def train(
+        self,
+        examples: Sequence[Example],
+        settings: LoraSettings,
+        out: Path,
+        seed: int,
+        *,
+        start: Path | None = None,
+    ) -> dict[str, Any]:
         """Train an adapter on `examples`, from `start` or from nothing, write it to `out` and return training.json.
 
         A fresh adapter has its own random A (drawn from `seed`) and B = 0. `out` appears complete or not at all.
@@ -108,10 +120,10 @@ class Trainer:
         generator = torch.Generator().manual_seed(seed)
         corpus = Corpus(self.tokenizer, examples)
         began = time.perf_counter()
-        with self._adapted(seed, start) as adapted:
-            losses = self._loop(adapted, corpus, generator)
+        with self._adapted(settings, seed, start) as adapted:
+            losses = self._loop(adapted, settings, corpus, generator)
             written = {
-                "steps": self.settings.steps,
+                "steps": settings.steps,
                 "seed": seed,
                 "seconds": round(time.perf_counter() - began, 1),
                 "first_loss": round(sum(losses[:5]) / len(losses[:5]), 4),
@@ -123,28 +135,31 @@ class Trainer:
         return written
 
     @contextlib.contextmanager
-    def _adapted(self, seed: int, start: Path | None) -> Iterator[Any]:
+    def _adapted(self, settings: LoraSettings, seed: int, start: Path | None) -> Iterator[Any]:
         from peft import LoraConfig, PeftModel, get_peft_model
 
         if start is not None:
             adapted: Any = PeftModel.from_pretrained(self._model, str(start), is_trainable=True)
         else:
             config = LoraConfig(
-                r=self.settings.rank,
-                lora_alpha=self.settings.alpha,
+                r=settings.rank,
+                lora_alpha=settings.alpha,
                 target_modules=list(FAMILIES),
                 task_type="CAUSAL_LM",
             )
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
                 adapted = get_peft_model(self._model, config)
+            with torch.no_grad():
+                for name, parameter in adapted.named_parameters():
+                    if ".lora_A." in name:
+                        parameter.mul_(settings.start)
         try:
             yield adapted
         finally:
             self._model = adapted.unload()
 
-    def _loop(self, adapted: Any, corpus: Corpus, generator: torch.Generator) -> list[float]:
-        settings = self.settings
+    def _loop(self, adapted: Any, settings: LoraSettings, corpus: Corpus, generator: torch.Generator) -> list[float]:
         trained = [p for p in adapted.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(trained, lr=settings.lr, betas=(0.9, 0.98), weight_decay=0.0)
         model = adapted.get_base_model()
@@ -174,6 +189,7 @@ def _write_adapter(adapted: Any, out: Path, training: dict[str, Any]) -> None:
     config = adapted.peft_config["default"]
     config.base_model_name_or_path = HUB_ID
     config.inference_mode = True
+    config.target_modules = list(FAMILIES)  # a set, which JSON would list in any order
     factors = {
         name: tensor.detach().to("cpu", torch.float16) for name, tensor in get_peft_model_state_dict(adapted).items()
     }
