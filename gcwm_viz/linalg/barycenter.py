@@ -7,6 +7,7 @@ Anderson acceleration applies; on near-singular inputs it needs some 30 steps wh
 hundreds. Shape suffixes: m = number of covariances, n = their size.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +17,10 @@ from gcwm_viz.linalg.lowrank import vector_norm
 from gcwm_viz.linalg.psd import eigh_psd, powm, sqrtm, symmetrize
 
 ANDERSON_MEMORY = 10
+
+COARSE = 1e-8
+"""Relative residual down to which polar factors come from eigenvectors of AᵀA: half the time of singular vectors of A,
+and off by the rounding of its squared spread, which an iteration that goes on takes back."""
 
 
 @dataclass(frozen=True)
@@ -40,14 +45,17 @@ def barycenter(roots_mnn: Tensor, weights_m: Tensor, max_iters: int = 200, tol: 
     """
     weights = weights_m[:, None, None]
     x = (weights * roots_mnn).sum(0)
-    image, objective = _procrustes_step(x, roots_mnn, weights)
+    polar = _coarse_polar
+    image, objective = _procrustes_step(x, roots_mnn, weights, polar)
     points, images, residuals = [x], [image], [_relative_change(x, image)]
     while residuals[-1] > tol and len(residuals) <= max_iters:
+        if polar is _coarse_polar and residuals[-1] <= COARSE:
+            polar, objective = _polar, float("inf")  # the two objectives differ by rounding
         candidate = _anderson(points, images)
-        next_image, next_objective = _procrustes_step(candidate, roots_mnn, weights)
+        next_image, next_objective = _procrustes_step(candidate, roots_mnn, weights, polar)
         if next_objective > objective + 1e-14 * abs(objective):
             candidate = images[-1]
-            next_image, next_objective = _procrustes_step(candidate, roots_mnn, weights)
+            next_image, next_objective = _procrustes_step(candidate, roots_mnn, weights, polar)
             points, images = [], []
         objective = next_objective
         points = [*points[-ANDERSON_MEMORY:], candidate]
@@ -57,12 +65,26 @@ def barycenter(roots_mnn: Tensor, weights_m: Tensor, max_iters: int = 200, tol: 
     return Barycenter(x @ x.mT, len(residuals) - 1, residuals[-1], residuals[-1] <= tol, tuple(residuals))
 
 
-def _procrustes_step(x: Tensor, roots_mnn: Tensor, weights: Tensor) -> tuple[Tensor, float]:
+def _procrustes_step(
+    x: Tensor, roots_mnn: Tensor, weights: Tensor, polar: Callable[[Tensor], tuple[Tensor, Tensor]]
+) -> tuple[Tensor, float]:
     """Σ ω_i F_i polar(F_iᵀX), and the objective at X (up to a constant)."""
-    left, singular, right = torch.linalg.svd(roots_mnn.mT @ x)
-    image = (weights * (roots_mnn @ (left @ right))).sum(0)
+    turned, singular = polar(roots_mnn.mT @ x)
+    image = (weights * (roots_mnn @ turned)).sum(0)
     objective = x.square().sum() - 2 * (weights[:, 0] * singular).sum()
     return image, float(objective)
+
+
+def _polar(a_mnn: Tensor) -> tuple[Tensor, Tensor]:
+    """Orthogonal polar factors (m, n, n) and singular values (m, n)."""
+    left, singular, right = torch.linalg.svd(a_mnn)
+    return left @ right, singular
+
+
+def _coarse_polar(a_mnn: Tensor) -> tuple[Tensor, Tensor]:
+    values, vectors = torch.linalg.eigh(a_mnn.mT @ a_mnn)
+    singular = values.clamp_min(values[:, -1:] * torch.finfo(values.dtype).eps).sqrt()
+    return ((a_mnn @ vectors) / singular.unsqueeze(-2)) @ vectors.mT, singular
 
 
 def _anderson(points: list[Tensor], images: list[Tensor]) -> Tensor:
