@@ -26,7 +26,7 @@ from gcwm_viz.continual.engine import write_table
 from gcwm_viz.continual.store import RunCancelledError, RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes.behaviour import BehaviourProbe
-from gcwm_viz.probes.evaluate import MergedModel
+from gcwm_viz.probes.merged import MergedModel
 from gcwm_viz.probes.metrics import is_share
 from gcwm_viz.probes.tasks import Task, load_tasks, probes_fingerprint
 from gcwm_viz.probes.values import TaskValues

@@ -10,13 +10,9 @@ from typing import Any
 
 import pandas as pd
 import torch
-import yaml
-from torch import Tensor
 
 from gcwm_viz.checkpoints.index import CheckpointIndex
-from gcwm_viz.checkpoints.reader import read_tensor
 from gcwm_viz.checkpoints.space import check_space
-from gcwm_viz.checkpoints.writer import export_checkpoint
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.engine import run_matrices, write_table, write_tables
 from gcwm_viz.continual.estimate import stored_bytes
@@ -172,51 +168,6 @@ def reopen_inputs(store: RunStore) -> OpenInputs:
     if info["probes"] and expected and probes_fingerprint(Path(info["probes"])) != expected:
         raise InputError(f"{info['probes']}: the probes have changed since run {store.path} started")
     return opened
-
-
-def export_step(store: RunStore, step: int, out: Path, dtype: torch.dtype | None = None) -> Path:
-    """The merged model after ``step`` as a checkpoint that transformers loads, in the base's dtypes by default."""
-    if not 1 <= step <= store.steps:
-        raise InputError(f"step must be 1 to {store.steps} for run {store.path}, got {step}")
-    unfinished = len(store.keys) - len(store.finished())
-    if unfinished:
-        raise InputError(f"run {store.path} is not finished: {unfinished} matrices are missing; use resume first")
-    opened = reopen_inputs(store)
-    places = {key.name: index for index, key in enumerate(store.keys)}
-
-    def merged(name: str) -> Tensor | None:
-        if name not in places:
-            return None
-        index = places[name]
-        update = store.keys[index].from_linear(store.state(index, step))
-        return read_tensor(opened.base.tensors[name]).float() + update
-
-    return export_checkpoint(
-        opened.base,
-        merged,
-        out,
-        model_card=model_card(store, step),
-        dtype=dtype,
-        inputs=[store.path, *(source.path for source in opened.sources)],
-    )
-
-
-def model_card(store: RunStore, step: int) -> str:
-    """README.md of an exported checkpoint: front matter, and the settings verbatim."""
-    settings = {
-        "base": store.info["base"]["path"],
-        "updates": [{"name": update["name"], "path": update["path"]} for update in store.info["updates"][:step]],
-        "step": step,
-        "settings": store.info["settings"],
-    }
-    front = yaml.safe_dump({"library_name": "transformers", "tags": ["merge", "gcwm"]}, sort_keys=False)
-    # An indented block shows names from files as they are, whatever characters they hold.
-    block = "".join(f"    {line}\n" for line in yaml.safe_dump(settings, sort_keys=False).splitlines())
-    return (
-        f"---\n{front}---\n\n# Merged model\n\n"
-        f"State after step {step} of a continual merge by gcwm_viz (method of arXiv 2605.09608). Target matrices are\n"
-        f"base + S_t; every other tensor is the base's.\n\n{block}"
-    )
 
 
 def _updates_table(opened: OpenInputs) -> pd.DataFrame:

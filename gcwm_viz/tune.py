@@ -26,7 +26,7 @@ from gcwm_viz.continual.engine import write_table
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes.behaviour import BehaviourProbe
-from gcwm_viz.probes.evaluate import MergedModel
+from gcwm_viz.probes.merged import MergedModel
 from gcwm_viz.probes.metrics import METRICS, headline, rows_of_metric
 from gcwm_viz.probes.tasks import SPLITS, Task, load_tasks, probes_fingerprint
 from gcwm_viz.runs import Inputs, Progress, continue_run, create_run, open_inputs

@@ -13,7 +13,7 @@ from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.store import RunCancelledError, RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.leave_one_out import _compare, leave_one_out
-from gcwm_viz.probes.evaluate import MergedModel
+from gcwm_viz.probes.merged import MergedModel
 from gcwm_viz.runs import Inputs, continue_run, create_run
 from gcwm_viz.tables import COLUMNS, open_run
 from tests.factories import updates

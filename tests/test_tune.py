@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
-from gcwm_viz.probes.evaluate import MergedModel
+from gcwm_viz.probes.merged import MergedModel
 from gcwm_viz.runs import Inputs, continue_run, create_run
 from gcwm_viz.tune import grid_points, parse_grid, tune
 from tests.factories import updates

@@ -13,6 +13,15 @@ WANTED = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.m
 """Weights, configuration and tokenizer; no pickles and no code."""
 
 
+def hub_id(folder: Path) -> str | None:
+    """``org/name`` of a folder …/models--org--name/snapshots/REV of the cache, None for any other."""
+    repository = folder.parent.parent.name
+    if folder.parent.name != "snapshots" or not repository.startswith("models--"):
+        return None
+    name = repository.removeprefix("models--").replace("--", "/")
+    return name if HUB_ID.fullmatch(name) else None
+
+
 def local_folder(source: str | Path, *, cached_only: bool = False) -> Path:
     """The folder of ``source``: itself, or the snapshot of a hub id where no such path exists.
 

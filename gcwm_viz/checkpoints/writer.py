@@ -55,9 +55,7 @@ def export_checkpoint(
     replacement of another shape, and a NaN or infinite value (a value that overflows ``dtype`` included).
     """
     out = Path(out)
-    for folder in (base.root, *map(Path, inputs)):
-        if out.resolve().is_relative_to(folder.resolve()):
-            raise InputError(f"{out}: lies inside the input {folder}, expected a folder outside every input")
+    check_outside(out, (base.root, *map(Path, inputs)))
     if dtype is not None and dtype not in (torch.float64, torch.float32, torch.float16, torch.bfloat16):
         raise InputError(f"{out}: cannot export as {dtype}, expected float64, float32, float16 or bfloat16")
     layout = [(info.name, _target_dtype(info, dtype), info.shape) for info in base.tensors.values()]
@@ -83,6 +81,13 @@ def export_checkpoint(
                 {"metadata": total, "weight_map": dict(sorted(weight_map.items()))},
             )
     return out
+
+
+def check_outside(out: Path, inputs: Iterable[Path]) -> None:
+    """Raises InputError when ``out`` is one of ``inputs`` or lies inside one."""
+    for folder in inputs:
+        if out.resolve().is_relative_to(folder.resolve()):
+            raise InputError(f"{out}: lies inside the input {folder}, expected a folder outside every input")
 
 
 def _target_dtype(info: TensorInfo, dtype: torch.dtype | None) -> str:

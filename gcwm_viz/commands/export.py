@@ -1,15 +1,24 @@
-"""``export``: the merged model of one step as a checkpoint."""
+"""``export``: the merged model of one step as a checkpoint, as a PEFT adapter, or as a mergekit configuration."""
 
 import argparse
 from pathlib import Path
 
+from gcwm_viz.errors import InputError
+
 
 def add(jobs) -> None:  # type: ignore[no-untyped-def]
-    parser = jobs.add_parser("export", help="write the merged model of one step as a checkpoint")
+    parser = jobs.add_parser("export", help="write the merged model of one step as a checkpoint or adapter")
     parser.add_argument("run", type=Path, metavar="RUN")
-    parser.add_argument("--step", type=int, required=True)
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), help="default: as in the base")
+    parser.add_argument("--step", type=int, help="[the last]")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write, for mergekit a file")
+    parser.add_argument(
+        "--dtype", choices=("float32", "float16", "bfloat16"), help="[as in the base; adapter: float32]"
+    )
+    parser.add_argument("--as-adapter", action="store_true", help="a PEFT LoRA adapter of the base, by SVD")
+    parser.add_argument("--rank", type=int, metavar="R", help="rank of the adapter")
+    parser.add_argument(
+        "--mergekit-yaml", action="store_true", help="a mergekit configuration (task-arithmetic, mean, ties, dare)"
+    )
     parser.set_defaults(job=export)
 
 
@@ -17,8 +26,24 @@ def export(options: argparse.Namespace) -> None:
     import torch
 
     from gcwm_viz.continual.store import RunStore
-    from gcwm_viz.runs import export_step
 
+    store = RunStore.open(options.run)
+    step = store.steps if options.step is None else options.step
     dtype = getattr(torch, options.dtype) if options.dtype else None
-    export_step(RunStore.open(options.run), options.step, options.out, dtype)
+    if options.as_adapter and options.mergekit_yaml:
+        raise InputError("export writes one form at a time: --as-adapter or --mergekit-yaml")
+    if (options.rank is not None) != options.as_adapter:
+        raise InputError("an adapter is written with --as-adapter --rank R")
+    if options.mergekit_yaml:
+        from gcwm_viz.export.mergekit import write_mergekit
+
+        write_mergekit(store, step, options.out)
+    elif options.as_adapter:
+        from gcwm_viz.export.adapter import export_adapter
+
+        print(export_adapter(store, step, options.out, options.rank, dtype or torch.float32).words)
+    else:
+        from gcwm_viz.export.checkpoint import export_step
+
+        export_step(store, step, options.out, dtype)
     print(f"wrote {options.out}")

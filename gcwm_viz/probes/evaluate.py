@@ -9,19 +9,16 @@ from typing import Any
 
 import pandas as pd
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
-from transformers.utils import logging as transformers_logging
 
 from gcwm_viz.checkpoints.atomic import write_bytes
 from gcwm_viz.checkpoints.index import CheckpointIndex
-from gcwm_viz.checkpoints.reader import read_tensor
 from gcwm_viz.continual.engine import write_table
 from gcwm_viz.continual.session import begin_session, writing
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.engines.engine import Engine, Worker
-from gcwm_viz.errors import InputError
-from gcwm_viz.linalg.lowrank import Update, dense
+from gcwm_viz.linalg.lowrank import Update
 from gcwm_viz.probes.behaviour import BehaviourProbe
+from gcwm_viz.probes.merged import MergedModel
 from gcwm_viz.probes.representation import RepresentationProbe
 from gcwm_viz.probes.tasks import has_probe_files, load_labelled, load_tasks
 from gcwm_viz.updates.sources import UpdateSource, open_update
@@ -29,40 +26,6 @@ from gcwm_viz.updates.sources import UpdateSource, open_update
 Progress = Callable[[int, int, str], None]
 Checkpoint = tuple[str, int, str]
 """(``base``, 0, ""), (``expert``, index, update) or (``step``, step, arriving update)."""
-
-
-class MergedModel:
-    """The base model in memory, float32, whose target matrices are set to base + Δ again and again."""
-
-    def __init__(self, base: CheckpointIndex, store: RunStore, device: torch.device) -> None:
-        self.base, self.keys, self.device = base, store.keys, device
-        _check_depth(base)
-        transformers_logging.disable_progress_bar()  # one bar, the job's, is enough
-        try:
-            self.tokenizer = AutoTokenizer.from_pretrained(base.root, local_files_only=True, trust_remote_code=False)
-            model: Any = AutoModelForCausalLM.from_pretrained(
-                base.root, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
-            )
-        except Exception as error:  # what a config can make transformers raise has no end
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            raise InputError(f"{base.root}: transformers cannot load the base ({reason})") from error
-        self.model: Any = model.to(device).eval()
-        self.parameters = {key.name: self._parameter(key.name) for key in store.keys}
-
-    def _parameter(self, name: str) -> torch.nn.Parameter:
-        try:
-            return self.model.get_parameter(name)
-        except AttributeError:
-            raise InputError(f"{self.base.root}: transformers has no parameter named {name!r}") from None
-
-    def set_updates(self, deltas: Sequence[Update | None]) -> None:
-        """Target matrices ← base + Δ in float32; None leaves the base value."""
-        for key, delta in zip(self.keys, deltas, strict=True):
-            value = read_tensor(self.base.tensors[key.name]).float()
-            if delta is not None:
-                value = value + key.from_linear(dense(delta).float().cpu())
-            with torch.no_grad():
-                self.parameters[key.name].copy_(value.to(self.device))
 
 
 def evaluate(store: RunStore, engine: Engine, progress: Progress | None = None) -> None:
@@ -148,14 +111,6 @@ def _scored(store: RunStore, checkpoint: Checkpoint) -> dict[str, list[dict[str,
         return None
     whole = isinstance(rows, dict) and all(isinstance(rows.get(name), list) for name in ("scores", "representation"))
     return rows if whole else None
-
-
-def _check_depth(base: CheckpointIndex) -> None:
-    """A config can claim any number of layers, and transformers would build them all."""
-    for name in ("num_hidden_layers", "n_layer"):
-        layers = base.config.get(name)
-        if isinstance(layers, int) and layers > len(base.tensors):
-            raise InputError(f"{base.config_file}: {name} is {layers}, the base has {len(base.tensors)} tensors in all")
 
 
 def _file(store: RunStore, checkpoint: Checkpoint) -> Path:

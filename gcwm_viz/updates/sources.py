@@ -41,6 +41,11 @@ class UpdateSource(ABC):
         self.base = base
         self.index = index
 
+    @property
+    def folders(self) -> list[Path]:
+        """Where its files lie."""
+        return [self.path]
+
     def fingerprint(self) -> str:
         """sha256 (hex) of the source's content and kind; see ``CheckpointIndex.fingerprint``."""
         return hashlib.sha256(f"{self.kind}:{self.index.fingerprint()}".encode()).hexdigest()

@@ -45,6 +45,9 @@ CONFIGS = {
     "gpt2": lambda: transformers.GPT2Config(**GPT2),
     "gpt-neox": lambda: transformers.GPTNeoXConfig(**NEOX),
     "qwen3-moe": lambda: transformers.Qwen3MoeConfig(**MOE),
+    "mixtral": lambda: transformers.MixtralConfig(**DENSE, head_dim=4, num_local_experts=3, num_experts_per_tok=2),
+    "gemma2": lambda: transformers.Gemma2Config(**DENSE, head_dim=4),
+    "gemma3": lambda: transformers.Gemma3TextConfig(**DENSE, head_dim=4),
 }
 
 

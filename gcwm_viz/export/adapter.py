@@ -1,0 +1,127 @@
+"""The merged update of one step as a PEFT LoRA adapter, by truncated SVD of every matrix.
+
+S ≈ B A with A = V_rᵀ (r, d_in), the leading right singular vectors, and B = S V_r (d_out, r): the best approximation of
+rank r in the Frobenius norm (Eckart and Young 1936, doi:10.1007/BF02288367), with lora_alpha = r, so that PEFT's
+scaling is 1. Energy is ‖·‖_F².
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from gcwm_viz.checkpoints.atomic import (
+    DTYPES,
+    atomic_file,
+    atomic_folder,
+    stream_safetensors,
+    write_bytes,
+    write_json,
+)
+from gcwm_viz.checkpoints.hub import hub_id
+from gcwm_viz.checkpoints.index import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from gcwm_viz.checkpoints.space import check_space
+from gcwm_viz.checkpoints.writer import check_outside
+from gcwm_viz.continual.store import RunStore
+from gcwm_viz.errors import InputError
+from gcwm_viz.export.card import front_matter, settings_block
+from gcwm_viz.export.checkpoint import input_folders, open_finished
+from gcwm_viz.export.modules import module_names
+from gcwm_viz.linalg.lowrank import squared_norm
+from gcwm_viz.linalg.subspace import right_subspace
+from gcwm_viz.updates.matrices import MatrixKey
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Share of the update's energy that the rank leaves out, in [0, 1]: over all matrices, and where it is worst."""
+
+    rank: int
+    total: float
+    worst: float
+    worst_matrix: str
+
+    @property
+    def words(self) -> str:
+        return (
+            f"rank {self.rank} leaves out {self.total:.3%} of the update's energy in all, "
+            f"and {self.worst:.3%} at worst ({self.worst_matrix})"
+        )
+
+
+def export_adapter(store: RunStore, step: int, out: Path, rank: int, dtype: torch.dtype = torch.float32) -> Loss:
+    """Writes ``out`` as a PEFT adapter of the run's base and says what its rank leaves out.
+
+    Matrices whose update is zero are not adapted; one whose own rank is lower than ``rank`` has columns of zeros.
+    Raises :class:`InputError` for a rank below 1, an ``out`` that is not empty or lies in an input, matrices that are
+    no modules of their own in transformers (fused experts), and what :func:`open_finished` refuses.
+    """
+    if rank < 1:
+        raise InputError(f"rank must be at least 1, got {rank}")
+    opened = open_finished(store, step)
+    check_outside(out, input_folders(store, opened))
+    modules = module_names(opened.base, store.keys)
+    size = 4 * rank * sum(sum(key.shape) for key in store.keys)
+    check_space(out, size, "the adapter")
+    kept: list[tuple[MatrixKey, Tensor, Tensor]] = []
+    lost, energy, worst = 0.0, 0.0, (-1.0, "")
+    for index, key in enumerate(store.keys):
+        state = store.state(index, step)
+        total = squared_norm(state)
+        if total == 0:
+            continue
+        b_or, a_ri = truncated(state, rank)
+        missed = max(0.0, total - squared_norm(b_or))
+        lost, energy, worst = lost + missed, energy + total, max(worst, (missed / total, key.name))
+        kept.append((key, b_or.to(dtype), a_ri.to(dtype)))
+    if not kept:
+        raise InputError(f"run {store.path}: the update after step {step} is zero, there is nothing to adapt")
+    found = Loss(rank, lost / energy, *worst)
+    tensors = {
+        f"base_model.model.{modules[key.name]}.lora_{side}.weight": factor
+        for key, b_or, a_ri in kept
+        for side, factor in (("A", a_ri), ("B", b_or))
+    }
+    layout = [(name, DTYPES[dtype], tuple(tensor.shape)) for name, tensor in tensors.items()]
+    with atomic_folder(out) as partial:
+        with atomic_file(partial / ADAPTER_WEIGHTS) as file:
+            stream_safetensors(file, layout, tensors.__getitem__, {"format": "pt"}, out / ADAPTER_WEIGHTS)
+        write_json(partial / ADAPTER_CONFIG, _config(store, rank, [modules[key.name] for key, _, _ in kept]))
+        write_bytes(partial / "README.md", _card(store, step, found).encode())
+    return found
+
+
+def truncated(state_oi: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """B (d_out, rank) and A (rank, d_in) in float64 with B A the best approximation of a non-zero S of that rank."""
+    v_ir = right_subspace(state_oi, rank, 1.0).v_ir
+    a_ri = state_oi.new_zeros((rank, state_oi.shape[1]), dtype=torch.float64)
+    a_ri[: v_ir.shape[1]] = v_ir.mT
+    return state_oi.double() @ a_ri.mT, a_ri
+
+
+def _config(store: RunStore, rank: int, modules: list[str]) -> dict[str, object]:
+    base = Path(store.info["base"]["path"])
+    return {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": hub_id(base) or str(base),
+        "r": rank,
+        "lora_alpha": rank,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "fan_in_fan_out": any(key.transposed for key in store.keys),
+        "inference_mode": True,
+        "init_lora_weights": True,
+        "modules_to_save": None,
+        "target_modules": modules,
+        "use_rslora": False,
+    }
+
+
+def _card(store: RunStore, step: int, loss: Loss) -> str:
+    front = front_matter(store, "peft", ["merge", "gcwm", "lora"], "adapter")
+    return (
+        f"{front}# Merged update as an adapter\n\nState after step {step} of a continual merge by gcwm_viz (method of "
+        f"arXiv 2605.09608), cut by SVD to a LoRA adapter:\n{loss.words}.\n\n{settings_block(store, step)}"
+    )

@@ -1,0 +1,84 @@
+"""README.md of what is exported: front matter as hubs read it, and the settings verbatim."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gcwm_viz.checkpoints.hub import hub_id
+from gcwm_viz.continual.store import RunStore
+from gcwm_viz.errors import InputError
+from gcwm_viz.export.mergekit import mergekit_yaml
+
+_FRONT = ("license", "license_name", "license_link", "language")
+"""What is taken over from the base's own card."""
+_CARD_BYTES = 1_000_000
+
+
+def model_card(store: RunStore, step: int) -> str:
+    """The card of a whole checkpoint."""
+    front = front_matter(store, "transformers", ["merge", "gcwm"], "merge")
+    text = (
+        f"# Merged model\n\nState after step {step} of a continual merge by gcwm_viz (method of arXiv 2605.09608).\n"
+        "Target matrices are base + S_t; every other tensor is the base's.\n\n"
+    )
+    try:
+        recipe = mergekit_yaml(store, step)
+    except InputError:
+        return front + text + settings_block(store, step)
+    return f"{front}{text}{settings_block(store, step)}\nThe same for mergekit:\n\n{block(recipe)}"
+
+
+def front_matter(store: RunStore, library: str, tags: list[str], relation: str) -> str:
+    """base_model: the base's hub id where its folder is a snapshot of the cache, else the folder; licence and language
+    as the base's card states them."""
+    base = Path(store.info["base"]["path"])
+    entries: dict[str, Any] = {
+        "base_model": hub_id(base) or str(base),
+        "base_model_relation": relation,
+        "library_name": library,
+        "pipeline_tag": "text-generation",
+        "tags": tags,
+    }
+    stated = _stated(base / "README.md")
+    entries |= {name: stated[name] for name in _FRONT if name in stated}
+    return f"---\n{yaml.safe_dump(entries, sort_keys=False, allow_unicode=True)}---\n\n"
+
+
+def settings_block(store: RunStore, step: int) -> str:
+    """Inputs and settings of the run up to ``step``."""
+    settings = {
+        "base": store.info["base"]["path"],
+        "updates": [{"name": update["name"], "path": update["path"]} for update in store.info["updates"][:step]],
+        "step": step,
+        "settings": store.info["settings"],
+    }
+    return block(yaml.safe_dump(settings, sort_keys=False))
+
+
+def block(text: str) -> str:
+    """An indented block shows names from files as they are, whatever characters they hold."""
+    return "".join(f"    {line}\n" for line in text.splitlines())
+
+
+def _stated(card: Path) -> dict[str, str | list[str]]:
+    """Front matter of the base's card, short texts alone; nothing where there is none that can be read."""
+    try:
+        if card.stat().st_size > _CARD_BYTES:
+            return {}
+        text = card.read_text(encoding="utf-8")
+        parts = text.split("---\n", 2)
+        front = yaml.safe_load(parts[1]) if text.startswith("---\n") and len(parts) == 3 else None
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        return {}
+    if not isinstance(front, dict):
+        return {}
+
+    def short(value: Any) -> bool:
+        return isinstance(value, str) and 0 < len(value) <= 200 and value.isprintable()
+
+    return {
+        name: value
+        for name, value in front.items()
+        if short(value) or (isinstance(value, list) and len(value) <= 100 and all(map(short, value)))
+    }

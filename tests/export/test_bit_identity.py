@@ -1,0 +1,52 @@
+"""An exported checkpoint and the merged state in memory give the same logits, bit for bit, at the same precision."""
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from gcwm_viz.export.checkpoint import export_step
+from gcwm_viz.probes.merged import MergedModel
+from tests.export import runs
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(
+    "name", ["qwen3", "qwen3-untied", "llama", "gemma", "phi3", "gpt2", "gpt-neox", "qwen3-moe", "mixtral"]
+)
+def test_logits_are_bit_identical(name, dtype, tmp_path):
+    index = runs.base(tmp_path, name, dtype)
+    store = runs.finished(index, runs.experts(index, tmp_path, dtype), tmp_path / "run")
+    model = MergedModel(index, store, runs.CPU, dtype)
+    tokens = torch.arange(3, 15).reshape(2, 6)
+    with torch.no_grad():
+        before = model.model(tokens).logits
+        for step in (1, 2):
+            out = export_step(store, step, tmp_path / f"step{step}")
+            loaded = AutoModelForCausalLM.from_pretrained(out, dtype="auto").eval()
+            assert loaded.dtype == dtype
+            model.set_updates([store.state(place, step) for place in range(len(store.keys))])
+            assert torch.equal(loaded(tokens).logits, model.model(tokens).logits)
+            assert not torch.equal(loaded(tokens).logits, before)
+        # The other way round: a step's state is gone when another one is set.
+        model.set_updates([None] * len(store.keys))
+        assert torch.equal(model.model(tokens).logits, before)
+    assert AutoTokenizer.from_pretrained(out).chat_template == runs.CHAT
+    assert (out / "generation_config.json").exists()
+
+
+def test_a_base_saved_without_its_head(tmp_path):
+    """GPT-2's published checkpoint names h.0.… what transformers calls transformer.h.0.…"""
+    from tests.checkpoints import tiny
+
+    index = runs.base(tmp_path, "gpt2")
+    content = {name.removeprefix("transformer."): t for name, t in tiny.tensors(index.root).items()}
+    tiny.store(index.root, content)
+    index = type(index).open(index.root)
+    store = runs.finished(index, runs.experts(index, tmp_path, torch.float32), tmp_path / "run")
+    assert store.keys[0].name.startswith("h.0.")
+    model = MergedModel(index, store, runs.CPU)
+    model.set_updates([store.state(place, 2) for place in range(len(store.keys))])
+    loaded = AutoModelForCausalLM.from_pretrained(export_step(store, 2, tmp_path / "out")).eval()
+    tokens = torch.arange(6)[None]
+    with torch.no_grad():
+        assert torch.equal(loaded(tokens).logits, model.model(tokens).logits)
