@@ -1,0 +1,101 @@
+"""Runs of plain baselines as mergekit configurations, and mergekit itself on them where it is installed."""
+
+import pytest
+import torch
+import yaml
+
+from gcwm_viz.checkpoints.index import CheckpointIndex
+from gcwm_viz.checkpoints.reader import read_tensor
+from gcwm_viz.cli import main
+from gcwm_viz.errors import InputError
+from gcwm_viz.export.checkpoint import export_step
+from gcwm_viz.export.mergekit import mergekit_yaml
+from tests.checkpoints import tiny
+from tests.export import runs
+
+CASES = {
+    "task-arithmetic": {"eta": 0.5},
+    "mean": {"eta": 0.5, "old_weight": 2.0},
+    "ties": {"eta": 0.8, "ties_keep": 0.3},
+    "dare": {"dare_drop": 0.4},
+    "dare-ties": {"dare_drop": 0.4},
+}
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    """Two full checkpoints and an adapter."""
+    root = tmp_path_factory.mktemp("inputs")
+    index = runs.base(root, "llama")
+    adapter, _, _ = tiny.lora("llama", root / "adapter", r=2, target_modules="all-linear")
+    return index, [*runs.experts(index, root, torch.float32), ("three", adapter)]
+
+
+def made(inputs, out, method, updates=None, **settings):
+    return runs.finished(inputs[0], updates or inputs[1], out, method, **settings)
+
+
+def test_what_the_configuration_says(inputs, tmp_path):
+    store = made(inputs, tmp_path / "run", "task-arithmetic", eta=0.5, old_weight=2.0, memory=2)
+    base, adapter = store.info["base"]["path"], store.info["updates"][2]["path"]
+    assert yaml.safe_load(mergekit_yaml(store, 3)) == {
+        "merge_method": "task_arithmetic",
+        "base_model": base,
+        "models": [
+            {"model": store.info["updates"][1]["path"], "parameters": {"weight": 1.0}},
+            {"model": f"{base}+{adapter}", "parameters": {"weight": 0.5}},
+        ],
+        "dtype": "float32",
+        "tokenizer_source": "base",
+    }
+
+
+def test_the_command_and_the_card_say_the_same(inputs, tmp_path, capsys):
+    store = made(inputs, tmp_path / "run", "ties")
+    file = tmp_path / "merge.yaml"
+    assert main(["export", str(store.path), "--mergekit-yaml", "--out", str(file)]) == 0
+    assert file.read_text() == mergekit_yaml(store, 3)
+    card = (export_step(store, 3, tmp_path / "out") / "README.md").read_text()
+    assert "".join(f"    {line}\n" for line in file.read_text().splitlines()) in card
+    assert main(["export", str(store.path), "--mergekit-yaml", "--out", str(file)]) == 2
+    assert "expected a new file" in capsys.readouterr().err
+
+
+def test_what_mergekit_cannot_say(inputs, tmp_path):
+    delta = tmp_path / "delta"
+    tiny.store(delta, {"model.layers.0.mlp.up_proj.weight": torch.ones(24, 16)}, gcwm_viz="update")
+    for place, (method, settings, updates, says) in enumerate(
+        [
+            ("gcwm", {}, None, "was merged by gcwm; mergekit has task-arithmetic, mean, ties, dare, dare-ties"),
+            ("task-arithmetic", {"decay": 0.5}, None, "folds earlier steps into one another"),
+            ("mean", {"policy": "current_anchor"}, None, "folds earlier steps into one another"),
+            ("mean", {}, [("d", delta)], "update 'd' is a folder of update tensors"),
+        ]
+    ):
+        store = made(inputs, tmp_path / f"run{place}", method, updates, **settings)
+        with pytest.raises(InputError, match=says):
+            mergekit_yaml(store, 1)
+        card = (export_step(store, 1, tmp_path / f"out{place}") / "README.md").read_text()
+        assert "mergekit:" not in card
+
+
+@pytest.mark.filterwarnings("default")  # mergekit's dependencies warn
+@pytest.mark.parametrize("method", CASES)
+def test_mergekit_reads_it_and_merges_the_same(inputs, tmp_path, method):
+    pytest.importorskip("mergekit", reason="mergekit is not installed (extra `mergekit`)")
+    from mergekit.config import MergeConfiguration
+    from mergekit.merge import run_merge
+    from mergekit.options import MergeOptions
+
+    store = made(inputs, tmp_path / "run", method, **CASES[method])
+    recipe = MergeConfiguration.model_validate(yaml.safe_load(mergekit_yaml(store, 3)))
+    if method.startswith("dare"):
+        return  # masks at random
+    quiet = MergeOptions(quiet=True, write_model_card=False, lora_merge_cache=str(tmp_path / "cache"))
+    run_merge(recipe, str(tmp_path / "theirs"), quiet)
+    theirs = CheckpointIndex.open(tmp_path / "theirs")
+    ours = CheckpointIndex.open(export_step(store, 3, tmp_path / "ours"))
+    for key in store.keys:
+        base = read_tensor(inputs[0].tensors[key.name])
+        expected, found = (read_tensor(index.tensors[key.name]) - base for index in (theirs, ours))
+        assert float((found - expected).norm()) <= 1e-4 * float(expected.norm()), key.name
