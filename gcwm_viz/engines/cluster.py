@@ -8,6 +8,7 @@ import ipaddress
 import logging
 import os
 import secrets
+import socket
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -135,6 +136,8 @@ def _work(device: str, work: Callable[[Worker, Item], Value], item: Item) -> tup
 def _connected(address: str | None, cores: int) -> Any:
     if address is not None and address.startswith("ray://"):
         raise InputError(f"address {address!r}: expected HOST:PORT of the cluster's head, or auto")
+    if address not in (None, "auto"):
+        _check_reachable(address)
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     if _on_loopback(address):
         # Ray's name for "this machine is the whole cluster": its ports are then bound to loopback.
@@ -156,6 +159,15 @@ def _connected(address: str | None, cores: int) -> Any:
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise InputError(f"no Ray cluster at {address or 'this machine'}: {_first_line(error)}") from None
     return ray
+
+
+def _check_reachable(address: str) -> None:
+    """Ray itself would try for many minutes."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, ValueError) as error:
+        raise InputError(f"no Ray cluster at {address}: {error}") from None
 
 
 def _on_loopback(address: str | None) -> bool:

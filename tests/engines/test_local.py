@@ -1,5 +1,6 @@
 """Work over local processes."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ import psutil
 import pytest
 import torch
 
-from gcwm_viz.engines.local import default_workers, unordered
+from gcwm_viz.engines.local import LocalEngine, default_workers, local_devices, unordered
 
 
 def square(offset, item):
@@ -82,6 +83,48 @@ def test_workers_do_not_outlive_a_killed_parent():
         assert psutil.wait_procs(children, timeout=5)[1] == []
 
 
-def test_one_worker_a_core_and_one_a_gpu():
-    assert default_workers(torch.device("cpu")) >= 1
-    assert default_workers(torch.device("cuda")) == 1
+def test_one_worker_a_core_and_one_a_gpu(monkeypatch):
+    assert default_workers(torch.device("cpu")) == len(os.sched_getaffinity(0))
+    assert default_workers(torch.device("cuda:1")) == 1
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    assert LocalEngine(torch.device("cuda")).workers == 3
+    assert LocalEngine(torch.device("cuda")).device == "cuda"
+    assert LocalEngine(torch.device("cuda:1")).workers == 1
+    assert LocalEngine(torch.device("cuda"), workers=5).workers == 5
+    assert local_devices(torch.device("cuda")) == [torch.device("cuda", index) for index in range(3)]
+    assert local_devices(torch.device("cuda:1")) == [torch.device("cuda:1")]
+
+
+def whoami(worker, item):
+    time.sleep(0.3)  # long enough that every worker gets one
+    torch.ones(1, device=worker.device)
+    return worker.name, str(worker.device), os.getpid()
+
+
+@pytest.mark.parametrize(("workers", "names"), [(2, "01"), (3, "010"), (1, "0")])
+def test_every_worker_keeps_a_device_of_its_own_and_they_are_dealt_out_in_turn(workers, names, monkeypatch):
+    """Two devices, both of them the processor by another name."""
+    devices = [torch.device("cpu", 0), torch.device("cpu", 1)]
+    monkeypatch.setattr("gcwm_viz.engines.local.local_devices", lambda device: devices)
+    engine = LocalEngine(torch.device("cpu"), workers)
+    found = [value for _, value in engine.unordered(whoami, range(2 * workers))]
+    wanted = {f"process {place + 1} on cpu:{device}" for place, device in enumerate(names)}
+    assert {name for name, _, _ in found} == wanted
+    assert all(name.endswith(device) for name, device, _ in found)
+    assert len({(name, pid) for name, _, pid in found}) == workers, "a process has one name"
+
+
+def test_with_a_gpu_the_processes_are_started_afresh(monkeypatch):
+    """A GPU's state does not survive a fork; ``meta`` stands for one, it needs no hardware."""
+    monkeypatch.setattr("gcwm_viz.engines.local.local_devices", lambda device: [torch.device("meta", 0)] * 2)
+    engine = LocalEngine(torch.device("meta"), 2)
+    assert dict(engine.unordered(start_method, [1, 2])) == {1: "spawn", 2: "spawn"}
+
+
+def start_method(worker, item):
+    return multiprocessing.get_start_method() if worker.device.type == "meta" else None
+
+
+def test_a_limit_holds_fewer_workers_at_a_time():
+    engine = LocalEngine(torch.device("cpu"), 4)
+    assert len({value for _, value in engine.unordered(whoami, range(4), limit=2)}) == 2

@@ -1,0 +1,144 @@
+"""The engine ray on a real cluster of two nodes on loopback: the bytes of local workers, whoever is killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from gcwm_viz.cli import main
+from tests.torture.small import REPOSITORY, contents, start, write_inputs
+
+pytest.importorskip("ray", reason="Ray is not installed (the extra `cluster`)")
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.engines.two_nodes"],
+        cwd=REPOSITORY,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=environment,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        try:
+            yield json.loads(process.stdout.readline())
+        finally:
+            process.stdin.close()
+            try:
+                process.wait(20)
+            finally:
+                process.kill()
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """Inputs without probes, and the folder that local workers made of them."""
+    root = tmp_path_factory.mktemp("model")
+    arguments = write_inputs(root / "inputs")
+    probes = arguments.index("--probes")
+    inputs = [*arguments[:probes], "--preset", "paper", "--set", "iters=2000"]  # some tenths of a second a matrix
+    assert main(["run", *inputs, "--device", "cpu", "--workers", "2", "--out", str(root / "local" / "run")]) == 0
+    return inputs, contents(root / "local" / "run")
+
+
+def on_ray(cluster: dict) -> list[str]:
+    return ["--engine", "ray", "--address", cluster["address"]]
+
+
+def lines(run: Path) -> list[dict]:
+    file = run / "journal.jsonl"
+    entries = [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
+    return [entry for entry in entries if entry["event"] == "matrix"]
+
+
+def wait_for(run: Path, process: subprocess.Popen, count: int = 1) -> list[dict]:
+    """The first ``count`` finished matrices of a run at work."""
+    until = time.monotonic() + 60
+    while len(found := lines(run)) < count:
+        assert process.poll() is None, process.returncode
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    return found
+
+
+def pid_of(entry: dict) -> int:
+    return int(entry["worker"].rpartition(" ")[2])
+
+
+def test_items_are_done_once_errors_are_not_retried_and_deaths_are(cluster, tmp_path):
+    script = [sys.executable, "-W", "error", "-m", "tests.engines.ray_work", cluster["address"], str(tmp_path)]
+    done = subprocess.run(script, cwd=REPOSITORY, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["workers"] == 2
+    assert found["values"] == {f"good {n}": "cpu 1" for n in range(6)}
+    assert found["after a death"] == {"dies-once 1": "cpu 1", "good 7": "cpu 1"}
+    assert found["attempts of the one that died"] == 2
+    assert found["error"] == "item 1 is wrong"
+    assert found["attempts of the wrong one"] == 1
+    assert sorted(found["reported beside it"]) == ["slow 0", "slow 1", "slow 2"]
+    assert found["attempts of what always dies"] == 2
+    assert "its worker or node lost each time" in found["given up"]
+
+
+def test_two_nodes_give_the_bytes_of_local_processes_though_a_worker_is_killed(cluster, model, tmp_path):
+    inputs, expected = model
+    run = tmp_path / "run"
+    process = start("run", *inputs, "--out", str(run), *on_ray(cluster), log=tmp_path / "log")
+    first = wait_for(run, process)
+    assert len(first) < len(expected) // 2, "the run was over before a worker could be killed"
+    os.kill(pid_of(first[0]), signal.SIGKILL)
+    assert process.wait(100) == 0, (tmp_path / "log").read_text()
+    assert contents(run) == expected
+    assert sorted(entry["index"] for entry in lines(run)) == list(range(14))
+    workers = {entry["worker"] for entry in lines(run)}
+    assert len(workers) == 3, "two of the cluster and one in place of the killed"
+
+
+def test_a_killed_driver_leaves_no_worker_and_resume_goes_on_though_a_node_is_lost(cluster, model, tmp_path):
+    """Nothing finished is computed again. The cluster has one node afterwards."""
+    inputs, expected = model
+    run = tmp_path / "run"
+    process = start("run", *inputs, "--out", str(run), *on_ray(cluster))
+    finished = wait_for(run, process, 2)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    orphans = [psutil.Process(pid) for pid in {pid_of(entry) for entry in finished} if psutil.pid_exists(pid)]
+    assert psutil.wait_procs(orphans, timeout=10)[1] == []
+    finished = lines(run)
+    assert len(finished) < 14, "the run was over before its driver could be killed"
+    files = [run / "matrices" / f"{entry['index']:05d}.safetensors" for entry in finished]
+    before = [file.stat().st_ino for file in files]
+    process = start("resume", str(run), *on_ray(cluster), log=tmp_path / "log")
+    wait_for(run, process, len(finished) + 1)
+    os.kill(cluster["second"], signal.SIGKILL)
+    assert process.wait(100) == 0, (tmp_path / "log").read_text()
+    assert [file.stat().st_ino for file in files] == before
+    assert contents(run) == expected
+    assert sorted(entry["index"] for entry in lines(run)) == list(range(14))
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--address", "127.0.0.1:1"], "--address belongs to --engine ray"),
+        (["--engine", "ray", "--address", "127.0.0.1:1"], "no Ray cluster at 127.0.0.1:1"),
+        (["--engine", "ray", "--address", "ray://127.0.0.1:1"], "expected HOST:PORT of the cluster's head, or auto"),
+    ],
+)
+def test_an_address_without_a_cluster_is_refused_before_anything_is_written(options, sentence, tmp_path, capsys):
+    inputs = write_inputs(tmp_path / "inputs")
+    assert main(["run", *inputs, "--out", str(tmp_path / "run"), *options]) == 2
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
