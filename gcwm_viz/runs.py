@@ -23,7 +23,7 @@ from gcwm_viz.engines.local import LocalEngine
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes.evaluate import evaluate
 from gcwm_viz.probes.tasks import has_probe_files, load_tasks, probes_fingerprint
-from gcwm_viz.updates.outside import outside_share
+from gcwm_viz.updates.outside import outside_share, share_notes
 from gcwm_viz.updates.pairing import Plan, plan
 from gcwm_viz.updates.sources import UpdateSource, open_update
 
@@ -79,7 +79,8 @@ def open_inputs(inputs: Inputs) -> OpenInputs:
 def create_run(inputs: Inputs, out: Path, settings: RunSettings, name: str | None = None) -> RunStore:
     """A new run folder with its settings and input fingerprints. Nothing is computed yet."""
     opened = open_inputs(inputs)
-    for folder in (inputs.base, *(path for _, path in inputs.updates), *inputs.states):
+    given = [folder for source in (*opened.sources, *(opened.states or [])) for folder in source.folders]
+    for folder in (inputs.base, *given):
         if out.resolve().is_relative_to(folder.resolve()):
             raise InputError(f"{out}: lies inside the input {folder}, expected a folder outside every input")
     for path in (inputs.base, *(path for _, path in inputs.updates), *inputs.states, inputs.probes or out, out):
@@ -175,8 +176,7 @@ def _updates_table(opened: OpenInputs) -> pd.DataFrame:
     for index, (source, row) in enumerate(zip(opened.sources, opened.plan.coverage, strict=True), start=1):
         share = outside_share(opened.base, source, opened.plan.keys)
         notes = [note for note in (*opened.plan.warnings, *opened.plan.notes) if note.startswith(f"{source.name}: ")]
-        if share["rounding"] > 0.01:
-            notes.append(f"half-precision rounding is {share['rounding']:.1%} of this update")
+        notes += share_notes(share)
         rows.append(
             {
                 "index": index,

@@ -22,12 +22,29 @@ def hub_id(folder: Path) -> str | None:
     return name if HUB_ID.fullmatch(name) else None
 
 
+def split_lora(source: str | Path) -> tuple[str, str] | None:
+    """``MODEL+ADAPTER``, mergekit's notation for an adapter upon a model, in its two parts, each a path that exists or
+    a hub id; None for a path that exists as it stands, and for anything else."""
+    text = str(source)
+    if "+" not in text or Path(text).exists():
+        return None
+    for place in (at for at, letter in enumerate(text) if letter == "+"):
+        parts = text[:place], text[place + 1 :]
+        if all(part and (Path(part).exists() or HUB_ID.fullmatch(part)) for part in parts):
+            return parts
+    return None
+
+
 def local_folder(source: str | Path, *, cached_only: bool = False) -> Path:
-    """The folder of ``source``: itself, or the snapshot of a hub id where no such path exists.
+    """The folder of ``source``: itself, or the snapshot of a hub id where no such path exists; of ``MODEL+ADAPTER``
+    both, in the same notation.
 
     Downloads what the cache lacks, unless ``cached_only`` or ``HF_HUB_OFFLINE`` is set. Raises :class:`InputError` when
     that fails. A path that does not exist and is no hub id comes back as it is, for the reader to name.
     """
+    parts = split_lora(source)
+    if parts is not None:
+        return Path("+".join(str(local_folder(part, cached_only=cached_only).resolve()) for part in parts))
     path = Path(source)
     named = HUB_ID.fullmatch(str(source))
     if named is None or path.exists():

@@ -1,7 +1,8 @@
-"""``check``: what a run would do, from headers alone."""
+"""``check``: what a run would do, from headers alone unless asked for more."""
 
 import argparse
 import json
+import math
 from dataclasses import asdict
 from typing import Any
 
@@ -13,6 +14,9 @@ def add(jobs) -> None:  # type: ignore[no-untyped-def]
     add_inputs(parser, plan=True)
     add_settings(parser)
     parser.add_argument("--device", default="auto")
+    parser.add_argument(
+        "--energy", action="store_true", help="read the weights too: what of each update is outside, what is rounding"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object instead of sentences")
     parser.set_defaults(job=check)
 
@@ -21,9 +25,12 @@ def check(options: argparse.Namespace) -> None:
     from gcwm_viz.continual.device import pick_device
     from gcwm_viz.continual.estimate import estimate
     from gcwm_viz.runs import open_inputs
+    from gcwm_viz.updates.outside import outside_share, share_notes
 
     (inputs, settings), device = planned(options), pick_device(options.device)
-    plan = open_inputs(inputs).plan
+    opened = open_inputs(inputs)
+    plan = opened.plan
+    shares = {s.name: outside_share(opened.base, s, plan.keys) for s in opened.sources if options.energy}
     need = asdict(estimate(plan.active, len(plan.updates), settings, device))
     found = {
         "base": plan.base,
@@ -32,7 +39,8 @@ def check(options: argparse.Namespace) -> None:
         "updates": plan.coverage,
         "families": plan.families,
         "warnings": plan.warnings,
-        "notes": plan.notes,
+        "notes": [*plan.notes, *(f"{name}: {note}" for name, share in shares.items() for note in share_notes(share))],
+        "energy": {name: {k: None if math.isnan(v) else v for k, v in share.items()} for name, share in shares.items()},
         "bytes_to_read": plan.bytes_to_read,
         "device": str(device),
     }

@@ -30,7 +30,7 @@ def add_inputs(parser: argparse.ArgumentParser, *, probes: bool = True, plan: bo
         required=not plan,
         type=_named_path,
         metavar="NAME=DIR",
-        help="checkpoint, LoRA adapter or folder of update tensors; repeat in order of arrival",
+        help="checkpoint, LoRA adapter, MODEL+ADAPTER or folder of update tensors; repeat in order of arrival",
     )
     parser.add_argument(
         "--state",

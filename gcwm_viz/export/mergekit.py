@@ -39,9 +39,10 @@ def mergekit_yaml(store: RunStore, step: int) -> str:
     models, weights = [], []
     for index, weight in zip(active.indices, active.weights, strict=True):
         update = store.info["updates"][index]
-        if update["kind"] == "delta":
+        kind = update.get("kind")
+        if kind not in ("checkpoint", "adapter", "checkpoint+adapter"):
             raise InputError(f"{where}: update {update['name']!r} is a folder of update tensors, mergekit reads models")
-        models.append(f"{base}+{update['path']}" if update["kind"] == "adapter" else update["path"])
+        models.append(f"{base}+{update['path']}" if kind == "adapter" else update["path"])
         weights.append(float(weight))
     recipe, remark = _RECIPES[settings.method](models, weights, base, settings)
     comments = ["mergekit merges embeddings and norms too, which this run left as they are in the base.", *remark]

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from gcwm_viz.checkpoints.hub import split_lora
 from gcwm_viz.errors import InputError
 
 DEFAULT_ROOT = "runs"
@@ -32,6 +33,9 @@ def allowed_roots() -> list[Path]:
 def within(path: str | Path, roots: Iterable[Path] | None = None) -> Path:
     """``path`` resolved, symlinks followed. Raises :class:`InputError` when that lies outside every root."""
     text = str(path)
+    parts = split_lora(text) if text.isprintable() else None
+    if parts is not None:  # MODEL+ADAPTER: two paths
+        return Path("+".join(str(within(part, roots)) for part in parts))
     if not text.isprintable() or len(text) > 4096:
         raise InputError(f"the path {text[:80]!r} has characters that cannot be printed, or is too long")
     try:

@@ -9,6 +9,19 @@ from gcwm_viz.updates.energy import HALF_PRECISION, squared_difference, squared_
 from gcwm_viz.updates.matrices import MatrixKey
 from gcwm_viz.updates.sources import CheckpointUpdate, UpdateSource
 
+OUTSIDE, ROUNDING = 0.001, 0.01
+"""Shares of an update from which what is ignored, and its half-precision rounding, are reported."""
+
+
+def share_notes(share: dict[str, float]) -> list[str]:
+    """What of :func:`outside_share` a user should know."""
+    notes = []
+    if share["outside_share"] > OUTSIDE:
+        notes.append(f"{share['outside_share']:.1%} of its energy lies outside the target matrices and is not merged")
+    if share["rounding"] > ROUNDING:
+        notes.append(f"half-precision rounding is {share['rounding']:.1%} of this update")
+    return notes
+
 
 def outside_share(base: CheckpointIndex, source: UpdateSource, keys: Sequence[MatrixKey]) -> dict[str, float]:
     """Norms of one update, read tensor by tensor (large ones in slices of rows), accumulated in float64.
@@ -20,16 +33,18 @@ def outside_share(base: CheckpointIndex, source: UpdateSource, keys: Sequence[Ma
     """
     target = noise = 0.0
     half = False
+    checkpoint = next((part for part in source.parts if isinstance(part, CheckpointUpdate)), None)
     for key in source.touched(keys):
         source.check(key)
-        if isinstance(source, CheckpointUpdate):
-            info = source.tensors[key.name]
+        squared = 0.0
+        if checkpoint is not None and key.name in checkpoint.tensors:
+            info = checkpoint.tensors[key.name]
             squared = squared_difference(info, base.tensors[key.name])
             # A frozen matrix was not written again, so nothing of it was rounded.
             if squared > 0 and info.dtype in HALF_PRECISION:
                 half = True
                 noise += squared_rounding(info)
-        else:
+        if source is not checkpoint:
             delta = source.delta(key)
             squared = 0.0 if delta is None else squared_norm(delta)
         target += squared

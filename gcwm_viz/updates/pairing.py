@@ -8,6 +8,7 @@ from gcwm_viz.errors import InputError
 from gcwm_viz.updates.matrices import MatrixKey, is_target, target_matrices
 from gcwm_viz.updates.outside import outside_share
 from gcwm_viz.updates.sources import AdapterUpdate, CheckpointUpdate, UpdateSource, open_update
+from gcwm_viz.updates.vocabulary import vocabulary_note
 
 __all__ = [
     "Coverage",
@@ -133,16 +134,18 @@ def plan(base: CheckpointIndex, updates: Sequence[UpdateSource]) -> Plan:
 def _cover(
     base: CheckpointIndex, source: UpdateSource, keys: list[MatrixKey], notes: list[str], warnings: list[str]
 ) -> Coverage:
-    _check_architecture(base, source, keys)
+    for part in source.parts:
+        _check_architecture(base, part, keys)
     touched = source.touched(keys)
     for key in touched:
         source.check(key)
     targets = {key.name for key in keys}
     shapes = source.shapes()
     others: dict[str, tuple[int, ...]] = {name: shape for name, shape in shapes.items() if name not in targets}
-    if isinstance(source, AdapterUpdate):
-        others |= {name: info.shape for name, info in source.replaced.items()}
-        others |= {f"{module}.weight": lora.shape[::-1] for module, lora in source.adapter.embeddings.items()}
+    for part in source.parts:
+        if isinstance(part, AdapterUpdate):
+            others |= {name: info.shape for name, info in part.replaced.items()}
+            others |= {f"{module}.weight": lora.shape[::-1] for module, lora in part.adapter.embeddings.items()}
     ignored = [name for name in others if name in base.tensors]
     extra = [name for name in others if name not in base.tensors]
     resized = [
@@ -160,6 +163,7 @@ def _cover(
         bytes_to_read=sum(source.nbytes(key) for key in touched),
     )
     _remark(coverage, source, len(keys), notes, warnings)
+    notes += [f"{source.name}: {note}" for note in _embedding_notes(base, source)]
     return coverage
 
 
@@ -192,6 +196,16 @@ def _check_architecture(base: CheckpointIndex, source: UpdateSource, keys: list[
     )
 
 
+def _embedding_notes(base: CheckpointIndex, source: UpdateSource) -> list[str]:
+    """What tells an update's tokens and embeddings from the base's; none of it is merged."""
+    found = [vocabulary_note(base.root, folder) for folder in source.folders]
+    tied, own = (index.config.get("tie_word_embeddings") for index in (base, source.index))
+    if source.kind.startswith("checkpoint") and isinstance(tied, bool) and isinstance(own, bool) and tied != own:
+        words = {True: "ties input and output embeddings", False: "has output embeddings of their own"}
+        found.append(f"{words[own]}, the base {words[tied]}; the merged model is as the base")
+    return [note for note in found if note]
+
+
 def _remark(coverage: Coverage, source: UpdateSource, total: int, notes: list[str], warnings: list[str]) -> None:
     name = coverage.update
     if coverage.missing:
@@ -199,8 +213,8 @@ def _remark(coverage: Coverage, source: UpdateSource, total: int, notes: list[st
             f"{name}: {len(coverage.missing)} of {total} target matrices are not in it ({coverage.missing[0]}, …)"
         )
         # A full checkpoint is expected to be full; the other kinds hold what was trained.
-        (warnings if source.kind == "checkpoint" else notes).append(f"{sentence} and count as untouched")
-    if coverage.ignored and source.kind != "checkpoint":
+        (warnings if source.kind.startswith("checkpoint") else notes).append(f"{sentence} and count as untouched")
+    if coverage.ignored and not source.kind.startswith("checkpoint"):
         notes.append(
             f"{name}: {len(coverage.ignored)} tensors outside the target matrices are ignored: {coverage.ignored[0]}, …"
         )
@@ -212,7 +226,7 @@ def _remark(coverage: Coverage, source: UpdateSource, total: int, notes: list[st
         f"{name}: {tensor} has shape {found}, the base {expected}; outside the target matrices, not merged"
         for tensor, found, expected in coverage.resized
     ]
-    if source.kind == "checkpoint" and not source.index.config:
+    if source.kind.startswith("checkpoint") and not source.index.config:
         warnings.append(
             f"{name}: no config.json in {source.path}, taken as full weights; if its tensors are Δ itself, mark it "
             'with update.json {"format": "gcwm_viz.update"}'

@@ -1,12 +1,11 @@
-"""An update Δ = θ − θ_pre in any of the three forms it comes in, read matrix by matrix in Linear layout.
+"""An update Δ = θ − θ_pre in any of the forms it comes in, read matrix by matrix in Linear layout.
 
-A full checkpoint (Δ by subtraction), a PEFT LoRA adapter (Δ as two factors), or a folder or file of update tensors
-(Δ itself under the base's tensor names, marked as such).
+A full checkpoint (Δ by subtraction), a PEFT LoRA adapter (Δ as two factors), an adapter upon a checkpoint (their sum),
+or a folder or file of update tensors (Δ itself under the base's tensor names, marked as such).
 """
 
 import hashlib
 import os
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -15,80 +14,21 @@ from torch import Tensor
 
 from gcwm_viz.checkpoints.adapters import Adapter, LoraModule
 from gcwm_viz.checkpoints.header import TensorInfo, read_json_object
+from gcwm_viz.checkpoints.hub import split_lora
 from gcwm_viz.checkpoints.index import ADAPTER_CONFIG, CheckpointIndex
-from gcwm_viz.checkpoints.reader import check_finite, read_tensor
+from gcwm_viz.checkpoints.reader import read_tensor
 from gcwm_viz.errors import InputError
-from gcwm_viz.linalg.lowrank import LowRank, Update, squared_norm
+from gcwm_viz.linalg.lowrank import LowRank, Update, accumulate, dense, squared_norm
 from gcwm_viz.updates.energy import comparable, squared_difference, squared_sum
 from gcwm_viz.updates.matrices import MatrixKey, block_place
 from gcwm_viz.updates.naming import in_base_names
+from gcwm_viz.updates.source import UpdateSource
 
 UPDATE_MARK = {"gcwm_viz": "update"}
 UPDATE_FILE = "update.json"
 UPDATE_FORMAT = "gcwm_viz.update"
 # The tables call the carried state by this name beside the updates'.
 RESERVED_NAMES = frozenset({"state"})
-
-
-class UpdateSource(ABC):
-    """One update of ``base``, called ``name``; ``kind`` is "checkpoint", "adapter" or "delta"."""
-
-    kind: str
-
-    def __init__(self, name: str, path: Path, base: CheckpointIndex, index: CheckpointIndex) -> None:
-        self.name = name
-        self.path = path
-        self.base = base
-        self.index = index
-
-    @property
-    def folders(self) -> list[Path]:
-        """Where its files lie."""
-        return [self.path]
-
-    def fingerprint(self) -> str:
-        """sha256 (hex) of the source's content and kind; see ``CheckpointIndex.fingerprint``."""
-        return hashlib.sha256(f"{self.kind}:{self.index.fingerprint()}".encode()).hexdigest()
-
-    @abstractmethod
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Stored shape, in the base's layout, of every base tensor the source says something about; headers only."""
-
-    @abstractmethod
-    def nbytes(self, key: MatrixKey) -> int:
-        """Bytes to read for one matrix, the base's included where it is needed."""
-
-    @abstractmethod
-    def _read(self, key: MatrixKey, dtype: torch.dtype) -> Update: ...
-
-    @abstractmethod
-    def outside(self, keys: Iterable[MatrixKey]) -> Iterator[tuple[str, float]]:
-        """(tensor name, ‖Δ‖_F²) of what changes outside ``keys``, one tensor in memory at a time."""
-
-    def touched(self, keys: Iterable[MatrixKey]) -> list[MatrixKey]:
-        """The keys for which the source holds a matrix; headers only, so a Δ of zeros still counts."""
-        shapes = self.shapes()
-        return [key for key in keys if key.name in shapes]
-
-    def delta(self, key: MatrixKey, dtype: torch.dtype = torch.float32) -> Update | None:
-        """Δ of one matrix, (d_out, d_in) in ``dtype``; None when it is absent from the source or exactly zero.
-
-        Raises InputError for another shape than the base's, and for a NaN or infinite value in the files or in Δ.
-        """
-        if key.name not in self.shapes():
-            return None
-        self.check(key)
-        update = self._read(key, dtype)
-        for part in (update.left_or, update.right_ri) if isinstance(update, LowRank) else (update,):
-            check_finite(part, f"{self.path}: the update of {key.name!r} in {str(dtype).removeprefix('torch.')}")
-        if isinstance(update, LowRank):
-            return update if squared_norm(update) > 0 else None
-        return update if bool(update.any()) else None
-
-    @abstractmethod
-    def check(self, key: MatrixKey) -> None:
-        """Raises InputError when what the source holds for a touched key does not fit it: another shape (both are
-        named) or no floating dtype."""
 
 
 class StoredUpdate(UpdateSource):
@@ -211,8 +151,51 @@ class DeltaUpdate(StoredUpdate):
                 yield name, squared_sum(read_tensor(info))
 
 
+class StackedUpdate(UpdateSource):
+    """An adapter that was trained upon a checkpoint which is itself an update of the base: Δ = (θ − θ_pre) + B A."""
+
+    kind = "checkpoint+adapter"
+
+    def __init__(self, checkpoint: CheckpointUpdate, adapter: AdapterUpdate) -> None:
+        path = Path(f"{checkpoint.path.resolve()}+{adapter.path.resolve()}")
+        super().__init__(checkpoint.name, path, checkpoint.base, checkpoint.index)
+        self.checkpoint, self.adapter = checkpoint, adapter
+
+    @property
+    def parts(self) -> list[UpdateSource]:
+        return [self.checkpoint, self.adapter]
+
+    def fingerprint(self) -> str:
+        """sha256 (hex) of both parts'."""
+        return hashlib.sha256("+".join(part.fingerprint() for part in self.parts).encode()).hexdigest()
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return self.adapter.shapes() | self.checkpoint.shapes()
+
+    def nbytes(self, key: MatrixKey) -> int:
+        return sum(part.nbytes(key) for part in self.parts if key.name in part.shapes())
+
+    def check(self, key: MatrixKey) -> None:
+        for part in self.parts:
+            if key.name in part.shapes():
+                part.check(key)
+
+    def _read(self, key: MatrixKey, dtype: torch.dtype) -> Update:
+        read = [part._read(key, dtype) for part in self.parts if key.name in part.shapes()]
+        return read[0] if len(read) == 1 else accumulate(read[1], dense(read[0]))
+
+    def outside(self, keys: Iterable[MatrixKey]) -> Iterator[tuple[str, float]]:
+        """Of a tensor that both parts change the energies are added, as if the changes were orthogonal."""
+        keys = list(keys)
+        # What an adapter stores whole takes the checkpoint's place.
+        whole = self.adapter.replaced
+        yield from (entry for entry in self.checkpoint.outside(keys) if entry[0] not in whole)
+        yield from self.adapter.outside(keys)
+
+
 def open_update(name: str, path: str | Path, base: CheckpointIndex) -> UpdateSource:
-    """The update in ``path``, of the kind its files show; headers only.
+    """The update in ``path``, of the kind its files show; headers only. ``MODEL+ADAPTER`` is an adapter upon a model,
+    and the adapter alone where that model is the base.
 
     Raises InputError for an unusable ``name``, and for every fault of the files that headers show.
     """
@@ -223,6 +206,9 @@ def open_update(name: str, path: str | Path, base: CheckpointIndex) -> UpdateSou
         )
     if name in RESERVED_NAMES:
         raise InputError(f"{path}: the update name {name!r} means something else in the tables, expected another")
+    stacked = split_lora(path)
+    if stacked is not None:
+        return _open_stacked(name, Path(stacked[0]), Path(stacked[1]), base)
     # A full checkpoint may carry a left-over adapter config; an adapter has no model weights of its own.
     if os.path.isfile(path / ADAPTER_CONFIG) and not os.path.isfile(path / "model.safetensors"):
         return AdapterUpdate(name, path, base, Adapter.open(path))
@@ -230,6 +216,20 @@ def open_update(name: str, path: str | Path, base: CheckpointIndex) -> UpdateSou
     if any(".lora_A" in tensor for tensor in index.tensors):
         raise InputError(f"{index.root / ADAPTER_CONFIG}: missing, expected it beside the LoRA factors in {path}")
     return DeltaUpdate(name, path, base, index) if _is_delta(index) else CheckpointUpdate(name, path, base, index)
+
+
+def _open_stacked(name: str, model: Path, lora: Path, base: CheckpointIndex) -> UpdateSource:
+    adapter = open_update(name, lora, base)
+    if not isinstance(adapter, AdapterUpdate):
+        raise InputError(f"{lora}: expected a LoRA adapter after the + of {model}+{lora}, found a {adapter.kind}")
+    if model.resolve() == base.root.resolve():
+        return adapter
+    checkpoint = open_update(name, model, base)
+    if not isinstance(checkpoint, CheckpointUpdate):
+        raise InputError(
+            f"{model}: expected a full checkpoint before the + of {model}+{lora}, found a {checkpoint.kind}"
+        )
+    return StackedUpdate(checkpoint, adapter)
 
 
 def _is_delta(index: CheckpointIndex) -> bool:

@@ -1,0 +1,79 @@
+"""What every form of an update has: the base tensors that it says something about, and Δ of each in Linear layout."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import torch
+
+from gcwm_viz.checkpoints.index import CheckpointIndex
+from gcwm_viz.checkpoints.reader import check_finite
+from gcwm_viz.linalg.lowrank import LowRank, Update, squared_norm
+from gcwm_viz.updates.matrices import MatrixKey
+
+
+class UpdateSource(ABC):
+    """One update of ``base``, called ``name``; ``kind`` is "checkpoint", "adapter", "checkpoint+adapter" or "delta"."""
+
+    kind: str
+
+    def __init__(self, name: str, path: Path, base: CheckpointIndex, index: CheckpointIndex) -> None:
+        self.name = name
+        self.path = path
+        self.base = base
+        self.index = index
+
+    @property
+    def parts(self) -> "list[UpdateSource]":
+        """The sources whose updates add up to this one's."""
+        return [self]
+
+    @property
+    def folders(self) -> list[Path]:
+        """Where its files lie."""
+        return [part.path for part in self.parts]
+
+    def fingerprint(self) -> str:
+        """sha256 (hex) of the source's content and kind; see ``CheckpointIndex.fingerprint``."""
+        return hashlib.sha256(f"{self.kind}:{self.index.fingerprint()}".encode()).hexdigest()
+
+    @abstractmethod
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Stored shape, in the base's layout, of every base tensor the source says something about; headers only."""
+
+    @abstractmethod
+    def nbytes(self, key: MatrixKey) -> int:
+        """Bytes to read for one matrix, the base's included where it is needed."""
+
+    @abstractmethod
+    def _read(self, key: MatrixKey, dtype: torch.dtype) -> Update: ...
+
+    @abstractmethod
+    def outside(self, keys: Iterable[MatrixKey]) -> Iterator[tuple[str, float]]:
+        """(tensor name, ‖Δ‖_F²) of what changes outside ``keys``, one tensor in memory at a time."""
+
+    def touched(self, keys: Iterable[MatrixKey]) -> list[MatrixKey]:
+        """The keys for which the source holds a matrix; headers only, so a Δ of zeros still counts."""
+        shapes = self.shapes()
+        return [key for key in keys if key.name in shapes]
+
+    def delta(self, key: MatrixKey, dtype: torch.dtype = torch.float32) -> Update | None:
+        """Δ of one matrix, (d_out, d_in) in ``dtype``; None when it is absent from the source or exactly zero.
+
+        Raises InputError for another shape than the base's, and for a NaN or infinite value in the files or in Δ.
+        """
+        if key.name not in self.shapes():
+            return None
+        self.check(key)
+        update = self._read(key, dtype)
+        for part in (update.left_or, update.right_ri) if isinstance(update, LowRank) else (update,):
+            check_finite(part, f"{self.path}: the update of {key.name!r} in {str(dtype).removeprefix('torch.')}")
+        if isinstance(update, LowRank):
+            return update if squared_norm(update) > 0 else None
+        return update if bool(update.any()) else None
+
+    @abstractmethod
+    def check(self, key: MatrixKey) -> None:
+        """Raises InputError when what the source holds for a touched key does not fit it: another shape (both are
+        named) or no floating dtype."""
