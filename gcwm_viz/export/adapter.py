@@ -25,7 +25,7 @@ from gcwm_viz.checkpoints.space import check_space
 from gcwm_viz.checkpoints.writer import check_outside
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
-from gcwm_viz.export.card import front_matter, settings_block
+from gcwm_viz.export.card import block, front_matter, settings_block
 from gcwm_viz.export.checkpoint import input_folders, open_finished
 from gcwm_viz.export.modules import module_names
 from gcwm_viz.linalg.lowrank import squared_norm
@@ -123,5 +123,6 @@ def _card(store: RunStore, step: int, loss: Loss) -> str:
     front = front_matter(store, "peft", ["merge", "gcwm", "lora"], "adapter")
     return (
         f"{front}# Merged update as an adapter\n\nState after step {step} of a continual merge by gcwm_viz (method of "
-        f"arXiv 2605.09608), cut by SVD to a LoRA adapter:\n{loss.words}.\n\n{settings_block(store, step)}"
+        f"arXiv 2605.09608), cut by SVD to a LoRA adapter:\n\n{block(loss.words)}\nInputs and settings:\n\n"
+        f"{settings_block(store, step)}"
     )

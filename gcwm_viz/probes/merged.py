@@ -55,10 +55,15 @@ class MergedModel:
         if self.parameters is None:
             changed = {key.name: self._value(key, delta) for key, delta in zip(self.keys, deltas, strict=True)}
             state = {name: changed.get(name, read_tensor(info)) for name, info in self.base.tensors.items()}
-            self.model = type(self.model).from_pretrained(
-                None, config=self.model.config, state_dict=state, dtype=self.dtype
+            model = type(self.model).from_pretrained(
+                None,
+                config=self.model.config,
+                state_dict=state,
+                dtype=self.dtype,
+                local_files_only=True,
+                trust_remote_code=False,
             )
-            self.model = self.model.to(self.device).eval()
+            self.model = model.to(self.device).eval()
             return
         for key, delta in zip(self.keys, deltas, strict=True):
             parameter = self.parameters[key.name]

@@ -109,3 +109,11 @@ def test_a_template_that_fails_is_named():
     broken = chat_tokenizer("{{ raise_exception('only pairs') }}")
     with pytest.raises(InputError, match=r"chat template .* fails \(TemplateError: only pairs\); .*\"chat\": false"):
         BehaviourProbe(broken, [PromptTask("p", "dev", ("the cat",), ("sat",))])
+
+
+@pytest.mark.parametrize(
+    "template", ["{{ ''.__class__.__mro__[1].__subclasses__() }}", "{% for i in range(10**9) %}{{ i }}{% endfor %}"]
+)
+def test_a_hostile_template_is_held_in_the_sandbox(template):
+    with pytest.raises(InputError, match="chat template of the tokenizer fails"):
+        BehaviourProbe(chat_tokenizer(template), [PromptTask("p", "dev", ("the cat",), ("sat",))])

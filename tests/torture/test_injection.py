@@ -113,7 +113,13 @@ def test_the_model_card_is_text(hostile, tmp_path):
     markdown = pytest.importorskip("markdown_it", reason="the Markdown renderer is not installed")
     card = (export_step(hostile, 3, tmp_path / "out") / "README.md").read_text()
     front, _, body = card.removeprefix("---\n").partition("---\n")
-    assert yaml.safe_load(front) == {"library_name": "transformers", "tags": ["merge", "gcwm"]}
+    assert yaml.safe_load(front) == {
+        "base_model": hostile.info["base"]["path"],
+        "base_model_relation": "merge",
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": ["merge", "gcwm"],
+    }
     page = markdown.MarkdownIt("commonmark", {"html": True}).render(body)
     assert "<img" not in page
     assert "<strong>" not in page

@@ -17,7 +17,7 @@ from playwright.sync_api import expect
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.cli import main
 from gcwm_viz.errors import InputError
-from gcwm_viz.probes import tasks
+from gcwm_viz.probes import lines, tasks
 from gcwm_viz.ui import roots
 from gcwm_viz.ui.frame import PAGES, is_loopback
 from gcwm_viz.ui.loading import load_run, run_names
@@ -147,6 +147,7 @@ def test_paths_outside_the_roots_are_refused(app_root, tmp_path, record):
         *("/etc/passwd", "/", "../outside/secret", f"{app_root}/../outside", f"{app_root}/link"),
         *(f"{app_root}/normal/up/passwd", f"{app_root}/loop", "~root/.bashrc", "a\0b", "a\nb", "x" * 5000),
         *(f"{app_root}x", "~nobody-of-this-name/x"),
+        *(f"{app_root}/normal+{tmp_path}/outside", f"{tmp_path}/outside+{app_root}/normal"),
     )
     for path in refused:
         with pytest.raises(InputError):
@@ -154,6 +155,7 @@ def test_paths_outside_the_roots_are_refused(app_root, tmp_path, record):
     allowed = (app_root, app_root / "normal", ".", "models/base", tmp_path / "cache" / "models--a--b")
     for path in allowed:
         assert roots.within(path).is_absolute()
+    assert roots.within(f"{app_root}/normal+{app_root}/normal").name == "normal"
     for name in ("..", ".", "", "../outside/secret", "/etc", "a/b", "normal/../../outside/secret", "link", "a\0"):
         with pytest.raises(InputError):
             roots.run_folder(name)
@@ -261,7 +263,7 @@ def test_sizes_are_bounded_with_a_sentence(tmp_path, monkeypatch):
         with pytest.raises(InputError, match=match):
             tasks.load_tasks(tmp_path)
 
-    monkeypatch.setattr(tasks, "MAX_FILES", 3)
+    monkeypatch.setattr(lines, "MAX_FILES", 3)
     for number in range(4):
         (dev / f"{number}.jsonl").write_text(line)
     says("expected at most 3 probe files, found 4")
@@ -272,14 +274,14 @@ def test_sizes_are_bounded_with_a_sentence(tmp_path, monkeypatch):
     (dev / ("n" * 101 + ".jsonl")).rename(dev / "new\nline.jsonl")
     says("is a task's name")
     (dev / "new\nline.jsonl").rename(dev / "ok.jsonl")
-    (dev / "ok.jsonl").write_text(line * (tasks.MAX_EXAMPLES + 1))
-    says(f"expected at most {tasks.MAX_EXAMPLES} examples")
+    (dev / "ok.jsonl").write_text(line * (lines.MAX_EXAMPLES + 1))
+    says(f"expected at most {lines.MAX_EXAMPLES} examples")
     (dev / "ok.jsonl").write_text('{"prompt": "a", "answer": "\\ud800"}\n')
     says("half a surrogate pair")
     (dev / "ok.jsonl").write_text('{"prompt": "a", "answer": ' + "9" * 10_000 + "}\n")
     says("expected a JSON object")
     with (dev / "ok.jsonl").open("wb") as file:
-        file.truncate(tasks.MAX_FILE_BYTES + 1)
+        file.truncate(lines.MAX_FILE_BYTES + 1)
     says("bytes of probes")
 
 
