@@ -113,12 +113,14 @@ def continue_run(
     workers: int | None = None,
     progress: Progress | None = None,
     memory_budget: int | None = None,
+    shares: dict[str, dict[str, float]] | None = None,
 ) -> None:
     """Do whatever the journal does not list: matrices, tables, probes.
 
     ``on``: an engine, or a device of this machine. ``workers``: processes at a time there, by default one a core, or
     one a GPU. The result depends on neither number nor engine.
     ``memory_budget``: bytes that the tensors of all workers may take; fewer workers and smaller tiles follow from it.
+    ``shares``: ``outside_share`` of updates by name, filled with what is missing, for several runs on the same updates.
 
     Raises :class:`InputError` for changed inputs or a run that another process is writing.
     """
@@ -128,7 +130,7 @@ def continue_run(
         with failure_in_journal(store):
             run_matrices([store], engine, _phase(progress, "matrices"), memory_budget)
             write_tables(store)
-            write_table(store.path, "updates", _updates_table(opened))
+            write_table(store.path, "updates", _updates_table(opened, {} if shares is None else shares))
             store.log("matrices-done", done=len(store.keys), total=len(store.keys))
             if store.info["probes"]:
                 evaluate(store, engine, _phase(progress, "probes"))
@@ -171,10 +173,12 @@ def reopen_inputs(store: RunStore) -> OpenInputs:
     return opened
 
 
-def _updates_table(opened: OpenInputs) -> pd.DataFrame:
+def _updates_table(opened: OpenInputs, shares: dict[str, dict[str, float]]) -> pd.DataFrame:
     rows = []
     for index, (source, row) in enumerate(zip(opened.sources, opened.plan.coverage, strict=True), start=1):
-        share = outside_share(opened.base, source, opened.plan.keys)
+        if source.name not in shares:
+            shares[source.name] = outside_share(opened.base, source, opened.plan.keys)
+        share = shares[source.name]
         notes = [note for note in (*opened.plan.warnings, *opened.plan.notes) if note.startswith(f"{source.name}: ")]
         notes += share_notes(share)
         rows.append(

@@ -12,7 +12,7 @@ PACKAGE = ROOT / "gcwm_viz"
 
 ORDER = (
     "linalg", "checkpoints", "updates", "geometry", "merging", "signals", "engines", "continual", "probes", "lab",
-    "examples", "runs", "export", "regate", "tables", "highlights", "two_runs", "tune", "leave_one_out", "decide",
+    "examples", "runs", "export", "regate", "tables", "highlights", "two_runs", "tune", "sweep", "leave_one_out", "decide",
     "figures", "report", "ui", "commands", "cli", "__main__",
 )  # fmt: skip
 """A part imports from itself and from what stands before it. ``errors`` is free to all; the package's own
