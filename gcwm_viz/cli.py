@@ -4,7 +4,20 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from gcwm_viz.commands import check, example, export, lab, leave_one_out, methods, regate, report, run, show, sweep, tune
+from gcwm_viz.commands import (
+    check,
+    example,
+    export,
+    lab,
+    leave_one_out,
+    methods,
+    regate,
+    report,
+    run,
+    show,
+    sweep,
+    tune,
+)
 from gcwm_viz.errors import InputError
 
 COMMANDS = (run, check, show, report, export, methods, tune, sweep, leave_one_out, regate, lab, example)
