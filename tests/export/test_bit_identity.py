@@ -6,13 +6,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from gcwm_viz.export.checkpoint import export_step
 from gcwm_viz.probes.merged import MergedModel
+from tests.checkpoints import tiny
 from tests.export import runs
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize(
-    "name", ["qwen3", "qwen3-untied", "llama", "gemma", "phi3", "gpt2", "gpt-neox", "qwen3-moe", "mixtral"]
-)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("name", tiny.CONFIGS)
 def test_logits_are_bit_identical(name, dtype, tmp_path):
     index = runs.base(tmp_path, name, dtype)
     store = runs.finished(index, runs.experts(index, tmp_path, dtype), tmp_path / "run")
@@ -36,8 +35,6 @@ def test_logits_are_bit_identical(name, dtype, tmp_path):
 
 def test_a_base_saved_without_its_head(tmp_path):
     """GPT-2's published checkpoint names h.0.… what transformers calls transformer.h.0.…"""
-    from tests.checkpoints import tiny
-
     index = runs.base(tmp_path, "gpt2")
     content = {name.removeprefix("transformer."): t for name, t in tiny.tensors(index.root).items()}
     tiny.store(index.root, content)
