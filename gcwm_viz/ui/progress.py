@@ -1,4 +1,4 @@
-"""How far a run is and how long it will still take, from its journal."""
+"""How far a run is, how long it will still take, and who does the work, from its journal."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from gcwm_viz.continual import journal
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
+
+SLOW = 0.67
+"""Below this speed a worker is called slow."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,54 @@ def run_progress(run: Path, now: float | None = None) -> Progress:
     open_work = sum(size for index, size in sizes.items() if index not in known)
     left = _left(session[0], finished[-1], work, open_work, now)
     return Progress("matrices", _count(finished[-1], "done"), total, str(finished[-1].get("label", "")), left)
+
+
+@dataclass(frozen=True)
+class WorkerPace:
+    """What one worker has done since the run was last started.
+
+    speed: time that matrices of the same shapes took on the mean of all workers, over its own; 1 = as fast as all
+    together, NaN while nothing is known. silent: seconds since its last result. Names are text from a file.
+    """
+
+    name: str
+    matrices: int
+    speed: float
+    silent: float
+
+    @property
+    def slow(self) -> bool:
+        return self.speed < SLOW
+
+
+def paces(run: Path, now: float | None = None) -> list[WorkerPace]:
+    """Every worker of the run's present session by name; none in journals that do not name workers."""
+    now = time.time() if now is None else now
+    try:
+        shapes = [key.shape for key in RunStore.open(run).keys]
+        entries = journal.entries(run / "journal.jsonl")
+    except InputError:
+        return []
+    starts = [place for place, entry in enumerate(entries) if entry["event"] == "start"]
+    rows = []
+    for entry in entries[starts[-1] :] if starts else []:
+        index, worker, ended, spent = (entry.get(name) for name in ("index", "worker", "time", "seconds"))
+        if entry["event"] != "matrix" or not isinstance(worker, str) or not isinstance(ended, int | float):
+            continue
+        if type(index) is int and 0 <= index < len(shapes):
+            known = float(spent) if isinstance(spent, int | float) and 0 < spent < math.inf else math.nan
+            rows.append((worker[:100], shapes[index], float(ended), known))
+    if not rows:
+        return []
+    frame = pd.DataFrame(rows, columns=["worker", "shape", "ended", "seconds"])
+    # Shapes, because a matrix of gate_proj takes its time on the fastest worker.
+    frame["usual"] = frame.groupby("shape")["seconds"].transform("mean")
+    found = []
+    for name, part in frame.groupby("worker", sort=True):
+        timed = part.dropna()  # how long it took is not known where a worker found a dead one's result
+        speed = float(timed["usual"].sum() / timed["seconds"].sum()) if len(timed) else math.nan
+        found.append(WorkerPace(str(name), len(part), speed, max(0.0, now - float(part["ended"].max()))))
+    return found
 
 
 def duration(seconds: float) -> str:

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import pandas as pd
 import streamlit as st
 
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.ui import jobs
 from gcwm_viz.ui.loading import run_names
-from gcwm_viz.ui.progress import duration, run_progress
+from gcwm_viz.ui.progress import duration, paces, run_progress
 from gcwm_viz.ui.roots import within
 from gcwm_viz.ui.text import as_markdown
 
@@ -116,12 +117,32 @@ def _watch(root: Path, names: tuple[str, ...]) -> None:
             spent = time.time() - entry.job.started
             since = f"at work for {duration(spent)}" if spent == spent else "started from a shell"
             st.caption(f"{since} · {as_markdown(found.label, 120)}" if found.label else since)
+            _workers(entry.path)
             asked = (entry.path / "cancel").exists() or jobs.cancel_asked(root, job_name(entry.name))
             if right.button(
                 "Stopping…" if asked else "Cancel", key=f"cancel-{entry.name}", disabled=asked, width="stretch"
             ):
                 cancel(root, entry)
                 st.rerun(scope="fragment")
+
+
+def _workers(run: Path) -> None:
+    """Who does the work, where it is more than one worker."""
+    found = paces(run)
+    if len(found) < 2:
+        return
+    slow = sum(pace.slow for pace in found)
+    with st.expander(f"{len(found)} workers" + (f", {slow} slow" if slow else "")):
+        rows = [(pace.name, pace.matrices, pace.speed, duration(pace.silent), "slow" * pace.slow) for pace in found]
+        st.dataframe(
+            pd.DataFrame(rows, columns=["worker", "matrices", "speed", "since its last result", " "]),
+            hide_index=True,
+            column_config={
+                "speed": st.column_config.NumberColumn(
+                    format="%.2f", help="1 = the time that all workers together take for matrices of the same shapes"
+                )
+            },
+        )
 
 
 def show_list(root: Path, listed: list[Entry]) -> None:

@@ -11,7 +11,7 @@ from gcwm_viz.continual.plan_file import RunPlan, parse_plan
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.ui import jobs, plan_check, plan_form, run_jobs, setting_fields, start
-from gcwm_viz.ui.progress import duration, run_progress
+from gcwm_viz.ui.progress import duration, paces, run_progress
 from tests.continual.inputs import write_base, write_updates
 from tests.factories_runs import NASTY, write_run
 from tests.ui.test_pages import words
@@ -222,6 +222,48 @@ def test_time_left_follows_the_work_not_the_count(root):
     assert "models scored, about 60 s left" in found.sentence
     assert run_progress(root / "nothing").phase == "starting"
     assert [duration(value) for value in (8.2, 600, 9000)] == ["8 s", "10 min", "2.5 h"]
+
+
+def at_work(root):
+    """A run of two shapes (v_proj half of the others) in its second session, held open by this process."""
+    run = write_run(root, "one", "busy")
+    (run / "journal.jsonl").unlink()
+    store = RunStore.open(run)
+    lines = [("old", 0, 9.0), ("first", 1, 1.0), ("first", 2, 1.0), (NASTY, 3, 4.0), ("first", 4, float("nan"))]
+    for place, (worker, index, seconds) in enumerate(lines):
+        if place in (0, 1):
+            journal_line(run, 100.0, event="start", done=0, total=28)
+        journal_line(run, 110.0 + place, event="matrix", index=index, done=place + 1, total=28, seconds=seconds,
+                     label="m", worker=worker)  # fmt: skip
+    return store
+
+
+def journal_line(run, time, **entry):
+    with (run / "journal.jsonl").open("a") as file:
+        file.write(json.dumps({"time": time} | entry) + "\n")
+
+
+def test_workers_are_compared_on_matrices_of_one_shape_in_this_session(root):
+    store = at_work(root)
+    found = {pace.name: pace for pace in paces(store.path, now=120.0)}
+    assert set(found) == {"first", NASTY}
+    assert found["first"].matrices == 3
+    assert found["first"].speed == pytest.approx(2.0)  # mean of 1, 1, 4 is 2
+    assert found[NASTY].speed == pytest.approx(0.5)
+    assert found[NASTY].slow
+    assert not found["first"].slow
+    assert found["first"].silent == pytest.approx(120 - 114)
+    assert paces(root / "nothing") == []
+
+
+def test_the_page_shows_workers_and_who_is_slow(open_page, root):
+    store = at_work(root)
+    with store.lock():
+        page = open_page(PAGE, root=root)
+    assert [expander.label for expander in page.expander if "workers" in expander.label] == ["2 workers, 1 slow"]
+    table = next(frame.value for frame in page.dataframe if "worker" in frame.value.columns)
+    assert list(table["worker"]) == sorted(["first", NASTY])
+    assert list(table["matrices"]) == [1, 3] if NASTY < "first" else [3, 1]
 
 
 def test_plan_of_the_form_reads_back(root):
