@@ -3,7 +3,8 @@
 import streamlit as st
 
 from gcwm_viz.figures import methods
-from gcwm_viz.signals.comparison import final_steps, method_means, paired_differences
+from gcwm_viz.probes.metrics import METRICS
+from gcwm_viz.signals.comparison import final_scores, final_steps, method_means, paired_differences
 from gcwm_viz.ui import charts, frame, study
 
 frame.open_page("Compare", "Every method on the same updates and probes: what it keeps, what it loses, what it costs.")
@@ -27,7 +28,23 @@ with right:
         differences = paired_differences(runs, column, reference)
         figure = methods.paired_differences(differences, reference, name)
         charts.show(figure, methods.DIFFERENCES, differences, key="differences")
-charts.show(
-    methods.cost(final), methods.COST, final[["method", "seed", "order", "seconds", "train_seconds"]], key="cost"
+split, metric = prefix.split("_")
+left, right = st.columns(2, gap="medium")
+with left:
+    by_task = final_scores(tables["scores"], split, metric)
+    figure = methods.by_task(by_task, higher_is_better=METRICS[metric])
+    charts.show(figure, methods.TASKS, by_task.reset_index(names="method"), key="tasks")
+with right:
+    figure = methods.cost(final)
+    charts.show(figure, methods.COST, final[["method", "seed", "order", "seconds", "train_seconds"]], key="cost")
+st.dataframe(
+    study.needs(means["method"], int(runs["step"].max())),
+    hide_index=True,
+    column_config={"method": "Method", "sees": "Sees", "keeps": "Keeps between steps"},
 )
-st.caption("A trained method starts from the same base and sees the tasks' training data; a merge sees updates alone.")
+
+if len(tables["ablations"]):
+    st.subheader("Does geometry earn its place?")
+    question = st.selectbox("Question", list(dict.fromkeys(tables["ablations"]["question"])), key="question")
+    figure = methods.ablations(tables["ablations"], question)
+    charts.show(figure, methods.ABLATIONS, tables["ablations"], key="ablations")

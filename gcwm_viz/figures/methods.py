@@ -21,6 +21,16 @@ DIFFERENCES = About(
     line="Each method minus the reference, over runs of the same seed and order, with a 95 % interval over seeds. An "
     "interval across the line, or none at all, means that no difference is shown.",
 )
+TASKS = About(
+    title="Task by task, at the last step",
+    line="Mean over seeds and orders. Top row: each task's own expert, the score that its update alone reaches; what a "
+    "method lacks to it was never learned, or was lost.",
+)
+ABLATIONS = About(
+    title="Single parts varied",
+    line="All updates of a seed merged at once, at the η that the development split prefers. Large marks: the test "
+    "split, mean over seeds; small ones: single seeds; bars: one standard error of the probes of one seed.",
+)
 COST = About(
     title="What a run costs",
     line="Mean processor seconds of one run on the lab, one thread: to train or merge, and to measure signals and "
@@ -94,6 +104,68 @@ def paired_differences(differences: pd.DataFrame, reference: str, name: str) -> 
         hovertemplate="%{x:+.3g}, %{text}<extra></extra>",
     )
     return _rows(made, methods)
+
+
+def by_task(table: pd.DataFrame, *, higher_is_better: bool) -> go.Figure:
+    """Numbers on colour of :func:`gcwm_viz.signals.comparison.final_scores`."""
+    if table.empty:
+        return theme.nothing(TASKS.title, "This study has no scores by task.")
+    z = table.to_numpy(dtype=float)
+    rows, columns = list(range(len(table))), list(range(len(table.columns)))
+    made = theme.figure(TASKS.title, height=_height(len(rows)))
+    theme.undefined_cells(made, z, columns, rows)
+    low, high = 0.0, 1.0 if higher_is_better else max(float(np.nanmax(z, initial=0.0)), 1e-9)
+    made.add_heatmap(
+        z=z, x=columns, y=rows, zmin=low, zmax=high, colorscale=theme.SEQUENTIAL, reversescale=not higher_is_better,
+        xgap=1.5, ygap=1.5, hoverinfo="skip", hoverongaps=False, showscale=False,
+    )  # fmt: skip
+    share = z / high if higher_is_better else 1 - z / high
+    r, c = np.divmod(np.arange(z.size), len(columns))
+    tasks = [theme.as_text(name, limit=18) for name in table.columns]
+    made.add_scatter(
+        x=c,
+        y=r,
+        mode="text",
+        text=["" if np.isnan(v) else theme.num(v) for v in z.ravel()],
+        textfont={"size": 12, "color": list(theme.ink(share.ravel()))},
+        hovertext=[
+            f"{theme.as_text(table.index[i])} on {tasks[j]}: {theme.num(z[i, j])}" for i, j in zip(r, c, strict=True)
+        ],
+        hoverinfo="text",
+        showlegend=False,
+    )
+    made.update_xaxes(tickvals=columns, ticktext=tasks, showgrid=False)
+    return _rows(made, [str(name) for name in table.index])
+
+
+def ablations(table: pd.DataFrame, question: str) -> go.Figure:
+    """Points of the study's table `ablations` for one question, one row a variant."""
+    rows = table[table["question"] == question]
+    if rows.empty:
+        return theme.nothing(ABLATIONS.title, "This study has not asked that question yet.")
+    variants = list(dict.fromkeys(rows["variant"]))
+    place = {variant: index for index, variant in enumerate(variants)}
+    made = theme.figure(ABLATIONS.title, height=_height(len(variants)), x="exact match on test")
+    made.add_scatter(
+        x=rows["test"],
+        y=[place[variant] + 0.22 for variant in rows["variant"]],
+        mode="markers",
+        name="single seeds",
+        marker={"size": 5, "color": theme.NEUTRAL, "opacity": 0.6},
+        text=[f"seed {seed}, η {theme.num(eta)}" for seed, eta in zip(rows["seed"], rows["eta"], strict=True)],
+        hovertemplate="%{text}: %{x:.3g}<extra></extra>",
+    )
+    means = rows.groupby("variant", sort=False)[["test", "test_se"]].mean()
+    made.add_scatter(
+        x=means["test"],
+        y=list(range(len(variants))),
+        mode="markers",
+        name="mean",
+        error_x={"type": "data", "array": means["test_se"], "thickness": 1.8, "color": theme.NEUTRAL},
+        marker={"size": 11, "color": theme.OKABE_ITO[0]},
+        hovertemplate="%{x:.3g}<extra></extra>",
+    )
+    return _rows(made, variants)
 
 
 def cost(final: pd.DataFrame) -> go.Figure:

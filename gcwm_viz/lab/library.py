@@ -12,11 +12,11 @@ import os
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import Qwen3ForCausalLM
 
 from gcwm_viz.errors import InputError
 from gcwm_viz.lab.data import LabTask, base_pools, build_tasks
@@ -24,6 +24,9 @@ from gcwm_viz.lab.examples import Example
 from gcwm_viz.lab.model import copy_state, load_state, new_model, round_state
 from gcwm_viz.lab.recipe import Recipe, seeded
 from gcwm_viz.lab.train import Corpus, train
+
+if TYPE_CHECKING:
+    from transformers import Qwen3ForCausalLM
 
 State = dict[str, Tensor]
 Report = Callable[[str], None]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+
+if TYPE_CHECKING:  # a page that only names the pipelines need not wait for transformers' models
+    from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 PAD, EOS, BOS = "<pad>", "<eos>", "<bos>"
 PAD_ID, EOS_ID, BOS_ID = 0, 1, 2
@@ -32,6 +35,7 @@ class ModelShape:
 def build_tokenizer() -> PreTrainedTokenizerFast:
     """PAD/EOS/BOS and the 95 printable ASCII characters, one token each; encoding puts BOS in front."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
 
     vocabulary = {PAD: PAD_ID, EOS: EOS_ID, BOS: BOS_ID}
     for code in range(FIRST_CHARACTER, 127):
@@ -53,6 +57,8 @@ def character_ids(text: str) -> list[int]:
 
 def new_model(shape: ModelShape, generator: torch.Generator) -> Qwen3ForCausalLM:
     """A float32 model with weights drawn from `generator`: normal with `initializer_range`, norms at one."""
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
     config = Qwen3Config(
         vocab_size=BOS_ID + 1 + 95,
         hidden_size=shape.hidden,

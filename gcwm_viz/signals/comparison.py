@@ -84,6 +84,20 @@ def paired_differences(
     return table.sort_values("difference", ascending=False, ignore_index=True, kind="stable")
 
 
+def final_scores(scores: pd.DataFrame, split: str, metric: str) -> pd.DataFrame:
+    """Mean score at the final step, one row a method and one column a task; first `experts`, each on its own task.
+
+    scores: the study's table of this name. Means are over seeds and orders; NaN where a task was never scored.
+    """
+    rows = scores[(scores["split"] == split) & (scores["metric"] == metric)]
+    experts = rows[(rows["model"] == "expert") & (rows["update"] == rows["task"])]
+    merged = rows[rows["model"] == "step"]
+    last = merged["step"] == merged.groupby(["method", *PAIR])["step"].transform("max")
+    means = merged[last].pivot_table(index="method", columns="task", values="value", sort=False)
+    own = experts.groupby("task", sort=False)["value"].mean().to_frame("experts").T
+    return pd.concat([own, means.reindex(columns=own.columns.union(means.columns, sort=False))])
+
+
 def _defined(final: pd.DataFrame, target: str) -> pd.DataFrame:
     if target not in final.columns:
         raise InputError(f"table of runs: expected a column {target!r}, found {', '.join(map(str, final.columns))}")

@@ -10,6 +10,7 @@ import streamlit as st
 
 from gcwm_viz.errors import InputError
 from gcwm_viz.figures.signals import BY_COLUMN
+from gcwm_viz.lab.pipelines import PIPELINES
 from gcwm_viz.lab.study_tables import SHIPPED, read_study
 from gcwm_viz.merging.registry import METHODS
 from gcwm_viz.probes.metrics import UNITS
@@ -99,6 +100,21 @@ def expert_mean(scores: pd.DataFrame, prefix: str) -> float:
 def data_free(methods: pd.Series) -> list[str]:
     """The merge methods among ``methods``, variants such as gcwm-no-gate included: they see no training data."""
     return [method for method in methods if any(str(method).startswith(name) for name in METHODS)]
+
+
+def needs(methods: pd.Series, tasks: int) -> pd.DataFrame:
+    """Rows (method, sees, keeps): what each method sees of the tasks' data, and what it keeps from step to step."""
+    rows = []
+    for method in methods:
+        if method in PIPELINES:
+            sees = "all tasks at once" if method == "joint" else "the arriving task's data"
+            rows.append({"method": method, "sees": sees, "keeps": PIPELINES[method].keeps})
+        else:
+            name = max((known for known in METHODS if str(method).startswith(known)), key=len, default="")
+            alone = bool(name) and METHODS[name].sequential
+            keeps = "the merged update alone" if alone else f"every update (at the end {tasks})"
+            rows.append({"method": method, "sees": "no data, finished updates", "keeps": keeps})
+    return pd.DataFrame(rows, columns=["method", "sees", "keeps"])
 
 
 def correlations(runs: pd.DataFrame, method: str | None, target: str, folder: Path) -> pd.DataFrame:

@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 PAGES = {"": 1, "Conflict": 14, "Spectra": 4, "Gate": 5, "Solver": 4, "Scores": 5, "Two_runs": 8, "Decide": 7}
+STUDY_PAGES = {"Compare": 5, "Explain": 3}
 TITLES = {"": "Overview", "Two_runs": "Two runs"}
 
 
@@ -56,6 +57,18 @@ def test_cold_deep_link(server, window, name):
     expect(page.get_by_test_id("stException")).to_have_count(0)
     assert not [url for url in foreign if url.startswith(("http", "ws")) and f"localhost:{server.port}" not in url]
     assert not errors
+
+
+@pytest.mark.parametrize("name", STUDY_PAGES)
+def test_the_shipped_study_by_cold_link(server, window, name):
+    server.stop()
+    server.start()
+    page = window()
+    page.goto(f"{server.url}/{name}?target=forgetting")
+    expect(page.get_by_role("heading", level=1)).to_have_text(name)
+    drawn(page, STUDY_PAGES[name])
+    expect(page.get_by_role("combobox", name="What is measured")).to_have_value("forgetting")
+    expect(page.get_by_test_id("stException")).to_have_count(0)
 
 
 def test_click_opens_the_matrix_everywhere(server, window):

@@ -9,7 +9,7 @@ from gcwm_viz.ui import study
 from tests.factories_study import write_study
 
 COMPARE, EXPLAIN = "pages/10_Compare.py", "pages/11_Explain.py"
-CHARTS = {COMPARE: 3, EXPLAIN: 3}
+CHARTS = {COMPARE: 5, EXPLAIN: 3}
 
 
 def charts(app):
@@ -56,6 +56,25 @@ def test_compare_ranks_the_methods_beside_the_experts(open_page, tmp_path):
     assert "experts 0.960" in json.dumps(first)
     lost = charts(open_page(COMPARE, root=tmp_path, target="forgetting"))[0]
     assert "experts" not in json.dumps(lost["layout"])
+
+
+def test_compare_shows_every_task_below_its_expert_and_what_a_method_keeps(open_page, tmp_path):
+    write_study(tmp_path)
+    app = open_page(COMPARE, root=tmp_path)
+    tasks = charts(app)[2]
+    assert tasks["layout"]["yaxis"]["ticktext"] == ["experts", "seq-sft", "gcwm", "wudi"]
+    assert tasks["data"][1]["text"][:6] == ["0.960", "0.960", "0.960", "0.300", "0.400", "0.500"]
+    keeps = app.dataframe[0].value.set_index("method")["keeps"]
+    assert keeps["gcwm"] == "every update (at the end 3)"
+    assert keeps["seq-sft"] == "nothing"
+
+
+def test_compare_asks_what_single_parts_are_worth(open_page, tmp_path):
+    write_study(tmp_path)
+    app = open_page(COMPARE, root=tmp_path)
+    assert charts(app)[4]["layout"]["yaxis"]["ticktext"] == ["off", "conflict"]
+    app.selectbox(key="question").set_value("ridge").run()
+    assert charts(app)[4]["layout"]["yaxis"]["ticktext"] == ["ρ 0", "ρ 10"]
 
 
 def test_explain_labels_the_published_values_and_gives_reasons(open_page, tmp_path):
