@@ -4,6 +4,7 @@ import platform
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from gcwm_viz.continual.engine import run_matrices, write_table, write_tables
 from gcwm_viz.continual.estimate import stored_bytes
 from gcwm_viz.continual.run_file import check_inputs
 from gcwm_viz.continual.store import RunStore
-from gcwm_viz.engines.engine import Engine
+from gcwm_viz.engines.engine import Engine, Worker
 from gcwm_viz.engines.local import LocalEngine
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes.evaluate import evaluate
@@ -130,7 +131,11 @@ def continue_run(
         with failure_in_journal(store):
             run_matrices([store], engine, _phase(progress, "matrices"), memory_budget)
             write_tables(store)
-            write_table(store.path, "updates", _updates_table(opened, {} if shares is None else shares))
+            shares = {} if shares is None else shares
+            missing = [name for name in store.updates if name not in shares]
+            # Each reads an update whole, which is as much as all the matrices: work for as many as there are.
+            shares.update(engine.unordered(partial(_outside_share, store.path), missing))
+            write_table(store.path, "updates", _updates_table(opened, shares))
             store.log("matrices-done", done=len(store.keys), total=len(store.keys))
             if store.info["probes"]:
                 evaluate(store, engine, _phase(progress, "probes"))
@@ -176,8 +181,6 @@ def reopen_inputs(store: RunStore) -> OpenInputs:
 def _updates_table(opened: OpenInputs, shares: dict[str, dict[str, float]]) -> pd.DataFrame:
     rows = []
     for index, (source, row) in enumerate(zip(opened.sources, opened.plan.coverage, strict=True), start=1):
-        if source.name not in shares:
-            shares[source.name] = outside_share(opened.base, source, opened.plan.keys)
         share = shares[source.name]
         notes = [note for note in (*opened.plan.warnings, *opened.plan.notes) if note.startswith(f"{source.name}: ")]
         notes += share_notes(share)
@@ -196,6 +199,13 @@ def _updates_table(opened: OpenInputs, shares: dict[str, dict[str, float]]) -> p
             }
         )
     return pd.DataFrame(rows)
+
+
+def _outside_share(run: Path, worker: Worker, name: str) -> dict[str, float]:
+    store = RunStore.open(run)
+    base = CheckpointIndex.open(store.info["base"]["path"])
+    path = next(update["path"] for update in store.info["updates"] if update["name"] == name)
+    return outside_share(base, open_update(name, path, base), store.keys)
 
 
 def _describe(source: UpdateSource) -> dict[str, Any]:

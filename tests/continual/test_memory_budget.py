@@ -39,9 +39,13 @@ def test_a_budget_limits_workers_and_tiles_and_leaves_the_result(inputs, tmp_pat
     store = create(inputs, tmp_path / "free")
     continue_run(store, CPU, workers=1)
     seen = []
-    monkeypatch.setattr(
-        LocalEngine, "unordered", lambda self, work, items, limit, memory: seen.append(limit) or map_items(work, items)
-    )
+
+    def unordered(self, work, items, *, limit=None, memory=None):
+        if memory is not None:
+            seen.append(limit)
+        return map_items(work, items)
+
+    monkeypatch.setattr(LocalEngine, "unordered", unordered)
     need = max(memory_of(key.shape, 3, store.settings) for key in store.keys)
     for budget in (1000, 2 * need + 1, 100 * need):
         small = create(inputs, tmp_path / str(budget))
