@@ -31,7 +31,7 @@ class Estimate:
 
 def estimate(keys: Sequence[MatrixKey], updates: int, settings: RunSettings, device: torch.device) -> Estimate:
     """For dense updates that touch every matrix; adapters need less."""
-    flops = sum(_flops(key.shape, updates, settings) for key in keys)
+    flops = sum(flops_of(key.shape, updates, settings) for key in keys)
     largest = max((memory_of(key.shape, updates, settings) for key in keys), default=0)
     small = STEP_SECONDS * len(keys) * updates / default_workers(device)
     return Estimate(flops, largest, stored_bytes(keys, updates, settings), flops / matmul_rate(device) + small)
@@ -57,7 +57,8 @@ def matmul_rate(device: torch.device, size: int = 768, seconds: float = 0.15) ->
     return count * 2.0 * size**3 / (time.perf_counter() - begin)
 
 
-def _flops(shape: tuple[int, int], updates: int, settings: RunSettings) -> float:
+def flops_of(shape: tuple[int, int], updates: int, settings: RunSettings) -> float:
+    """Floating-point operations of one matrix at all steps; those in float64 count twice."""
     d_out, d_in = shape
     side = min(d_out, d_in)
     subspace = 2.0 * 2 * d_out * d_in * side + 2 * EIGH_COST * side**3  # float64 counts twice
