@@ -29,7 +29,9 @@ from gcwm_viz.probes.behaviour import BehaviourProbe
 from gcwm_viz.probes.tasks import load_tasks
 
 STEPS = {"country": 70, "chemistry": 80, "words": 80, "arithmetic": 140, "python": 140}
-"""Optimiser steps of each task; facts are learned sooner than skills."""
+"""Optimiser steps of each expert; facts are learned sooner than skills."""
+SEQUENCE_STEPS = {"chemistry": 60, "words": 60, "arithmetic": 90, "python": 90}
+"""The same for Seq. SFT from its second step on: a model that already answers briefly needs fewer."""
 LIBRARIES = ("torch", "transformers", "peft", "gguf", "tokenizers", "safetensors")
 
 
@@ -43,16 +45,18 @@ def build(
     seed: int = 0,
     report: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-    """Whatever `out` lacks of the example, the recipe last; returns the recipe. `steps`: of every task, None for STEPS.
+    """Whatever `out` lacks of the example, the recipe last; returns the recipe. `steps`: of every training, None for
+    STEPS and SEQUENCE_STEPS.
 
     Raises InputError when `out` holds adapters of other settings, data or seed, and when training diverges.
     """
     settings = LoraSettings() if settings is None else settings
     tasks = data.build_tasks(seed) if tasks is None else tasks
     order = list(tasks)
-    steps_of = {name: STEPS.get(name, settings.steps) if steps is None else steps for name in tasks}
+    expert_steps = {name: STEPS[name] if steps is None else steps for name in order}
+    later_steps = {name: SEQUENCE_STEPS[name] if steps is None else steps for name in order[1:]}
     plan = {
-        "settings": {**asdict(settings), "steps": steps_of},
+        "settings": {**asdict(settings), "steps": expert_steps, "sequence_steps": later_steps},
         "seed": seed,
         "order": order,
         "data": data.package_versions(),
@@ -69,7 +73,7 @@ def build(
         trainer = Trainer(base)
         for place, (folder, name, start) in enumerate(missing, start=1):
             report(f"training {folder.relative_to(out)} ({place} of {len(missing)})")
-            chosen = replace(settings, steps=steps_of[name])
+            chosen = replace(settings, steps=(expert_steps if start is None else later_steps)[name])
             made = trainer.train(tasks[name].train, chosen, folder, _seed(seed, name), start=start)
             report(f"  loss {made['first_loss']} to {made['last_loss']} in {made['seconds']} s")
         del trainer

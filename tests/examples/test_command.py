@@ -9,6 +9,7 @@ import pytest
 from gcwm_viz.cli import USAGE_ERROR, main
 from gcwm_viz.examples import base as bases
 from gcwm_viz.examples import build as building
+from gcwm_viz.examples.bundle import locate
 from gcwm_viz.examples.train import LoraSettings
 from gcwm_viz.tables import open_run
 from tests.examples import tiny
@@ -67,9 +68,15 @@ def test_training_from_the_shell(trained, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(bases, "base_folder", lambda report=print: trained / "base")
     monkeypatch.setattr(building.data, "build_tasks", lambda seed=0: TASKS)
     monkeypatch.setattr(building, "STEPS", dict.fromkeys(TASKS, 2))
+    monkeypatch.setattr(building, "SEQUENCE_STEPS", dict.fromkeys(TASKS, 1))
     assert main(["example", "smollm2", "--train", "--out", str(tmp_path / "new")]) == 0
     assert f"--updates {tmp_path / 'new'}" in capsys.readouterr().out
-    assert (tmp_path / "new" / "recipe.json").is_file()
+    training = locate(tmp_path / "new").recipe["training"]
+    assert {name: made["steps"] for name, made in training.items() if "two" in name or "sft" in name} == {
+        "adapters/02_two": 2,
+        "sft/step_2": 1,
+        "sft/step_3": 1,
+    }
 
 
 @pytest.mark.skipif(REAL not in os.environ, reason=f"fetches 93 MB and takes minutes; set {REAL}=1 to run it")

@@ -110,6 +110,7 @@ def test_build_is_whole_and_goes_on_where_it_stopped(base, tmp_path):
     assert sorted(whole.sft) == [1, 2, 3]
     assert whole.sft[1] == whole.updates["one"]
     assert whole.recipe["settings"]["steps"] == {"one": 6, "two": 6, "three": 6}
+    assert whole.recipe["settings"]["sequence_steps"] == {"two": 6, "three": 6}
     points = {(row["model"], row["step"]) for row in whole.recipe["scores"]}
     assert points == {("base", 0), *(("expert", i) for i in (1, 2, 3)), *(("step", i) for i in (1, 2, 3))}
     assert {row["metric"] for row in whole.recipe["scores"]} == {"em", "nll", "acc"}
