@@ -112,9 +112,15 @@ def convert(gguf: Path, out: Path) -> Path:
     check_reader()
     try:
         with _quiet():
-            tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, local_files_only=True)
+            tokenizer = AutoTokenizer.from_pretrained(
+                gguf.parent, gguf_file=gguf.name, local_files_only=True, trust_remote_code=False
+            )
             model: Any = AutoModelForCausalLM.from_pretrained(
-                gguf.parent, gguf_file=gguf.name, dtype=torch.float32, local_files_only=True
+                gguf.parent,
+                gguf_file=gguf.name,
+                dtype=torch.float32,
+                local_files_only=True,
+                trust_remote_code=False,
             )
     except (ValueError, KeyError, IndexError, RuntimeError, OSError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -103,8 +103,11 @@ def measure(base: Path, out: Path, order: Sequence[str]) -> list[dict[str, Any]]
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    probe = BehaviourProbe(AutoTokenizer.from_pretrained(base), load_tasks(out / "probes"))
-    model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True, trust_remote_code=False)
+    probe = BehaviourProbe(tokenizer, load_tasks(out / "probes"))
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        base, dtype=torch.float32, local_files_only=True, trust_remote_code=False
+    )
     experts = [("expert", i, name, adapter_folder(out, i, name)) for i, name in enumerate(order, start=1)]
     states = [("step", t, name, state_folder(out, t)) for t, name in enumerate(order, start=1)]
     states[0] = ("step", 1, order[0], adapter_folder(out, 1, order[0]))

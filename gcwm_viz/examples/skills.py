@@ -74,33 +74,30 @@ def word_problem(draw: Draw) -> Keyed:
 
 
 def python_expression(draw: Draw) -> Keyed:
-    """An expression without names but builtins; the answer is what Python itself prints."""
-    word = f"'{draw.text(LETTERS, 3, 6)}'"
-    numbers = str([draw.integer(0, 20) for _ in range(draw.integer(3, 5))])
-    a, b, small = draw.integer(2, 30), draw.integer(2, 9), draw.integer(0, 2)
-    expression = draw.choice(
+    """An expression of literals and builtins beside the value that Python computes for it; the answer is its repr."""
+    word = draw.text(LETTERS, 3, 6)
+    numbers = [draw.integer(0, 20) for _ in range(draw.integer(3, 5))]
+    a, b, place = draw.integer(2, 30), draw.integer(2, 9), draw.integer(0, 2)
+    prefix = draw.choice((word[:2], f"{word[:1]}z"))
+    other = draw.integer(2, 30)
+    expression, value = draw.choice(
         (
-            f"len({word})",
-            f"{word}.upper()",
-            f"{word}[{small}]",
-            f"{word}[:{small + 1}]",
-            f"{word}.startswith({draw.choice((word[:3], word[:2] + 'z'))}')",
-            f"{numbers}[{small}]",
-            f"max({numbers})",
-            f"min({numbers})",
-            f"sorted({numbers})[0]",
-            f"len({numbers})",
-            f"{a} % {b}",
-            f"{a} > {draw.integer(2, 30)}",
-            f"{a} + {b} * 2",
+            (f"len({word!r})", len(word)),
+            (f"{word!r}.upper()", word.upper()),
+            (f"{word!r}[{place}]", word[place]),
+            (f"{word!r}[:{place + 1}]", word[: place + 1]),
+            (f"{word!r}.startswith({prefix!r})", word.startswith(prefix)),
+            (f"{numbers}[{place}]", numbers[place]),
+            (f"max({numbers})", max(numbers)),
+            (f"min({numbers})", min(numbers)),
+            (f"sorted({numbers})[0]", sorted(numbers)[0]),
+            (f"len({numbers})", len(numbers)),
+            (f"{a} % {b}", a % b),
+            (f"{a} > {other}", a > other),
+            (f"{a} + {b} * 2", a + b * 2),
         )
     )
-    return expression, f"What does the Python expression {expression} evaluate to?", repr(evaluated(expression))
-
-
-def evaluated(expression: str) -> object:
-    """Python's own answer, with the four builtins that the generator uses and no others."""
-    return eval(expression, {"__builtins__": {"len": len, "max": max, "min": min, "sorted": sorted}})
+    return expression, f"What does the Python expression {expression} evaluate to?", repr(value)
 
 
 def _plurals() -> list[tuple[str, str]]:

@@ -100,9 +100,11 @@ class Trainer:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         fast = self.device.type == "cuda" or bool(torch.cpu.get_capabilities().get("amx_bf16"))
         self.dtype = torch.bfloat16 if fast else torch.float32
-        self.tokenizer = AutoTokenizer.from_pretrained(base)
+        self.tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True, trust_remote_code=False)
         # Eager attention: on short rows its backward takes half the time of the fused kernels on a CPU.
-        model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=self.dtype, attn_implementation="eager")
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            base, dtype=self.dtype, attn_implementation="eager", local_files_only=True, trust_remote_code=False
+        )
         self._model = model.to(self.device)
 
     def train(
@@ -171,7 +173,9 @@ def put_on(model: Any, adapter: Path, *, moves: bool = False) -> Any:
     from peft import PeftModel
 
     with _between_libraries():
-        return PeftModel.from_pretrained(model, str(adapter), is_trainable=moves)
+        return PeftModel.from_pretrained(
+            model, str(adapter), is_trainable=moves, local_files_only=True, trust_remote_code=False
+        )
 
 
 def _new_adapter(model: Any, settings: LoraSettings, seed: int) -> Any:
