@@ -5,9 +5,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks import growth, lab, layer, lora, machine, memory, pages, roofline, table
+from benchmarks import growth, lab, layer, lora, machine, memory, pages, roofline, scale, scale_table, table
 
-PARTS = ("layer", "memory", "growth", "lora", "roofline", "lab", "pages")
+PARTS = ("layer", "memory", "growth", "lora", "roofline", "lab", "pages", "scale")
 
 
 def main() -> int:
@@ -24,6 +24,7 @@ def main() -> int:
         "roofline": (roofline.measure, {}),
         "lab": (lab.measure, {}),
         "pages": (pages.measure, {}),
+        "scale": (scale.measure, {}),
     }
     for part in options.parts or PARTS:
         work, settings = jobs[part]
@@ -32,6 +33,7 @@ def main() -> int:
         machine.write(part, settings, work(**settings))
         print(f"  {time.perf_counter() - begin:.0f} s", flush=True)
     table.update()
+    scale_table.update()
     return 0
 
 

@@ -61,6 +61,18 @@ def rows() -> list[tuple[str, str, str]]:
     if lab := _result("lab"):
         text = f"{lab['seconds']:.1f} s (matrices {lab['matrices_s']:.1f}, probes {lab['probes_s']:.1f})"
         found.append(("first run of the lab", text, "15 s"))
+    if scale := _result("scale"):
+        text = ", ".join(
+            f"{scale[name]['matrices_a_minute']:.0f} ({scale[name]['label']}, predicted "
+            f"{60 * scale[name]['matrices'] / scale[name]['predicted_s']:.0f})"
+            for name in ("local_1", "local_2", "ray_2")
+            if name in scale
+        )
+        found.append(("matrices a minute, hidden size 384, 3 updates", text, ""))
+        if "task_s" in scale:
+            single, under_way = (1e3 * scale[name] for name in ("task_s", "pipelined_task_s"))
+            text = f"{single:.1f} ms, {under_way:.1f} ms with two a worker under way"
+            found.append(("what a Ray task costs beside its work", text, "50 ms"))
     gpu = _result("gpu")
     if gpu is None or gpu.get("status") == "not yet measured":
         found.append(("a step of Qwen3-8B on a GPU", "not yet measured: `make bench-gpu`", "≤ 90 s TF32, ≤ 60 s exact"))
@@ -76,7 +88,7 @@ def rows() -> list[tuple[str, str, str]]:
 def update() -> None:
     """Write the table between the markers."""
     lines = ["| | measured | goal |", "|---|---|---|", *(f"| {a} | {b} | {c} |" for a, b, c in rows())]
-    for name in ("layer", "memory", "growth", "lora", "roofline", "lab"):
+    for name in ("layer", "memory", "growth", "lora", "roofline", "lab", "scale"):
         content = machine.read(name)
         if content:
             host = content["machine"]

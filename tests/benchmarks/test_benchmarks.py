@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from benchmarks import growth, layer, lora, machine, memory, roofline, table
+from benchmarks import growth, layer, lora, machine, memory, roofline, scale, scale_table, table
 from benchmarks.gpu import measure as measure_gpu
 from benchmarks.gpu import tf32
 from benchmarks.inputs import TINY, qwen3, random_update
@@ -74,3 +74,48 @@ def test_the_table_is_made_of_the_results(tmp_path, monkeypatch):
 def test_shapes_are_those_of_the_model():
     assert TINY.keys() == layer.QWEN3_06B.keys()
     assert layer.QWEN3_06B["mlp.down_proj"] == (1024, 3072)
+
+
+def test_the_rate_that_made_the_times_is_found_and_the_longest_pieces_go_first():
+    assert scale.fit([(flops, 0.25 + flops / 4e9) for flops in (1e8, 1e9, 7e9)]) == pytest.approx((4e9, 0.25))
+    assert scale.fit([(1e9, 0.5), (4e9, 2.2), (16e9, 9.0)])[1] == 0.0, "no matrix costs less than nothing"
+    assert scale.makespan([1, 2, 3, 4], 1) == 10
+    assert scale.makespan([1, 2, 3, 4], 2) == 5
+    assert scale.makespan([1, 1, 5], 3) == 5
+
+
+def test_workers_and_their_prediction_are_measured_on_real_runs():
+    """Without Ray, which has tests of its own."""
+    tiny = (qwen3(8, 12, 8, 8), qwen3(24, 32, 24, 8), MINUTE)
+    found = scale.measure(*tiny, layers=1, updates=2, ray=False)
+    assert found["local_1"]["matrices"] == found["local_2"]["matrices"] == 7
+    assert found["local_1"]["predicted_s"] > found["local_2"]["predicted_s"]
+    assert found["read_bytes"] == 2 * (2 + 2) * found["parameters"], "float16 update and base, both updates"
+    assert found["written_bytes"] > 8 * found["parameters"]
+
+
+def test_forecasts_follow_the_counts_of_the_models():
+    assert scale_table.LLAMA_70B.parameters == pytest.approx(68.5e9, rel=0.01)
+    assert scale_table.QWEN3_235B.parameters == pytest.approx(233.8e9, rel=0.01)
+    assert scale_table.QWEN3_235B.matrices == 94 * (4 + 1 + 3 * 128)
+    one, many, endless = (scale_table.forecast(scale_table.LLAMA_70B, 3, n, 1e13, 0.0, 1e-3) for n in (1, 10, 10**6))
+    assert one.compute_h == pytest.approx(10 * many.compute_h)
+    assert one.compute_h / endless.compute_h == pytest.approx(one.most, rel=0.01), "the longest matrix is left"
+    assert one.read_bytes == 2 * 3 * (2 + 2) * scale_table.LLAMA_70B.parameters
+
+
+def test_the_document_of_scale_is_made_of_the_result(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "RESULTS", tmp_path)
+    monkeypatch.setattr(scale_table, "DOCUMENT", tmp_path / "scale.md")
+    (tmp_path / "scale.md").write_text(f"before\n{scale_table.BEGIN}\nold\n{scale_table.END}\nafter\n")
+    row = {"label": "1 local worker", "seconds": 12.0, "predicted_s": 11.0, "matrices": 21, "matrices_a_minute": 105.0}
+    result = {"rate_flops": 5e10, "matrix_s": 0.1, "updates": 3, "local_1": row, "journal_line_s": 0.003}
+    result |= {"task_s": 0.004, "pipelined_task_s": 0.002, "written_bytes": 80, "read_bytes": 120, "parameters": 10}
+    machine.write("scale", {}, result)
+    scale_table.update()
+    text = (tmp_path / "scale.md").read_text()
+    assert "| 1 local worker | 21 | 11.0 s | 12.0 s | 105 |" in text
+    assert "| bytes read a parameter and update | 4.0 |" in text
+    assert "not yet measured" in text
+    assert "old" not in text
+    assert text.endswith("after\n")
