@@ -19,6 +19,7 @@ from typing import Any
 
 import yaml
 
+from gcwm_viz.checkpoints.hub import split_lora
 from gcwm_viz.continual.config import RunSettings, parse_setting
 from gcwm_viz.errors import InputError
 from gcwm_viz.merging.registry import get_method
@@ -144,7 +145,8 @@ class _Content:
             return path
         if self._folder is None:
             raise _WrongError(f"was uploaded, so {place} must be an absolute path, found {str(path)!r}")
-        return self._folder / path
+        stacked = Path("+".join(str(self._folder / part) for part in str(path).split("+")))  # MODEL+ADAPTER
+        return stacked if split_lora(stacked) else self._folder / path
 
     def word(self, name: str, default: str) -> str:
         value = self.values.get(name)

@@ -94,7 +94,7 @@ def decide(run: Run) -> Decision:
     settings = run.store.settings
     splits = [name for name in SPLITS if name in set(scores["split"])] or ["dev"]
     metrics = offered(scores)
-    left, right, _ = st.columns([1, 1, 2])
+    left, right = st.columns([1, 3])
     split = left.segmented_control(
         "Decide on", splits, default=splits[0], required=True, format_func=SPLITS.__getitem__, key="decide-split"
     )

@@ -102,7 +102,7 @@ def _watch(root: Path, name: str) -> None:
 def _answer(answer: dict[str, Any]) -> None:
     rows = pd.DataFrame(answer["scores"])
     splits, metrics = list(dict.fromkeys(rows["split"])), offered(rows)
-    left, right, _ = st.columns([1, 1, 2])
+    left, right = st.columns([1, 3])
     split = left.segmented_control("Split", splits, default=splits[-1], required=True, key="regate-split")
     metric = right.segmented_control(
         "Metric", metrics, default=metrics[0], required=True, format_func=UNITS.__getitem__, key="regate-metric"

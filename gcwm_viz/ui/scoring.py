@@ -20,7 +20,7 @@ def choose(run: Run) -> Scored | None:
     if not splits:
         return None
     metrics = offered(table)
-    left, right, _ = st.columns([1, 1, 2])
+    left, right = st.columns([1, 3])
     split = left.segmented_control(
         "Split", splits, default=splits[0], required=True, format_func=lambda name: _SPLITS[name]
     )

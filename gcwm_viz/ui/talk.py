@@ -212,7 +212,11 @@ def _scores(found: Scored, value: float) -> str:
     """What a model does, in the words of the metric."""
     if found.metric == "em":
         return f"answers **{percent(value)}** of the questions exactly"
-    return f"answers **{percent(value)}** rightly" if is_share(found.metric) else f"has **{num(value)}** {found.unit}"
+    return (
+        f"answers **{percent(value)}** of the questions rightly"
+        if is_share(found.metric)
+        else f"has **{num(value)}** {found.unit}"
+    )
 
 
 def _value(found: Scored, value: float) -> str:

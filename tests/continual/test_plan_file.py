@@ -127,3 +127,12 @@ def test_run_needs_a_plan_or_a_base(tmp_path, capsys):
     assert "expected --plan, or --base" in capsys.readouterr().err
     assert main(["run", "--plan", str(tmp_path / "no.yaml"), "--out", str(tmp_path / "run")]) == 2
     assert "cannot read the plan (No such file" in capsys.readouterr().err
+
+
+def test_an_adapter_upon_a_model_counts_from_the_plans_folder_in_both_parts(tmp_path):
+    for name in ("base", "model", "adapter", "a+b"):
+        (tmp_path / name).mkdir()
+    file = tmp_path / "plan.yaml"
+    file.write_text("base: base\nupdates: [{name: x, path: model+adapter}, {name: y, path: a+b}]\n")
+    paths = [path for _, path in read_plan(file).updates]
+    assert paths == [Path(f"{tmp_path}/model+{tmp_path}/adapter"), tmp_path / "a+b"]
