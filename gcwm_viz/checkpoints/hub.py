@@ -6,6 +6,7 @@ from pathlib import Path
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+from gcwm_viz.checkpoints.location import location
 from gcwm_viz.errors import InputError
 
 HUB_ID = re.compile(r"(?P<repo>[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95})(@(?P<revision>[\w./-]{1,100}))?")
@@ -42,6 +43,8 @@ def local_folder(source: str | Path, *, cached_only: bool = False) -> Path:
     Downloads what the cache lacks, unless ``cached_only`` or ``HF_HUB_OFFLINE`` is set. Raises :class:`InputError` when
     that fails. A path that does not exist and is no hub id comes back as it is, for the reader to name.
     """
+    if not isinstance(source, str | Path) or "://" in str(source):
+        return location(source)
     parts = split_lora(source)
     if parts is not None:
         return Path("+".join(str(local_folder(part, cached_only=cached_only).resolve()) for part in parts))

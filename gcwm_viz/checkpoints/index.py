@@ -3,11 +3,13 @@
 import hashlib
 import json
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gcwm_viz.checkpoints.header import TensorInfo, read_header, read_json_object
+from gcwm_viz.checkpoints.location import is_remote, location, remote_bytes
 from gcwm_viz.errors import InputError
 
 __all__ = ["ADAPTER_CONFIG", "ADAPTER_WEIGHTS", "CheckpointIndex", "TensorInfo"]
@@ -39,7 +41,7 @@ class CheckpointIndex:
         Raises InputError for a missing folder, one without safetensors, pickle weights only, a missing shard, a
         truncated or malformed file, or a tensor that two shards both hold.
         """
-        path = Path(path)
+        path = location(path)
         try:
             if path.is_file() and path.suffix == ".safetensors":
                 return cls.from_files(path.parent, [path])
@@ -93,7 +95,7 @@ class CheckpointIndex:
         samples: dict[str, bytes] = {}
         for path, infos in by_file.items():
             try:
-                with path.open("rb") as file:
+                with nullcontext(path) if is_remote(path) else path.open("rb") as file:
                     for info in infos:
                         samples[info.name] = hashlib.sha256(b"".join(_sample(file, info))).digest()
             except OSError as error:
@@ -113,8 +115,11 @@ def _sample(file: Any, info: TensorInfo) -> Iterable[bytes]:
     else:
         places = [(start, SAMPLE_BYTES) for start in (0, (info.nbytes - SAMPLE_BYTES) // 2, info.nbytes - SAMPLE_BYTES)]
     for start, count in places:
-        file.seek(info.offset + start)
-        yield file.read(count)
+        if is_remote(info.path):
+            yield remote_bytes(info.path, info.offset + start, count)
+        else:
+            file.seek(info.offset + start)
+            yield file.read(count)
 
 
 def _weight_files(root: Path) -> list[Path]:

@@ -1,10 +1,15 @@
 """One tensor at a time from a safetensors file; the file is open only while it is read."""
 
+import json
+import struct
+
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load
 from torch import Tensor
 
 from gcwm_viz.checkpoints.header import TensorInfo
+from gcwm_viz.checkpoints.location import is_remote, remote_bytes
 from gcwm_viz.errors import InputError
 
 # Rows are read in slices of about this many elements where a whole tensor is not needed at once.
@@ -18,6 +23,11 @@ def read_tensor(info: TensorInfo, rows: slice | None = None) -> Tensor:
     whole shard mapped for as long as one of them lives. Raises InputError for a file that changed since its header
     was read and for a NaN or infinite value, naming the tensor.
     """
+    if is_remote(info.path):
+        tensor = _remote_tensor(info, rows)
+        if info.is_floating:
+            check_finite(tensor, f"{info.path}: tensor {info.name!r}")
+        return tensor
     try:
         with safe_open(info.path, framework="pt", device="cpu") as file:
             if rows is None:
@@ -35,6 +45,27 @@ def read_tensor(info: TensorInfo, rows: slice | None = None) -> Tensor:
     if info.is_floating:
         check_finite(tensor, f"{info.path}: tensor {info.name!r}")
     return tensor
+
+
+def _remote_tensor(info: TensorInfo, rows: slice | None) -> Tensor:
+    """The bytes of the tensor alone, or of its ``rows``, under a header of their own for the library to read."""
+    shape, start, count = info.shape, 0, info.nbytes
+    if rows is not None:
+        first, stop, _ = rows.indices(info.shape[0])
+        row = info.nbytes // info.shape[0] if info.shape[0] else 0
+        shape, start, count = (max(0, stop - first), *info.shape[1:]), first * row, max(0, stop - first) * row
+    try:
+        data = remote_bytes(info.path, info.offset + start, count) if count else b""
+    except OSError as error:
+        raise InputError(f"{info.path}: cannot read tensor {info.name!r} ({error})") from None
+    if len(data) != count:
+        raise InputError(
+            f"{info.path}: tensor {info.name!r} changed while in use, expected {count} bytes, found {len(data)}"
+        )
+    entry = {"dtype": info.dtype, "shape": list(shape), "data_offsets": [0, count]}
+    header = json.dumps({"tensor": entry}).encode()
+    header += b" " * (-len(header) % 8)
+    return load(struct.pack("<Q", len(header)) + header + data)["tensor"].clone()
 
 
 def row_slices(info: TensorInfo) -> list[slice]:

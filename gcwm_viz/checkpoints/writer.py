@@ -18,6 +18,7 @@ from gcwm_viz.checkpoints.atomic import (
 )
 from gcwm_viz.checkpoints.header import DTYPE_BITS, TensorInfo, read_json_object
 from gcwm_viz.checkpoints.index import ADAPTER_CONFIG, CheckpointIndex
+from gcwm_viz.checkpoints.location import local_only
 from gcwm_viz.checkpoints.reader import read_tensor
 from gcwm_viz.checkpoints.space import check_space
 from gcwm_viz.errors import InputError
@@ -38,7 +39,7 @@ def export_checkpoint(
     replace: Callable[[str], Tensor | None],
     out: str | Path,
     *,
-    model_card: str,
+    model_card: str | Callable[[], str],
     dtype: torch.dtype | None = None,
     max_shard_bytes: int = 5 * 2**30,
     inputs: Iterable[str | Path] = (),
@@ -48,13 +49,14 @@ def export_checkpoint(
     ``replace`` is called once a tensor, in shard order, and answers in the stored layout (``MatrixKey.from_linear``
     for GPT-2) and any floating dtype. ``dtype`` recasts every floating tensor, None keeps the base's dtypes. The
     tensors are those of the base, so tied embeddings stay tied. More than ``max_shard_bytes`` of weights become shards
-    with ``model.safetensors.index.json``. Config, tokenizer and generation files are copied, ``model_card`` becomes
-    README.md. ``out`` appears complete or not at all.
+    with ``model.safetensors.index.json``. Config, tokenizer and generation files are copied, ``model_card`` (or what it
+    returns once all tensors are written) becomes README.md. ``out`` appears complete or not at all.
 
     Raises InputError for a non-empty ``out`` or one inside the base or any of ``inputs``, too little disk space, a
     replacement of another shape, and a NaN or infinite value (a value that overflows ``dtype`` included).
     """
     out = Path(out)
+    local_only(base.root, "an export, which copies the base's files,")
     check_outside(out, (base.root, *map(Path, inputs)))
     if dtype is not None and dtype not in (torch.float64, torch.float32, torch.float16, torch.bfloat16):
         raise InputError(f"{out}: cannot export as {dtype}, expected float64, float32, float16 or bfloat16")
@@ -68,7 +70,6 @@ def export_checkpoint(
 
     with atomic_folder(out) as partial:
         _copy_companions(base, partial, dtype)
-        write_bytes(partial / "README.md", model_card.encode("utf-8"))
         names = _shard_names(len(shards))
         for file_name, shard in zip(names, shards, strict=True):
             with atomic_file(partial / file_name) as file:
@@ -80,6 +81,8 @@ def export_checkpoint(
                 partial / "model.safetensors.index.json",
                 {"metadata": total, "weight_map": dict(sorted(weight_map.items()))},
             )
+        card = model_card if isinstance(model_card, str) else model_card()
+        write_bytes(partial / "README.md", card.encode("utf-8"))
     return out
 
 

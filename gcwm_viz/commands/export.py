@@ -45,5 +45,5 @@ def export(options: argparse.Namespace) -> None:
     else:
         from gcwm_viz.export.checkpoint import export_step
 
-        export_step(store, step, options.out, dtype)
+        export_step(store, step, options.out, dtype, tell=print)
     print(f"wrote {options.out}")

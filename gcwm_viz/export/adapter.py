@@ -79,7 +79,7 @@ def export_adapter(store: RunStore, step: int, out: Path, rank: int, dtype: torc
         raise InputError(f"run {store.path}: the update after step {step} is zero, there is nothing to adapt")
     found = Loss(rank, lost / energy, *worst)
     tensors = {
-        f"base_model.model.{modules[key.name]}.lora_{side}.weight": factor
+        f"base_model.model.{modules.of[key.name]}.lora_{side}.weight": factor
         for key, b_or, a_ri in kept
         for side, factor in (("A", a_ri), ("B", b_or))
     }
@@ -87,7 +87,7 @@ def export_adapter(store: RunStore, step: int, out: Path, rank: int, dtype: torc
     with atomic_folder(out) as partial:
         with atomic_file(partial / ADAPTER_WEIGHTS) as file:
             stream_safetensors(file, layout, tensors.__getitem__, {"format": "pt"}, out / ADAPTER_WEIGHTS)
-        write_json(partial / ADAPTER_CONFIG, _config(store, rank, [modules[key.name] for key, _, _ in kept]))
+        write_json(partial / ADAPTER_CONFIG, _config(store, rank, modules.targets([key.name for key, _, _ in kept])))
         write_bytes(partial / "README.md", _card(store, step, found).encode())
     return found
 
@@ -100,7 +100,7 @@ def truncated(state_oi: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     return state_oi.double() @ a_ri.mT, a_ri
 
 
-def _config(store: RunStore, rank: int, modules: list[str]) -> dict[str, object]:
+def _config(store: RunStore, rank: int, targets: list[str]) -> dict[str, object]:
     base = Path(store.info["base"]["path"])
     return {
         "peft_type": "LORA",
@@ -114,7 +114,7 @@ def _config(store: RunStore, rank: int, modules: list[str]) -> dict[str, object]
         "inference_mode": True,
         "init_lora_weights": True,
         "modules_to_save": None,
-        "target_modules": modules,
+        "target_modules": targets,
         "use_rslora": False,
     }
 

@@ -15,12 +15,12 @@ _FRONT = ("license", "license_name", "license_link", "language")
 _CARD_BYTES = 1_000_000
 
 
-def model_card(store: RunStore, step: int) -> str:
-    """The card of a whole checkpoint."""
+def model_card(store: RunStore, step: int, remark: str = "") -> str:
+    """The card of a whole checkpoint; ``remark``: a sentence to say first."""
     front = front_matter(store, "transformers", ["merge", "gcwm"], "merge")
     text = (
         f"# Merged model\n\nState after step {step} of a continual merge by gcwm_viz (method of arXiv 2605.09608).\n"
-        "Target matrices are base + S_t; every other tensor is the base's.\n\n"
+        f"Target matrices are base + S_t; every other tensor is the base's.{' ' * bool(remark)}{remark}\n\n"
     )
     try:
         recipe = mergekit_yaml(store, step)

@@ -1,5 +1,7 @@
 """The merged model of one step as a checkpoint that transformers, vLLM and mergekit load."""
 
+import math
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -11,26 +13,45 @@ from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.export.card import model_card
 from gcwm_viz.runs import OpenInputs, reopen_inputs
+from gcwm_viz.updates.energy import squared_sum
+from gcwm_viz.updates.outside import ROUNDING
 
 
-def export_step(store: RunStore, step: int, out: Path, dtype: torch.dtype | None = None) -> Path:
+def export_step(
+    store: RunStore, step: int, out: Path, dtype: torch.dtype | None = None, tell: Callable[[str], None] | None = None
+) -> Path:
     """The merged model after ``step`` as a whole checkpoint, in the base's dtypes by default.
 
+    Where rounding to half precision changes the merged update by more than 1 %, the card says so, and ``tell`` is told.
     Tokenizer, chat template and generation config are the base's. Raises :class:`InputError` for an unfinished run,
     another step than it has, changed inputs, and what :func:`export_checkpoint` refuses.
     """
     opened = open_finished(store, step)
     places = {key.name: index for index, key in enumerate(store.keys)}
 
+    error = energy = 0.0
+
     def merged(name: str) -> Tensor | None:
         if name not in places:
             return None
         index = places[name]
         update = store.keys[index].from_linear(store.state(index, step))
-        return read_tensor(opened.base.tensors[name]).float() + update
+        own = read_tensor(opened.base.tensors[name])
+        value = own.float() + update
+        nonlocal error, energy
+        error += squared_sum(value.to(dtype or own.dtype).float() - value)
+        energy += squared_sum(update)
+        return value
+
+    def card() -> str:
+        share = math.sqrt(error / energy) if energy > 0 else 0.0
+        remark = f"Rounding of the weights is {share:.1%} of the merged update." if share > ROUNDING else ""
+        if remark and tell:
+            tell(remark)
+        return model_card(store, step, remark)
 
     return export_checkpoint(
-        opened.base, merged, out, model_card=model_card(store, step), dtype=dtype, inputs=input_folders(store, opened)
+        opened.base, merged, out, model_card=card, dtype=dtype, inputs=input_folders(store, opened)
     )
 
 

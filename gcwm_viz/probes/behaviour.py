@@ -165,12 +165,14 @@ class BehaviourProbe:
             logits_bav = logits[:, -(batch.tail + 1) : -1].float()
             labels_ba = batch.labels_bl[:, -batch.tail :].to(logits_bav.device)
             exact[batch.rows], nll[batch.rows] = _examples(logits_bav, labels_ba)
-            for k, place, token, request in batch.others:
-                own = int(labels_ba[k, place])
-                scores_v = logits_bav[k, place].double().log_softmax(-1)
-                count = int((labels_ba[k] != IGNORED).sum())
-                row = int(batch.rows[k])
-                nll[request] = nll[row] + float(scores_v[own] - scores_v[token]) / count
+            if batch.others:
+                k, place, token, request = torch.tensor(batch.others).unbind(1)
+                at = k.to(logits_bav.device), place.to(logits_bav.device)
+                own, other = (
+                    logits_bav[*at, ids].double().cpu() for ids in (labels_ba[at], token.to(labels_ba.device))
+                )
+                # log p of two tokens at one place differ as their logits do.
+                nll[request] = nll[batch.rows[k]] + (own - other) / (batch.labels_bl[k] != IGNORED).sum(1)
         return exact, nll
 
     def _check_length(self, model: torch.nn.Module) -> None:

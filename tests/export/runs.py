@@ -27,7 +27,9 @@ def base(root: Path, name: str, dtype: torch.dtype = torch.float32) -> Checkpoin
     return CheckpointIndex.open(folder)
 
 
-def experts(index: CheckpointIndex, root: Path, dtype: torch.dtype, rank: int | None = None) -> list[tuple[str, Path]]:
+def experts(
+    index: CheckpointIndex, root: Path, dtype: torch.dtype, rank: int | None = None, scale: float = 0.02
+) -> list[tuple[str, Path]]:
     """Two full checkpoints beside the base, moved in every target matrix, by ``rank`` where one is given."""
     generator = torch.Generator().manual_seed(7)
     original = tiny.tensors(index.root)
@@ -38,7 +40,7 @@ def experts(index: CheckpointIndex, root: Path, dtype: torch.dtype, rank: int | 
             rows, columns = key.stored_shape
             inner = min(key.shape) if rank is None else rank
             left, right = (torch.randn(shape, generator=generator) for shape in ((rows, inner), (inner, columns)))
-            content[key.name] = (original[key.name].float() + 0.02 * left @ right).to(dtype)
+            content[key.name] = (original[key.name].float() + scale * left @ right).to(dtype)
         tiny.store(root / name, content)
         (root / name / "config.json").write_text(json.dumps(index.config))
         listed.append((name, root / name))

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from transformers import AutoTokenizer, GenerationConfig
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.cli import main
 from gcwm_viz.export.checkpoint import export_step
+from tests.checkpoints import tiny
 from tests.export import runs
 
 
@@ -22,7 +24,7 @@ def run(tmp_path_factory):
     snapshot = root / "models--some--llama-tiny" / "snapshots" / "abc123"
     shutil.copytree(index.root, snapshot)
     index = CheckpointIndex.open(snapshot)
-    return runs.finished(index, runs.experts(index, root, torch.float32), root / "run")
+    return runs.finished(index, runs.experts(index, root, torch.float32, scale=0.0002), root / "run")
 
 
 def front(folder):
@@ -70,3 +72,20 @@ def test_tokenizer_template_and_generation_go_along(run, tmp_path):
     assert tokenizer("the cat sat")["input_ids"] == original("the cat sat")["input_ids"]
     assert GenerationConfig.from_pretrained(out).to_dict() == GenerationConfig.from_pretrained(base).to_dict()
     assert "step: 2" in (out / "README.md").read_text()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_rounding_of_the_merged_update_is_said(run, tmp_path, dtype, capsys):
+    """Oracle: what the file holds against base + S in float32."""
+    out = tmp_path / "out"
+    assert main(["export", str(run.path), "--step", "2", "--dtype", dtype, "--out", str(out)]) == 0
+    error = energy = 0.0
+    base, merged = tiny.tensors(Path(run.info["base"]["path"])), tiny.tensors(out)
+    for place, key in enumerate(run.keys):
+        state = run.state(place, 2)
+        error += float((merged[key.name].double() - (base[key.name] + state).double()).square().sum())
+        energy += float(state.double().square().sum())
+    sentence = f"Rounding of the weights is {(error / energy) ** 0.5:.1%} of the merged update."
+    said = dtype == "bfloat16"
+    assert ((error / energy) ** 0.5 > 0.01) == said
+    assert (sentence in (out / "README.md").read_text()) == (sentence in capsys.readouterr().out) == said
