@@ -10,7 +10,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from gcwm_viz import lab
+from gcwm_viz import examples, lab
 from gcwm_viz.checkpoints.hub import local_folder
 from gcwm_viz.continual.config import PRESET_ETA, RunSettings
 from gcwm_viz.continual.plan_file import RunPlan, parse_plan
@@ -208,7 +208,7 @@ def _plan(preset: str, method: str, settings: dict[str, object]) -> RunPlan | No
         st.caption(f"Still missing: {', '.join(missing)}.")
         return None
     try:
-        roots = [*allowed_roots(), *(Path(part).resolve() for part in lab.__path__)]
+        roots = [*allowed_roots(), *(Path(part).resolve() for part in (*lab.__path__, *examples.__path__))]
         plan = RunPlan(
             base=within(local_folder(base, cached_only=True), roots),
             updates=tuple((name, within(local_folder(path, cached_only=True), roots)) for name, path in updates),

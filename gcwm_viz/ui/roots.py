@@ -1,4 +1,4 @@
-"""Which folders the app may read and write: the run root, the current folder and the Hugging Face cache.
+"""Which folders the app may read and write: the run root, the current folder, the Hugging Face cache and our own.
 
 More are named at the start: ``streamlit run app.py -- --allow DIR --allow DIR``. Everything that reaches a file through
 the app, from a link or from a text field, passes :func:`within`.
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from gcwm_viz.checkpoints.hub import split_lora
 from gcwm_viz.errors import InputError
+from gcwm_viz.examples.base import cache_folder
 
 DEFAULT_ROOT = "runs"
 
@@ -26,7 +27,7 @@ def run_root() -> Path:
 def allowed_roots() -> list[Path]:
     """Resolved, each once, the run root first."""
     options = _options()
-    roots = [run_root(), Path.cwd(), _hub_cache(), *map(Path, options.allow)]
+    roots = [run_root(), Path.cwd(), _hub_cache(), cache_folder(), *map(Path, options.allow)]
     return list(dict.fromkeys(root.expanduser().resolve() for root in roots))
 
 
