@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 
 from gcwm_viz.checkpoints.index import CheckpointIndex
+from gcwm_viz.checkpoints.location import is_remote, local_only, location
 from gcwm_viz.checkpoints.space import check_space
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.engine import run_matrices, write_table, write_tables
@@ -67,6 +68,7 @@ def open_inputs(inputs: Inputs) -> OpenInputs:
         states = [open_update(f"state {step}", path, base) for step, path in enumerate(inputs.states, start=1)]
         plan(base, states)
     if inputs.probes is not None:
+        local_only(base.root, "a base that is probed, which transformers loads,")
         tasks, labelled = has_probe_files(inputs.probes)
         if not tasks and not labelled:
             raise InputError(
@@ -82,7 +84,7 @@ def create_run(inputs: Inputs, out: Path, settings: RunSettings, name: str | Non
     opened = open_inputs(inputs)
     given = [folder for source in (*opened.sources, *(opened.states or [])) for folder in source.folders]
     for folder in (inputs.base, *given):
-        if out.resolve().is_relative_to(folder.resolve()):
+        if not is_remote(folder) and out.resolve().is_relative_to(folder.resolve()):
             raise InputError(f"{out}: lies inside the input {folder}, expected a folder outside every input")
     for path in (inputs.base, *(path for _, path in inputs.updates), *inputs.states, inputs.probes or out, out):
         if not str(path.resolve()).isprintable():
@@ -160,9 +162,9 @@ def reopen_inputs(store: RunStore) -> OpenInputs:
     check_inputs(info, store.path)
     opened = open_inputs(
         Inputs(
-            base=Path(info["base"]["path"]),
-            updates=[(update["name"], Path(update["path"])) for update in info["updates"]],
-            states=[Path(state["path"]) for state in info["states"]],
+            base=location(info["base"]["path"]),
+            updates=[(update["name"], location(update["path"])) for update in info["updates"]],
+            states=[location(state["path"]) for state in info["states"]],
             probes=Path(info["probes"]) if info["probes"] else None,
         )
     )

@@ -23,7 +23,7 @@ DEFAULT_PRESET, DEFAULT_METHOD = "scale-free", "gcwm"
 def add_inputs(parser: argparse.ArgumentParser, *, probes: bool = True, plan: bool = False) -> None:
     if plan:
         parser.add_argument("--plan", type=Path, metavar="FILE", help="YAML with base, updates and settings")
-    parser.add_argument("--base", type=Path, required=not plan, metavar="DIR")
+    parser.add_argument("--base", type=_place, required=not plan, metavar="DIR")
     parser.add_argument(
         "--update",
         action="append",
@@ -36,7 +36,7 @@ def add_inputs(parser: argparse.ArgumentParser, *, probes: bool = True, plan: bo
         "--state",
         action="append",
         default=[],
-        type=Path,
+        type=_place,
         metavar="DIR",
         help="describe these states S_1, S_2, … of a training pipeline instead of merging",
     )
@@ -93,7 +93,19 @@ def _named_path(text: str) -> tuple[str, Path]:
     name, separator, path = text.partition("=")
     if not separator or not name or not path:
         raise argparse.ArgumentTypeError(f"expected NAME=DIR, got {text!r}")
-    return name, Path(path)
+    return name, _place(path)
+
+
+def _place(text: str) -> Path:
+    """A folder, or a URL that fsspec reads; a hub id is looked up later."""
+    if "://" not in text:
+        return Path(text)
+    from gcwm_viz.checkpoints.location import location
+
+    try:
+        return location(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def settings_of(options: argparse.Namespace) -> "RunSettings":

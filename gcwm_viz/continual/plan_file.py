@@ -20,6 +20,7 @@ from typing import Any
 import yaml
 
 from gcwm_viz.checkpoints.hub import split_lora
+from gcwm_viz.checkpoints.location import location
 from gcwm_viz.continual.config import RunSettings, parse_setting
 from gcwm_viz.errors import InputError
 from gcwm_viz.merging.registry import get_method
@@ -140,7 +141,10 @@ class _Content:
         self.values, self._folder = values, folder
 
     def path(self, value: Any, place: str) -> Path:
-        path = Path(_text(value, place, "a folder")).expanduser()
+        text = _text(value, place, "a folder")
+        if "://" in text:
+            return location(text)
+        path = Path(text).expanduser()
         if path.is_absolute():
             return path
         if self._folder is None:

@@ -5,7 +5,6 @@ or a folder or file of update tensors (Δ itself under the base's tensor names, 
 """
 
 import hashlib
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from gcwm_viz.checkpoints.adapters import Adapter, LoraModule
 from gcwm_viz.checkpoints.header import TensorInfo, read_json_object
 from gcwm_viz.checkpoints.hub import split_lora
 from gcwm_viz.checkpoints.index import ADAPTER_CONFIG, CheckpointIndex
+from gcwm_viz.checkpoints.location import is_remote, location
 from gcwm_viz.checkpoints.reader import read_tensor
 from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.lowrank import LowRank, Update, accumulate, dense, squared_norm
@@ -199,18 +199,18 @@ def open_update(name: str, path: str | Path, base: CheckpointIndex) -> UpdateSou
 
     Raises InputError for an unusable ``name``, and for every fault of the files that headers show.
     """
-    path = Path(path)
+    path = location(path)
     if not name or len(name) > 100 or not name.isprintable() or set(name) & set("/\\") or name in {".", ".."}:
         raise InputError(
             f"{path}: the update name {name[:100]!r} must be 1 to 100 printable characters without / and \\"
         )
     if name in RESERVED_NAMES:
         raise InputError(f"{path}: the update name {name!r} means something else in the tables, expected another")
-    stacked = split_lora(path)
+    stacked = None if is_remote(path) else split_lora(path)
     if stacked is not None:
         return _open_stacked(name, Path(stacked[0]), Path(stacked[1]), base)
     # A full checkpoint may carry a left-over adapter config; an adapter has no model weights of its own.
-    if os.path.isfile(path / ADAPTER_CONFIG) and not os.path.isfile(path / "model.safetensors"):
+    if (path / ADAPTER_CONFIG).is_file() and not (path / "model.safetensors").is_file():
         return AdapterUpdate(name, path, base, Adapter.open(path))
     index = CheckpointIndex.open(path)
     if any(".lora_A" in tensor for tensor in index.tensors):
