@@ -169,7 +169,7 @@ class BehaviourProbe:
                 k, place, token, request = torch.tensor(batch.others).unbind(1)
                 at = k.to(logits_bav.device), place.to(logits_bav.device)
                 own, other = (
-                    logits_bav[*at, ids].double().cpu() for ids in (labels_ba[at], token.to(labels_ba.device))
+                    logits_bav[*at, ids].cpu().double() for ids in (labels_ba[at], token.to(labels_ba.device))
                 )
                 # log p of two tokens at one place differ as their logits do.
                 nll[request] = nll[batch.rows[k]] + (own - other) / (batch.labels_bl[k] != IGNORED).sum(1)
