@@ -6,7 +6,6 @@ Needs torch, numpy and scipy alone. Without a GPU it says so; ``--tiny`` rehears
 import argparse
 import contextlib
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -15,22 +14,17 @@ from benchmarks import machine
 from benchmarks.inputs import QWEN3_8B, TINY, Shapes, random_update
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.merging.gcwm import LayerMerge, merge_layer
+from gcwm_viz.merging.products import tf32
 
 LAYERS = 36
 PUBLISHED_MINUTES = {1: 20.6, 2: 40.9, 3: 59.9}
 PUBLISHED_GB = {1: 4.4, 2: 7.8, 3: 11.1}
-MODES = {"adam float32": ("adam", False), "adam TF32": ("adam", True), "exact": ("exact", False)}
-
-
-@contextlib.contextmanager
-def tf32(wanted: bool) -> Iterator[None]:
-    """Single-precision products in TF32 inside this block; what is built in double precision stays so."""
-    before = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = wanted
-    try:
-        yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32 = before
+MODES: dict[str, dict[str, Any]] = {
+    "adam float32": {"solver": "adam"},
+    "adam TF32": {"solver": "adam", "products": "tf32"},
+    "adam bf16x3": {"solver": "adam", "products": "bf16x3"},
+    "exact": {"solver": "exact"},
+}
 
 
 def measure(
@@ -40,8 +34,8 @@ def measure(
     result: dict[str, Any] = {"layers": layers, "layers_measured": measured, "rates_tflops": _rates(device)}
     for m in (1, 2, 3):
         kept: dict[str, LayerMerge] = {}
-        for mode, (solver, fast) in MODES.items():
-            config = GCWMConfig(solver=solver, iters=iters)  # type: ignore[arg-type]
+        for mode, settings in MODES.items():
+            config = GCWMConfig(iters=iters, **settings)
             _reset(device)
             seconds, families = 0.0, {}
             for layer in range(measured + 1):  # the first pays for the start of the libraries and does not count
@@ -49,8 +43,7 @@ def measure(
                     updates = [random_update(shape, 100 * layer + 10 * place + i, device) for i in range(m)]
                     _wait(device)
                     begin = time.perf_counter()
-                    with tf32(fast):
-                        merge = merge_layer(updates, config=config)
+                    merge = merge_layer(updates, config=config)
                     _wait(device)
                     spent = time.perf_counter() - begin
                     if layer:
@@ -62,14 +55,25 @@ def measure(
             row["published_minutes"], row["published_gb"] = PUBLISHED_MINUTES[m], PUBLISHED_GB[m]
             result[f"m={m}, {mode}"] = row
             print(f"m={m}, {mode}: {row['seconds']:.1f} s, peak {row['peak_gb']:.1f} GB", flush=True)
-        reference, fast_one = kept["adam float32"], kept["adam TF32"]
-        result[f"m={m}, effect of TF32"] = {
-            "gamma": float((fast_one.pairwise_conflict - reference.pairwise_conflict).abs().nan_to_num().max()),
-            "alpha": abs(fast_one.alpha - reference.alpha),
-            "merged": machine.relative(fast_one.merged, reference.merged),
-        }
+        for fast in ("adam TF32", "adam bf16x3"):
+            result[f"m={m}, effect of {fast.removeprefix('adam ')}"] = effect(kept[fast], kept["adam float32"])
     result["limit_s"] = _limits(shapes, layers, iters, result["rates_tflops"])
     return result
+
+
+def effect(fast: LayerMerge, reference: LayerMerge) -> dict[str, float]:
+    """What faster products change: γ and α absolute, the merged update relative to itself and to its displacement."""
+    start = reference.plain_solution.start_norm if reference.plain_solution else float("nan")
+    moved = reference.plain_shift * start
+    assert isinstance(fast.merged, torch.Tensor)
+    assert isinstance(reference.merged, torch.Tensor)
+    off = float((fast.merged - reference.merged).double().norm())
+    return {
+        "gamma": float((fast.pairwise_conflict - reference.pairwise_conflict).abs().nan_to_num().max()),
+        "alpha": abs(fast.alpha - reference.alpha),
+        "merged": machine.relative(fast.merged, reference.merged),
+        "of_displacement": off / moved if moved > 0 else float("nan"),
+    }
 
 
 def _limits(shapes: Shapes, layers: int, iters: int, rates: dict[str, float]) -> dict[str, float]:
@@ -87,7 +91,7 @@ def _rates(device: torch.device) -> dict[str, float]:
         ("float64", torch.float64, False),
     ):
         a = torch.randn(size, size, device=device, dtype=dtype)
-        with tf32(fast):
+        with tf32() if fast else contextlib.nullcontext():
             a @ a
             _wait(device)
             begin = time.perf_counter()

@@ -82,6 +82,9 @@ def rows() -> list[tuple[str, str, str]]:
                 text = f"{row['seconds']:.0f} s, {row['peak_gb']:.1f} GB"
                 text += f" (published {row['published_minutes']} min, {row['published_gb']} GB)"
                 found.append((f"Qwen3-8B, {name}", text, ""))
+            elif "effect of" in name:
+                text = f"γ {row['gamma']:.0e}, α {row['alpha']:.0e}, merged update {row['merged']:.0e}"
+                found.append((f"Qwen3-8B, {name} on a matrix", text, ""))
     return found
 
 

@@ -12,6 +12,7 @@ MetricKind = Literal["barycenter", "mean"]
 GateKind = Literal["conflict", "none"]
 Numerics = Literal["exact", "release"]
 Precision = Literal["float32", "float64"]
+Products = Literal["float32", "tf32", "bf16x3"]
 _CHOICES = {
     "lambda_mode": LambdaMode,
     "solver": Solver,
@@ -19,6 +20,7 @@ _CHOICES = {
     "gate": GateKind,
     "numerics": Numerics,
     "precision": Precision,
+    "products": Products,
 }
 
 
@@ -46,6 +48,8 @@ class GCWMConfig:
     barycenter_iters, barycenter_tol: limit and relative residual of the barycenter's iteration.
     analysis_rank, analysis_energy: truncation for the signals (Sec. 3), which use a basis of their own per pair.
     precision: arithmetic of Adam's steps and of the merged matrices.
+    products: of Adam's steps alone, under precision float32: ``tf32`` and ``bf16x3`` are faster on a GPU that has
+        them and less exact (see :mod:`gcwm_viz.merging.products`); geometry and gate do not change.
     """
 
     rank: int = 16
@@ -70,6 +74,7 @@ class GCWMConfig:
     analysis_rank: int = 32
     analysis_energy: float = 0.95
     precision: Precision = "float32"
+    products: Products = "float32"
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
@@ -86,6 +91,10 @@ class GCWMConfig:
         _in_range(self, "lam", "lr", "mu_rel", "barycenter_tol", low=0.0, open_low=True)
         _in_range(self, "kappa", *(["ridge"] if self.ridge is not None else []), low=0.0)
         _in_range(self, "tau")
+        if self.products != "float32" and self.precision != "float32":
+            raise InputError(
+                f"setting products must be float32 under precision {self.precision}, got {self.products!r}"
+            )
         if self.alpha_min > self.alpha_max:
             raise InputError(f"setting alpha_min must not exceed alpha_max, got {self.alpha_min} > {self.alpha_max}")
 

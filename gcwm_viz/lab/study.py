@@ -30,6 +30,7 @@ from gcwm_viz.continual.store import order_rows
 from gcwm_viz.continual.summary import steps_table
 from gcwm_viz.engines.local import unordered
 from gcwm_viz.errors import InputError
+from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.lab.ablations import run_ablations
 from gcwm_viz.lab.bench import Bench, Rows
 from gcwm_viz.lab.pipelines import PIPELINES, train_pipeline
@@ -93,8 +94,12 @@ def _finished(out: Path, cell: Cell) -> bool:
     file = cell_file(out, cell)
     if not file.is_file():
         return False
-    wanted = json.loads(json.dumps(definition(cell.method)))
-    return bool(json.loads(file.read_bytes()).get("definition") == wanted)
+    found = json.loads(file.read_bytes()).get("definition") or {}
+    if "settings" in found:  # a setting that is newer than the cell had its default there
+        found["settings"] = RunSettings.from_dict(found["settings"]).to_dict()
+    if "signals" in found:
+        found["signals"] = GCWMConfig.from_dict(found["signals"]).to_dict()
+    return bool(found == json.loads(json.dumps(definition(cell.method))))
 
 
 def cell_file(out: Path, cell: Cell) -> Path:

@@ -8,6 +8,7 @@ from torch import Tensor
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.linalg.lowrank import LowRank, Update, vector_norm
 from gcwm_viz.linalg.psd import eigh_psd
+from gcwm_viz.merging.products import Gradient, gradient_of
 from gcwm_viz.merging.quadratic import Quadratic
 from gcwm_viz.merging.tiles import tile_rows
 
@@ -50,7 +51,8 @@ def solve(quadratic: Quadratic, config: GCWMConfig) -> Solution:
     work = torch.float64 if config.precision == "float64" else torch.float32
     if config.solver == "adam":
         cast = quadratic.to(work)
-        solution = solve_adam(cast, config.iters, config.lr, tile_rows=_rows_at_a_time(cast.gradient_at_start()))
+        rows = _rows_at_a_time(cast.gradient_at_start())
+        solution = solve_adam(cast, config.iters, config.lr, tile_rows=rows, products=config.products)
     else:
         solution = solve_exact(quadratic, config.mu_rel)
     return replace(
@@ -101,6 +103,7 @@ def solve_adam(
     betas: tuple[float, float] = (0.9, 0.999),
     eps: float = 1e-8,
     tile_rows: int | None = None,
+    products: str = "float32",
 ) -> Solution:
     """``iters`` Adam steps on the gradient 2(DH + G₀), the paper's solver, without automatic differentiation.
 
@@ -111,15 +114,16 @@ def solve_adam(
     tile_rows = min(tile_rows or d_out, d_out)
     displacement = torch.zeros_like(gradient0)
     path = _Path(quadratic.start, iters)
+    gradient_at = gradient_of(quadratic, products)
     for first in range(0, d_out, tile_rows):
         rows = slice(first, first + tile_rows)
-        _adam_rows(quadratic, 2 * gradient0[rows], displacement[rows], path, lr, betas, eps)
+        _adam_rows(gradient_at, 2 * gradient0[rows], displacement[rows], path, lr, betas, eps)
     residual = path.residual()
     return Solution(displacement, iters, residual, residual <= CONVERGED_RESIDUAL, path.points())
 
 
 def _adam_rows(
-    quadratic: Quadratic,
+    gradient_at: Gradient,
     gradient0: Tensor,
     displacement: Tensor,
     path: "_Path",
@@ -131,7 +135,7 @@ def _adam_rows(
     mean, square = torch.zeros_like(displacement), torch.zeros_like(displacement)
     gradient, root = torch.empty_like(displacement), torch.empty_like(displacement)
     for iteration in range(1, path.iters + 1):
-        quadratic.gradient_at(displacement, gradient0, out=gradient)
+        gradient_at(displacement, gradient0, gradient)
         path.log(iteration - 1, displacement, gradient, gradient0)
         mean.lerp_(gradient, 1 - betas[0])
         square.mul_(betas[1]).addcmul_(gradient, gradient, value=1 - betas[1])
@@ -139,7 +143,7 @@ def _adam_rows(
         bias = (1 - betas[1] ** iteration) ** 0.5
         torch.sqrt(square, out=root).add_(eps * bias)
         displacement.addcdiv_(mean, root, value=-lr * bias / (1 - betas[0] ** iteration))
-    quadratic.gradient_at(displacement, gradient0, out=gradient)
+    gradient_at(displacement, gradient0, gradient)
     path.log(path.iters, displacement, gradient, gradient0)
 
 

@@ -22,14 +22,27 @@ def test_naive_transcription_and_package_agree_in_double_precision(shape):
 def test_gpu_measurement_rehearses_on_the_processor():
     result = measure_gpu(torch.device("cpu"), MINUTE, layers=2, iters=2)
     modes = [name for name in result if name.startswith("m=3, ")]
-    assert modes == ["m=3, adam float32", "m=3, adam TF32", "m=3, exact", "m=3, effect of TF32"]
-    assert result["m=3, effect of TF32"] == {"gamma": 0.0, "alpha": 0.0, "merged": 0.0}
+    fast = ["TF32", "bf16x3"]
+    assert modes == [
+        f"m=3, {mode}"
+        for mode in (
+            "adam float32",
+            *(f"adam {name}" for name in fast),
+            "exact",
+            *(f"effect of {name}" for name in fast),
+        )
+    ]
+    same = {"gamma": 0.0, "alpha": 0.0, "merged": 0.0, "of_displacement": 0.0}
+    assert result["m=3, effect of TF32"] == same  # a processor has none
+    split = result["m=3, effect of bf16x3"]
+    assert (split["gamma"], split["alpha"]) == (0.0, 0.0)
+    assert 0 <= split["of_displacement"] < 0.1
     assert set(result["limit_s"]) == {"float32", "TF32", "float64"}
 
 
 def test_tf32_is_on_request_and_inside_its_block_alone():
     before = torch.backends.cuda.matmul.allow_tf32
-    with tf32(True):
+    with tf32():
         assert torch.backends.cuda.matmul.allow_tf32
     assert torch.backends.cuda.matmul.allow_tf32 == before
 

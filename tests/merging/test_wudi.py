@@ -5,9 +5,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from gcwm_viz.errors import InputError
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.geometry.layer import layer_geometry
 from gcwm_viz.linalg.lowrank import LowRank, Update, dense
+from gcwm_viz.merging.gcwm import merge_layer
+from gcwm_viz.merging.products import gradient_of
 from gcwm_viz.merging.quadratic import Quadratic, build_pair, build_quadratic, plain_sum
 from gcwm_viz.merging.wudi import Solution, lowest_share, solve_adam, solve_exact
 from tests import oracles
@@ -280,3 +283,36 @@ def test_a_metric_too_uneven_for_shared_products_builds_each_objective_by_itself
     _, whitened = build_pair(stack, [1.0, 1.0], metric)
     own = build_quadratic(stack, [1.0, 1.0], transform=lambda x: metric.times_power(x, -0.5))
     assert torch.equal(whitened.gradient_at_start(), own.gradient_at_start())
+
+
+@pytest.mark.parametrize("shape", [(40, 24), (24, 40)])
+def test_split_products_are_near_single_precision_and_far_from_half(shape: tuple[int, int]) -> None:
+    quadratic = build_quadratic(list(updates(3, *shape, dtype=torch.float64)), WEIGHTS)
+    gradient0 = 2 * quadratic.gradient_at_start()
+    d_oi = torch.randn(*shape, generator=generator(1), dtype=torch.float64)
+    exact = quadratic.gradient_at(d_oi, gradient0, torch.empty_like(gradient0)) - gradient0
+    single = quadratic.to(torch.float32)
+    out = torch.empty(shape)
+    found = gradient_of(single, "bf16x3")(d_oi.float(), gradient0.float(), out).double() - gradient0
+    error = float((found - exact).norm() / exact.norm())
+    half = d_oi.bfloat16().double() @ quadratic.hessian_ii.bfloat16().double()
+    rounded = float((2 * half - exact).norm() / exact.norm())
+    assert error < 2**-14 < rounded / 8
+
+
+def test_faster_products_leave_geometry_alone_and_the_merge_near() -> None:
+    """On a processor tf32 is float32; bf16x3 follows it to a small part of the way that the solver goes."""
+    stack = updates(3, 40, 24)
+    merges = {
+        products: merge_layer(stack, config=GCWMConfig(solver="adam", lr=1e-3, products=products))
+        for products in ("float32", "tf32", "bf16x3")
+    }
+    plain = merges["float32"]
+    assert torch.equal(merges["tf32"].merged, plain.merged)
+    assert not torch.backends.cuda.matmul.allow_tf32
+    split = merges["bf16x3"]
+    assert torch.equal(split.pairwise_conflict, plain.pairwise_conflict)
+    assert split.alpha == plain.alpha
+    assert 0 < (split.merged - plain.merged).norm() < 1e-2 * (plain.merged - stack.sum(0)).norm()
+    with pytest.raises(InputError, match="products must be float32 under precision float64"):
+        GCWMConfig(products="tf32", precision="float64")
