@@ -108,6 +108,13 @@ def _place(text: str) -> Path:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def run_folder(text: str) -> Path:
+    """A folder to write results into: of this machine or a mount, because renames and locks must work there."""
+    if "://" in text:
+        raise argparse.ArgumentTypeError(f"{text}: results need a folder of this machine or a mounted one, not a URL")
+    return Path(text)
+
+
 def settings_of(options: argparse.Namespace) -> "RunSettings":
     from gcwm_viz.continual.config import RunSettings, parse_setting
     from gcwm_viz.merging.registry import get_method

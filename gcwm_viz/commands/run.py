@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from gcwm_viz.commands.options import add_engine, add_inputs, add_resources, add_settings, planned, work_on
+from gcwm_viz.commands.options import add_engine, add_inputs, add_resources, add_settings, planned, run_folder, work_on
 
 
 def add(jobs) -> None:  # type: ignore[no-untyped-def]
@@ -12,7 +12,7 @@ def add(jobs) -> None:  # type: ignore[no-untyped-def]
     add_settings(parser)
     add_resources(parser)
     add_engine(parser)
-    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="run folder to write")
+    parser.add_argument("--out", type=run_folder, required=True, metavar="RUN", help="run folder to write")
     parser.set_defaults(job=run)
 
     parser = jobs.add_parser("resume", help="go on with a run that was interrupted")

@@ -1,7 +1,6 @@
 """``sweep``: orders × methods × settings on the same updates, each an ordinary run, and one table of them."""
 
 import argparse
-from pathlib import Path
 
 from gcwm_viz.commands.options import (
     DEFAULT_METHOD,
@@ -13,6 +12,7 @@ from gcwm_viz.commands.options import (
     budget_of,
     engine_of,
     inputs_of,
+    run_folder,
 )
 
 
@@ -26,7 +26,7 @@ def add(jobs) -> None:  # type: ignore[no-untyped-def]
         "--set", action="append", default=[], dest="settings", metavar="KEY=A,B,…", help="values; repeat for a product"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the orders drawn")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="goes on with what is there")
+    parser.add_argument("--out", type=run_folder, required=True, metavar="DIR", help="goes on with what is there")
     add_resources(parser)
     add_engine(parser)
     parser.set_defaults(job=sweep)

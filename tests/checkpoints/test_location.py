@@ -139,6 +139,9 @@ def test_faults_are_told_in_one_sentence(tmp_path, memory, capsys):
     with pytest.raises(SystemExit):
         main(["run", "--base", "nowhere://a", "--update", "a=b", "--out", str(tmp_path / "run")])
     assert "cannot be reached" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["run", "--base", "base", "--update", "a=b", "--out", f"{memory}/run"])
+    assert "results need a folder of this machine or a mounted one, not a URL" in capsys.readouterr().err
 
 
 def test_what_needs_local_files_says_so(tmp_path, memory):

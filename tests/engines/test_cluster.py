@@ -1,5 +1,6 @@
 """The engine ray on a real cluster of two nodes on loopback: the bytes of local workers, whoever is killed."""
 
+import ipaddress
 import json
 import os
 import signal
@@ -127,6 +128,18 @@ def test_a_killed_driver_leaves_no_worker_and_resume_goes_on_though_a_node_is_lo
     assert [file.stat().st_ino for file in files] == before
     assert contents(run) == expected
     assert sorted(entry["index"] for entry in lines(run)) == list(range(14))
+
+
+def test_without_an_address_a_cluster_on_loopback_is_started_and_ended():
+    script = [sys.executable, "-W", "error", "-m", "tests.engines.own_cluster"]
+    done = subprocess.run(script, cwd=REPOSITORY, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["workers"] == found["pids"] == 1
+    assert found["listening"]
+    assert all(ipaddress.ip_address(place.removeprefix("::ffff:")).is_loopback for place in found["listening"])
+    assert found["left"] == []
+    assert found["reports its usage"] is False
 
 
 @pytest.mark.parametrize(
