@@ -136,7 +136,7 @@ def continue_run(
             shares = {} if shares is None else shares
             missing = [name for name in store.updates if name not in shares]
             # Each reads an update whole, which is as much as all the matrices: work for as many as there are.
-            shares.update(engine.unordered(partial(_outside_share, store.path), missing))
+            shares.update(engine.unordered(partial(_outside_share, store.path.absolute()), missing))
             write_table(store.path, "updates", _updates_table(opened, shares))
             store.log("matrices-done", done=len(store.keys), total=len(store.keys))
             if store.info["probes"]:

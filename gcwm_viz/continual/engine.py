@@ -57,7 +57,8 @@ def run_matrices(
     if memory_budget is not None:
         limit = max(1, min(engine.workers, memory_budget // max(map(need, still_open), default=1)))
         tile = memory_budget // (4 * limit)
-    runs = tuple((store.path, begin_session(store.path)) for store in stores)
+    # Workers elsewhere have another current folder.
+    runs = tuple((store.path.absolute(), begin_session(store.path)) for store in stores)
     _check_cancel(stores)
     total, finished = len(keys) * len(stores), sum(map(len, done))
     work = partial(work_matrix, runs, tile)

@@ -8,7 +8,7 @@ import torch
 
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.memory import active_set
-from gcwm_viz.engines.local import default_workers
+from gcwm_viz.engines.local import default_workers, local_devices
 from gcwm_viz.updates.matrices import MatrixKey
 
 EIGH_COST = 25.0
@@ -33,8 +33,10 @@ def estimate(keys: Sequence[MatrixKey], updates: int, settings: RunSettings, dev
     """For dense updates that touch every matrix; adapters need less."""
     flops = sum(flops_of(key.shape, updates, settings) for key in keys)
     largest = max((memory_of(key.shape, updates, settings) for key in keys), default=0)
-    small = STEP_SECONDS * len(keys) * updates / default_workers(device)
-    return Estimate(flops, largest, stored_bytes(keys, updates, settings), flops / matmul_rate(device) + small)
+    devices = len(local_devices(device))
+    small = STEP_SECONDS * len(keys) * updates / (devices * default_workers(device))
+    seconds = flops / (devices * matmul_rate(device)) + small
+    return Estimate(flops, largest, stored_bytes(keys, updates, settings), seconds)
 
 
 def stored_bytes(keys: Sequence[MatrixKey], updates: int, settings: RunSettings) -> int:

@@ -129,6 +129,8 @@ def _begin(number: int, devices: Sequence[torch.device]) -> None:
     device = devices[number % len(devices)]
     _this = Worker(f"process {number + 1} on {device}", device)
     torch.set_num_threads(1)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # what names no device, a cache to empty, is about this one
 
 
 def _start_worker(parent: int, started: Any, devices: Sequence[torch.device]) -> None:

@@ -37,7 +37,7 @@ def evaluate(store: RunStore, engine: Engine, progress: Progress | None = None) 
     todo = [checkpoint for checkpoint in checkpoints if _scored(store, checkpoint) is None]
     done = len(checkpoints) - len(todo)
     store.check_cancel()
-    work = partial(score_checkpoint, store.path, begin_session(store.path))
+    work = partial(score_checkpoint, store.path.absolute(), begin_session(store.path))
     for (kind, step, update), worker in engine.unordered(work, todo):
         done += 1
         label = f"{kind} {update}".strip()

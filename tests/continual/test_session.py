@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from gcwm_viz.continual.config import RunSettings
-from gcwm_viz.continual.engine import work_matrix
+from gcwm_viz.continual.engine import run_matrices, work_matrix
 from gcwm_viz.continual.session import SupersededError, begin_session, writing
-from gcwm_viz.engines.engine import Worker
+from gcwm_viz.engines.engine import Engine, Worker
 from gcwm_viz.errors import InputError
 from gcwm_viz.runs import Inputs, continue_run, create_run
 from tests.continual.inputs import write_base, write_updates
@@ -22,6 +22,30 @@ WORKER = Worker("one", CPU)
 def store(tmp_path):
     inputs = Inputs(base=write_base(tmp_path / "base"), updates=write_updates(tmp_path / "updates", "ab"))
     return create_run(inputs, tmp_path / "run", RunSettings())
+
+
+class OneByOne(Engine):
+    """Does the work here and keeps what it was asked for."""
+
+    device, workers = "cpu", 1
+
+    def unordered(self, work, items, *, limit=None, memory=None):
+        self.asked = list(items)
+        for item in items:
+            yield item, work(WORKER, item)
+
+
+def test_the_largest_matrices_are_begun_first_and_the_journal_says_who_did_them(store):
+    engine = OneByOne()
+    with store.lock():
+        run_matrices([store], engine)
+    sizes = [store.keys[index].parameters for index in engine.asked]
+    assert sizes == sorted(sizes, reverse=True)
+    assert len(set(sizes)) > 1
+    lines = [entry for entry in store.journal() if entry["event"] == "matrix"]
+    assert [entry["index"] for entry in lines] == engine.asked
+    assert {entry["worker"] for entry in lines} == {"one"}
+    assert [entry["done"] for entry in lines] == list(range(1, len(store.keys) + 1))
 
 
 def test_only_the_last_session_may_write(tmp_path):

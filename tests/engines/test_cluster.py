@@ -19,11 +19,11 @@ pytest.importorskip("ray", reason="Ray is not installed (the extra `cluster`)")
 
 
 @pytest.fixture(scope="module")
-def cluster():
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+def cluster(tmp_path_factory):
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
     with subprocess.Popen(
         [sys.executable, "-m", "tests.engines.two_nodes"],
-        cwd=REPOSITORY,
+        cwd=tmp_path_factory.mktemp("elsewhere"),  # another machine has another current folder
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -96,7 +96,8 @@ def test_items_are_done_once_errors_are_not_retried_and_deaths_are(cluster, tmp_
 def test_two_nodes_give_the_bytes_of_local_processes_though_a_worker_is_killed(cluster, model, tmp_path):
     inputs, expected = model
     run = tmp_path / "run"
-    process = start("run", *inputs, "--out", str(run), *on_ray(cluster), log=tmp_path / "log")
+    out = os.path.relpath(run, REPOSITORY)
+    process = start("run", *inputs, "--out", out, *on_ray(cluster), log=tmp_path / "log")
     first = wait_for(run, process)
     assert len(first) < len(expected) // 2, "the run was over before a worker could be killed"
     os.kill(pid_of(first[0]), signal.SIGKILL)
