@@ -18,7 +18,7 @@ from gcwm_viz.checkpoints.atomic import (
 )
 from gcwm_viz.checkpoints.header import DTYPE_BITS, TensorInfo, read_json_object
 from gcwm_viz.checkpoints.index import ADAPTER_CONFIG, CheckpointIndex
-from gcwm_viz.checkpoints.location import local_only
+from gcwm_viz.checkpoints.location import is_remote, local_only
 from gcwm_viz.checkpoints.reader import read_tensor
 from gcwm_viz.checkpoints.space import check_space
 from gcwm_viz.errors import InputError
@@ -89,7 +89,7 @@ def export_checkpoint(
 def check_outside(out: Path, inputs: Iterable[Path]) -> None:
     """Raises InputError when ``out`` is one of ``inputs`` or lies inside one."""
     for folder in inputs:
-        if out.resolve().is_relative_to(folder.resolve()):
+        if not is_remote(folder) and out.resolve().is_relative_to(folder.resolve()):
             raise InputError(f"{out}: lies inside the input {folder}, expected a folder outside every input")
 
 

@@ -101,11 +101,11 @@ def truncated(state_oi: Tensor, rank: int) -> tuple[Tensor, Tensor]:
 
 
 def _config(store: RunStore, rank: int, targets: list[str]) -> dict[str, object]:
-    base = Path(store.info["base"]["path"])
+    base = str(store.info["base"]["path"])
     return {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": hub_id(base) or str(base),
+        "base_model_name_or_path": hub_id(Path(base)) or base,
         "r": rank,
         "lora_alpha": rank,
         "lora_dropout": 0.0,

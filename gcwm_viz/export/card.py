@@ -32,15 +32,15 @@ def model_card(store: RunStore, step: int, remark: str = "") -> str:
 def front_matter(store: RunStore, library: str, tags: list[str], relation: str) -> str:
     """base_model: the base's hub id where its folder is a snapshot of the cache, else the folder; licence and language
     as the base's card states them."""
-    base = Path(store.info["base"]["path"])
+    base = str(store.info["base"]["path"])
     entries: dict[str, Any] = {
-        "base_model": hub_id(base) or str(base),
+        "base_model": hub_id(Path(base)) or base,
         "base_model_relation": relation,
         "library_name": library,
         "pipeline_tag": "text-generation",
         "tags": tags,
     }
-    stated = _stated(base / "README.md")
+    stated = _stated(Path(base) / "README.md")
     entries |= {name: stated[name] for name in _FRONT if name in stated}
     return f"---\n{yaml.safe_dump(entries, sort_keys=False, allow_unicode=True)}---\n\n"
 

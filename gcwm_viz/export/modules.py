@@ -33,7 +33,7 @@ def module_names(base: CheckpointIndex, keys: Sequence[MatrixKey]) -> Modules:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     try:
-        config = AutoConfig.from_pretrained(base.root, local_files_only=True, trust_remote_code=False)
+        config = AutoConfig.for_model(**base.config)  # what is built in, whatever code the config points at
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     except Exception as error:  # what a config can make transformers raise has no end
