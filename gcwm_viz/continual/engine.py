@@ -1,33 +1,20 @@
 """Runs the matrices of a run, or of several on the same updates, from wherever they stand, and writes the tables."""
 
-import math
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 
 from gcwm_viz.checkpoints.atomic import atomic_file, named_write_errors
-from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.continual.estimate import memory_of
-from gcwm_viz.continual.matrix import MatrixResult, process_matrix
-from gcwm_viz.continual.member import remembered
-from gcwm_viz.continual.session import begin_session, writing
+from gcwm_viz.continual.session import begin_session
 from gcwm_viz.continual.store import RunStore, order_rows
 from gcwm_viz.continual.summary import steps_table
-from gcwm_viz.engines.engine import Engine, Worker
-from gcwm_viz.errors import InputError
-from gcwm_viz.linalg.lowrank import Update, dense
-from gcwm_viz.merging.tiles import tile_bytes
-from gcwm_viz.updates.sources import UpdateSource, open_update
-
-SMALLER_TILES = (2**28, 2**26)
-"""Bytes of the inner solver's tiles to try where a device is too small for whole matrices."""
+from gcwm_viz.continual.work import work_matrix
+from gcwm_viz.engines.engine import Engine
 
 Progress = Callable[[int, int, str], None]
 """Called with matrices done, matrices in all, and the matrix just finished."""
@@ -73,129 +60,6 @@ def run_matrices(
         _check_cancel(stores)
 
 
-@dataclass(frozen=True)
-class Report:
-    """What a worker says of a matrix: seconds of each run, NaN where an earlier worker had done it; its own name."""
-
-    seconds: list[float]
-    worker: str
-
-
-def work_matrix(runs: tuple[tuple[Path, str], ...], tile: int | None, worker: Worker, index: int) -> Report:
-    """Compute one matrix of every run, each given with its session, and put the results on disk.
-
-    What a worker that died has left complete is taken as it is.
-    """
-    seconds = []
-    with remembered() as known:
-        deltas: dict[str, Update | None] = {}
-
-        def forget() -> None:
-            deltas.clear()
-            known.clear()
-            _free(worker.device)
-
-        for (run, session), opened in zip(runs, _opened(runs), strict=True):
-            begin = time.perf_counter()
-            if _complete(opened.store, index):
-                seconds.append(math.nan)
-                continue
-            result = _compute(opened, index, worker.device, tile, deltas, forget)
-            with writing(run, session):
-                opened.store.write_matrix(index, result)
-            seconds.append(time.perf_counter() - begin)
-    return Report(seconds, worker.name)
-
-
-@dataclass(frozen=True)
-class _Opened:
-    store: RunStore
-    updates: list[UpdateSource]
-    states: list[UpdateSource]
-
-
-@lru_cache(maxsize=1)
-def _opened(runs: tuple[tuple[Path, str], ...]) -> list[_Opened]:
-    """The runs and their inputs, opened once a process; that they are unchanged was checked before."""
-    stores = [RunStore.open(run) for run, _ in runs]
-    base = CheckpointIndex.open(stores[0].info["base"]["path"])
-    sources: dict[tuple[str, str], UpdateSource] = {}
-
-    def source(entry: dict[str, str]) -> UpdateSource:
-        place = entry["name"], entry["path"]
-        if place not in sources:
-            sources[place] = open_update(*place, base)
-        return sources[place]
-
-    return [
-        _Opened(store, *([source(entry) for entry in store.info[kind]] for kind in ("updates", "states")))
-        for store in stores
-    ]
-
-
-def _complete(store: RunStore, index: int) -> bool:
-    """Whether the result on disk is whole. Its rows are written after its tensors, and both in one move."""
-    first = store.steps if store.settings.continual.keep == "last" else 1
-    try:
-        store.rows(index)
-        for step in range(first, store.steps + 1):
-            store.branches(index, step)
-    except InputError:
-        return False
-    return True
-
-
-def _compute(
-    opened: _Opened,
-    index: int,
-    device: torch.device,
-    tile: int | None,
-    deltas: dict[str, Update | None],
-    forget: Callable[[], None],
-) -> MatrixResult:
-    """One matrix of one run. ``deltas``: its updates by name, read where they are missing.
-
-    Where the device's memory does not suffice it is tried again in tiles, then on the processor, and its rows say so.
-    """
-    store = opened.store
-    key = store.keys[index]
-
-    def compute(place: torch.device, limit: int | None) -> MatrixResult | None:
-        """None where memory runs out; by then every tensor of the attempt is free again."""
-        try:
-            with tile_bytes(limit):
-                for source in opened.updates:
-                    if source.name not in deltas:
-                        delta = source.delta(key)
-                        deltas[source.name] = None if delta is None else delta.to(device=place)
-                given = None
-                if opened.states:
-                    states = [source.delta(key) for source in opened.states]
-                    given = [None if state is None else dense(state).to(place) for state in states]
-                return process_matrix(
-                    key, store.updates, [deltas[name] for name in store.updates], store.settings, given
-                )
-        except torch.OutOfMemoryError:
-            return None
-
-    result = compute(device, tile)
-    for limit in SMALLER_TILES:
-        if result is None:
-            forget()
-            result = compute(device, limit)
-    if result is None:
-        forget()
-        result = compute(torch.device("cpu"), tile)
-        deltas.clear()  # another run of the same matrix may still fit the device
-        if result is None:
-            raise InputError(f"matrix {key.name!r}: neither {device} nor the processor has the memory for it")
-        for row in result.rows["matrices"]:
-            row["reason"] = "; ".join(
-                [row["reason"]] * bool(row["reason"]) + [f"on the processor: {device} is too small"]
-            )
-    return result
-
-
 def _log(store: RunStore, index: int, done: int, seconds: float, worker: str) -> None:
     """List one matrix in the journal: it counts from now on."""
     store.log(
@@ -212,11 +76,6 @@ def _log(store: RunStore, index: int, done: int, seconds: float, worker: str) ->
 def _check_cancel(stores: Sequence[RunStore]) -> None:
     for store in stores:
         store.check_cancel()
-
-
-def _free(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
 
 
 def write_tables(store: RunStore) -> None:

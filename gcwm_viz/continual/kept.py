@@ -6,10 +6,32 @@ step share one ``right.3`` (k, d_in). Shape suffixes: o = d_out, i = d_in, k = c
 """
 
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.lowrank import LowRank, Update
+from gcwm_viz.merging.gcwm import blend
+
+
+@dataclass(frozen=True)
+class Branches:
+    """What is kept of one matrix at one step: ``plain`` and ``geo``, or ``merged`` alone. (d_out, d_in) float32."""
+
+    plain: Update | None
+    geo: Update | None
+    merged: Update | None
+
+    def blend(self, alpha: float, mode: str) -> Update:
+        """Δ_merge; α and mode are ignored where the method has no branches."""
+        if self.merged is not None:
+            return self.merged
+        assert self.plain is not None
+        assert self.geo is not None
+        return blend(self.plain, self.geo, alpha, mode)
 
 
 def tensors_of(name: str, step: int, update: Update) -> dict[str, Tensor]:
@@ -31,3 +53,18 @@ def update_of(name: str, step: int, held: Collection[str], get: Callable[[str], 
         if left_ok.ndim == right_ki.ndim == 2 and left_ok.shape[1] == right_ki.shape[0]:
             return LowRank(left_ok, right_ki)
     return None
+
+
+def read_branches(file: Path, step: int, shape: tuple[int, int]) -> Branches:
+    """What ``file`` keeps of one step. Raises :class:`InputError` where that is damaged or not of this ``shape``."""
+    try:
+        with safe_open(file, framework="pt") as handle:
+            held = set(handle.keys())
+            found = {name: update_of(name, step, held, handle.get_tensor) for name in ("plain", "geo", "merged")}
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{file} is damaged ({error}); resume computes it again") from None
+    branches = Branches(**found)
+    for update in (branches.plain, branches.geo) if branches.merged is None else (branches.merged,):
+        if update is None or tuple(update.shape) != shape:
+            raise InputError(f"{file} is damaged (step {step} is not in it whole); resume computes it again")
+    return branches

@@ -17,23 +17,20 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from gcwm_viz.checkpoints.atomic import named_write_errors, partial_name, write_bytes, write_json, write_safetensors
 from gcwm_viz.checkpoints.header import read_header
 from gcwm_viz.continual import journal
 from gcwm_viz.continual.config import RunSettings, difference
-from gcwm_viz.continual.kept import update_of
+from gcwm_viz.continual.kept import Branches, read_branches
 from gcwm_viz.continual.matrix import MatrixResult, integrate
 from gcwm_viz.continual.run_file import FORMAT, SCHEMA, matrix_keys, read_run_file
 from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.lowrank import Update, dense
-from gcwm_viz.merging.gcwm import blend
 
 _SKELETON = {"matrices", "probes", "lock", partial_name(Path("run.json")).name}
 """What a run folder can hold before run.json is there: all that is left of a run killed while it was created."""
@@ -41,23 +38,6 @@ _SKELETON = {"matrices", "probes", "lock", partial_name(Path("run.json")).name}
 
 class RunCancelledError(Exception):
     """The user asked to stop; everything finished so far is kept."""
-
-
-@dataclass(frozen=True)
-class Branches:
-    """What is kept of one matrix at one step: ``plain`` and ``geo``, or ``merged`` alone. (d_out, d_in) float32."""
-
-    plain: Update | None
-    geo: Update | None
-    merged: Update | None
-
-    def blend(self, alpha: float, mode: str) -> Update:
-        """Δ_merge; α and mode are ignored where the method has no branches."""
-        if self.merged is not None:
-            return self.merged
-        assert self.plain is not None
-        assert self.geo is not None
-        return blend(self.plain, self.geo, alpha, mode)
 
 
 class RunStore:
@@ -237,18 +217,7 @@ class RunStore:
                 f"run {self.path} keeps the tensors of its last step alone (keep=last), expected step {self.steps}, "
                 f"found {step}"
             )
-        file = self._tensors(index)
-        try:
-            with safe_open(file, framework="pt") as handle:
-                stored = set(handle.keys())
-                found = {name: update_of(name, step, stored, handle.get_tensor) for name in ("plain", "geo", "merged")}
-        except (SafetensorError, OSError) as error:
-            raise InputError(f"{file} is damaged ({error}); resume computes it again") from None
-        branches = Branches(**found)
-        for tensor in (branches.plain, branches.geo) if branches.merged is None else (branches.merged,):
-            if tensor is None or tuple(tensor.shape) != self.keys[index].shape:
-                raise InputError(f"{file} is damaged (step {step} is not in it whole); resume computes it again")
-        return branches
+        return read_branches(self._tensors(index), step, self.keys[index].shape)
 
     def state(self, index: int, step: int, alphas: dict[int, tuple[float, str]] | None = None) -> Tensor:
         """S_t of one matrix, rebuilt from its branches; ``alphas`` replaces (α, mode) of single steps."""
