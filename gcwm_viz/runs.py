@@ -24,6 +24,7 @@ from gcwm_viz.engines.engine import Engine, Worker
 from gcwm_viz.engines.local import LocalEngine
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes.evaluate import evaluate
+from gcwm_viz.probes.harness import check_installed
 from gcwm_viz.probes.tasks import has_probe_files, load_tasks, probes_fingerprint
 from gcwm_viz.updates.outside import outside_share, share_notes
 from gcwm_viz.updates.pairing import Plan, plan
@@ -75,7 +76,7 @@ def open_inputs(inputs: Inputs) -> OpenInputs:
                 f"{inputs.probes}: expected dev, test or representation folders with .jsonl files, found none"
             )
         if tasks:
-            load_tasks(inputs.probes)  # a fault in a line is told now and not after the merge
+            check_installed(load_tasks(inputs.probes))  # what is at fault is told now and not after the merge
     return OpenInputs(base, sources, states, paired)
 
 

@@ -11,9 +11,10 @@ import logging
 import math
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from functools import lru_cache
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -36,14 +37,10 @@ def harness_values(task: HarnessTask, model: torch.nn.Module, tokenizer: Any) ->
     Of several filters of a metric the first counts. Raises InputError without the package, for an unknown task or a
     group of tasks, for a task that cannot be run, and for one that measures none of these.
     """
-    try:
-        from lm_eval import simple_evaluate
-        from lm_eval.models.huggingface import HFLM
-    except ImportError as error:
-        raise InputError(
-            f"harness task {task.name!r}: lm-evaluation-harness is not installed ({error}); "
-            'install it with pip install "gcwm-viz[eval]"'
-        ) from None
+    check_installed([task])
+    from lm_eval import simple_evaluate
+    from lm_eval.models.huggingface import HFLM
+
     with _quiet():
         known = _definitions(os.environ.get(DEFINITIONS) or None)
         if task.name not in known.all_subtasks:
@@ -74,6 +71,22 @@ def harness_values(task: HarnessTask, model: torch.nn.Module, tokenizer: Any) ->
             "bits_per_byte"
         )
     return values
+
+
+def check_installed(tasks: Sequence[object]) -> None:
+    """Raises InputError when there are harness tasks among ``tasks`` and the package is not there."""
+    asked = next((task for task in tasks if isinstance(task, HarnessTask)), None)
+    if asked is None:
+        return
+    try:
+        found = find_spec("lm_eval")  # not imported: whoever asks may be about to fork
+    except ValueError:
+        found = None
+    if found is None:
+        raise InputError(
+            f"harness task {asked.name!r}: lm-evaluation-harness is not installed; "
+            'install it with pip install "gcwm-viz[eval]"'
+        )
 
 
 @lru_cache(maxsize=1)

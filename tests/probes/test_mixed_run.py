@@ -1,6 +1,7 @@
 """A run whose tasks are measured in different ways, from its tables to everything that reads them."""
 
 import json
+import sys
 
 import pytest
 import torch
@@ -119,3 +120,13 @@ def test_tuning_on_accuracy(inputs, tmp_path):
 def test_the_report_says_what_was_measured(run):
     text = report(run)
     assert "exact match or accuracy" in text
+
+
+def test_a_harness_that_is_not_there_is_told_before_the_merge(inputs, tmp_path, monkeypatch, capsys):
+    root = inputs[0]
+    (tmp_path / "probes").mkdir()
+    (tmp_path / "probes" / "probes.json").write_text(json.dumps({"lm_eval": {"tasks": ["arc_easy"]}}))
+    monkeypatch.setitem(sys.modules, "lm_eval", None)
+    given = ["--base", str(root / "base"), "--update", f"a={root / 'first'}", "--probes", str(tmp_path / "probes")]
+    assert main(["check", *given]) == 2
+    assert "lm-evaluation-harness is not installed" in capsys.readouterr().err
