@@ -132,7 +132,8 @@ def _workers(run: Path) -> None:
     if len(found) < 2:
         return
     slow = sum(pace.slow for pace in found)
-    with st.expander(f"{len(found)} workers" + (f", {slow} slow" if slow else "")):
+    label = f"{len(found)} workers" + (f", {slow} slow" if slow else "")
+    with st.expander(label, key=f"workers-{run.name}"):  # stays open when the label changes
         rows = [(pace.name, pace.matrices, pace.speed, duration(pace.silent), "slow" * pace.slow) for pace in found]
         st.dataframe(
             pd.DataFrame(rows, columns=["worker", "matrices", "speed", "since its last result", " "]),

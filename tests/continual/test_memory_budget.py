@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gcwm_viz import open_run
-from gcwm_viz.continual import engine
+from gcwm_viz.continual import work
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.estimate import estimate, memory_of
 from gcwm_viz.engines.engine import Worker
@@ -40,10 +40,10 @@ def test_a_budget_limits_workers_and_tiles_and_leaves_the_result(inputs, tmp_pat
     continue_run(store, CPU, workers=1)
     seen = []
 
-    def unordered(self, work, items, *, limit=None, memory=None):
+    def unordered(self, task, items, *, limit=None, memory=None):
         if memory is not None:
             seen.append(limit)
-        return map_items(work, items)
+        return map_items(task, items)
 
     monkeypatch.setattr(LocalEngine, "unordered", unordered)
     need = max(memory_of(key.shape, 3, store.settings) for key in store.keys)
@@ -57,15 +57,15 @@ def test_a_budget_limits_workers_and_tiles_and_leaves_the_result(inputs, tmp_pat
     assert seen == [1, 2, 4]
 
 
-def map_items(work, items):
+def map_items(task, items):
     for item in items:
-        yield item, work(Worker("one", CPU), item)
+        yield item, task(Worker("one", CPU), item)
 
 
 def test_a_device_that_is_too_small_gets_tiles_and_then_hands_the_matrix_to_the_processor(
     inputs, tmp_path, monkeypatch
 ):
-    genuine, attempts = engine.process_matrix, []
+    genuine, attempts = work.process_matrix, []
 
     def small_device(key, *rest):
         attempts.append(key.name)
@@ -73,8 +73,8 @@ def test_a_device_that_is_too_small_gets_tiles_and_then_hands_the_matrix_to_the_
             raise torch.OutOfMemoryError("out of memory")
         return genuine(key, *rest)
 
-    monkeypatch.setattr(engine, "process_matrix", small_device)
-    monkeypatch.setattr(engine, "_free", lambda device: None)
+    monkeypatch.setattr(work, "process_matrix", small_device)
+    monkeypatch.setattr(work, "_free", lambda device: None)
     store = create(inputs, tmp_path / "run")
     continue_run(store, CPU, workers=1)
     assert sorted(store.finished()) == list(range(len(store.keys)))
@@ -85,19 +85,19 @@ def test_a_device_that_is_too_small_gets_tiles_and_then_hands_the_matrix_to_the_
 
 
 def test_where_nothing_has_the_memory_the_matrix_is_named_and_the_others_are_kept(inputs, tmp_path, monkeypatch):
-    genuine = engine.process_matrix
+    genuine = work.process_matrix
 
     def no_memory(key, *rest):
         if "v_proj" in key.name:
             raise torch.OutOfMemoryError("out of memory")
         return genuine(key, *rest)
 
-    monkeypatch.setattr(engine, "process_matrix", no_memory)
+    monkeypatch.setattr(work, "process_matrix", no_memory)
     store = create(inputs, tmp_path / "run")
     with pytest.raises(InputError, match=r"v_proj.*memory"):
         continue_run(store, CPU, workers=1)
     assert len(store.finished()) >= 1
-    monkeypatch.setattr(engine, "process_matrix", genuine)
+    monkeypatch.setattr(work, "process_matrix", genuine)
     continue_run(store, CPU, workers=1)
     assert len(store.finished()) == len(store.keys)
 

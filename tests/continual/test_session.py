@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from gcwm_viz.continual.config import RunSettings
-from gcwm_viz.continual.engine import run_matrices, work_matrix
+from gcwm_viz.continual.engine import run_matrices
 from gcwm_viz.continual.session import SupersededError, begin_session, writing
+from gcwm_viz.continual.work import work_matrix
 from gcwm_viz.engines.engine import Engine, Worker
 from gcwm_viz.errors import InputError
 from gcwm_viz.runs import Inputs, continue_run, create_run

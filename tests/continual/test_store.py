@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from gcwm_viz import open_run
-from gcwm_viz.continual import engine
+from gcwm_viz.continual import work
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.store import RunCancelledError, RunStore
 from gcwm_viz.errors import InputError
@@ -106,7 +106,7 @@ def test_any_number_of_workers_gives_the_same_bytes(inputs, tmp_path, workers):
 def test_a_worker_that_dies_is_reported_and_resume_goes_on(inputs, tmp_path, monkeypatch):
     finish(inputs, tmp_path / "whole")
     store = create_run(inputs, tmp_path / "run", RunSettings())
-    monkeypatch.setattr(engine, "process_matrix", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    monkeypatch.setattr(work, "process_matrix", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
     with pytest.raises(RuntimeError, match="a worker process died"):
         continue_run(store, CPU, workers=2)
     monkeypatch.undo()
