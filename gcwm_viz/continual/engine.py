@@ -54,23 +54,10 @@ def run_matrices(
             if index not in listed:
                 listed.add(index)
                 finished += 1
-                _log(store, index, len(listed), seconds, report.worker)
+                store.log_matrix(index, seconds, len(listed), report.worker)
         if progress:
             progress(finished, total, keys[index].name)
         _check_cancel(stores)
-
-
-def _log(store: RunStore, index: int, done: int, seconds: float, worker: str) -> None:
-    """List one matrix in the journal: it counts from now on."""
-    store.log(
-        "matrix",
-        index=index,
-        label=store.keys[index].name,
-        done=done,
-        total=len(store.keys),
-        seconds=round(seconds, 4),
-        worker=worker,
-    )
 
 
 def _check_cancel(stores: Sequence[RunStore]) -> None:

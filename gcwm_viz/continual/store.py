@@ -164,8 +164,8 @@ class RunStore:
         write_safetensors(self._tensors(index), result.tensors, {"matrix": self.keys[index].name})
         write_bytes(self._rows(index), json.dumps(result.rows).encode())  # undefined values are NaN, as Python reads
 
-    def log_matrix(self, index: int, seconds: float, done: int) -> None:
-        """List one matrix in the journal, the ``done``-th to be finished."""
+    def log_matrix(self, index: int, seconds: float, done: int, worker: str) -> None:
+        """List one matrix in the journal, the ``done``-th to be finished, and who computed it."""
         self.log(
             "matrix",
             index=index,
@@ -173,6 +173,7 @@ class RunStore:
             done=done,
             total=len(self.keys),
             seconds=round(seconds, 4),
+            worker=worker,
         )
 
     def finished(self) -> set[int]:
