@@ -28,6 +28,7 @@ from gcwm_viz.probes.harness import check_installed
 from gcwm_viz.probes.tasks import has_probe_files, load_tasks, probes_fingerprint
 from gcwm_viz.updates.outside import outside_share, share_notes
 from gcwm_viz.updates.pairing import Plan, plan
+from gcwm_viz.updates.source import joint_rank
 from gcwm_viz.updates.sources import UpdateSource, open_update
 
 Progress = Callable[[str, int, int, str], None]
@@ -90,7 +91,9 @@ def create_run(inputs: Inputs, out: Path, settings: RunSettings, name: str | Non
     for path in (inputs.base, *(path for _, path in inputs.updates), *inputs.states, inputs.probes or out, out):
         if not str(path.resolve()).isprintable():
             raise InputError(f"{str(path)!r}: expected a path of printable characters, it is written into run.json")
-    needed = stored_bytes(opened.plan.active, len(inputs.updates), settings)
+    # A given state may be dense.
+    ranks = None if inputs.states else [joint_rank(key, opened.sources) for key in opened.plan.active]
+    needed = stored_bytes(opened.plan.active, len(inputs.updates), settings, ranks)
     check_space(out, needed // 2 if inputs.states else needed, "the run")
     return RunStore.create(
         out,

@@ -26,12 +26,14 @@ def check(options: argparse.Namespace) -> None:
     from gcwm_viz.continual.estimate import estimate
     from gcwm_viz.runs import open_inputs
     from gcwm_viz.updates.outside import outside_share, share_notes
+    from gcwm_viz.updates.source import joint_rank
 
     (inputs, settings), device = planned(options), pick_device(options.device)
     opened = open_inputs(inputs)
     plan = opened.plan
     shares = {s.name: outside_share(opened.base, s, plan.keys) for s in opened.sources if options.energy}
-    need = asdict(estimate(plan.active, len(plan.updates), settings, device))
+    ranks = [joint_rank(key, opened.sources) for key in plan.active]
+    need = asdict(estimate(plan.active, len(plan.updates), settings, device, ranks))
     found = {
         "base": plan.base,
         "base_parameters": plan.base_parameters,

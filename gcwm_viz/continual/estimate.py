@@ -29,21 +29,55 @@ class Estimate:
     seconds: float
 
 
-def estimate(keys: Sequence[MatrixKey], updates: int, settings: RunSettings, device: torch.device) -> Estimate:
-    """For dense updates that touch every matrix; adapters need less."""
-    flops = sum(flops_of(key.shape, updates, settings) for key in keys)
-    largest = max((memory_of(key.shape, updates, settings) for key in keys), default=0)
+def estimate(
+    keys: Sequence[MatrixKey],
+    updates: int,
+    settings: RunSettings,
+    device: torch.device,
+    ranks: Sequence[int | None] | None = None,
+) -> Estimate:
+    """For updates that touch every matrix. ``ranks``: of each matrix, the joint rank of its updates where all of them
+    are adapters, else None; without it every update counts as dense."""
+    widths = _widths(keys, settings, ranks)
+    flops = sum(_operations(key.shape, updates, settings, k) for key, k in zip(keys, widths, strict=True))
+    memory = (_bytes(key.shape, updates, settings, k) for key, k in zip(keys, widths, strict=True))
     devices = len(local_devices(device))
     small = STEP_SECONDS * len(keys) * updates / (devices * default_workers(device))
     seconds = flops / (devices * matmul_rate(device)) + small
-    return Estimate(flops, largest, stored_bytes(keys, updates, settings), seconds)
+    return Estimate(flops, max(memory, default=0), stored_bytes(keys, updates, settings, ranks), seconds)
 
 
-def stored_bytes(keys: Sequence[MatrixKey], updates: int, settings: RunSettings) -> int:
+def stored_bytes(
+    keys: Sequence[MatrixKey], updates: int, settings: RunSettings, ranks: Sequence[int | None] | None = None
+) -> int:
     """Bytes of the tensors that a run keeps: both branches of every step in float32, or the merged update alone."""
     branches = 2 if settings.method == "gcwm" else 1
     steps = updates if settings.continual.keep == "all" else 1
-    return 4 * branches * steps * sum(key.parameters for key in keys)
+    total = 0
+    for key, width in zip(keys, _widths(keys, settings, ranks), strict=True):
+        d_out, d_in = key.shape
+        total += steps * (branches * key.parameters if width is None else width * (branches * d_out + d_in))
+    return 4 * total
+
+
+def _widths(
+    keys: Sequence[MatrixKey], settings: RunSettings, ranks: Sequence[int | None] | None
+) -> Sequence[int | None]:
+    """Columns of the factors in which a merge stays, where it does: in the closed form, of adapters, thin enough."""
+    if ranks is None or settings.method not in ("gcwm", "wudi") or settings.gcwm.solver != "exact":
+        return [None] * len(keys)
+    return [k if k is not None and k <= key.shape[1] else None for key, k in zip(keys, ranks, strict=True)]
+
+
+def _operations(shape: tuple[int, int], updates: int, settings: RunSettings, width: int | None) -> float:
+    if width is None:
+        return flops_of(shape, updates, settings)
+    # Some twenty products of the factors with themselves a step, in float64, and roots of the union's size.
+    return updates * (2 * 20 * 2.0 * sum(shape) * width**2 + 2 * 10 * updates * EIGH_COST * width**3)
+
+
+def _bytes(shape: tuple[int, int], updates: int, settings: RunSettings, width: int | None) -> int:
+    return memory_of(shape, updates, settings) if width is None else 8 * (updates + 10) * sum(shape) * width
 
 
 def matmul_rate(device: torch.device, size: int = 768, seconds: float = 0.15) -> float:

@@ -46,6 +46,10 @@ class UpdateSource(ABC):
     def nbytes(self, key: MatrixKey) -> int:
         """Bytes to read for one matrix, the base's included where it is needed."""
 
+    def rank(self, key: MatrixKey) -> int | None:
+        """Columns of the factors that the update of a touched matrix comes in; None where it comes dense."""
+        return None
+
     @abstractmethod
     def _read(self, key: MatrixKey, dtype: torch.dtype) -> Update: ...
 
@@ -77,3 +81,10 @@ class UpdateSource(ABC):
     def check(self, key: MatrixKey) -> None:
         """Raises InputError when what the source holds for a touched key does not fit it: another shape (both are
         named) or no floating dtype."""
+
+
+def joint_rank(key: MatrixKey, sources: Iterable[UpdateSource]) -> int | None:
+    """Sum of the ranks of all updates of one matrix; None where one of them is dense."""
+    ranks = [source.rank(key) for source in sources if source.touched([key])]
+    known = [rank for rank in ranks if rank is not None]
+    return sum(known) if len(known) == len(ranks) else None

@@ -101,6 +101,9 @@ class AdapterUpdate(UpdateSource):
     def nbytes(self, key: MatrixKey) -> int:
         return self.modules[key.name].a.nbytes + self.modules[key.name].b.nbytes
 
+    def rank(self, key: MatrixKey) -> int:
+        return self.modules[key.name].a.shape[0]
+
     def _read(self, key: MatrixKey, dtype: torch.dtype) -> LowRank:
         return self.modules[key.name].read(dtype)
 
