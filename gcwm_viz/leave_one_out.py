@@ -20,7 +20,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from gcwm_viz.checkpoints.atomic import write_bytes, write_json
+from gcwm_viz.checkpoints.atomic import write_bytes
+from gcwm_viz.checkpoints.claim import claim
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.continual.engine import write_table
 from gcwm_viz.continual.store import RunCancelledError, RunStore
@@ -123,20 +124,7 @@ def _claim(out: Path, store: RunStore) -> None:
         "updates": [[update["name"], update["fingerprint"]] for update in store.info["updates"]],
         "probes": probes_fingerprint(store.info["probes"]),
     }
-    file = out / "leave_one_out.json"
-    if not file.is_file():
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise InputError(f"output {out} already exists and is not empty")
-        out.mkdir(parents=True, exist_ok=True)
-        write_json(file, about)
-        return
-    try:
-        found = json.loads(file.read_bytes())
-    except ValueError as error:
-        raise InputError(f"{file} is not valid JSON: {error}") from None
-    for name, value in about.items():
-        if not isinstance(found, dict) or found.get(name) != value:
-            raise InputError(f"{out} holds results for another {name}; use another output folder")
+    claim(out, "leave_one_out.json", about, "results for")
 
 
 def _merge_without(

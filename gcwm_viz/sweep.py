@@ -8,7 +8,6 @@ A worker takes one matrix through all points: it is read once, and the geometry 
 all points that look at it with the same ranks. OUT is a run root, so the app opens and compares the points.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -20,7 +19,8 @@ from typing import Any
 import pandas as pd
 import torch
 
-from gcwm_viz.checkpoints.atomic import write_bytes, write_json
+from gcwm_viz.checkpoints.atomic import write_bytes
+from gcwm_viz.checkpoints.claim import claim
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.engine import run_matrices, write_table
 from gcwm_viz.continual.store import RunStore
@@ -186,20 +186,7 @@ def _claim(out: Path, inputs: Inputs) -> None:
         "base": opened.base.fingerprint(),
         "updates": sorted([source.name, source.fingerprint()] for source in opened.sources),
     }
-    file = out / "sweep.json"
-    if not file.is_file():
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise InputError(f"output {out} already exists and is not empty")
-        out.mkdir(parents=True, exist_ok=True)
-        write_json(file, about)
-        return
-    try:
-        found = json.loads(file.read_bytes())
-    except ValueError as error:
-        raise InputError(f"{file} is not valid JSON: {error}") from None
-    for name, value in about.items():
-        if not isinstance(found, dict) or found.get(name) != value:
-            raise InputError(f"{out} holds a sweep of another {name}; use another output folder")
+    claim(out, "sweep.json", about, "a sweep of")
 
 
 def _word(value: Any) -> str:

@@ -20,7 +20,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from gcwm_viz.checkpoints.atomic import write_bytes, write_json
+from gcwm_viz.checkpoints.atomic import write_bytes
+from gcwm_viz.checkpoints.claim import claim
 from gcwm_viz.continual.config import RunSettings, parse_setting
 from gcwm_viz.continual.engine import write_table
 from gcwm_viz.continual.store import RunStore
@@ -81,7 +82,7 @@ def tune(
     tasks = load_tasks(inputs.probes)
     if not any(task.split == "dev" for task in tasks):
         raise InputError(f"{inputs.probes}: expected development probes dev/NAME.jsonl to choose on, found none")
-    _claim(out, _comparison(inputs, method, preset))
+    claim(out, "tune.json", _comparison(inputs, method, preset), "a comparison with")
     device = device or torch.device("cpu")
     merge_inputs = Inputs(base=inputs.base, updates=inputs.updates)
     for name in dict.fromkeys(point.run for point in points):
@@ -205,25 +206,6 @@ def _comparison(inputs: Inputs, method: str, preset: str) -> dict[str, Any]:
         "updates": [[source.name, source.fingerprint()] for source in opened.sources],
         "probes": probes_fingerprint(inputs.probes) if inputs.probes else None,
     }
-
-
-def _claim(out: Path, comparison: Mapping[str, Any]) -> None:
-    file = out / "tune.json"
-    if not file.is_file():
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise InputError(f"output {out} already exists and is not empty")
-        out.mkdir(parents=True, exist_ok=True)
-        write_json(file, dict(comparison))
-        return
-    try:
-        found = json.loads(file.read_bytes())
-    except ValueError as error:
-        raise InputError(f"{file} is not valid JSON: {error}") from None
-    for name, value in comparison.items():
-        other = found.get(name) if isinstance(found, dict) else None
-        if other != value:
-            shown = f": {other!r}, not {value!r}" if name in ("method", "preset") else ""
-            raise InputError(f"{out} holds a comparison with another {name}{shown}; use another output folder")
 
 
 def _scores_file(out: Path, point: Point) -> Path:
