@@ -91,8 +91,8 @@ def create_run(inputs: Inputs, out: Path, settings: RunSettings, name: str | Non
     for path in (inputs.base, *(path for _, path in inputs.updates), *inputs.states, inputs.probes or out, out):
         if not str(path.resolve()).isprintable():
             raise InputError(f"{str(path)!r}: expected a path of printable characters, it is written into run.json")
-    # A given state may be dense.
-    ranks = None if inputs.states else [joint_rank(key, opened.sources) for key in opened.plan.active]
+    kept = opened.states or opened.sources
+    ranks = [joint_rank(key, kept) for key in opened.plan.active]
     needed = stored_bytes(opened.plan.active, len(inputs.updates), settings, ranks)
     check_space(out, needed // 2 if inputs.states else needed, "the run")
     return RunStore.create(

@@ -16,7 +16,7 @@ from gcwm_viz.continual.session import writing
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.engines.engine import Worker
 from gcwm_viz.errors import InputError
-from gcwm_viz.linalg.lowrank import Update, dense
+from gcwm_viz.linalg.lowrank import Update
 from gcwm_viz.merging.tiles import tile_bytes
 from gcwm_viz.updates.sources import UpdateSource, open_update
 
@@ -122,7 +122,7 @@ def _compute(
                 given = None
                 if opened.states:
                     states = [source.delta(key) for source in opened.states]
-                    given = [None if state is None else dense(state).to(place) for state in states]
+                    given = [None if state is None else state.to(device=place) for state in states]
                 return process_matrix(
                     key, store.updates, [deltas[name] for name in store.updates], store.settings, given
                 )

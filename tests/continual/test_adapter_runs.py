@@ -7,7 +7,7 @@ from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.estimate import estimate, stored_bytes
 from gcwm_viz.continual.matrix import process_matrix
-from gcwm_viz.linalg.lowrank import dense
+from gcwm_viz.linalg.lowrank import LowRank, dense
 from gcwm_viz.runs import Inputs, continue_run, create_run
 from gcwm_viz.updates.matrices import target_matrices
 from gcwm_viz.updates.source import joint_rank
@@ -67,3 +67,14 @@ def test_adapters_are_estimated_thin_where_they_stay_thin(inputs):
     full = estimate(keys, 2, RunSettings.preset_with("scale-free", {"solver": "adam"}), CPU)
     assert adam.disk_bytes == full.disk_bytes
     assert joint_rank(keys[0], [*found, open_update("whole", inputs.base, CheckpointIndex.open(inputs.base))]) is None
+
+
+def test_given_states_that_are_adapters_stay_factored_too(inputs, tmp_path):
+    states = [path for _, path in inputs.updates]
+    run = Inputs(base=inputs.base, updates=inputs.updates, states=states)
+    store = create_run(run, tmp_path / "run", RunSettings())
+    continue_run(store, CPU, workers=1)
+    for index, key in enumerate(store.keys):
+        for step, source in enumerate(sources(inputs), start=1):
+            assert isinstance(store.branches(index, step).merged, LowRank)
+            torch.testing.assert_close(store.state(index, step), dense(source.delta(key)))
