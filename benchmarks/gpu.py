@@ -1,6 +1,7 @@
 """A whole step on one device: Qwen3-8B shapes, updates generated there. ``python -m benchmarks.gpu``.
 
-Needs torch, numpy and scipy alone. Without a GPU it says so; ``--tiny`` rehearses on a processor.
+Needs torch, scipy and what the package imports to begin with, no streamlit, plotly or transformers. Without a GPU it says
+so; ``--tiny`` rehearses on a processor.
 """
 
 import argparse
@@ -57,6 +58,7 @@ def measure(
             print(f"m={m}, {mode}: {row['seconds']:.1f} s, peak {row['peak_gb']:.1f} GB", flush=True)
         for fast in ("adam TF32", "adam bf16x3"):
             result[f"m={m}, effect of {fast.removeprefix('adam ')}"] = effect(kept[fast], kept["adam float32"])
+    result["difference_from_processor"] = _from_processor(device, min(shapes.values()))
     result["limit_s"] = _limits(shapes, layers, iters, result["rates_tflops"])
     return result
 
@@ -74,6 +76,23 @@ def effect(fast: LayerMerge, reference: LayerMerge) -> dict[str, float]:
         "merged": machine.relative(fast.merged, reference.merged),
         "of_displacement": off / moved if moved > 0 else float("nan"),
     }
+
+
+def _from_processor(device: torch.device, shape: tuple[int, int]) -> dict[str, dict[str, float]]:
+    """What the same merge gives on a processor: γ and α absolute, the merged update relative."""
+    updates = [random_update(shape, seed) for seed in (1, 2, 3)]
+    found = {}
+    for solver in ("adam", "exact"):
+        config = GCWMConfig(solver=solver)  # type: ignore[arg-type]
+        here = merge_layer(updates, config=config)
+        there = merge_layer([update.to(device) for update in updates], config=config)
+        assert isinstance(there.merged, torch.Tensor)
+        found[solver] = {
+            "gamma": float((there.pairwise_conflict.cpu() - here.pairwise_conflict).abs().nan_to_num().max()),
+            "alpha": abs(there.alpha - here.alpha),
+            "merged": machine.relative(there.merged.cpu(), here.merged),
+        }
+    return found
 
 
 def _limits(shapes: Shapes, layers: int, iters: int, rates: dict[str, float]) -> dict[str, float]:
