@@ -56,6 +56,10 @@ def main(address: str, folder: str) -> None:
         except WorkerDiedError as error:
             found["given up"] = str(error)
         found["attempts of what always dies"] = attempts("dies always")
+    try:
+        RayEngine(address, device="cuda")
+    except InputError as error:
+        found["no GPU"] = str(error)
     print(json.dumps(found))
 
 

@@ -8,11 +8,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import patch
 
 import psutil
 import pytest
 
 from gcwm_viz.cli import main
+from gcwm_viz.engines.cluster import RayEngine
+from gcwm_viz.errors import InputError
 from tests.torture.small import REPOSITORY, contents, start, write_inputs
 
 pytest.importorskip("ray", reason="Ray is not installed (the extra `cluster`)")
@@ -91,6 +94,7 @@ def test_items_are_done_once_errors_are_not_retried_and_deaths_are(cluster, tmp_
     assert sorted(found["reported beside it"]) == ["slow 0", "slow 1", "slow 2"]
     assert found["attempts of what always dies"] == 2
     assert "its worker or node lost each time" in found["given up"]
+    assert found["no GPU"] == f"device 'cuda': the Ray cluster at {cluster['address']} has no GPU"
 
 
 def test_two_nodes_give_the_bytes_of_local_processes_though_a_worker_is_killed(cluster, model, tmp_path):
@@ -141,6 +145,12 @@ def test_without_an_address_a_cluster_on_loopback_is_started_and_ended():
     assert all(ipaddress.ip_address(place.removeprefix("::ffff:")).is_loopback for place in found["listening"])
     assert found["left"] == []
     assert found["reports its usage"] is False
+
+
+def test_without_ray_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with patch.dict(os.environ), pytest.raises(InputError, match=r"pip install 'gcwm-viz\[cluster\]'"):
+        RayEngine()
 
 
 @pytest.mark.parametrize(
