@@ -1,7 +1,6 @@
 """A whole step on one device: Qwen3-8B shapes, updates generated there. ``python -m benchmarks.gpu``.
 
-Needs torch, scipy and what the package imports to begin with, no streamlit, plotly or transformers. Without a GPU it says
-so; ``--tiny`` rehearses on a processor.
+Needs torch, numpy and scipy alone. Without a GPU it says so; ``--tiny`` rehearses on a processor.
 """
 
 import argparse

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 Shapes = dict[str, tuple[int, int]]
@@ -51,6 +50,8 @@ def random_update(
 def write_model(folder: Path, shapes: Shapes, layers: int, updates: int, dtype: torch.dtype = torch.float16) -> None:
     """``folder/base`` and full checkpoints ``folder/1`` …, random; one layer in memory at a time, one file a layer."""
     import json
+
+    from safetensors.torch import save_file  # the GPU's benchmark does without
 
     for name in ("base", *(str(index) for index in range(1, updates + 1))):
         root = folder / name

@@ -1,6 +1,8 @@
 """The measurements run, and compare equal numbers, at small shapes."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -40,6 +42,17 @@ def test_gpu_measurement_rehearses_on_the_processor():
     nothing = {"gamma": 0.0, "alpha": 0.0, "merged": 0.0}
     assert result["difference_from_processor"] == {"adam": nothing, "exact": nothing}
     assert set(result["limit_s"]) == {"float32", "TF32", "float64"}
+
+
+def test_gpu_measurement_needs_torch_numpy_and_scipy_alone():
+    script = """
+import sys
+for name in ("pandas", "pyarrow", "safetensors", "transformers", "sklearn", "streamlit", "plotly", "tqdm", "yaml"):
+    sys.modules[name] = None
+import benchmarks.gpu
+"""
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
 
 
 def test_tf32_is_on_request_and_inside_its_block_alone():
