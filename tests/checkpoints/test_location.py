@@ -79,22 +79,23 @@ def test_a_matrix_is_read_as_its_own_bytes_alone(tmp_path, memory, monkeypatch):
     assert read == [50 * 20 * 4, 2 * 20 * 4]
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_run_of_remote_inputs_has_the_results_of_local_ones(tmp_path, memory, workers):
+@pytest.mark.parametrize(("kind", "workers"), [("memory", 1), ("memory", 2), ("file", 2)])
+def test_a_run_of_remote_inputs_has_the_results_of_local_ones(tmp_path, memory, kind, workers):
     base, updates = write_base(tmp_path / "base"), write_updates(tmp_path / "updates", "ab")
     local = create_run(Inputs(base=base, updates=updates), tmp_path / "local", RunSettings())
     continue_run(local, CPU, workers=1)
-    upload(base, f"{memory}/base")
+    url = memory if kind == "memory" else f"file://{tmp_path / 'elsewhere'}"
+    upload(base, f"{url}/base")
     for name, folder in updates:
-        upload(folder, f"{memory}/{name}")
-    arguments = ["--base", f"{memory}/base", "--update", f"a={memory}/a", "--update", f"b={memory}/b"]
+        upload(folder, f"{url}/{name}")
+    arguments = ["--base", f"{url}/base", "--update", f"a={url}/a", "--update", f"b={url}/b"]
     out = tmp_path / "remote"
     assert main(["run", *arguments, "--device", "cpu", "--workers", str(workers), "--out", str(out)]) == 0
     named = ("run.json", "tables/updates.parquet")  # where the inputs lie
     kept = {name: content for name, content in contents(out).items() if name not in named}
     assert kept == {name: content for name, content in contents(local.path).items() if name not in named}
     info = json.loads((out / "run.json").read_text())
-    assert info["base"]["path"] == f"{memory}/base"
+    assert info["base"]["path"] == f"{url}/base"
     assert info["base"]["fingerprint"] == local.info["base"]["fingerprint"]
     os.unlink(out / "matrices" / "00000.json")
     assert main(["resume", str(out), "--device", "cpu", "--workers", str(workers)]) == 0
