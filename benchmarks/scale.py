@@ -5,6 +5,7 @@ with one worker and with two, stands beside what that run took.
 """
 
 import os
+import resource
 import statistics
 import tempfile
 import time
@@ -58,12 +59,16 @@ def measure(
             with opened() as engine:
                 if name.startswith("ray"):
                     found["task_s"], found["pipelined_task_s"] = overhead(engine, tasks)
+                before = _processor_s()
                 seconds = _matrices_s(store, engine)
+                spent = _processor_s() - before
             predicted = makespan(work, int(name[-1]))
             found[name] = {
                 "label": label,
                 "seconds": seconds,
                 "predicted_s": predicted,
+                # What a worker would take on a machine of its own; those of Ray are no children of this process.
+                "processor_s": None if name.startswith("ray") else spent / int(name[-1]),
                 "matrices": len(work),
                 "matrices_a_minute": 60 * len(work) / seconds,
             }
@@ -127,6 +132,12 @@ def _matrices_s(store: RunStore, engine: Engine) -> float:
     continue_run(store, engine)
     times = {entry["event"]: entry["time"] for entry in store.journal()}  # the last of its kind
     return times["matrix"] - times["start"]
+
+
+def _processor_s() -> float:
+    """Processor time of this process and of its children that have ended."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 def _journal_line_s(store: RunStore, lines: int = 50) -> float:

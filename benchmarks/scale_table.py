@@ -127,12 +127,13 @@ def tables_of(result: dict[str, Any], host: dict[str, Any]) -> list[str]:
         f"| bytes read a parameter and update | {per_update:.1f} |",
         f"| bytes written a parameter, last step kept | {result['written_bytes'] / result['parameters']:.1f} |",
         "",
-        "| the same run, same bytes | matrices | predicted | measured | a minute |",
-        "|---|---|---|---|---|",
+        "| the same run, same bytes | matrices | predicted | measured | processor time a worker | a minute |",
+        "|---|---|---|---|---|---|",
     ]
     lines += [
         f"| {row['label']} | {row['matrices']} | {row['predicted_s']:.1f} s | {row['seconds']:.1f} s | "
-        f"{row['matrices_a_minute']:.0f} |"
+        + ("" if row["processor_s"] is None else f"{row['processor_s']:.1f} s")
+        + f" | {row['matrices_a_minute']:.0f} |"
         for name in ("local_1", "local_2", "ray_2")
         if (row := result.get(name))
     ]

@@ -137,12 +137,13 @@ def test_the_document_of_scale_is_made_of_the_result(tmp_path, monkeypatch):
     monkeypatch.setattr(scale_table, "DOCUMENT", tmp_path / "scale.md")
     (tmp_path / "scale.md").write_text(f"before\n{scale_table.BEGIN}\nold\n{scale_table.END}\nafter\n")
     row = {"label": "1 local worker", "seconds": 12.0, "predicted_s": 11.0, "matrices": 21, "matrices_a_minute": 105.0}
+    row["processor_s"] = 10.0
     result = {"rate_flops": 5e10, "matrix_s": 0.1, "updates": 3, "local_1": row, "journal_line_s": 0.003}
     result |= {"task_s": 0.004, "pipelined_task_s": 0.002, "written_bytes": 80, "read_bytes": 120, "parameters": 10}
     machine.write("scale", {}, result)
     scale_table.update()
     text = (tmp_path / "scale.md").read_text()
-    assert "| 1 local worker | 21 | 11.0 s | 12.0 s | 105 |" in text
+    assert "| 1 local worker | 21 | 11.0 s | 12.0 s | 10.0 s | 105 |" in text
     assert "| bytes read a parameter and update | 4.0 |" in text
     assert "not yet measured" in text
     assert "old" not in text
