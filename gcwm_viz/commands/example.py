@@ -30,11 +30,12 @@ def smollm2(options: argparse.Namespace) -> None:
 
 
 def train(options: argparse.Namespace) -> None:
+    from gcwm_viz.continual.device import pick_device
     from gcwm_viz.examples.base import base_folder
     from gcwm_viz.examples.build import build
 
     out = options.out or Path("runs/smollm2-training")
-    build(base_folder(), out, report=_say)
+    build(base_folder(report=_say), out, device=pick_device(options.device), report=_say)
     print(f"wrote {out}; run over it: python -m gcwm_viz example smollm2 --updates {out}")
 
 

@@ -43,14 +43,16 @@ def build(
     tasks: dict[str, data.ExampleTask] | None = None,
     steps: int | None = None,
     seed: int = 0,
+    device: torch.device | None = None,
     report: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Whatever `out` lacks of the example, the recipe last; returns the recipe. `steps`: of every training, None for
-    STEPS and SEQUENCE_STEPS.
+    STEPS and SEQUENCE_STEPS. `device`: None for the CPU.
 
     Raises InputError when `out` holds adapters of other settings, data or seed, and when training diverges.
     """
     settings = LoraSettings() if settings is None else settings
+    device = torch.device("cpu") if device is None else device
     tasks = data.build_tasks(seed) if tasks is None else tasks
     order = list(tasks)
     expert_steps = {name: STEPS[name] if steps is None else steps for name in order}
@@ -70,7 +72,7 @@ def build(
         before = state_folder(out, step)
     missing = [job for job in jobs if not (job[0] / "adapter_config.json").is_file()]
     if missing:
-        trainer = Trainer(base)
+        trainer = Trainer(base, device)
         for place, (folder, name, start) in enumerate(missing, start=1):
             report(f"training {folder.relative_to(out)} ({place} of {len(missing)})")
             chosen = replace(settings, steps=(expert_steps if start is None else later_steps)[name])
@@ -87,16 +89,16 @@ def build(
             folder.relative_to(out).as_posix(): json.loads((folder / "training.json").read_text(encoding="utf-8"))
             for folder, _, _ in jobs
         },
-        "hardware": _hardware(),
+        "hardware": _hardware(device),
         "versions": {"python": platform.python_version(), **{n: version(n) for n in LIBRARIES}},
-        "scores": measure(base, out, order),
+        "scores": measure(base, out, order, device),
         "sha256": digests(out),
     }
     write_json(out / "recipe.json", recipe)
     return recipe
 
 
-def measure(base: Path, out: Path, order: Sequence[str]) -> list[dict[str, Any]]:
+def measure(base: Path, out: Path, order: Sequence[str], device: torch.device) -> list[dict[str, Any]]:
     """Rows {model, step, update, task, split, metric, value, se, n} of base, experts and Seq. SFT, in float32.
 
     Step t of Seq. SFT is model "step"; experts have their place in the order as step.
@@ -108,15 +110,16 @@ def measure(base: Path, out: Path, order: Sequence[str]) -> list[dict[str, Any]]
     model: Any = AutoModelForCausalLM.from_pretrained(
         base, dtype=torch.float32, local_files_only=True, trust_remote_code=False
     )
+    model = model.to(device)
     experts = [("expert", i, name, adapter_folder(out, i, name)) for i, name in enumerate(order, start=1)]
     states = [("step", t, name, state_folder(out, t)) for t, name in enumerate(order, start=1)]
     states[0] = ("step", 1, order[0], adapter_folder(out, 1, order[0]))
-    rows = list(_rounded({"model": "base", "step": 0, "update": ""}, probe.score(model)))
+    rows = list(_rounded({"model": "base", "step": 0, "update": ""}, probe.score(model, device)))
     scored: dict[Path, list[dict[str, Any]]] = {}
     for kind, step, name, folder in (*experts, *states):
         if folder not in scored:
             adapted = put_on(model, folder)
-            scored[folder] = probe.score(adapted.get_base_model())
+            scored[folder] = probe.score(adapted.get_base_model(), device)
             model = adapted.unload()
         rows += _rounded({"model": kind, "step": step, "update": name}, scored[folder])
     return rows
@@ -137,9 +140,9 @@ def _start(out: Path, plan: dict[str, Any], tasks: dict[str, data.ExampleTask]) 
     write_bytes(out / "NOTICE.md", NOTICE.format(**data.package_versions()).encode())
 
 
-def _hardware() -> str:
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
+def _hardware(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
     name = torch.cpu.get_capabilities().get("cpu_name") or platform.machine()
     return f"{name}, {torch.get_num_threads()} thread(s)"
 

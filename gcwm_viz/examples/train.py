@@ -88,16 +88,16 @@ def answer_loss(model: Any, ids_bl: Tensor, asked_bl: Tensor) -> Tensor:
 
 
 class Trainer:
-    """A base that adapters are trained on. `device` None: cuda when there is one.
+    """A base that adapters are trained on.
 
     The frozen base is held in bfloat16 where the processor multiplies that natively (a GPU, a CPU with AMX), else in
     float32; the adapter's factors are float32.
     """
 
-    def __init__(self, base: Path, device: str | None = None) -> None:
+    def __init__(self, base: Path, device: torch.device) -> None:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = device
         fast = self.device.type == "cuda" or bool(torch.cpu.get_capabilities().get("amx_bf16"))
         self.dtype = torch.bfloat16 if fast else torch.float32
         self.tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True, trust_remote_code=False)

@@ -69,7 +69,7 @@ def test_training_from_the_shell(trained, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(building.data, "build_tasks", lambda seed=0: TASKS)
     monkeypatch.setattr(building, "STEPS", dict.fromkeys(TASKS, 2))
     monkeypatch.setattr(building, "SEQUENCE_STEPS", dict.fromkeys(TASKS, 1))
-    assert main(["example", "smollm2", "--train", "--out", str(tmp_path / "new")]) == 0
+    assert main(["example", "smollm2", "--train", "--device", "cpu", "--out", str(tmp_path / "new")]) == 0
     assert f"--updates {tmp_path / 'new'}" in capsys.readouterr().out
     training = locate(tmp_path / "new").recipe["training"]
     assert {name: made["steps"] for name, made in training.items() if "two" in name or "sft" in name} == {

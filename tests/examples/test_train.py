@@ -27,7 +27,7 @@ def base(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trainer(base):
-    return Trainer(base, "cpu")
+    return Trainer(base, torch.device("cpu"))
 
 
 def weights(folder):
