@@ -31,7 +31,7 @@ with right:
 split, metric = prefix.split("_")
 left, right = st.columns(2, gap="medium")
 with left:
-    by_task = final_scores(tables["scores"], split, metric)
+    by_task = final_scores(tables["scores"], split, metric).reindex(["experts", *references])
     figure = methods.by_task(by_task, higher_is_better=METRICS[metric])
     charts.show(figure, methods.TASKS, by_task.reset_index(names="method"), key="tasks")
 with right:

@@ -62,8 +62,8 @@ def test_compare_shows_every_task_below_its_expert_and_what_a_method_keeps(open_
     write_study(tmp_path)
     app = open_page(COMPARE, root=tmp_path)
     tasks = charts(app)[2]
-    assert tasks["layout"]["yaxis"]["ticktext"] == ["experts", "seq-sft", "gcwm", "wudi"]
-    assert tasks["data"][1]["text"][:6] == ["0.960", "0.960", "0.960", "0.300", "0.400", "0.500"]
+    assert tasks["layout"]["yaxis"]["ticktext"] == ["experts", "gcwm", "wudi", "seq-sft"]
+    assert tasks["data"][1]["text"][:6] == ["0.960", "0.960", "0.960", "0.500", "0.600", "0.700"]
     keeps = app.dataframe[0].value.set_index("method")["keeps"]
     assert keeps["gcwm"] == "every update (at the end 3)"
     assert keeps["seq-sft"] == "nothing"
