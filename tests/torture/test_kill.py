@@ -95,7 +95,7 @@ def test_killed_anywhere_the_end_is_the_same(tmp_path, torture, record):
     counts: dict[str, int] = {}
     finished = 0
     plan = _plan(generator, wanted - (6 if torture else 2), torture)
-    end = time.monotonic() + (240 if torture else 60)
+    end = time.monotonic() + (480 if torture else 60)
     for name, place in plan:
         if time.monotonic() > end:
             break

@@ -36,7 +36,7 @@ def test_page_loads_and_job_starts(tmp_path, serve, window, torture, record):
     server = serve(root)
     windows = [window() for _ in range(4 if torture else 2)]
     addresses = [f"/{'' if name == 'Overview' else name}" for name in PAGES.values() if name != "Start"]
-    wanted, limit = (180, 100.0) if torture else (15, 40.0)
+    wanted, limit = (180, 600.0) if torture else (15, 40.0)
     warm = 20 if torture else 5
     least = warm + 3  # on a busy machine the clock alone does not end it
     began = time.monotonic()
@@ -71,7 +71,7 @@ def _start_and_cancel(root: Path, serve, window, rounds: int) -> int:
     first, second = window(), window()
     first.goto(server.url)
     starts = 0
-    end = time.monotonic() + 60
+    end = time.monotonic() + 300
     while starts < rounds and time.monotonic() < end:
         expect(first.get_by_role("heading", name="Computing the lab run")).to_be_visible(timeout=60_000)
         starts += 1
