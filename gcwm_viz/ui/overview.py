@@ -146,7 +146,9 @@ def inputs(view: View) -> None:
                 "Outside", format="percent", help="Share of the squared norm outside the target matrices; ignored"
             ),
             "rounding": st.column_config.NumberColumn(
-                "Rounding", format="%.2g", help="Estimated relative rounding error of half-precision inputs"
+                "Rounding",
+                format="%.2g",
+                help="Estimated relative rounding error of a half-precision checkpoint; None for every other form",
             ),
             "note": st.column_config.TextColumn("Note"),
         },
