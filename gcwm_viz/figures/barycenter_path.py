@@ -39,9 +39,9 @@ def barycenter_path(rows: pd.DataFrame, tolerance: float) -> go.Figure:
     made.add_hline(y=tolerance, line={"color": theme.NEUTRAL, "width": 1.5, "dash": "dot"})
     made.add_annotation(
         text=f"tolerance {theme.num(tolerance)}",
-        x=1,
+        x=0,
         xref="paper",
-        xanchor="right",
+        xanchor="left",
         y=np.log10(tolerance),
         yanchor="bottom",
         showarrow=False,
