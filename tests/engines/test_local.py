@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from functools import partial
+from types import ModuleType
 
 import psutil
 import pytest
@@ -117,6 +118,8 @@ def test_every_worker_keeps_a_device_of_its_own_and_they_are_dealt_out_in_turn(w
 def test_with_a_gpu_the_processes_are_started_afresh(monkeypatch):
     """A GPU's state does not survive a fork; ``meta`` stands for one, it needs no hardware."""
     monkeypatch.setattr("gcwm_viz.engines.local.local_devices", lambda device: [torch.device("meta", 0)] * 2)
+    # A spawned process runs the main module once more; tests of pages leave a page of theirs in its place.
+    monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))
     engine = LocalEngine(torch.device("meta"), 2)
     assert dict(engine.unordered(start_method, [1, 2])) == {1: "spawn", 2: "spawn"}
 
