@@ -30,12 +30,14 @@ TITLES = {
     "families": "Families of the top cells",
     "ablations": "Ablations, exact match on test at the η that dev chose",
 }
+SHOWN = ("seq-sft", "gcwm", "wudi", "task-arithmetic", "aimmerging")
+"""Methods whose associations fit a page; the page Explain has them all."""
 TOP_CELLS = 30
 LEAST_RUNS = 2
 
 
 def sections(tables: Mapping[str, pd.DataFrame]) -> dict[str, str]:
-    """Tables of means, of associations with forgetting for methods with two runs and more, of families, and of
+    """Tables of means, of associations with forgetting for :data:`SHOWN` with two runs and more, of families, and of
     ablations, as far as there are any. Exact match on the test split; ± is the standard deviation over runs, absent
     for one run."""
     runs = tables["runs"]
@@ -91,7 +93,7 @@ def _spread(values: pd.Series) -> str:
 
 def _associations(runs: pd.DataFrame) -> str:
     table = association(runs, SIGNALS, [FORGETTING])
-    table = table[table["runs"] >= LEAST_RUNS]
+    table = table[(table["runs"] >= LEAST_RUNS) & table["method"].isin(SHOWN)]
     if table.empty:
         return f"No method has {LEAST_RUNS} runs yet: the steps of one run say nothing about others."
     rows = []
