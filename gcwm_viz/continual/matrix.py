@@ -119,7 +119,7 @@ def _all_steps(
                 names=[f"{ANCHOR} {step}" if member is anchor else member.name for member in present],
                 weights=weights,
                 geometry=geometry,
-                previous=None if previous is None else dense(previous),
+                previous=previous,
                 arriving=arriving.delta,
                 norms=[m.analysis.total_energy**0.5 for m in members[:step] if m.analysis is not None],
                 matrix=key.name,

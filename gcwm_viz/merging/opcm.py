@@ -22,14 +22,14 @@ def opcm(step: MergeStep, config: GCWMConfig) -> Tensor:
     exists. A step whose update does not touch the matrix leaves the state as it is.
     """
     if step.arriving is None:
-        return step.zeros(config) if step.previous is None else step.previous.to(work_dtype(config), copy=True)
+        return step.zeros(config) if step.previous is None else dense(step.previous).to(work_dtype(config), copy=True)
     work, device = work_dtype(config), step.arriving.device
     place = torch.device("cpu") if device.type == "mps" else device  # MPS has no float64
     arriving_oi = dense(step.arriving.to(device=place).to(dtype=torch.float64))
-    if step.previous is None or not bool(step.previous.any()):
+    if step.previous is None or not bool(dense(step.previous).any()):
         step.memory[LAMBDA] = 1.0
         return arriving_oi.to(device=device, dtype=work, copy=True)
-    state_oi = step.previous.to(place).double()
+    state_oi = dense(step.previous).to(place).double()
     total_oi = step.memory[LAMBDA] * state_oi + project_away(arriving_oi, state_oi, step.options.opcm_energy)
     step.memory[LAMBDA] = vector_norm(total_oi) * len(step.norms) / sum(step.norms)
     return (total_oi / step.memory[LAMBDA]).to(device=device, dtype=work)

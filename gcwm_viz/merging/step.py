@@ -27,7 +27,7 @@ class MergeStep:
     names: Sequence[str]
     weights: Sequence[float]
     geometry: LayerGeometry
-    previous: Tensor | None
+    previous: Update | None
     arriving: Update | None
     norms: Sequence[float]
     matrix: str
