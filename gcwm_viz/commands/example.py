@@ -3,8 +3,7 @@
 import argparse
 from pathlib import Path
 
-from gcwm_viz.commands.options import add_resources, add_settings, settings_of, work_on
-from gcwm_viz.errors import InputError
+from gcwm_viz.commands.options import add_resources, add_settings, existing_run, settings_of, work_on
 
 
 def add(jobs) -> None:  # type: ignore[no-untyped-def]
@@ -40,21 +39,13 @@ def train(options: argparse.Namespace) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    from gcwm_viz.continual.config import difference
-    from gcwm_viz.continual.store import RunStore
     from gcwm_viz.examples.base import MODEL, base_folder
     from gcwm_viz.examples.bundle import locate
     from gcwm_viz.runs import Inputs, create_run
 
     out = options.out or Path("runs/smollm2-sequential" if options.sequential else "runs/smollm2")
     if (out / "run.json").is_file():
-        store = RunStore.open(out)
-        changed = difference(store.settings.to_dict(), settings_of(options).to_dict())
-        if changed:
-            raise InputError(
-                f"run {out} has other settings than asked for ({changed}); expected another --out, "
-                "or resume to go on with its own"
-            )
+        store = existing_run(out, options)
     else:
         example = locate(options.updates)
         states = [example.sft[step] for step in sorted(example.sft)] if options.sequential else []

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from gcwm_viz.commands.options import add_resources, add_settings, settings_of, work_on
+from gcwm_viz.commands.options import add_resources, add_settings, existing_run, settings_of, work_on
 from gcwm_viz.errors import InputError
 
 
@@ -48,19 +48,11 @@ def build(options: argparse.Namespace) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    from gcwm_viz.continual.config import difference
-    from gcwm_viz.continual.store import RunStore
     from gcwm_viz.lab.bundle import locate
     from gcwm_viz.runs import Inputs, create_run
 
     if (options.out / "run.json").is_file():
-        store = RunStore.open(options.out)
-        changed = difference(store.settings.to_dict(), settings_of(options).to_dict())
-        if changed:
-            raise InputError(
-                f"run {options.out} has other settings than asked for ({changed}); expected another --out, "
-                "or resume to go on with its own"
-            )
+        store = existing_run(options.out, options)
     else:
         bundle = locate()
         states = [bundle.sft[step] for step in sorted(bundle.sft)] if options.sequential else []

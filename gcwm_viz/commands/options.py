@@ -124,6 +124,21 @@ def settings_of(options: argparse.Namespace) -> "RunSettings":
     return RunSettings.preset_with(options.preset, overrides, options.method)
 
 
+def existing_run(out: Path, options: argparse.Namespace) -> "RunStore":
+    """The run at ``out``, to go on with. Raises InputError where it has other settings than the command asks for."""
+    from gcwm_viz.continual.config import difference
+    from gcwm_viz.continual.store import RunStore
+
+    store = RunStore.open(out)
+    changed = difference(store.settings.to_dict(), settings_of(options).to_dict())
+    if changed:
+        raise InputError(
+            f"run {out} has other settings than asked for ({changed}); expected another --out, "
+            "or resume to go on with its own"
+        )
+    return store
+
+
 def inputs_of(options: argparse.Namespace) -> "Inputs":
     from gcwm_viz.checkpoints.hub import local_folder
     from gcwm_viz.runs import Inputs

@@ -26,6 +26,7 @@ from gcwm_viz.checkpoints.atomic import atomic_folder, write_json, write_safeten
 from gcwm_viz.errors import InputError
 from gcwm_viz.examples.base import HUB_ID
 from gcwm_viz.lab.examples import Example
+from gcwm_viz.lab.train import warm_cosine
 from gcwm_viz.probes.encoding import Encoder, Request
 from gcwm_viz.probes.tasks import Style
 
@@ -51,10 +52,7 @@ class LoraSettings:
 
     def rate(self, step: int) -> float:
         """Learning rate of step 0, 1, … steps − 1."""
-        if step < self.warmup:
-            return self.lr * (step + 1) / self.warmup
-        done = (step - self.warmup) / max(1, self.steps - self.warmup)
-        return self.lr * 0.5 * (1 + math.cos(math.pi * done))
+        return warm_cosine(self.lr, step, self.steps, self.warmup)
 
 
 class Corpus:

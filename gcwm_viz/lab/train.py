@@ -21,6 +21,14 @@ from gcwm_viz.lab.model import BOS_ID, EOS_ID, PAD_ID, character_ids, copy_state
 IGNORED = -100
 
 
+def warm_cosine(lr: float, step: int, steps: int, warmup: int) -> float:
+    """Learning rate at step 0, 1, … steps − 1: a linear warm-up to ``lr``, then a cosine to zero."""
+    if step < warmup:
+        return lr * (step + 1) / warmup
+    done = (step - warmup) / max(1, steps - warmup)
+    return lr * 0.5 * (1 + math.cos(math.pi * done))
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
     """AdamW with a linear warm-up and a cosine to zero; gradients clipped by their norm."""
@@ -39,10 +47,7 @@ class TrainSettings:
 
     def rate(self, step: int) -> float:
         """Learning rate of step 0, 1, … steps − 1."""
-        if step < self.warmup:
-            return self.lr * (step + 1) / self.warmup
-        done = (step - self.warmup) / max(1, self.steps - self.warmup)
-        return self.lr * 0.5 * (1 + math.cos(math.pi * done))
+        return warm_cosine(self.lr, step, self.steps, self.warmup)
 
 
 class Corpus:
