@@ -60,7 +60,8 @@ def _partial(a_nn: Tensor, count: int) -> tuple[Tensor, Tensor] | None:
     n = a_nn.shape[0]
     start = np.ones(n)
     try:
-        with _pools().limit(limits=torch.get_num_threads(), user_api="blas"):  # SciPy's BLAS has threads of its own
+        # SciPy's BLAS brings threads of its own, which here wait for torch's and each other longer than they compute.
+        with _pools().limit(limits=1, user_api="blas"):
             found = eigsh(a_nn.numpy(), count, ncv=3 * count, v0=start, tol=0, maxiter=RESTARTS, rng=0)
     except ArpackError:
         return None

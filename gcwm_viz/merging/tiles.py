@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 ADAM_ARRAYS = 5
-"""Gradient, its value at the start, both moments and a root, beside the displacement itself."""
+"""Gradient, its value at the start, both moments and a sum where the path is logged, beside the displacement."""
 
 _LIMIT: ContextVar[int | None] = ContextVar("tile_bytes", default=None)
 

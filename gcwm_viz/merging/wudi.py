@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.optim.adam import adam
 
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.linalg.lowrank import LowRank, Update, vector_norm
@@ -132,23 +133,33 @@ def _adam_rows(
     eps: float,
 ) -> None:
     """Adam on some rows of D, in place from zero; ``gradient0`` is the gradient of these rows at D = 0."""
-    mean, square = torch.zeros_like(displacement), torch.zeros_like(displacement)
-    gradient, root = torch.empty_like(displacement), torch.empty_like(displacement)
-    for iteration in range(1, path.iters + 1):
+    mean, square, gradient = (torch.zeros_like(displacement) for _ in range(3))
+    count = torch.zeros((), device=displacement.device)
+    for iteration in range(path.iters):
         gradient_at(displacement, gradient0, gradient)
-        path.log(iteration - 1, displacement, gradient, gradient0)
-        mean.lerp_(gradient, 1 - betas[0])
-        square.mul_(betas[1]).addcmul_(gradient, gradient, value=1 - betas[1])
-        # m̂ / (√v̂ + ε) with both bias corrections drawn into the step length.
-        bias = (1 - betas[1] ** iteration) ** 0.5
-        torch.sqrt(square, out=root).add_(eps * bias)
-        displacement.addcdiv_(mean, root, value=-lr * bias / (1 - betas[0] ** iteration))
+        path.log(iteration, displacement, gradient, gradient0)
+        adam(
+            [displacement],
+            [gradient],
+            [mean],
+            [square],
+            [],
+            [count],
+            fused=True,
+            amsgrad=False,
+            beta1=betas[0],
+            beta2=betas[1],
+            lr=lr,
+            weight_decay=0.0,
+            eps=eps,
+            maximize=False,
+        )
     gradient_at(displacement, gradient0, gradient)
     path.log(path.iters, displacement, gradient, gradient0)
 
 
 class _Path:
-    """Objective and ‖D‖ along the way, summed over tiles of rows."""
+    """Objective and ‖D‖ along the way, summed over rows in float64."""
 
     def __init__(self, start: float, iters: int) -> None:
         self.start, self.iters = start, iters
@@ -159,9 +170,10 @@ class _Path:
 
     def log(self, iteration: int, displacement: Tensor, gradient: Tensor, gradient0: Tensor) -> None:
         if iteration in self._slopes:
-            slope = torch.sum((gradient0 + gradient).mul_(displacement), dtype=torch.float64)
-            self._slopes[iteration] += 0.5 * float(slope)
-            self._squares[iteration] += vector_norm(displacement) ** 2
+            slope_o = torch.sum((gradient0 + gradient).mul_(displacement), dim=1)
+            self._slopes[iteration] += 0.5 * float(slope_o.cpu().double().sum())
+            norm_o = torch.linalg.vector_norm(displacement, dim=1)
+            self._squares[iteration] += float(norm_o.cpu().double().square().sum())
         if iteration == 0:
             self._gradient_start += vector_norm(gradient0) ** 2
         if iteration == self.iters:
