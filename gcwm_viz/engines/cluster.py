@@ -18,6 +18,7 @@ import torch
 from gcwm_viz.engines.engine import Engine, Item, Value, Worker, WorkerDiedError
 from gcwm_viz.engines.local import default_workers
 from gcwm_viz.errors import InputError
+from gcwm_viz.linalg.threads import use_one_thread
 
 RETRIES = 3
 """How often an item is begun again after its worker or node was lost. An error of the item itself is never retried."""
@@ -120,7 +121,7 @@ def _work(device: str, work: Callable[[Worker, Item], Value], item: Item) -> tup
     """(value, None), or (None, the item's own error), which Ray must not take for a lost worker."""
     import ray
 
-    torch.set_num_threads(1)
+    use_one_thread()
     context = ray.get_runtime_context()
     place = f"process {os.getpid()}"
     if device == "cuda":

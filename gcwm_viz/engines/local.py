@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from gcwm_viz.engines.engine import Engine, Item, Value, Worker, WorkerDiedError
+from gcwm_viz.linalg.threads import one_thread, use_one_thread
 
 _PR_SET_PDEATHSIG = 1
 _CPU = torch.device("cpu")
@@ -73,19 +74,21 @@ def unordered(
     then its error is raised. Raises :class:`WorkerDiedError` when a worker process dies.
     """
     if workers <= 1 or len(items) <= 1:
-        threads = torch.get_num_threads()
-        _begin(0, devices)
-        try:
+        with one_thread():
+            _begin(0, devices)
             for item in items:
                 yield item, work(item)
-        finally:
-            torch.set_num_threads(threads)
-        return
+    else:
+        with one_thread():  # a forked process must not inherit pools of threads that it does not have
+            yield from _over_processes(work, items, workers, devices)
+
+
+def _over_processes(
+    work: Callable[[Item], Value], items: Sequence[Item], workers: int, devices: Sequence[torch.device]
+) -> Iterator[tuple[Item, Value]]:
     # Forking spares every worker the import of torch; elsewhere than on Linux it is not safe, nor is it with a GPU.
     forked = sys.platform == "linux" and all(device.type == "cpu" for device in devices)
     context = multiprocessing.get_context("fork" if forked else "spawn")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # a forked process must not inherit a pool of threads that it does not have
     started = context.Value("i", 0)
     pool = ProcessPoolExecutor(
         workers, mp_context=context, initializer=_start_worker, initargs=(os.getpid(), started, list(devices))
@@ -113,7 +116,6 @@ def unordered(
         ) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-        torch.set_num_threads(threads)
 
 
 _this: Worker
@@ -128,7 +130,7 @@ def _begin(number: int, devices: Sequence[torch.device]) -> None:
     global _this
     device = devices[number % len(devices)]
     _this = Worker(f"process {number + 1} on {device}", device)
-    torch.set_num_threads(1)
+    use_one_thread()
     if device.type == "cuda":
         torch.cuda.set_device(device)  # what names no device, a cache to empty, is about this one
 

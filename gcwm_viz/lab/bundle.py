@@ -16,8 +16,7 @@ import platform
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -32,6 +31,7 @@ from gcwm_viz.lab.data import labelled_sets
 from gcwm_viz.lab.library import Library, State, apply
 from gcwm_viz.lab.model import build_tokenizer, load_state, round_state
 from gcwm_viz.lab.recipe import Recipe, seeded
+from gcwm_viz.linalg.threads import one_thread
 from gcwm_viz.probes.behaviour import BehaviourProbe
 from gcwm_viz.probes.tasks import load_tasks
 
@@ -97,7 +97,7 @@ def build(
     out.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
-        with single_thread():
+        with one_thread():
             _write_base(library, part / "base")
             _write_probes(library, part / "probes")
             for i, name in enumerate(order, start=1):
@@ -152,17 +152,6 @@ def measure(library: Library, probes: Path) -> list[dict[str, Any]]:
             value, se = round(row["value"], 6), round(row["se"], 6)
             rows.append({"model": model, "step": step, "update": update, **row, "value": value, "se": se})
     return rows
-
-
-@contextmanager
-def single_thread() -> Iterator[None]:
-    """One intra-op thread inside: sums are taken in one order, and small matrices gain nothing from more."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _write_base(library: Library, folder: Path) -> None:

@@ -3,13 +3,12 @@
 Shape suffixes: … = any batch, n = size of the matrix.
 """
 
-from functools import lru_cache
-from typing import Any
-
 import numpy as np
 import torch
 from scipy.sparse.linalg import ArpackError, eigsh
 from torch import Tensor
+
+from gcwm_viz.linalg.threads import one_blas_thread
 
 PARTIAL_SIZE = 256
 """Below this size all eigenvectors cost no more than some."""
@@ -49,19 +48,11 @@ def leading_eigh(a_nn: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return values.flip(0)[:count], vectors.flip(1)[:, :count]
 
 
-@lru_cache(maxsize=1)
-def _pools() -> Any:
-    from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
-
-    return ThreadpoolController()
-
-
 def _partial(a_nn: Tensor, count: int) -> tuple[Tensor, Tensor] | None:
     n = a_nn.shape[0]
     start = np.ones(n)
     try:
-        # SciPy's BLAS brings threads of its own, which here wait for torch's and each other longer than they compute.
-        with _pools().limit(limits=1, user_api="blas"):
+        with one_blas_thread():
             found = eigsh(a_nn.numpy(), count, ncv=3 * count, v0=start, tol=0, maxiter=RESTARTS, rng=0)
     except ArpackError:
         return None

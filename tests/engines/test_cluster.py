@@ -82,7 +82,7 @@ def pid_of(entry: dict) -> int:
 
 def test_items_are_done_once_errors_are_not_retried_and_deaths_are(cluster, tmp_path):
     script = [sys.executable, "-W", "error", "-m", "tests.engines.ray_work", cluster["address"], str(tmp_path)]
-    done = subprocess.run(script, cwd=REPOSITORY, capture_output=True, text=True, timeout=100)
+    done = subprocess.run(script, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["workers"] == 2
@@ -137,7 +137,7 @@ def test_a_killed_driver_leaves_no_worker_and_resume_goes_on_though_a_node_is_lo
 
 def test_without_an_address_a_cluster_on_loopback_is_started_and_ended():
     script = [sys.executable, "-W", "error", "-m", "tests.engines.own_cluster"]
-    done = subprocess.run(script, cwd=REPOSITORY, capture_output=True, text=True, timeout=100)
+    done = subprocess.run(script, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["workers"] == found["pids"] == 1
