@@ -49,7 +49,7 @@ def run_matrices(
     _check_cancel(stores)
     total, finished = len(keys) * len(stores), sum(map(len, done))
     work = partial(work_matrix, runs, tile)
-    for index, report in engine.unordered(work, still_open, limit=limit, memory=need):
+    for index, report in engine.unordered(work, still_open, limit=limit, memory=need, overlap=True):
         for store, listed, seconds in zip(stores, done, report.seconds, strict=True):
             if index not in listed:
                 listed.add(index)

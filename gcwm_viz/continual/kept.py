@@ -12,6 +12,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from gcwm_viz.continual.transfer import to_host
 from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.lowrank import LowRank, Update
 from gcwm_viz.merging.gcwm import blend
@@ -35,12 +36,12 @@ class Branches:
 
 
 def tensors_of(name: str, step: int, update: Update) -> dict[str, Tensor]:
-    """The tensors that keep one update of a step, float32 and on the processor."""
+    """The tensors that keep one update of a step, float32 and on the processor, as :func:`to_host` leaves them."""
     if isinstance(update, LowRank):
         parts = {f"{name}_left.{step}": update.left_or, f"right.{step}": update.right_ri}
     else:
         parts = {f"{name}.{step}": update}
-    return {at: part.float().cpu().contiguous() for at, part in parts.items()}
+    return {at: to_host(part.float().contiguous()) for at, part in parts.items()}
 
 
 def update_of(name: str, step: int, held: Collection[str], get: Callable[[str], Tensor]) -> Update | None:

@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,10 +15,12 @@ from gcwm_viz.continual.matrix import MatrixResult, process_matrix
 from gcwm_viz.continual.member import remembered
 from gcwm_viz.continual.session import writing
 from gcwm_viz.continual.store import RunStore
+from gcwm_viz.continual.transfer import settle, to_device
 from gcwm_viz.engines.engine import Worker
 from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.lowrank import Update
 from gcwm_viz.merging.tiles import tile_bytes
+from gcwm_viz.updates.matrices import MatrixKey
 from gcwm_viz.updates.sources import UpdateSource, open_update
 
 SMALLER_TILES = (2**28, 2**26)
@@ -39,10 +42,10 @@ def work_matrix(runs: tuple[tuple[Path, str], ...], tile: int | None, worker: Wo
     """
     seconds = []
     with remembered() as known:
-        deltas: dict[str, Update | None] = {}
+        deltas = _Deltas(worker.device)
 
         def forget() -> None:
-            deltas.clear()
+            deltas.leave_device()
             known.clear()
             _free(worker.device)
 
@@ -51,7 +54,11 @@ def work_matrix(runs: tuple[tuple[Path, str], ...], tile: int | None, worker: Wo
             if _complete(opened.store, index):
                 seconds.append(math.nan)
                 continue
-            result = _compute(opened, index, worker.device, tile, deltas, forget)
+            deltas.fetch(opened.store.keys[index], [*opened.updates, *opened.states])
+            ready = time.perf_counter()
+            with worker.turn:
+                begin += time.perf_counter() - ready  # another matrix had its turn meanwhile
+                result = _compute(opened, index, worker.device, tile, deltas, forget)
             with writing(run, session):
                 opened.store.write_matrix(index, result)
             seconds.append(time.perf_counter() - begin)
@@ -96,15 +103,50 @@ def _complete(store: RunStore, index: int) -> bool:
     return True
 
 
+class _Deltas:
+    """The updates of one matrix as read, and on the device that computes: sent there ahead, where that has room."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._read: dict[tuple[str, str], Update | None] = {}
+        self._there: dict[tuple[str, str], Update | None] = {}
+
+    def fetch(self, key: MatrixKey, sources: Sequence[UpdateSource]) -> None:
+        for source in sources:
+            if _place(source) not in self._read:
+                self._read[_place(source)] = source.delta(key)
+        with suppress(torch.OutOfMemoryError):  # its turn comes yet
+            self.on(self.device, sources)
+
+    def on(self, device: torch.device, sources: Sequence[UpdateSource]) -> list[Update | None]:
+        if device != self.device:
+            return [_moved(self._read[_place(source)], device) for source in sources]
+        for place in map(_place, sources):
+            if place not in self._there:
+                self._there[place] = _moved(self._read[place], device)
+        return [self._there[_place(source)] for source in sources]
+
+    def leave_device(self) -> None:
+        self._there.clear()
+
+
+def _place(source: UpdateSource) -> tuple[str, str]:
+    return source.name, str(source.path)
+
+
+def _moved(delta: Update | None, device: torch.device) -> Update | None:
+    return None if delta is None else to_device(delta, device)
+
+
 def _compute(
     opened: _Opened,
     index: int,
     device: torch.device,
     tile: int | None,
-    deltas: dict[str, Update | None],
+    deltas: _Deltas,
     forget: Callable[[], None],
 ) -> MatrixResult:
-    """One matrix of one run. ``deltas``: its updates by name, read where they are missing.
+    """One matrix of one run.
 
     Where the device's memory does not suffice it is tried again in tiles, then on the processor, and its rows say so.
     """
@@ -115,17 +157,10 @@ def _compute(
         """None where memory runs out; by then every tensor of the attempt is free again."""
         try:
             with tile_bytes(limit):
-                for source in opened.updates:
-                    if source.name not in deltas:
-                        delta = source.delta(key)
-                        deltas[source.name] = None if delta is None else delta.to(device=place)
-                given = None
-                if opened.states:
-                    states = [source.delta(key) for source in opened.states]
-                    given = [None if state is None else state.to(device=place) for state in states]
-                return process_matrix(
-                    key, store.updates, [deltas[name] for name in store.updates], store.settings, given
-                )
+                given = deltas.on(place, opened.states) if opened.states else None
+                result = process_matrix(key, store.updates, deltas.on(place, opened.updates), store.settings, given)
+                settle(place)
+                return result
         except torch.OutOfMemoryError:
             return None
 
@@ -137,7 +172,6 @@ def _compute(
     if result is None:
         forget()
         result = compute(torch.device("cpu"), tile)
-        deltas.clear()  # another run of the same matrix may still fit the device
         if result is None:
             raise InputError(f"matrix {key.name!r}: neither {device} nor the processor has the memory for it")
         for row in result.rows["matrices"]:

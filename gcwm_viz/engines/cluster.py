@@ -60,6 +60,7 @@ class RayEngine(Engine):
         *,
         limit: int | None = None,
         memory: Callable[[Item], int] | None = None,
+        overlap: bool = False,
     ) -> Iterator[tuple[Item, Value]]:
         ray = self._ray
         task = ray.remote(_work)

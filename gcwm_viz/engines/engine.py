@@ -2,7 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import torch
@@ -17,10 +18,14 @@ class WorkerDiedError(RuntimeError):
 
 @dataclass(frozen=True)
 class Worker:
-    """Who does a piece of work: its ``name`` in the journal, and the device that it computes on."""
+    """Who does a piece of work: its ``name`` in the journal, and the device that it computes on.
+
+    ``turn`` is held while computing there, by work that is begun with ``overlap``.
+    """
 
     name: str
     device: torch.device
+    turn: AbstractContextManager[object] = field(default_factory=nullcontext)
 
 
 class Engine(ABC):
@@ -44,11 +49,14 @@ class Engine(ABC):
         *,
         limit: int | None = None,
         memory: Callable[[Item], int] | None = None,
+        overlap: bool = False,
     ) -> Iterator[tuple[Item, Value]]:
         """(item, work(worker, item)) as they finish; they are begun in the order given.
 
         ``work`` must be picklable and computes with one thread, so that its result depends on nobody's number.
         ``limit``: at most so many at a time. ``memory``: bytes that an item needs, for engines that place by it.
+        ``overlap``: ``work`` holds ``worker.turn`` while it computes, so an engine may read and write one item on a
+        device while it computes another.
         When an item fails, no other is begun, those under way are finished and reported, and then its error is
         raised. Raises :class:`WorkerDiedError` when a worker dies and the engine cannot make up for it.
         """

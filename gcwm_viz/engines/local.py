@@ -7,10 +7,11 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from threading import Thread
+from threading import Lock, Thread, local
 from typing import Any
 
 import torch
@@ -20,6 +21,8 @@ from gcwm_viz.linalg.threads import one_thread, use_one_thread
 
 _PR_SET_PDEATHSIG = 1
 _CPU = torch.device("cpu")
+LANES = 2
+"""Items under way on a GPU: while one is computed there, the other is read, copied or written."""
 
 
 def default_workers(device: torch.device) -> int:
@@ -58,78 +61,96 @@ class LocalEngine(Engine):
         *,
         limit: int | None = None,
         memory: Callable[[Item], int] | None = None,
+        overlap: bool = False,
     ) -> Iterator[tuple[Item, Value]]:
         del memory  # all workers share one machine, whose memory ``limit`` is about
         workers = self.workers if limit is None else min(limit, self.workers)
-        return unordered(partial(_as_worker, work), items, workers, self._devices)
+        under_way = LANES if overlap and limit is None and self._devices[0].type == "cuda" else 1
+        return unordered(partial(_as_worker, work), items, workers, self._devices, under_way)
 
 
 def unordered(
-    work: Callable[[Item], Value], items: Sequence[Item], workers: int, devices: Sequence[torch.device] = (_CPU,)
+    work: Callable[[Item], Value],
+    items: Sequence[Item],
+    workers: int,
+    devices: Sequence[torch.device] = (_CPU,),
+    lanes: int = 1,
 ) -> Iterator[tuple[Item, Value]]:
     """(item, work(item)) as they finish; at most two items a worker are handed out at a time.
 
     Every process computes with one thread, so the result does not depend on ``workers``. ``work`` must be picklable
-    for more than one worker. When an item fails, no other is begun, those under way are finished and reported, and
+    for more than one worker. ``lanes``: threads that a single worker takes items on, which share its turn; more
+    workers overlap each other. When an item fails, no other is begun, those under way are finished and reported, and
     then its error is raised. Raises :class:`WorkerDiedError` when a worker process dies.
     """
-    if workers <= 1 or len(items) <= 1:
-        with one_thread():
+    with one_thread():  # a forked process must not inherit pools of threads that it does not have
+        if workers > 1 and len(items) > 1:
+            pool: Executor = _processes(workers, devices)
+        elif lanes > 1 and len(items) > 1:
+            pool = ThreadPoolExecutor(lanes, initializer=_begin, initargs=(0, devices, Lock()))
+        else:
             _begin(0, devices)
             for item in items:
                 yield item, work(item)
-    else:
-        with one_thread():  # a forked process must not inherit pools of threads that it does not have
-            yield from _over_processes(work, items, workers, devices)
+            return
+        try:
+            yield from _handed_out(pool, work, items, 2 * max(workers, lanes))
+        except BrokenProcessPool:
+            raise WorkerDiedError(
+                "a worker process died, perhaps for lack of memory; resume goes on, with fewer workers"
+            ) from None
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _over_processes(
-    work: Callable[[Item], Value], items: Sequence[Item], workers: int, devices: Sequence[torch.device]
-) -> Iterator[tuple[Item, Value]]:
+def _processes(workers: int, devices: Sequence[torch.device]) -> ProcessPoolExecutor:
     # Forking spares every worker the import of torch; elsewhere than on Linux it is not safe, nor is it with a GPU.
     forked = sys.platform == "linux" and all(device.type == "cpu" for device in devices)
     context = multiprocessing.get_context("fork" if forked else "spawn")
     started = context.Value("i", 0)
-    pool = ProcessPoolExecutor(
+    return ProcessPoolExecutor(
         workers, mp_context=context, initializer=_start_worker, initargs=(os.getpid(), started, list(devices))
     )
-    try:
-        waiting = list(items)
-        running: dict[Future[Value], Item] = {}
-        failed: Future[Value] | None = None
-        while waiting or running:
-            while waiting and len(running) < 2 * workers:
-                item = waiting.pop(0)
-                running[pool.submit(work, item)] = item
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                item = running.pop(future)
-                if future.exception() is None:
-                    yield item, future.result()
-                else:
-                    failed = failed or future
-                    waiting.clear()
-        if failed is not None:
-            failed.result()
-    except BrokenProcessPool:
-        raise WorkerDiedError(
-            "a worker process died, perhaps for lack of memory; resume goes on, with fewer workers"
-        ) from None
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
-_this: Worker
+def _handed_out(
+    pool: Executor, work: Callable[[Item], Value], items: Sequence[Item], most: int
+) -> Iterator[tuple[Item, Value]]:
+    waiting = list(items)
+    running: dict[Future[Value], Item] = {}
+    failed: Future[Value] | None = None
+    while waiting or running:
+        while waiting and len(running) < most:
+            item = waiting.pop(0)
+            running[pool.submit(work, item)] = item
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            item = running.pop(future)
+            if future.exception() is None:
+                yield item, future.result()
+            else:
+                failed = failed or future
+                waiting.clear()
+    if failed is not None:
+        failed.result()
+
+
+class _This(local):
+    """Who this thread is."""
+
+    worker: Worker
+
+
+_this = _This()
 
 
 def _as_worker(work: Callable[[Worker, Item], Value], item: Item) -> Value:
-    return work(_this, item)
+    return work(_this.worker, item)
 
 
-def _begin(number: int, devices: Sequence[torch.device]) -> None:
-    """This process is worker ``number`` from now on and computes with one thread."""
-    global _this
+def _begin(number: int, devices: Sequence[torch.device], turn: AbstractContextManager[object] | None = None) -> None:
+    """This thread is worker ``number`` from now on and computes by itself."""
     device = devices[number % len(devices)]
-    _this = Worker(f"process {number + 1} on {device}", device)
+    _this.worker = Worker(f"process {number + 1} on {device}", device, turn or nullcontext())
     use_one_thread()
     if device.type == "cuda":
         torch.cuda.set_device(device)  # what names no device, a cache to empty, is about this one

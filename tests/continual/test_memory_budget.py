@@ -40,7 +40,7 @@ def test_a_budget_limits_workers_and_tiles_and_leaves_the_result(inputs, tmp_pat
     continue_run(store, CPU, workers=1)
     seen = []
 
-    def unordered(self, task, items, *, limit=None, memory=None):
+    def unordered(self, task, items, *, limit=None, memory=None, overlap=False):
         if memory is not None:
             seen.append(limit)
         return map_items(task, items)

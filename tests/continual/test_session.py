@@ -30,7 +30,7 @@ class OneByOne(Engine):
 
     device, workers = "cpu", 1
 
-    def unordered(self, work, items, *, limit=None, memory=None):
+    def unordered(self, work, items, *, limit=None, memory=None, overlap=False):
         self.asked = list(items)
         for item in items:
             yield item, work(WORKER, item)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from functools import partial
+from threading import current_thread
 from types import ModuleType
 
 import psutil
@@ -14,6 +15,7 @@ import pytest
 import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from gcwm_viz.engines import local
 from gcwm_viz.engines.local import LocalEngine, default_workers, local_devices, unordered
 
 
@@ -133,6 +135,39 @@ def test_with_a_gpu_the_processes_are_started_afresh(monkeypatch):
 
 def start_method(worker, item):
     return multiprocessing.get_start_method() if worker.device.type == "meta" else None
+
+
+def taken_in_turn(seen, item):
+    """Each item is read, computed in its turn and written."""
+    worker = local._this.worker
+    time.sleep(0.05)
+    seen.append(("read", item))
+    with worker.turn:
+        seen.append(("begin", item))
+        time.sleep(0.1)
+        seen.append(("end", item))
+    return worker.name, current_thread().name
+
+
+def test_in_lanes_one_item_is_computed_at_a_time_while_the_next_is_read():
+    seen: list[tuple[str, int]] = []
+    found = dict(local.unordered(partial(taken_in_turn, seen), list(range(6)), 1, lanes=2))
+    assert sorted(found) == list(range(6))
+    assert {name for name, _ in found.values()} == {"process 1 on cpu"}
+    assert len({thread for _, thread in found.values()}) == 2
+    computing = [entry for entry in seen if entry[0] != "read"]
+    assert [kind for kind, _ in computing] == ["begin", "end"] * 6
+    assert all(computing[at][1] == computing[at + 1][1] for at in range(0, 12, 2)), "no two at a time"
+    before = {at: [kind for kind, _ in seen[:at] if kind != "read"][-1:] for at in range(len(seen))}
+    inside = sum(kind == "read" and before[at] == ["begin"] for at, (kind, _) in enumerate(seen))
+    assert inside >= 3, "items are read while another is computed"
+
+
+def test_a_failure_in_a_lane_comes_through_and_what_is_beside_it_is_reported():
+    seen = []
+    with pytest.raises(ValueError, match="item 0"):
+        seen.extend(item for item, _ in local.unordered(fail_at_once, list(range(50)), 1, lanes=2))
+    assert sorted(seen) == [1, 2, 3]
 
 
 def test_a_limit_holds_fewer_workers_at_a_time():
