@@ -133,10 +133,12 @@ def _adam_rows(
     eps: float,
 ) -> None:
     """Adam on some rows of D, in place from zero; ``gradient0`` is the gradient of these rows at D = 0."""
-    mean, square, gradient = (torch.zeros_like(displacement) for _ in range(3))
+    mean, square = torch.zeros_like(displacement), torch.zeros_like(displacement)
+    gradient = gradient0.clone()
     count = torch.zeros((), device=displacement.device)
     for iteration in range(path.iters):
-        gradient_at(displacement, gradient0, gradient)
+        if iteration > 0:
+            gradient_at(displacement, gradient0, gradient)
         path.log(iteration, displacement, gradient, gradient0)
         adam(
             [displacement],
