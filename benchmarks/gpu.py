@@ -1,6 +1,6 @@
 """A whole step on one device: Qwen3-8B shapes, updates generated there. ``python -m benchmarks.gpu``.
 
-Needs torch, numpy and scipy alone. Without a GPU it says so; ``--tiny`` rehearses on a processor.
+Needs torch, numpy, scipy and threadpoolctl alone. Without a GPU it says so; ``--tiny`` rehearses on a processor.
 """
 
 import argparse

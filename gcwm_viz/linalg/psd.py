@@ -5,10 +5,10 @@ Shape suffixes: … = any batch, n = size of the matrix.
 
 import numpy as np
 import torch
-from scipy.sparse.linalg import ArpackError, eigsh
+from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 from torch import Tensor
 
-from gcwm_viz.linalg.threads import one_blas_thread
+from gcwm_viz.linalg.threads import one_thread
 
 PARTIAL_SIZE = 256
 """Below this size all eigenvectors cost no more than some."""
@@ -35,12 +35,13 @@ def eigh_psd(a_nn: Tensor, floor: float = 0.0) -> tuple[Tensor, Tensor]:
 def leading_eigh(a_nn: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """The ``count`` largest eigenvalues (k,) of a PSD matrix, descending, none below zero, with vectors (n, k).
 
-    On a processor a Lanczos method computes only these (ARPACK's, restarted), in a tenth of the time of all of them
-    and less for large n. What it returns is checked, ‖AV − VΛ‖ and ‖VᵀV − I‖, and all are computed where it fails, as
-    it may where the spectrum is flat or there are fewer eigenvalues above rounding than asked for.
+    A Lanczos method (ARPACK's, restarted) computes only these, in a tenth of the time of all of them and less for
+    large n; it asks for products with single vectors, which are taken where the matrix is. What it returns is checked,
+    ‖AV − VΛ‖ and ‖VᵀV − I‖, and all are computed where it fails, as it may where the spectrum is flat or there are
+    fewer eigenvalues above rounding than asked for.
     """
     n = a_nn.shape[0]
-    if n >= PARTIAL_SIZE and 4 * count <= n and a_nn.device.type == "cpu":
+    if n >= PARTIAL_SIZE and 4 * count <= n:
         found = _partial(a_nn, count)
         if found is not None:
             return found
@@ -50,17 +51,21 @@ def leading_eigh(a_nn: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 def _partial(a_nn: Tensor, count: int) -> tuple[Tensor, Tensor] | None:
     n = a_nn.shape[0]
-    start = np.ones(n)
+
+    def product(x_n: np.ndarray) -> np.ndarray:
+        return torch.mv(a_nn, torch.from_numpy(x_n).to(a_nn)).cpu().numpy()
+
+    operator = LinearOperator((n, n), matvec=product, dtype=np.dtype(str(a_nn.dtype).removeprefix("torch.")))
     try:
-        with one_blas_thread():
-            found = eigsh(a_nn.numpy(), count, ncv=3 * count, v0=start, tol=0, maxiter=RESTARTS, rng=0)
+        with one_thread():
+            found = eigsh(operator, count, ncv=3 * count, v0=np.ones(n), tol=0, maxiter=RESTARTS, rng=0)
     except ArpackError:
         return None
-    values, vectors = (torch.from_numpy(np.ascontiguousarray(part)) for part in found)
+    values, vectors = (torch.from_numpy(np.ascontiguousarray(part)).to(a_nn) for part in found)
     values, vectors = values.flip(0).clamp_min(0.0), vectors.flip(1)
     rounding = n * torch.finfo(a_nn.dtype).eps
     off = torch.linalg.matrix_norm(a_nn @ vectors - vectors * values)
-    skew = torch.linalg.matrix_norm(vectors.mT @ vectors - torch.eye(count, dtype=a_nn.dtype))
+    skew = torch.linalg.matrix_norm(vectors.mT @ vectors - torch.eye(count).to(a_nn))
     sound = bool(off <= rounding * values[0]) and bool(skew <= rounding)
     return (values, vectors) if sound else None
 

@@ -53,6 +53,7 @@ def retained_rank(energies_r: Tensor, total_energy: float, energy: float) -> int
 def right_subspace(update: Update, rank: int, energy: float) -> RightSubspace:
     """Truncated right SVD of a non-zero update, computed in float64 from the Gram matrix of its smaller side.
 
+    The result is on the processor whatever the update is on: all that follows from it is small.
     The total energy comes from ‖Δ‖_F². Raises ``ValueError`` for a zero update: it has no geometry.
     """
     total = squared_norm(update)
@@ -70,12 +71,12 @@ def right_subspace(update: Update, rank: int, energy: float) -> RightSubspace:
         # Vᵀ = Uᵀ Δ / σ loses orthogonality as (σ_1/σ_r)²; one QR restores it without turning the leading directions.
         q, triangle = torch.linalg.qr(core.mT @ (vectors / values.sqrt()))
         vectors = q * triangle.diagonal().sign()
-    return RightSubspace(vectors, values, total)
+    return RightSubspace(vectors.cpu(), values.cpu(), total)
 
 
 def _core(update: Update) -> Tensor:
     """A float64 matrix with the same right singular vectors and values, as small as the update's form permits."""
-    if update.device.type == "mps":  # no float64 there; the projected space is small enough for the processor
+    if update.device.type == "mps":  # no float64 there
         update = update.to("cpu")
     if not isinstance(update, LowRank):
         return update.double()

@@ -24,19 +24,12 @@ def use_one_thread() -> None:
 def one_thread() -> Iterator[None]:
     """Inside this block; a process forked in it stays so."""
     threads = torch.get_num_threads()
-    with one_blas_thread():
+    with _pools().limit(limits=1, user_api="blas"):
         torch.set_num_threads(1)
         try:
             yield
         finally:
             torch.set_num_threads(threads)
-
-
-@contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """One thread of NumPy's and SciPy's BLAS inside this block, and as many of torch as before."""
-    with _pools().limit(limits=1, user_api="blas"):
-        yield
 
 
 @lru_cache(maxsize=1)
