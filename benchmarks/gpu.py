@@ -96,7 +96,7 @@ def _from_processor(device: torch.device, shape: tuple[int, int]) -> dict[str, d
 
 def _limits(shapes: Shapes, layers: int, iters: int, rates: dict[str, float]) -> dict[str, float]:
     """Seconds of Adam's products alone, both branches, at each measured rate."""
-    flops = layers * sum(2 * (iters + 1) * 2.0 * d_out * d_in**2 for d_out, d_in in shapes.values())
+    flops = layers * sum(2 * iters * 2.0 * d_out * d_in**2 for d_out, d_in in shapes.values())
     return {name: flops / 1e12 / rate for name, rate in rates.items()}
 
 

@@ -27,13 +27,14 @@ def read_rate(file: Path) -> float:
 
 
 def products(shapes: Shapes, updates: int, iters: int) -> tuple[float, float]:
-    """Operations of Adam's products (single precision) and of building H and G₀ (double), all steps, both branches."""
+    """Operations of Adam's products (single precision, both branches) and of building H and G₀ (double, shared by both),
+    all steps."""
     adam = build = 0.0
     for d_out, d_in in shapes.values():
         one = 2.0 * d_out * d_in**2
-        adam += 2 * updates * (iters + 1) * one
+        adam += 2 * updates * iters * one
         members = updates * (updates + 1) / 2
-        build += 2 * members * 1.5 * one if 2 * d_out > d_in else 2 * members * (0.5 * one + 4.0 * d_out**2 * d_in)
+        build += members * 1.5 * one if 2 * d_out > d_in else members * (0.5 * one + 4.0 * d_out**2 * d_in)
     return adam, build
 
 
