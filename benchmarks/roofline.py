@@ -27,7 +27,7 @@ def read_rate(file: Path) -> float:
 
 
 def products(shapes: Shapes, updates: int, iters: int) -> tuple[float, float]:
-    """Operations of Adam's products (single precision, both branches) and of building H and G₀ (double, shared by both),
+    """Operations of Adam's products (single precision, both branches) and of H and G₀ (double, shared by both),
     all steps."""
     adam = build = 0.0
     for d_out, d_in in shapes.values():
