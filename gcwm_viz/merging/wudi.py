@@ -15,9 +15,8 @@ from gcwm_viz.merging.tiles import tile_rows
 
 LOGGED_POINTS = 25
 CONVERGED_RESIDUAL = 1e-4
-CACHED_ROWS = 256
-"""Rows of the solver's arrays that a thread takes through all steps of Adam: fewer slow the product down, more leave
-the caches between passes, which then cost as much as the product."""
+PROCESSOR_ROWS = 1024
+"""Rows that a processor takes through all steps of Adam: fewer slow the product down, more only take memory."""
 MINIMUM_MU_REL = 1e-6
 """Proximal weight of the exact minimiser that solvers are compared with: as good as none, yet H may be singular."""
 
@@ -64,12 +63,10 @@ def solve(quadratic: Quadratic, config: GCWMConfig) -> Solution:
 
 
 def _rows_at_a_time(like_oi: Tensor) -> int | None:
-    """Within the memory limit in force; on a processor few enough to stay in its caches from one step to the next."""
     limit = tile_rows(like_oi.shape[1] * like_oi.itemsize)
     if like_oi.device.type != "cpu":
         return limit
-    cached = CACHED_ROWS * torch.get_num_threads()
-    return cached if limit is None else min(limit, cached)
+    return PROCESSOR_ROWS if limit is None else min(limit, PROCESSOR_ROWS)
 
 
 def lowest_share(quadratic: Quadratic, mu_rel: float) -> float:
