@@ -79,8 +79,8 @@ def test_lora_and_growth_and_products():
     assert result["geometry"]["tasks"] == 3
     assert growth.exponent([1, 2, 4], [3.0, 12.0, 48.0]) == pytest.approx(2.0)
     adam, build = roofline.products({"a": (2, 3)}, updates=1, iters=9)
-    assert adam == 2 * 10 * 2 * 2 * 9
-    assert build > 0
+    assert adam == 2 * 9 * 2 * 2 * 9
+    assert build == 1.5 * 2 * 2 * 9
 
 
 def test_the_table_is_made_of_the_results(tmp_path, monkeypatch):
