@@ -6,6 +6,7 @@ Needs torch, numpy, scipy and threadpoolctl alone. Without a GPU it says so; ``-
 import argparse
 import contextlib
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ import torch
 from benchmarks import machine
 from benchmarks.inputs import QWEN3_8B, TINY, Shapes, random_update
 from gcwm_viz.geometry.config import GCWMConfig
+from gcwm_viz.linalg.lowrank import dense
 from gcwm_viz.merging.gcwm import LayerMerge, merge_layer
 from gcwm_viz.merging.products import tf32
 
@@ -33,7 +35,7 @@ def measure(
     """Seconds of a step of ``layers`` layers from ``measured`` of them, and peak memory, for m = 1, 2, 3."""
     result: dict[str, Any] = {"layers": layers, "layers_measured": measured, "rates_tflops": _rates(device)}
     for m in (1, 2, 3):
-        kept: dict[str, LayerMerge] = {}
+        kept: dict[str, Outcome] = {}
         for mode, settings in MODES.items():
             config = GCWMConfig(iters=iters, **settings)
             _reset(device)
@@ -50,7 +52,8 @@ def measure(
                         seconds += spent
                         families[module] = families.get(module, 0.0) + spent
                     if layer == measured and module == "mlp.gate_proj":
-                        kept[mode] = merge
+                        kept[mode] = Outcome.of(merge)
+                    del merge, updates  # the peak is one matrix's
             row = {"seconds": seconds * layers / measured, "peak_gb": _peak(device), "layer_s": families}
             row["published_minutes"], row["published_gb"] = PUBLISHED_MINUTES[m], PUBLISHED_GB[m]
             result[f"m={m}, {mode}"] = row
@@ -62,35 +65,42 @@ def measure(
     return result
 
 
-def effect(fast: LayerMerge, reference: LayerMerge) -> dict[str, float]:
+@dataclass(frozen=True)
+class Outcome:
+    """What is compared of a merge, on the processor. ``moved``: ‖plain − Σ Δ_i‖_F."""
+
+    gamma: torch.Tensor
+    alpha: float
+    merged: torch.Tensor
+    moved: float
+
+    @classmethod
+    def of(cls, merge: LayerMerge) -> "Outcome":
+        start = merge.plain_solution.start_norm if merge.plain_solution else float("nan")
+        merged = dense(merge.merged).cpu()
+        return cls(merge.pairwise_conflict.cpu(), merge.alpha, merged, merge.plain_shift * start)
+
+
+def effect(fast: Outcome, reference: Outcome) -> dict[str, float]:
     """What faster products change: γ and α absolute, the merged update relative to itself and to its displacement."""
-    start = reference.plain_solution.start_norm if reference.plain_solution else float("nan")
-    moved = reference.plain_shift * start
-    assert isinstance(fast.merged, torch.Tensor)
-    assert isinstance(reference.merged, torch.Tensor)
     off = float((fast.merged - reference.merged).double().norm())
     return {
-        "gamma": float((fast.pairwise_conflict - reference.pairwise_conflict).abs().nan_to_num().max()),
+        "gamma": float((fast.gamma - reference.gamma).abs().nan_to_num().max()),
         "alpha": abs(fast.alpha - reference.alpha),
         "merged": machine.relative(fast.merged, reference.merged),
-        "of_displacement": off / moved if moved > 0 else float("nan"),
+        "of_displacement": off / reference.moved if reference.moved > 0 else float("nan"),
     }
 
 
 def _from_processor(device: torch.device, shape: tuple[int, int]) -> dict[str, dict[str, float]]:
-    """What the same merge gives on a processor: γ and α absolute, the merged update relative."""
+    """How far the same merge is from that of a processor, as :func:`effect`."""
     updates = [random_update(shape, seed) for seed in (1, 2, 3)]
     found = {}
     for solver in ("adam", "exact"):
         config = GCWMConfig(solver=solver)  # type: ignore[arg-type]
-        here = merge_layer(updates, config=config)
-        there = merge_layer([update.to(device) for update in updates], config=config)
-        assert isinstance(there.merged, torch.Tensor)
-        found[solver] = {
-            "gamma": float((there.pairwise_conflict.cpu() - here.pairwise_conflict).abs().nan_to_num().max()),
-            "alpha": abs(there.alpha - here.alpha),
-            "merged": machine.relative(there.merged.cpu(), here.merged),
-        }
+        here = Outcome.of(merge_layer(updates, config=config))
+        there = Outcome.of(merge_layer([update.to(device) for update in updates], config=config))
+        found[solver] = effect(there, here)
     return found
 
 

@@ -6,7 +6,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,7 +29,7 @@ def describe() -> dict[str, Any]:
         "load_before": round(os.getloadavg()[0], 2),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
-        **{package: version(package) for package in ("torch", "numpy", "safetensors")},
+        **{package: _version(package) for package in ("torch", "numpy", "safetensors")},
         "commit": _commit(),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
     }
@@ -64,6 +64,13 @@ def timed(work: Callable[[], Value], repeat: int = 1) -> tuple[float, Value]:
 def relative(ours: torch.Tensor, other: torch.Tensor) -> float:
     """‖A − B‖_F / ‖B‖_F."""
     return float(torch.linalg.vector_norm(ours.double() - other.double()) / torch.linalg.vector_norm(other.double()))
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # the GPU's benchmark does without some
+        return "absent"
 
 
 def _commit() -> str:

@@ -128,7 +128,7 @@ def _all_steps(
                 memory=memory,
             )
             outcome = get_method(settings.method).merge(merge_step, config)
-            merged = _single(outcome)
+            merged = _single(outcome).to(device=device)  # where nothing is active yet, zeros of no device
             for part in (merged.left_or, merged.right_ri) if isinstance(merged, LowRank) else (merged,):
                 check_finite(part, f"matrix {key.name!r}: the merge of step {step} ({arriving.name})")
             state = integrate(state if step > 1 else None, merged, previous, settings.continual, step)

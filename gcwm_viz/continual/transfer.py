@@ -3,6 +3,7 @@
 On any other device they are plain copies. Results are the same to the bit; only the waiting differs.
 """
 
+from contextlib import suppress
 from functools import lru_cache
 
 import torch
@@ -30,9 +31,12 @@ def to_host(x: Tensor) -> Tensor:
     """A copy on the processor, of which nothing may be read before :func:`settle` when ``x`` is on a GPU."""
     if x.device.type != "cuda":
         return x.cpu()
+    try:
+        host = torch.empty(x.shape, dtype=x.dtype, pin_memory=True)
+    except RuntimeError:  # no more memory can be pinned
+        return x.cpu()
     stream = _stream(x.device, "back")
     stream.wait_stream(torch.cuda.current_stream(x.device))
-    host = torch.empty(x.shape, dtype=x.dtype, pin_memory=True)
     with torch.cuda.stream(stream):
         host.copy_(x, non_blocking=True)
     x.record_stream(stream)
@@ -47,12 +51,19 @@ def settle(device: torch.device) -> None:
 
 
 def _sent(part: Tensor, device: torch.device) -> Tensor:
-    moved = part.contiguous().pin_memory().to(device, non_blocking=True)
+    with suppress(RuntimeError):  # where no more can be pinned the copy is a plain one
+        part = part.contiguous().pin_memory()
+    moved = part.to(device, non_blocking=True)
     moved.record_stream(torch.cuda.default_stream(device))  # it is used there, and must not be given away before
     return moved
 
 
-@lru_cache(maxsize=64)
 def _stream(device: torch.device, way: str) -> torch.cuda.Stream:
+    index = torch.cuda.current_device() if device.index is None else device.index
+    return _stream_of(index, way)
+
+
+@lru_cache(maxsize=64)
+def _stream_of(index: int, way: str) -> torch.cuda.Stream:
     del way  # one stream each
-    return torch.cuda.Stream(device)
+    return torch.cuda.Stream(torch.device("cuda", index))

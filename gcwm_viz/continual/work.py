@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from gcwm_viz.checkpoints.index import CheckpointIndex
+from gcwm_viz.continual.estimate import memory_of
 from gcwm_viz.continual.matrix import MatrixResult, process_matrix
 from gcwm_viz.continual.member import remembered
 from gcwm_viz.continual.session import writing
@@ -20,11 +21,13 @@ from gcwm_viz.engines.engine import Worker
 from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.lowrank import Update
 from gcwm_viz.merging.tiles import tile_bytes
-from gcwm_viz.updates.matrices import MatrixKey
 from gcwm_viz.updates.sources import UpdateSource, open_update
 
 SMALLER_TILES = (2**28, 2**26)
 """Bytes of the inner solver's tiles to try where a device is too small for whole matrices."""
+
+AHEAD = 3
+"""A GPU has room for a second matrix where it holds so many times what one needs."""
 
 
 @dataclass(frozen=True)
@@ -49,16 +52,19 @@ def work_matrix(runs: tuple[tuple[Path, str], ...], tile: int | None, worker: Wo
             known.clear()
             _free(worker.device)
 
+        last = _opened(runs)[-1]
         for (run, session), opened in zip(runs, _opened(runs), strict=True):
             begin = time.perf_counter()
             if _complete(opened.store, index):
                 seconds.append(math.nan)
                 continue
-            deltas.fetch(opened.store.keys[index], [*opened.updates, *opened.states])
+            deltas.fetch(opened.store, index, [*opened.updates, *opened.states])
             ready = time.perf_counter()
             with worker.turn:
                 begin += time.perf_counter() - ready  # another matrix had its turn meanwhile
                 result = _compute(opened, index, worker.device, tile, deltas, forget)
+                if opened is last:
+                    forget()  # the device is the next one's while this one is written
             with writing(run, session):
                 opened.store.write_matrix(index, result)
             seconds.append(time.perf_counter() - begin)
@@ -111,12 +117,14 @@ class _Deltas:
         self._read: dict[tuple[str, str], Update | None] = {}
         self._there: dict[tuple[str, str], Update | None] = {}
 
-    def fetch(self, key: MatrixKey, sources: Sequence[UpdateSource]) -> None:
+    def fetch(self, store: RunStore, index: int, sources: Sequence[UpdateSource]) -> None:
+        key = store.keys[index]
         for source in sources:
             if _place(source) not in self._read:
                 self._read[_place(source)] = source.delta(key)
-        with suppress(torch.OutOfMemoryError):  # its turn comes yet
-            self.on(self.device, sources)
+        if _roomy(self.device, memory_of(key.shape, store.steps, store.settings)):
+            with suppress(torch.OutOfMemoryError):  # its turn comes yet
+                self.on(self.device, sources)
 
     def on(self, device: torch.device, sources: Sequence[UpdateSource]) -> list[Update | None]:
         if device != self.device:
@@ -128,6 +136,11 @@ class _Deltas:
 
     def leave_device(self) -> None:
         self._there.clear()
+
+
+def _roomy(device: torch.device, need: int) -> bool:
+    """Whether a matrix may wait on a GPU beside the one that is computed there; the same at every time of asking."""
+    return device.type != "cuda" or AHEAD * need <= torch.cuda.get_device_properties(device).total_memory
 
 
 def _place(source: UpdateSource) -> tuple[str, str]:

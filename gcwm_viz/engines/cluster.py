@@ -124,10 +124,11 @@ def _work(device: str, work: Callable[[Worker, Item], Value], item: Item) -> tup
 
     use_one_thread()
     context = ray.get_runtime_context()
-    place = f"process {os.getpid()}"
+    place, chosen = f"process {os.getpid()}", torch.device(device)
     if device == "cuda":
+        chosen = torch.device("cuda", 0)
         place = f"cuda:{context.get_accelerator_ids()['GPU'][0]}"  # as the node counts them; here it is the only one
-    worker = Worker(f"{ray.util.get_node_ip_address()} {place}", torch.device(device))
+    worker = Worker(f"{ray.util.get_node_ip_address()} {place}", chosen)
     try:
         return work(worker, item), None
     except Exception as error:

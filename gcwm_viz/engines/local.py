@@ -87,6 +87,7 @@ def unordered(
         if workers > 1 and len(items) > 1:
             pool: Executor = _processes(workers, devices)
         elif lanes > 1 and len(items) > 1:
+            _begin(0, devices)  # what is wrong with the device shows here
             pool = ThreadPoolExecutor(lanes, initializer=_begin, initargs=(0, devices, Lock()))
         else:
             _begin(0, devices)

@@ -132,7 +132,7 @@ def _adam_rows(
     """Adam on some rows of D, in place from zero; ``gradient0`` is the gradient of these rows at D = 0."""
     mean, square = torch.zeros_like(displacement), torch.zeros_like(displacement)
     gradient = gradient0.clone()
-    count = torch.zeros((), device=displacement.device)
+    count = torch.zeros((), dtype=torch.float32, device=displacement.device)
     for iteration in range(path.iters):
         if iteration > 0:
             gradient_at(displacement, gradient0, gradient)
