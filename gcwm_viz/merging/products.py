@@ -13,8 +13,8 @@ from torch import Tensor
 
 from gcwm_viz.merging.quadratic import Quadratic
 
-Gradient = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""(D, 2G₀ of its rows, out) → out = 2(DH + G₀)."""
+Gradient = Callable[[Tensor, Tensor], Tensor]
+"""(D, out) → out = 2(DH + G₀)."""
 
 
 def gradient_of(quadratic: Quadratic, products: str) -> Gradient:
@@ -23,17 +23,19 @@ def gradient_of(quadratic: Quadratic, products: str) -> Gradient:
         return quadratic.gradient_at
     if products == "tf32":
 
-        def fast(d_oi: Tensor, gradient0_oi: Tensor, out: Tensor) -> Tensor:
+        def fast(d_oi: Tensor, out: Tensor) -> Tensor:
             with tf32():
-                return quadratic.gradient_at(d_oi, gradient0_oi, out)
+                return quadratic.gradient_at(d_oi, out)
 
         return fast
     high_ii, low_ii = _halves(quadratic.hessian_ii)
+    gradient_oi = quadratic.gradient_oi
+    assert gradient_oi is not None
 
-    def split(d_oi: Tensor, gradient0_oi: Tensor, out: Tensor) -> Tensor:
+    def split(d_oi: Tensor, out: Tensor) -> Tensor:
         high_oi, low_oi = _halves(d_oi)
         out.copy_(_product(high_oi, low_ii)).add_(_product(low_oi, high_ii)).add_(_product(high_oi, high_ii))
-        return out.mul_(2).add_(gradient0_oi)
+        return out.add_(gradient_oi).mul_(2)
 
     return split
 

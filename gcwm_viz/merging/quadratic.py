@@ -69,12 +69,19 @@ class Quadratic:
         assert self.hessian_ii is not None
         return d_oi @ self.hessian_ii
 
-    def gradient_at(self, d_oi: Tensor, gradient0_oi: Tensor, out: Tensor) -> Tensor:
-        """2(DH + G₀) of any rows of D, ``gradient0_oi`` = 2G₀ of the same rows."""
+    def rows(self, rows: slice) -> "Quadratic":
+        """The same objective of some rows of D, which do not see the others; ``start`` stays that of all."""
+        gradient_oi, load_ok = (None if x is None else x[rows] for x in (self.gradient_oi, self.load_ok))
+        return replace(self, gradient_oi=gradient_oi, load_ok=load_ok)
+
+    def gradient_at(self, d_oi: Tensor, out: Tensor) -> Tensor:
+        """2(DH + G₀) = 2(DP + W)Pᵀ."""
         if self.factor_ik is not None:
-            return torch.addmm(gradient0_oi, d_oi @ self.factor_ik, self.factor_ik.mT, alpha=2, out=out)
+            assert self.load_ok is not None
+            return torch.mm(torch.addmm(self.load_ok, d_oi, self.factor_ik).mul_(2), self.factor_ik.mT, out=out)
         assert self.hessian_ii is not None
-        return torch.addmm(gradient0_oi, d_oi, self.hessian_ii, alpha=2, out=out)
+        assert self.gradient_oi is not None
+        return torch.addmm(self.gradient_oi, d_oi, self.hessian_ii, beta=2, alpha=2, out=out)
 
     def gradient_at_start(self) -> Tensor:
         """G₀, half the gradient at D = 0, dense (d_out, d_in)."""

@@ -112,9 +112,9 @@ def solve_adam(
     tile_rows = min(tile_rows or d_out, d_out)
     displacement = torch.zeros_like(gradient0)
     path = _Path(quadratic.start, iters)
-    gradient_at = gradient_of(quadratic, products)
     for first in range(0, d_out, tile_rows):
         rows = slice(first, first + tile_rows)
+        gradient_at = gradient_of(quadratic.rows(rows), products)
         _adam_rows(gradient_at, 2 * gradient0[rows], displacement[rows], path, lr, betas, eps)
     residual = path.residual()
     return Solution(displacement, iters, residual, residual <= CONVERGED_RESIDUAL, path.points())
@@ -135,7 +135,7 @@ def _adam_rows(
     count = torch.zeros((), dtype=torch.float32, device=displacement.device)
     for iteration in range(path.iters):
         if iteration > 0:
-            gradient_at(displacement, gradient0, gradient)
+            gradient_at(displacement, gradient)
         path.log(iteration, displacement, gradient, gradient0)
         adam(
             [displacement],
@@ -153,7 +153,7 @@ def _adam_rows(
             eps=eps,
             maximize=False,
         )
-    gradient_at(displacement, gradient0, gradient)
+    gradient_at(displacement, gradient)
     path.log(path.iters, displacement, gradient, gradient0)
 
 
@@ -200,7 +200,7 @@ def solve_exact(quadratic: Quadratic, mu_rel: float) -> Solution:
     mu = mu_rel * quadratic.trace / gradient0.shape[1]
     assert quadratic.hessian_ii is not None
     displacement = _solve_shifted(quadratic.hessian_ii.clone(), mu, gradient0.mT).mT.contiguous().mul_(-0.5)
-    gradient = quadratic.gradient_at(displacement, gradient0, out=torch.empty_like(gradient0))
+    gradient = quadratic.gradient_at(displacement, out=torch.empty_like(gradient0))
     slope = 0.5 * float(torch.sum((gradient0 + gradient).mul_(displacement), dtype=torch.float64))
     residual = vector_norm(gradient.add_(displacement, alpha=2 * mu)) / scale0
     path = ((0, quadratic.start, 0.0), (1, quadratic.start + slope, vector_norm(displacement)))
