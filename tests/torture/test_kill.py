@@ -91,7 +91,7 @@ def test_killed_anywhere_the_end_is_the_same(tmp_path, torture, record):
     assert main(["export", str(whole), "--step", steps, "--out", str(tmp_path / "whole" / "merged")]) == 0
     expected = contents(whole)
 
-    wanted = 30 if torture else 6
+    wanted = 33 if torture else 6  # some end before the kill lands
     counts: dict[str, int] = {}
     finished = 0
     plan = _plan(generator, wanted - (6 if torture else 2), torture)
@@ -109,12 +109,12 @@ def test_killed_anywhere_the_end_is_the_same(tmp_path, torture, record):
         elif torture:  # this run is complete; the next kill hits a new one
             assert contents(run) == expected
             finished += 1
-            run = run.with_name(f"run-{finished}")
+            run = tmp_path / "killed" / str(finished) / "run"  # of the same name, which run.json holds
+            run.parent.mkdir()
     if not (run / "run.json").is_file():
         assert main(["run", *inputs, "--out", str(run), "--workers", "2"]) == 0
     assert main(["resume", str(run), "--device", "cpu", "--workers", "2"]) == 0
-    renamed = {"run.json": expected["run.json"].replace(b'"name": "run"', f'"name": "{run.name}"'.encode())}
-    assert contents(run) == expected | renamed
+    assert contents(run) == expected
 
     out = tmp_path / "killed" / "merged"
     for number in range(6 if torture else 2):
