@@ -50,6 +50,9 @@ def work_matrix(runs: tuple[tuple[Path, str], ...], tile: int | None, worker: Wo
         def forget() -> None:
             deltas.leave_device()
             known.clear()
+
+        def make_room() -> None:
+            forget()
             _free(worker.device)
 
         last = _opened(runs)[-1]
@@ -62,7 +65,7 @@ def work_matrix(runs: tuple[tuple[Path, str], ...], tile: int | None, worker: Wo
             ready = time.perf_counter()
             with worker.turn:
                 begin += time.perf_counter() - ready  # another matrix had its turn meanwhile
-                result = _compute(opened, index, worker.device, tile, deltas, forget)
+                result = _compute(opened, index, worker.device, tile, deltas, make_room)
                 if opened is last:
                     forget()  # the device is the next one's while this one is written
             with writing(run, session):
@@ -114,25 +117,25 @@ class _Deltas:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self._read: dict[tuple[str, str], Update | None] = {}
-        self._there: dict[tuple[str, str], Update | None] = {}
+        self._read: dict[UpdateSource, Update | None] = {}
+        self._there: dict[UpdateSource, Update | None] = {}
 
     def fetch(self, store: RunStore, index: int, sources: Sequence[UpdateSource]) -> None:
         key = store.keys[index]
         for source in sources:
-            if _place(source) not in self._read:
-                self._read[_place(source)] = source.delta(key)
+            if source not in self._read:
+                self._read[source] = source.delta(key)
         if _roomy(self.device, memory_of(key.shape, store.steps, store.settings)):
             with suppress(torch.OutOfMemoryError):  # its turn comes yet
                 self.on(self.device, sources)
 
     def on(self, device: torch.device, sources: Sequence[UpdateSource]) -> list[Update | None]:
         if device != self.device:
-            return [_moved(self._read[_place(source)], device) for source in sources]
-        for place in map(_place, sources):
-            if place not in self._there:
-                self._there[place] = _moved(self._read[place], device)
-        return [self._there[_place(source)] for source in sources]
+            return [_moved(self._read[source], device) for source in sources]
+        for source in sources:
+            if source not in self._there:
+                self._there[source] = _moved(self._read[source], device)
+        return [self._there[source] for source in sources]
 
     def leave_device(self) -> None:
         self._there.clear()
@@ -141,10 +144,6 @@ class _Deltas:
 def _roomy(device: torch.device, need: int) -> bool:
     """Whether a matrix may wait on a GPU beside the one that is computed there; the same at every time of asking."""
     return device.type != "cuda" or AHEAD * need <= torch.cuda.get_device_properties(device).total_memory
-
-
-def _place(source: UpdateSource) -> tuple[str, str]:
-    return source.name, str(source.path)
 
 
 def _moved(delta: Update | None, device: torch.device) -> Update | None:
@@ -157,7 +156,7 @@ def _compute(
     device: torch.device,
     tile: int | None,
     deltas: _Deltas,
-    forget: Callable[[], None],
+    make_room: Callable[[], None],
 ) -> MatrixResult:
     """One matrix of one run.
 
@@ -180,10 +179,10 @@ def _compute(
     result = compute(device, tile)
     for limit in SMALLER_TILES:
         if result is None:
-            forget()
+            make_room()
             result = compute(device, limit)
     if result is None:
-        forget()
+        make_room()
         result = compute(torch.device("cpu"), tile)
         if result is None:
             raise InputError(f"matrix {key.name!r}: neither {device} nor the processor has the memory for it")
