@@ -3,11 +3,13 @@
 import json
 import math
 
+import fsspec
 import pandas as pd
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from gcwm_viz.checkpoints.location import location
 from gcwm_viz.cli import main
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.store import RunCancelledError, RunStore
@@ -69,6 +71,22 @@ def compared(run):
     seen = []
     frame = leave_one_out(run, device=CPU, workers=1, progress=lambda *event: seen.append(event))
     return frame, seen
+
+
+def test_updates_may_lie_on_another_file_system(inputs, tmp_path):
+    pytest.importorskip("upath", reason="universal-pathlib is not installed (the extra `remote`)")
+    store = fsspec.filesystem("memory")
+    listed = []
+    for name, folder in inputs.updates:
+        store.put(str(folder), f"/loo/{folder.name}", recursive=True)
+        listed.append((name, location(f"memory://loo/{folder.name}")))
+    try:
+        there = finish(Inputs(base=inputs.base, updates=listed, probes=inputs.probes), tmp_path / "there")
+        here = finish(inputs, tmp_path / "here")
+        left_out = [leave_one_out(run.path, device=CPU, workers=1) for run in (there, here)]
+        pd.testing.assert_frame_equal(*left_out)
+    finally:
+        store.rm("/loo", recursive=True)
 
 
 def test_one_row_an_update_task_split_and_metric(run, compared):

@@ -14,7 +14,7 @@ import torch
 
 from gcwm_viz.checkpoints.header import TensorInfo
 from gcwm_viz.checkpoints.index import ADAPTER_CONFIG, ADAPTER_WEIGHTS, CheckpointIndex
-from gcwm_viz.checkpoints.location import location
+from gcwm_viz.checkpoints.location import location, reached
 from gcwm_viz.checkpoints.reader import read_tensor
 from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.lowrank import LowRank
@@ -64,7 +64,7 @@ class Adapter:
     def open(cls, root: str | Path) -> "Adapter":
         """Headers and config only. Raises InputError for pickle weights, another adapter type, DoRA and other variants
         whose update is not scaling·BA, a lone factor, or factors that disagree with the config."""
-        root = location(root)
+        root = reached(location(root))
         if not (root / ADAPTER_WEIGHTS).is_file():
             CheckpointIndex.open(root)  # says what is wrong with a folder without safetensors
             raise InputError(f"{root}: expected {ADAPTER_WEIGHTS} beside {ADAPTER_CONFIG}, found none")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gcwm_viz.checkpoints.header import TensorInfo, read_header, read_json_object
-from gcwm_viz.checkpoints.location import is_remote, location, remote_bytes
+from gcwm_viz.checkpoints.location import is_remote, location, reached, remote_bytes
 from gcwm_viz.errors import InputError
 
 __all__ = ["ADAPTER_CONFIG", "ADAPTER_WEIGHTS", "CheckpointIndex", "TensorInfo"]
@@ -41,7 +41,7 @@ class CheckpointIndex:
         Raises InputError for a missing folder, one without safetensors, pickle weights only, a missing shard, a
         truncated or malformed file, or a tensor that two shards both hold.
         """
-        path = location(path)
+        path = reached(location(path))
         try:
             if path.is_file() and path.suffix == ".safetensors":
                 return cls.from_files(path.parent, [path])

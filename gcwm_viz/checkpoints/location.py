@@ -13,22 +13,33 @@ from gcwm_viz.errors import InputError
 def location(where: str | Path) -> Path:
     """``where`` as a path to read from; a URL (``protocol://…``) becomes a path of its file system.
 
-    Raises :class:`InputError` for a protocol without a driver here.
+    Nothing is looked up there, see :func:`reached`. Raises :class:`InputError` for a protocol without a driver.
     """
-    if not isinstance(where, str):
-        return where
-    if "://" not in where:
-        return Path(where)
+    if not isinstance(where, str) or "://" not in where:
+        return Path(where) if isinstance(where, str) else where
     try:
         from upath import UPath
 
-        found = UPath(where)
-        found.exists()  # a driver that is not installed, or gets no access, says so here
+        return cast(Path, UPath(where))  # the same methods, though not of the same class
     except ImportError as error:
         raise InputError(f"{where}: {error}; the extra `remote` and the protocol's own driver read it") from None
     except Exception as error:  # what a driver can raise has no end
         raise InputError(f"{where}: cannot be reached ({_first_line(error)})") from None
-    return cast(Path, found)  # the same methods, though not of the same class
+
+
+def reached(path: Path) -> Path:
+    """``path`` itself, once a remote file system has answered.
+
+    Raises :class:`InputError` for a driver that is not installed or gets no access, which only its first call tells.
+    """
+    if is_remote(path):
+        try:
+            path.exists()
+        except ImportError as error:
+            raise InputError(f"{path}: {error}; the extra `remote` and the protocol's own driver read it") from None
+        except Exception as error:
+            raise InputError(f"{path}: cannot be reached ({_first_line(error)})") from None
+    return path
 
 
 def is_remote(path: Path) -> bool:

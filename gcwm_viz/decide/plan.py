@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from gcwm_viz.checkpoints.location import location
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.plan_file import RunPlan
 from gcwm_viz.continual.store import RunStore
@@ -27,8 +28,8 @@ def plan_of(store: RunStore, chosen: Sequence[str]) -> RunPlan:
         raise InputError(f"run {store.path}: run.json does not say where the inputs lie")
     probes = store.info.get("probes")
     return RunPlan(
-        base=Path(str(base_path)),
-        updates=tuple((name, Path(str(paths[name]))) for name in chosen),
+        base=location(str(base_path)),
+        updates=tuple((name, location(str(paths[name]))) for name in chosen),
         preset=store.settings.preset,
         method=store.settings.method,
         settings=overrides(store.settings),

@@ -15,7 +15,7 @@ from gcwm_viz.checkpoints.adapters import Adapter, LoraModule
 from gcwm_viz.checkpoints.header import TensorInfo, read_json_object
 from gcwm_viz.checkpoints.hub import split_lora
 from gcwm_viz.checkpoints.index import ADAPTER_CONFIG, CheckpointIndex
-from gcwm_viz.checkpoints.location import is_remote, location
+from gcwm_viz.checkpoints.location import is_remote, location, reached
 from gcwm_viz.checkpoints.reader import read_tensor
 from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.lowrank import LowRank, Update, accumulate, dense, squared_norm
@@ -202,7 +202,7 @@ def open_update(name: str, path: str | Path, base: CheckpointIndex) -> UpdateSou
 
     Raises InputError for an unusable ``name``, and for every fault of the files that headers show.
     """
-    path = location(path)
+    path = reached(location(path))
     if not name or len(name) > 100 or not name.isprintable() or set(name) & set("/\\") or name in {".", ".."}:
         raise InputError(
             f"{path}: the update name {name[:100]!r} must be 1 to 100 printable characters without / and \\"

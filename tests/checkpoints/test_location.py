@@ -122,12 +122,21 @@ def test_a_plan_names_urls_and_keeps_them(memory):
     assert parse_plan(plan.to_yaml().encode(), "again") == plan
 
 
+def test_naming_a_url_asks_nobody(memory, monkeypatch):
+    from upath import UPath
+
+    monkeypatch.setattr(UPath, "exists", lambda self: pytest.fail(f"{self} was looked up"))
+    plan = parse_plan(b"base: http://127.0.0.1:9/b\nupdates:\n- {name: a, path: 'memory://models/a'}\n", "plan")
+    assert str(plan.base) == "http://127.0.0.1:9/b"
+    assert is_remote(location(f"{memory}/a"))
+
+
 def test_faults_are_told_in_one_sentence(tmp_path, memory, capsys):
     upload(write_base(tmp_path / "base"), f"{memory}/base")
     with pytest.raises(InputError, match="expected a folder with safetensors weights, found nothing"):
         CheckpointIndex.open(f"{memory}/nothing")
     with pytest.raises(InputError, match=r"nowhere://a: cannot be reached \(Unsupported"):
-        location("nowhere://a")
+        CheckpointIndex.open("nowhere://a")
     cut = location(f"{memory}/base/model.safetensors")
     whole = cut.read_bytes()
     index = CheckpointIndex.open(f"{memory}/base")

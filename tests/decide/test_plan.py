@@ -42,6 +42,15 @@ def test_whole_plan_gives_the_same_model(store, tmp_path):
     assert all(torch.equal(store.state(index, 3), again.state(index, 3)) for index in range(len(store.keys)))
 
 
+def test_urls_stay_urls(store):
+    pytest.importorskip("upath", reason="universal-pathlib is not installed (the extra `remote`)")
+    store.info["base"]["path"] = "memory://m/base"
+    store.info["updates"][0]["path"] = "memory://m/a"
+    plan = plan_of(store, ["a"])
+    assert "base: memory://m/base" in plan.to_yaml()
+    assert "path: memory://m/a" in plan.to_yaml()
+
+
 def test_a_preset_alone_has_no_overrides():
     for preset in ("scale-free", "paper", "release"):
         for method in ("gcwm", "ties"):
