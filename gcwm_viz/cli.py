@@ -14,13 +14,14 @@ from gcwm_viz.commands import (
     regate,
     report,
     run,
+    score,
     show,
     sweep,
     tune,
 )
 from gcwm_viz.errors import InputError
 
-COMMANDS = (run, check, show, report, export, methods, tune, sweep, leave_one_out, regate, lab, example)
+COMMANDS = (run, check, score, show, report, export, methods, tune, sweep, leave_one_out, regate, lab, example)
 MACHINE_ERROR = 1
 USAGE_ERROR = 2
 CANCELLED = 3

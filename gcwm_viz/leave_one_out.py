@@ -10,7 +10,6 @@ Both models answer the same examples, so the standard error of a difference is t
 """
 
 import json
-import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,14 +22,14 @@ from torch import Tensor
 from gcwm_viz.checkpoints.atomic import write_bytes
 from gcwm_viz.checkpoints.claim import claim
 from gcwm_viz.checkpoints.index import CheckpointIndex
+from gcwm_viz.checkpoints.location import location
 from gcwm_viz.continual.engine import write_table
 from gcwm_viz.continual.store import RunCancelledError, RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes.behaviour import BehaviourProbe
 from gcwm_viz.probes.merged import MergedModel
-from gcwm_viz.probes.metrics import is_share
 from gcwm_viz.probes.tasks import Task, load_tasks, probes_fingerprint
-from gcwm_viz.probes.values import TaskValues
+from gcwm_viz.probes.values import TaskValues, difference_error, from_json, mean_error, to_json
 from gcwm_viz.runs import Inputs, Progress, continue_run, create_run, reopen_inputs
 
 FOLDER = "leave_one_out"
@@ -136,8 +135,8 @@ def _merge_without(
     else:
         kept = [update for place, update in enumerate(store.info["updates"], start=1) if place != index]
         inputs = Inputs(
-            base=Path(store.info["base"]["path"]),
-            updates=[(update["name"], Path(update["path"])) for update in kept],
+            base=location(store.info["base"]["path"]),
+            updates=[(update["name"], location(update["path"])) for update in kept],
         )
         folder.parent.mkdir(exist_ok=True)
         merged = create_run(inputs, folder, store.settings, f"without {store.updates[index - 1]}")
@@ -163,9 +162,8 @@ def _score(
     model.set_updates(
         [merged.state(places[key.name], merged.steps) if key.name in places else None for key in store.keys]
     )
-    measured = BehaviourProbe(model.tokenizer, tasks).measure(model.model, device)
-    values = [[found.name, found.split, {name: v.tolist() for name, v in found.metrics.items()}] for found in measured]
-    write_bytes(_scores(out, label), json.dumps(values).encode())
+    values = BehaviourProbe(model.tokenizer, tasks).measure(model.model, device)
+    write_bytes(_scores(out, label), json.dumps(to_json(values)).encode())
 
 
 def _table(out: Path, store: RunStore) -> pd.DataFrame:
@@ -183,27 +181,16 @@ def _table(out: Path, store: RunStore) -> pd.DataFrame:
 
 
 def _compare(metric: str, without: Tensor, full: Tensor) -> dict[str, Any]:
-    n = len(full)
-    difference_se = _se(without - full)
-    if is_share(metric) and n and not math.isnan(difference_se):
-        # Where no answer changes the spread is zero, but not the doubt: half a changed answer either way, in n + 2
-        # examples (Agresti and Min 2005, doi:10.1002/sim.1781), is the least error of paired proportions.
-        difference_se = max(difference_se, 1.0 / (n + 2))
     return {
         "metric": metric,
         "value": float(without.mean()),
-        "se": _se(without),
+        "se": mean_error(without),
         "full_value": float(full.mean()),
-        "full_se": _se(full),
+        "full_se": mean_error(full),
         "difference": float((without - full).mean()),
-        "difference_se": difference_se,
-        "n": n,
+        "difference_se": difference_error(metric, without - full),
+        "n": len(full),
     }
-
-
-def _se(values: Tensor) -> float:
-    """Standard error of the mean, NaN for one value."""
-    return float(values.std(correction=1)) / math.sqrt(len(values)) if len(values) > 1 else math.nan
 
 
 def _scores(out: Path, label: str) -> Path:
@@ -211,8 +198,4 @@ def _scores(out: Path, label: str) -> Path:
 
 
 def _read(out: Path, label: str) -> list[TaskValues]:
-    stored = json.loads(_scores(out, label).read_bytes())
-    return [
-        TaskValues(name, split, {metric: torch.tensor(v, dtype=torch.float64) for metric, v in metrics.items()})
-        for name, split, metrics in stored
-    ]
+    return from_json(json.loads(_scores(out, label).read_bytes()))

@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 
 from gcwm_viz.continual.store import RunStore
@@ -17,7 +16,7 @@ from gcwm_viz.errors import InputError
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.geometry.gate import branch_mode, gate
 from gcwm_viz.probes.tasks import load_tasks
-from gcwm_viz.probes.values import TaskValues
+from gcwm_viz.probes.values import TaskValues, difference_error, mean_error
 
 FORMAT = "gcwm_viz.regate"
 GATE_SETTINGS = ("tau", "kappa", "alpha_min", "alpha_max", "skip_tol", "gate")
@@ -145,18 +144,15 @@ def _score_rows(before: list[TaskValues], after: list[TaskValues]) -> list[dict[
         for metric, old in task.metrics.items():
             new = again.metrics[metric]
             row: dict[str, Any] = {"task": task.name, "split": task.split, "metric": metric, "n": len(old)}
-            for name, values in (("as_run", old), ("regated", new), ("difference", new - old)):
-                row[name], row[f"{name}_se"] = _mean(values.numpy())
+            errors = (mean_error(old), mean_error(new), difference_error(metric, new - old))
+            for name, values, error in zip(
+                ("as_run", "regated", "difference"), (old, new, new - old), errors, strict=True
+            ):
+                row[name], row[f"{name}_se"] = _number(float(values.mean())), _number(error)
             rows.append(row)
     return rows
 
 
-def _mean(values: np.ndarray) -> tuple[float | None, float | None]:
-    """Mean and standard error over examples; None where it is undefined (one example, or logits not finite)."""
-    n = len(values)
-    error = float(values.std(ddof=1)) / math.sqrt(n) if n > 1 else math.nan
-    return _number(float(values.mean())), _number(error)
-
-
 def _number(value: float) -> float | None:
+    """None where it is undefined: an error over one example, or logits that are not finite."""
     return None if not math.isfinite(value) else float(value)

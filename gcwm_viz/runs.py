@@ -13,22 +13,23 @@ import pandas as pd
 import torch
 
 from gcwm_viz.checkpoints.index import CheckpointIndex
-from gcwm_viz.checkpoints.location import is_remote, local_only, location
+from gcwm_viz.checkpoints.location import is_remote, location
 from gcwm_viz.checkpoints.space import check_space
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.engine import run_matrices, write_table, write_tables
 from gcwm_viz.continual.estimate import stored_bytes
-from gcwm_viz.continual.run_file import check_inputs
+from gcwm_viz.continual.run_file import PROBE_DTYPES, check_inputs
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.engines.engine import Engine, Worker
 from gcwm_viz.engines.local import LocalEngine
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes.evaluate import evaluate
 from gcwm_viz.probes.harness import check_installed
+from gcwm_viz.probes.preflight import preflight
 from gcwm_viz.probes.tasks import has_probe_files, load_tasks, probes_fingerprint
 from gcwm_viz.updates.outside import outside_share, share_notes
 from gcwm_viz.updates.pairing import Plan, plan
-from gcwm_viz.updates.source import joint_rank
+from gcwm_viz.updates.source import joint_rank, state_ranks
 from gcwm_viz.updates.sources import UpdateSource, open_update
 
 Progress = Callable[[str, int, int, str], None]
@@ -38,12 +39,14 @@ Progress = Callable[[str, int, int, str], None]
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
     """Where a run reads from. ``updates``: (name, folder) in order of arrival. ``states``: for a training pipeline,
-    the folder or file of S_t of every step. ``probes``: folder of probe files."""
+    the folder or file of S_t of every step. ``probes``: folder of probe files. ``probe_dtype``: precision in which
+    models are probed, one of :data:`~gcwm_viz.continual.run_file.PROBE_DTYPES`."""
 
     base: Path
     updates: Sequence[tuple[str, Path]]
     states: Sequence[Path] = ()
     probes: Path | None = None
+    probe_dtype: str = PROBE_DTYPES[0]
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,18 @@ class OpenInputs:
     sources: list[UpdateSource]
     states: list[UpdateSource] | None
     plan: Plan
+
+    @property
+    def ranks(self) -> list[int | None]:
+        """Of each matrix of the run, the joint rank of its updates where all of them are adapters, else None."""
+        return [joint_rank(key, self.sources) for key in self.plan.active]
+
+    @property
+    def state_ranks(self) -> list[list[int | None]] | None:
+        """Of each matrix, the columns of every given state's factors, None where it is dense; None without states."""
+        if not self.states:
+            return None
+        return [state_ranks(key, self.sources, self.states) for key in self.plan.active]
 
 
 def open_inputs(inputs: Inputs) -> OpenInputs:
@@ -69,15 +84,6 @@ def open_inputs(inputs: Inputs) -> OpenInputs:
             )
         states = [open_update(f"state {step}", path, base) for step, path in enumerate(inputs.states, start=1)]
         plan(base, states)
-    if inputs.probes is not None:
-        local_only(base.root, "a base that is probed, which transformers loads,")
-        tasks, labelled = has_probe_files(inputs.probes)
-        if not tasks and not labelled:
-            raise InputError(
-                f"{inputs.probes}: expected dev, test or representation folders with .jsonl files, found none"
-            )
-        if tasks:
-            check_installed(load_tasks(inputs.probes))  # what is at fault is told now and not after the merge
     return OpenInputs(base, sources, states, paired)
 
 
@@ -91,10 +97,10 @@ def create_run(inputs: Inputs, out: Path, settings: RunSettings, name: str | Non
     for path in (inputs.base, *(path for _, path in inputs.updates), *inputs.states, inputs.probes or out, out):
         if not str(path.resolve()).isprintable():
             raise InputError(f"{str(path)!r}: expected a path of printable characters, it is written into run.json")
-    kept = opened.states or opened.sources
-    ranks = [joint_rank(key, kept) for key in opened.plan.active]
-    needed = stored_bytes(opened.plan.active, len(inputs.updates), settings, ranks)
-    check_space(out, needed // 2 if inputs.states else needed, "the run")
+    needed = stored_bytes(opened.plan.active, len(inputs.updates), settings, opened.ranks, opened.state_ranks)
+    check_space(out, needed, "the run")
+    # What is wrong with the probes is told now and not after the merge.
+    probing = probe_entries(opened.base, inputs.probes, inputs.probe_dtype)
     return RunStore.create(
         out,
         {
@@ -102,8 +108,7 @@ def create_run(inputs: Inputs, out: Path, settings: RunSettings, name: str | Non
             "base": {"path": str(inputs.base.resolve()), "fingerprint": opened.base.fingerprint()},
             "updates": [_describe(source) for source in opened.sources],
             "states": [_describe(source) for source in opened.states or []],
-            "probes": str(inputs.probes.resolve()) if inputs.probes else None,
-            "probes_fingerprint": probes_fingerprint(inputs.probes) if inputs.probes else None,
+            **probing,
             "matrices": [asdict(key) for key in opened.plan.active],
             "settings": settings.to_dict(),
             "notes": [*opened.plan.warnings, *opened.plan.notes],
@@ -135,7 +140,7 @@ def continue_run(
     with store.lock():
         opened = begin(store, engine)
         with failure_in_journal(store):
-            run_matrices([store], engine, _phase(progress, "matrices"), memory_budget)
+            run_matrices([store], engine, _phase(progress, "matrices"), memory_budget, opened.ranks)
             write_tables(store)
             shares = {} if shares is None else shares
             missing = [name for name in store.updates if name not in shares]
@@ -144,7 +149,7 @@ def continue_run(
             write_table(store.path, "updates", _updates_table(opened, shares))
             store.log("matrices-done", done=len(store.keys), total=len(store.keys))
             if store.info["probes"]:
-                evaluate(store, engine, _phase(progress, "probes"))
+                evaluate(store, engine, _phase(progress, "probes"), memory_budget)
             store.log("complete", done=len(store.keys), total=len(store.keys))
 
 
@@ -160,8 +165,8 @@ def begin(store: RunStore, engine: Engine) -> OpenInputs:
     return opened
 
 
-def reopen_inputs(store: RunStore) -> OpenInputs:
-    """Inputs of an existing run, their fingerprints compared with those it started from."""
+def reopen_inputs(store: RunStore, *, probes: bool = True) -> OpenInputs:
+    """Inputs of an existing run, their fingerprints compared with those it started from; ``probes``: theirs too."""
     info = store.info
     check_inputs(info, store.path)
     opened = open_inputs(
@@ -178,10 +183,27 @@ def reopen_inputs(store: RunStore) -> OpenInputs:
     for source, entry in zip([*opened.sources, *(opened.states or [])], described, strict=True):
         if source.fingerprint() != entry["fingerprint"]:
             raise InputError(f"{entry['path']}: {entry['name']} has changed since run {store.path} started")
+    if not probes:
+        return opened
     expected = info.get("probes_fingerprint")  # absent in runs of an earlier version
     if info["probes"] and expected and probes_fingerprint(Path(info["probes"])) != expected:
-        raise InputError(f"{info['probes']}: the probes have changed since run {store.path} started")
+        raise InputError(
+            f"{info['probes']}: the probes have changed since run {store.path} started; the command score takes others"
+        )
+    if info["probes"] and has_probe_files(Path(info["probes"]))[0]:
+        check_installed(load_tasks(info["probes"]))
     return opened
+
+
+def probe_entries(base: CheckpointIndex, probes: Path | None, dtype: str) -> dict[str, Any]:
+    """What run.json says of the probes. Raises :class:`InputError` as :func:`preflight` does."""
+    found = preflight(base, probes, dtype) if probes else None
+    return {
+        "probes": str(probes.resolve()) if probes else None,
+        "probes_fingerprint": probes_fingerprint(probes) if probes else None,
+        "probe_dtype": dtype,
+        "probe_memory": found.memory_bytes if found else None,
+    }
 
 
 def _updates_table(opened: OpenInputs, shares: dict[str, dict[str, float]]) -> pd.DataFrame:

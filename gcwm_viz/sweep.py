@@ -11,7 +11,7 @@ all points that look at it with the same ranks. OUT is a run root, so the app op
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,7 @@ def sweep(
     folders = dict(inputs.updates)
     stores = []
     for point in points:
-        own = Inputs(base=inputs.base, updates=[(name, folders[name]) for name in point.order], probes=inputs.probes)
+        own = replace(inputs, updates=[(name, folders[name]) for name in point.order])
         stores.append(_run(own, out / point.name, point))
     still_open = [store for store in stores if len(store.finished()) < len(store.keys)]
     if still_open:
@@ -83,20 +83,21 @@ def sweep(
             for store in still_open:
                 stack.enter_context(store.lock())
             for store in still_open:
-                begin(store, engine)
+                ranks = begin(store, engine).ranks
                 stack.enter_context(failure_in_journal(store))
             run_matrices(
                 still_open,
                 engine,
                 (lambda done, total, label: progress("matrices", done, total, label)) if progress else None,
                 memory_budget,
+                ranks,
             )
     shares: dict[str, dict[str, float]] = {}
     for done, store in enumerate(stores, start=1):
         if store.status() != "complete":  # its matrices are; tables and probes are not
             if inputs.probes:
                 _take_scores(store, stores[: done - 1])
-            continue_run(store, engine, shares=shares)
+            continue_run(store, engine, memory_budget=memory_budget, shares=shares)
         if progress:
             progress("points", done, len(stores), store.path.name)
     frame = pd.DataFrame([_row(point, store) for point, store in zip(points, stores, strict=True)])
@@ -147,6 +148,7 @@ def _run(inputs: Inputs, folder: Path, point: Point) -> RunStore:
         return create_run(inputs, folder, point.settings)
     store = RunStore.open(folder)
     same = store.settings.to_dict() == point.settings.to_dict() and store.updates == list(point.order)
+    same = same and store.probe_dtype == getattr(torch, inputs.probe_dtype)
     if not same or store.info["probes"] != (str(inputs.probes.resolve()) if inputs.probes else None):
         raise InputError(f"run {folder} has other settings, order or probes than its name says; use another folder")
     return store

@@ -10,12 +10,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
+from gcwm_viz.probes.metrics import OWN
+from gcwm_viz.probes.stored import read_examples
 
 _PLACE = {
     "step": "step, 1 … T",
@@ -223,6 +226,19 @@ class Run:
     @cached_property
     def tables(self) -> Tables:
         return Tables(self.store)
+
+    def examples(self, step: int, split: str, metric: str) -> dict[str, np.ndarray]:
+        """Values of every example (n,) by task, as the state of ``step`` (0 is the base) answered it.
+
+        ``metric``: as in the table ``scores``, or ``accuracy`` for each task's own. Tasks that do not have it are left
+        out; empty for a step that was not scored and for a run of an earlier version, which kept means alone.
+        """
+        found = {}
+        for task in read_examples(self.store, step):
+            name = next((own for own in OWN if own in task.metrics), None) if metric == "accuracy" else metric
+            if task.split == split and name in task.metrics:
+                found[task.name] = task.metrics[name].numpy()
+        return found
 
 
 def open_run(path: str | Path) -> Run:

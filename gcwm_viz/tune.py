@@ -11,7 +11,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,16 @@ import torch
 
 from gcwm_viz.checkpoints.atomic import write_bytes
 from gcwm_viz.checkpoints.claim import claim
+from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.continual.config import RunSettings, parse_setting
 from gcwm_viz.continual.engine import write_table
+from gcwm_viz.continual.run_file import PROBE_DTYPES
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes.behaviour import BehaviourProbe
 from gcwm_viz.probes.merged import MergedModel
 from gcwm_viz.probes.metrics import METRICS, headline, rows_of_metric
+from gcwm_viz.probes.preflight import preflight
 from gcwm_viz.probes.tasks import SPLITS, Task, load_tasks, probes_fingerprint
 from gcwm_viz.runs import Inputs, Progress, continue_run, create_run, open_inputs
 
@@ -84,7 +87,8 @@ def tune(
         raise InputError(f"{inputs.probes}: expected development probes dev/NAME.jsonl to choose on, found none")
     claim(out, "tune.json", _comparison(inputs, method, preset), "a comparison with")
     device = device or torch.device("cpu")
-    merge_inputs = Inputs(base=inputs.base, updates=inputs.updates)
+    preflight(CheckpointIndex.open(inputs.base), inputs.probes, inputs.probe_dtype)
+    merge_inputs = replace(inputs, probes=None)
     for name in dict.fromkeys(point.run for point in points):
         first = next(point for point in points if point.run == name)
         store = _run(merge_inputs, out / "runs" / name, first.settings)
@@ -198,7 +202,9 @@ def _merge_settings(settings: RunSettings) -> dict[str, Any]:
 def _comparison(inputs: Inputs, method: str, preset: str) -> dict[str, Any]:
     """What all points have in common: scores of anything else do not belong beside them."""
     opened = open_inputs(inputs)
-    return {
+    # Comparisons of an earlier version do not name the precision, which was the default.
+    precision = {} if inputs.probe_dtype == PROBE_DTYPES[0] else {"probe_dtype": inputs.probe_dtype}
+    return precision | {
         "format": FORMAT,
         "method": method,
         "preset": preset,

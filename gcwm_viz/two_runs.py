@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import torch
 
 from gcwm_viz.highlights import Scored
+from gcwm_viz.probes.values import difference_error
+from gcwm_viz.tables import Run
 
 
 def matrix_differences(first: pd.DataFrame, second: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
@@ -30,11 +33,24 @@ def matrix_differences(first: pd.DataFrame, second: pd.DataFrame, columns: Seque
     return out
 
 
-def score_differences(first: Scored, second: Scored, step: int) -> pd.DataFrame:
-    """Index: tasks of both runs; columns first, second, difference = first − second, and se of each.
+def example_differences(first: Run, second: Run, step: int, split: str, metric: str) -> dict[str, np.ndarray]:
+    """``first`` − ``second`` of every example (n,) by task; empty unless both runs answered the same probe files and
+    kept what they measured on every example."""
+    asked = first.info.get("probes_fingerprint")
+    if not asked or asked != second.info.get("probes_fingerprint"):
+        return {}
+    ours, theirs = first.examples(step, split, metric), second.examples(step, split, metric)
+    return {task: ours[task] - theirs[task] for task in ours if task in theirs and len(ours[task]) == len(theirs[task])}
 
-    The difference's standard error takes the two scores as independent. Both runs answer the same probes, so it is
-    rather too large than too small. NaN where one run lacks the step or the score.
+
+def score_differences(
+    first: Scored, second: Scored, step: int, examples: Mapping[str, np.ndarray] | None = None
+) -> pd.DataFrame:
+    """Index: tasks of both runs; columns first, second, difference = first − second, se of each, and ``paired``.
+
+    ``examples``: differences on the same examples by task (:func:`example_differences`). Where a task has them its
+    difference's standard error is that of paired differences. Elsewhere the two scores are taken as independent, which
+    is rather too large than too small. NaN where one run lacks the step or the score.
     """
     tasks = [task for task in first.R.columns if task in second.R.columns]
 
@@ -49,12 +65,16 @@ def score_differences(first: Scored, second: Scored, step: int) -> pd.DataFrame:
     )
     out["difference"] = out["first"] - out["second"]
     out["se"] = np.hypot(out["first_se"], out["second_se"])
+    pairs = {task: values for task, values in (examples or {}).items() if task in out.index}
+    for task, values in pairs.items():
+        out.loc[task, "se"] = difference_error(first.metric, torch.from_numpy(values))
+    out["paired"] = [task in pairs for task in out.index]
     return out
 
 
 @dataclass(frozen=True)
 class MeanDifference:
-    """Mean over tasks of a paired difference, with its standard error over probe examples and over tasks.
+    """Mean over tasks of a difference, with its standard error over probe examples and over tasks.
 
     The error over examples asks whether these tasks would differ again, the one over tasks whether others would.
     """

@@ -8,7 +8,7 @@ import streamlit as st
 from gcwm_viz.figures import score_difference, theme
 from gcwm_viz.figures.layer_grid import grid_axes
 from gcwm_viz.highlights import scored
-from gcwm_viz.two_runs import matrix_differences, mean_difference, score_differences
+from gcwm_viz.two_runs import example_differences, matrix_differences, mean_difference, score_differences
 from gcwm_viz.ui import charts, frame, grids, scoring, second_run
 
 view = frame.frame("Two runs", "The same place in two runs: what differs, and what it does to the scores.")
@@ -21,7 +21,8 @@ second = None if first is None else scored(other, first.split, first.metric)
 if first is None or second is None:
     st.info("Scores need probes in both runs, on the same split; at least one run has none.")
 else:
-    differences = score_differences(first, second, view.step)
+    pairs = example_differences(view.run, other, view.step, first.split, first.metric)
+    differences = score_differences(first, second, view.step, pairs)
     mean = mean_difference(differences)
     second_run.headline(first, second, view.step, mean)
     left, right = st.columns(2, gap="medium")

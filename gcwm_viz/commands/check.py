@@ -24,16 +24,16 @@ def add(jobs) -> None:  # type: ignore[no-untyped-def]
 def check(options: argparse.Namespace) -> None:
     from gcwm_viz.continual.device import pick_device
     from gcwm_viz.continual.estimate import estimate
+    from gcwm_viz.probes.preflight import preflight
     from gcwm_viz.runs import open_inputs
     from gcwm_viz.updates.outside import outside_share, share_notes
-    from gcwm_viz.updates.source import joint_rank
 
     (inputs, settings), device = planned(options), pick_device(options.device)
     opened = open_inputs(inputs)
     plan = opened.plan
+    scoring = preflight(opened.base, inputs.probes, inputs.probe_dtype) if inputs.probes else None
     shares = {s.name: outside_share(opened.base, s, plan.keys) for s in opened.sources if options.energy}
-    ranks = [joint_rank(key, opened.sources) for key in plan.active]
-    need = asdict(estimate(plan.active, len(plan.updates), settings, device, ranks))
+    need = asdict(estimate(plan.active, len(plan.updates), settings, device, opened.ranks, opened.state_ranks))
     found = {
         "base": plan.base,
         "base_parameters": plan.base_parameters,
@@ -44,6 +44,8 @@ def check(options: argparse.Namespace) -> None:
         "notes": [*plan.notes, *(f"{name}: {note}" for name, share in shares.items() for note in share_notes(share))],
         "energy": {name: {k: None if math.isnan(v) else v for k, v in share.items()} for name, share in shares.items()},
         "bytes_to_read": plan.bytes_to_read,
+        "probes": scoring.tasks if scoring else [],
+        "probe_memory_bytes": scoring.memory_bytes if scoring else 0,
         "device": str(device),
     }
     print(json.dumps(found | need) if options.json else "\n".join(_sentences(found, need)))
@@ -67,4 +69,18 @@ def _sentences(found: dict[str, Any], need: dict[str, Any]) -> list[str]:
         f"reads {read:.2f} GB, needs about {memory:.2f} GB of memory beyond the libraries, {disk:.2f} GB of disk "
         f"and some {need['seconds']:.0f} s on {found['device']}"
     )
+    if found["probes"]:
+        lines.append(
+            f"probes: {probe_words(found['probes'])}; each worker that scores needs about "
+            f"{found['probe_memory_bytes'] / 1e9:.2f} GB of memory"
+        )
     return lines
+
+
+def probe_words(rows: list[dict[str, Any]]) -> str:
+    """Tasks with their numbers of examples, by split."""
+    parts: dict[str, list[str]] = {}
+    for row in rows:
+        count = "all" if row["examples"] is None else row["examples"]
+        parts.setdefault(row["split"] or "representation", []).append(f"{row['task']} ({count} {row['kind']})")
+    return "; ".join(f"{split}: {', '.join(tasks)}" for split, tasks in parts.items())

@@ -42,6 +42,16 @@ def add_inputs(parser: argparse.ArgumentParser, *, probes: bool = True, plan: bo
     )
     if probes:
         parser.add_argument("--probes", type=Path, metavar="DIR", help="folder with dev, test, representation probes")
+        add_probe_dtype(parser)
+
+
+def add_probe_dtype(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--probe-dtype",
+        choices=("float32", "bfloat16", "float16"),
+        default="float32",
+        help="precision of the models that are scored [float32]; half the memory, and other rounding, in the others",
+    )
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
@@ -56,7 +66,7 @@ def add_resources(parser: argparse.ArgumentParser, device: str = "auto") -> None
     parser.add_argument(
         "--device", default=device, help=f"auto (cuda, then mps, then cpu) or a torch device [{device}]"
     )
-    parser.add_argument("--workers", type=int, help="processes at a time [one a GPU, or one a core without a GPU]")
+    parser.add_argument("--workers", type=_count, help="processes at a time [one a GPU, or one a core without a GPU]")
     parser.add_argument("--memory-budget", type=float, metavar="GB", help="for the tensors of all workers together")
 
 
@@ -89,6 +99,12 @@ def budget_of(options: argparse.Namespace) -> int | None:
     return None if options.memory_budget is None else int(options.memory_budget * 1e9)
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
+    return int(text)
+
+
 def _named_path(text: str) -> tuple[str, Path]:
     name, separator, path = text.partition("=")
     if not separator or not name or not path:
@@ -100,10 +116,10 @@ def _place(text: str) -> Path:
     """A folder, or a URL that fsspec reads; a hub id is looked up later."""
     if "://" not in text:
         return Path(text)
-    from gcwm_viz.checkpoints.location import location
+    from gcwm_viz.checkpoints.location import location, reached
 
     try:
-        return location(text)
+        return reached(location(text))
     except InputError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
@@ -147,7 +163,8 @@ def inputs_of(options: argparse.Namespace) -> "Inputs":
         base=local_folder(options.base),
         updates=[(name, local_folder(path)) for name, path in options.update],
         states=options.state,
-        probes=getattr(options, "probes", None),
+        probes=options.probes,
+        probe_dtype=options.probe_dtype,
     )
 
 
@@ -174,7 +191,8 @@ def planned(options: argparse.Namespace) -> "tuple[Inputs, RunSettings]":
         base=plan.base,
         updates=plan.updates,
         states=options.state,
-        probes=getattr(options, "probes", None) or plan.probes,
+        probes=options.probes or plan.probes,
+        probe_dtype=options.probe_dtype,
     )
     return inputs, plan.run_settings()
 
@@ -206,8 +224,26 @@ def work_on(opened: "Callable[[], RunStore]", options: argparse.Namespace) -> No
     progress: Progress = bars
     with engine_of(options) as engine:
         store = opened()
+        told = store.info.get("notes") or []
+        for note in told:
+            print(f"note: {note}", flush=True)
         try:
             continue_run(store, engine, memory_budget=budget_of(options), progress=progress)
         finally:
             bars.close()
+    for note in _measured_notes(store, told):
+        print(f"note: {note}")
     print(f"run {store.path}: {store.steps} steps, {len(store.keys)} matrices")
+
+
+def _measured_notes(store: "RunStore", told: list[str]) -> list[str]:
+    """What the weights showed of each update, beyond what its headers had told."""
+    from gcwm_viz.tables import Run
+
+    notes = []
+    for update, note in Run(store).tables["updates"][["update", "note"]].itertuples(index=False):
+        for known in told:
+            note = note.replace(known, "")
+        measured = "; ".join(part for part in note.split("; ") if part)
+        notes += [f"{update}: {measured}"] if measured else []
+    return notes

@@ -1,35 +1,66 @@
-"""``show``: the scores of a run in a few lines."""
+"""``show``: a run in a few lines, its scores where it has any."""
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from gcwm_viz.tables import Run
+
+SIGNALS = ["update", "eta", "conflict", "conflict_max", "alpha", "state_conflict", "incoming_conflict", "state_norm"]
 
 
 def add(jobs) -> None:  # type: ignore[no-untyped-def]
-    parser = jobs.add_parser("show", help="print the scores of a run, step by step")
+    parser = jobs.add_parser("show", help="print the scores of a run, step by step, or its conflict without scores")
     parser.add_argument("run", type=Path, metavar="RUN")
-    parser.add_argument("--split", default="test", choices=("dev", "test"))
+    parser.add_argument("--split", choices=("dev", "test"), help="[test, or dev where there is no test]")
     parser.add_argument("--metric", help="em, acc, nll, …; by default exact match or accuracy, as the probes have")
     parser.set_defaults(job=show)
 
 
 def show(options: argparse.Namespace) -> None:
     from gcwm_viz.errors import InputError
-    from gcwm_viz.probes.metrics import METRICS, headline, offered
-    from gcwm_viz.probes.scores import downstream, score_matrix
     from gcwm_viz.tables import open_run
 
     run = open_run(options.run)
+    if run.tables["steps"].empty:
+        raise InputError(f"run {run.path} has no finished step yet; use resume to go on with it")
     scores = run.tables["scores"]
-    if scores.empty:
-        raise InputError(f"run {run.path} has no scores: it was started without probes or is not finished")
-    metric = options.metric or headline(scores)
-    if metric not in offered(scores):
-        raise InputError(f"run {run.path} measured {', '.join(offered(scores))}, got --metric {metric}")
+    if len(scores):
+        _show_scores(run, scores, options.split, options.metric)
+    elif options.split or options.metric:
+        raise InputError(f"run {run.path} has no scores; the command score gives it some")
+    else:
+        steps = run.tables["steps"].set_index("step")[SIGNALS]
+        print(f"{run.path}: no scores (the command score gives it some); means over matrices by step")
+        print(steps.to_string(float_format=lambda value: f"{value:.3f}", na_rep="–"))
+
+
+def _show_scores(run: "Run", scores: "pd.DataFrame", split: str | None, metric: str | None) -> None:
+    from gcwm_viz.errors import InputError
+    from gcwm_viz.probes.metrics import METRICS, headline, offered
+    from gcwm_viz.probes.scores import downstream, score_matrix
+
+    splits = [name for name in ("test", "dev") if name in set(scores["split"])]
+    split = split or splits[0]
+    if split not in splits:
+        raise InputError(f"run {run.path} has scores on {' and '.join(splits)}, got --split {split}")
+    here = scores[scores["split"] == split]
+    metric = metric or headline(here)
+    if metric not in offered(here):
+        raise InputError(f"run {run.path} measured {', '.join(offered(here))} on {split}, got --metric {metric}")
     higher = METRICS[metric]
-    matrix = score_matrix(scores, options.split, metric)
-    errors = score_matrix(scores, options.split, metric, value="se")
+    matrix = score_matrix(scores, split, metric)
+    errors = score_matrix(scores, split, metric, value="se")
     table = downstream(matrix, run.updates, errors=errors, higher_is_better=higher)
     columns = ["overall", "overall_se", "old_mean", "current", "forgetting", "bwt"]
     direction = "higher" if higher else "lower"
-    print(f"{run.path}: {metric} on {options.split}, {direction} = better; step 0 is the base")
+    print(f"{run.path}: {metric} on {split}, {direction} = better; step 0 is the base")
     print(matrix.join(table[columns]).to_string(float_format=lambda value: f"{value:.3f}", na_rep="–"))
+    if not set(matrix.columns) & set(run.updates):
+        print(
+            f"No probe task bears an update's name ({', '.join(run.updates[:6])}), so no task is known to be an "
+            "update's own: forgetting and the columns beside it are undefined (–)"
+        )

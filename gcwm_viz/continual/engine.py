@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gcwm_viz.checkpoints.atomic import atomic_file, named_write_errors
-from gcwm_viz.continual.estimate import memory_of
+from gcwm_viz.continual.estimate import matrix_bytes
 from gcwm_viz.continual.session import begin_session
 from gcwm_viz.continual.store import RunStore, order_rows
 from gcwm_viz.continual.summary import steps_table
@@ -21,7 +21,11 @@ Progress = Callable[[int, int, str], None]
 
 
 def run_matrices(
-    stores: Sequence[RunStore], engine: Engine, progress: Progress | None = None, memory_budget: int | None = None
+    stores: Sequence[RunStore],
+    engine: Engine,
+    progress: Progress | None = None,
+    memory_budget: int | None = None,
+    ranks: Sequence[int | None] | None = None,
 ) -> None:
     """Process every matrix that a journal does not list; the caller holds the locks.
 
@@ -29,7 +33,8 @@ def run_matrices(
     read once, and the geometry of its updates computed once, for all of them. Each worker reads its own slice of the
     inputs and puts its results on disk; the journals are written here alone.
     ``memory_budget``: bytes of tensors of all workers; there are as many workers as fit, at least one, and the inner
-    solver works in tiles of rows where one matrix alone does not fit.
+    solver works in tiles of rows where one matrix alone does not fit. ``ranks``: of every matrix, the joint rank of its
+    updates where all of them are adapters, else None; without it every update counts as dense.
     """
     keys = stores[0].keys
     done = [store.finished() for store in stores]
@@ -37,19 +42,17 @@ def run_matrices(
     still_open = [index for index in range(len(keys)) if any(index not in finished for finished in done)]
     still_open.sort(key=lambda index: -keys[index].parameters)
 
-    def need(index: int) -> int:
-        return max(memory_of(keys[index].shape, store.steps, store.settings) for store in stores)
-
+    needs = [max(each) for each in zip(*(matrix_bytes(keys, s.steps, s.settings, ranks) for s in stores), strict=True)]
     limit = tile = None
     if memory_budget is not None:
-        limit = max(1, min(engine.workers, memory_budget // max(map(need, still_open), default=1)))
+        limit = max(1, min(engine.workers, memory_budget // max((needs[index] for index in still_open), default=1)))
         tile = memory_budget // (4 * limit)
     # Workers elsewhere have another current folder.
     runs = tuple((store.path.absolute(), begin_session(store.path)) for store in stores)
     _check_cancel(stores)
     total, finished = len(keys) * len(stores), sum(map(len, done))
     work = partial(work_matrix, runs, tile)
-    for index, report in engine.unordered(work, still_open, limit=limit, memory=need, overlap=True):
+    for index, report in engine.unordered(work, still_open, limit=limit, memory=needs.__getitem__, overlap=True):
         for store, listed, seconds in zip(stores, done, report.seconds, strict=True):
             if index not in listed:
                 listed.add(index)

@@ -35,22 +35,49 @@ def estimate(
     settings: RunSettings,
     device: torch.device,
     ranks: Sequence[int | None] | None = None,
+    states: Sequence[Sequence[int | None]] | None = None,
 ) -> Estimate:
     """For updates that touch every matrix. ``ranks``: of each matrix, the joint rank of its updates where all of them
-    are adapters, else None; without it every update counts as dense."""
+    are adapters, else None; without it every update counts as dense. ``states``: as :func:`stored_bytes` takes them."""
     widths = _widths(keys, settings, ranks)
     flops = sum(_operations(key.shape, updates, settings, k) for key, k in zip(keys, widths, strict=True))
-    memory = (_bytes(key.shape, updates, settings, k) for key, k in zip(keys, widths, strict=True))
+    memory = matrix_bytes(keys, updates, settings, ranks)
     devices = len(local_devices(device))
     small = STEP_SECONDS * len(keys) * updates / (devices * default_workers(device))
     seconds = flops / (devices * matmul_rate(device)) + small
-    return Estimate(flops, max(memory, default=0), stored_bytes(keys, updates, settings, ranks), seconds)
+    return Estimate(flops, max(memory, default=0), stored_bytes(keys, updates, settings, ranks, states), seconds)
+
+
+def matrix_bytes(
+    keys: Sequence[MatrixKey], updates: int, settings: RunSettings, ranks: Sequence[int | None] | None = None
+) -> list[int]:
+    """Bytes of tensors that each matrix takes at its last step; ``ranks`` as :func:`estimate` takes them."""
+    widths = _widths(keys, settings, ranks)
+    return [
+        memory_of(key.shape, updates, settings) if k is None else 8 * (updates + 10) * sum(key.shape) * k
+        for key, k in zip(keys, widths, strict=True)
+    ]
 
 
 def stored_bytes(
-    keys: Sequence[MatrixKey], updates: int, settings: RunSettings, ranks: Sequence[int | None] | None = None
+    keys: Sequence[MatrixKey],
+    updates: int,
+    settings: RunSettings,
+    ranks: Sequence[int | None] | None = None,
+    states: Sequence[Sequence[int | None]] | None = None,
 ) -> int:
-    """Bytes of the tensors that a run keeps: both branches of every step in float32, or the merged update alone."""
+    """Bytes of the tensors that a run keeps: both branches of every step in float32, or the merged update alone.
+
+    ``states``: for each matrix the columns of every given state's factors, None where it is kept whole; a run that
+    describes states keeps them instead of a merge.
+    """
+    if states is not None:
+        first = 0 if settings.continual.keep == "all" else -1
+        return 4 * sum(
+            key.parameters if columns is None else columns * sum(key.shape)
+            for key, steps in zip(keys, states, strict=True)
+            for columns in steps[first:]
+        )
     branches = 2 if settings.method == "gcwm" else 1
     steps = updates if settings.continual.keep == "all" else 1
     total = 0
@@ -74,10 +101,6 @@ def _operations(shape: tuple[int, int], updates: int, settings: RunSettings, wid
         return flops_of(shape, updates, settings)
     # Some twenty products of the factors with themselves a step, in float64, and roots of the union's size.
     return updates * (2 * 20 * 2.0 * sum(shape) * width**2 + 2 * 10 * updates * EIGH_COST * width**3)
-
-
-def _bytes(shape: tuple[int, int], updates: int, settings: RunSettings, width: int | None) -> int:
-    return memory_of(shape, updates, settings) if width is None else 8 * (updates + 10) * sum(shape) * width
 
 
 def matmul_rate(device: torch.device, size: int = 768, seconds: float = 0.15) -> float:

@@ -12,6 +12,8 @@ SCHEMA = 1
 FORMAT = "gcwm_viz.run"
 MAX_UPDATES = 10_000
 MAX_MATRICES = 200_000
+PROBE_DTYPES = ("float32", "bfloat16", "float16")
+"""Precisions in which a model can be probed, the default first."""
 
 
 def read_run_file(run: Path) -> dict[str, Any]:
@@ -69,6 +71,9 @@ def check_inputs(info: dict[str, Any], run: Path) -> None:
         _expect("probes" in info, "probes", "text or null")
         for name in ("probes", "probes_fingerprint"):
             _expect(info.get(name) is None or _is_text(info[name]), name, "text or null")
+        # Runs of an earlier version do not have these two.
+        _expect(info.get("probe_dtype", PROBE_DTYPES[0]) in PROBE_DTYPES, "probe_dtype", " or ".join(PROBE_DTYPES))
+        _expect(_is_count(info.get("probe_memory") or 0, 0, 2**62), "probe_memory", "a number of bytes")
     except _WrongError as error:
         raise InputError(f"{run / 'run.json'} lacks or garbles an entry: {error}") from None
 
@@ -101,8 +106,8 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str) and 0 < len(value) <= 4096 and value.isprintable()
 
 
-def _is_count(value: Any, least: int) -> bool:
-    return type(value) is int and least <= value < 2**31
+def _is_count(value: Any, least: int, limit: int = 2**31) -> bool:
+    return type(value) is int and least <= value < limit
 
 
 def _expect(true: bool, place: str, wanted: object) -> None:

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+import torch
 from torch import Tensor
 
 from gcwm_viz.checkpoints.atomic import named_write_errors, partial_name, write_bytes, write_json, write_safetensors
@@ -28,7 +29,7 @@ from gcwm_viz.continual import journal
 from gcwm_viz.continual.config import RunSettings, difference
 from gcwm_viz.continual.kept import Branches, read_branches
 from gcwm_viz.continual.matrix import MatrixResult, integrate
-from gcwm_viz.continual.run_file import FORMAT, SCHEMA, matrix_keys, read_run_file
+from gcwm_viz.continual.run_file import FORMAT, PROBE_DTYPES, SCHEMA, matrix_keys, read_run_file
 from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.lowrank import Update, dense
 
@@ -75,6 +76,11 @@ class RunStore:
     @property
     def steps(self) -> int:
         return len(self.updates)
+
+    @property
+    def probe_dtype(self) -> torch.dtype:
+        """Precision in which the run's models are probed."""
+        return getattr(torch, self.info.get("probe_dtype") or PROBE_DTYPES[0])
 
     @contextmanager
     def lock(self, patience: float = 1.0) -> Iterator[None]:

@@ -54,7 +54,8 @@ class Engine(ABC):
         """(item, work(worker, item)) as they finish; they are begun in the order given.
 
         ``work`` must be picklable and computes with one thread, so that its result depends on nobody's number.
-        ``limit``: at most so many at a time. ``memory``: bytes that an item needs, for engines that place by it.
+        ``limit``: at most so many at a time. ``memory``: bytes that an item needs; fewer are computed at a time where
+        that many bytes are not free, but at least one.
         ``overlap``: ``work`` holds ``worker.turn`` while it computes, so an engine may read and write one item on a
         device while it computes another.
         When an item fails, no other is begun, those under way are finished and reported, and then its error is

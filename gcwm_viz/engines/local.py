@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from gcwm_viz.engines.engine import Engine, Item, Value, Worker, WorkerDiedError
+from gcwm_viz.engines.memory import available_memory
 from gcwm_viz.linalg.threads import one_thread, use_one_thread
 
 _PR_SET_PDEATHSIG = 1
@@ -63,8 +64,10 @@ class LocalEngine(Engine):
         memory: Callable[[Item], int] | None = None,
         overlap: bool = False,
     ) -> Iterator[tuple[Item, Value]]:
-        del memory  # all workers share one machine, whose memory ``limit`` is about
         workers = self.workers if limit is None else min(limit, self.workers)
+        if memory and items and self._devices[0].type == "cpu":
+            need, free = max(map(memory, items)), available_memory()
+            workers = max(1, min(workers, free // need)) if need and free else workers
         under_way = LANES if overlap and limit is None and self._devices[0].type == "cuda" else 1
         return unordered(partial(_as_worker, work), items, workers, self._devices, under_way)
 

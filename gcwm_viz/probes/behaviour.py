@@ -153,7 +153,7 @@ class BehaviourProbe:
 
     def _pass(self, model: torch.nn.Module, device: str | torch.device) -> tuple[Tensor, Tensor]:
         """(exact, nll) of every request, float64 on the CPU: 1 or 0, and nats per token."""
-        self._check_length(model)
+        self.check_length(model)
         keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
         exact, nll = (torch.full((self._requests,), math.nan, dtype=torch.float64) for _ in range(2))
         for batch in self.batches:
@@ -175,7 +175,8 @@ class BehaviourProbe:
                 nll[request] = nll[batch.rows[k]] + (own - other) / (batch.labels_bl[k] != IGNORED).sum(1)
         return exact, nll
 
-    def _check_length(self, model: torch.nn.Module) -> None:
+    def check_length(self, model: torch.nn.Module) -> None:
+        """Raises InputError for an example that is longer than the model takes, naming task and example."""
         limit = getattr(getattr(model, "config", None), "max_position_embeddings", None)
         for task, asked in zip(self.tasks, self._asked, strict=True):
             for example, requests in enumerate(asked, start=1):

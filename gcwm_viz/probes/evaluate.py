@@ -1,7 +1,6 @@
-"""Scores of the base, every expert and the merged model of every step of a run."""
+"""Scores of the base, every expert and the merged model of every step of a run that keeps it."""
 
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Any
 import pandas as pd
 import torch
 
-from gcwm_viz.checkpoints.atomic import write_bytes
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.continual.engine import write_table
 from gcwm_viz.continual.session import begin_session, writing
@@ -20,35 +18,40 @@ from gcwm_viz.linalg.lowrank import Update
 from gcwm_viz.probes.behaviour import BehaviourProbe
 from gcwm_viz.probes.merged import MergedModel
 from gcwm_viz.probes.representation import RepresentationProbe
+from gcwm_viz.probes.stored import Checkpoint, checkpoints, read_scores, write_scores
 from gcwm_viz.probes.tasks import has_probe_files, load_labelled, load_tasks
 from gcwm_viz.updates.sources import UpdateSource, open_update
 
 Progress = Callable[[int, int, str], None]
-Checkpoint = tuple[str, int, str]
-"""(``base``, 0, ""), (``expert``, index, update) or (``step``, step, arriving update)."""
 
 
-def evaluate(store: RunStore, engine: Engine, progress: Progress | None = None) -> None:
+def evaluate(
+    store: RunStore, engine: Engine, progress: Progress | None = None, memory_budget: int | None = None
+) -> None:
     """Score every checkpoint that has no scores yet, then write the tables ``scores`` and ``representation``.
 
     An expert is the base with that expert's target matrices. Scores of one checkpoint are committed together.
+    ``memory_budget``: bytes of all workers, each of which holds a model of its own; at least one works.
     """
-    checkpoints = list(_checkpoints(store))
-    todo = [checkpoint for checkpoint in checkpoints if _scored(store, checkpoint) is None]
-    done = len(checkpoints) - len(todo)
+    asked = list(checkpoints(store))
+    todo = [checkpoint for checkpoint in asked if read_scores(store, checkpoint) is None]
+    done = len(asked) - len(todo)
     store.check_cancel()
     work = partial(score_checkpoint, store.path.absolute(), begin_session(store.path))
-    for (kind, step, update), worker in engine.unordered(work, todo):
+    need = store.info.get("probe_memory") or 0
+    limit = max(1, memory_budget // need) if memory_budget and need else None
+    memory = (lambda _: need) if need else None
+    for (kind, step, update), worker in engine.unordered(work, todo, limit=limit, memory=memory):
         done += 1
         label = f"{kind} {update}".strip()
-        store.log("probe", done=done, total=len(checkpoints), label=label, step=step, worker=worker)
+        store.log("probe", done=done, total=len(asked), label=label, step=step, worker=worker)
         if progress:
-            progress(done, len(checkpoints), label)
+            progress(done, len(asked), label)
         store.check_cancel()
     for name in ("scores", "representation"):
         rows: list[dict[str, Any]] = []
-        for checkpoint in checkpoints:
-            rows += (_scored(store, checkpoint) or {}).get(name, [])
+        for checkpoint in asked:
+            rows += (read_scores(store, checkpoint) or {}).get(name, [])
         if rows:
             write_table(store.path, name, pd.DataFrame(rows))
 
@@ -56,7 +59,7 @@ def evaluate(store: RunStore, engine: Engine, progress: Progress | None = None) 
 def score_checkpoint(run: Path, session: str, worker: Worker, checkpoint: Checkpoint) -> str:
     """Score one checkpoint of the run and put the scores on disk; the worker's name."""
     bench, device = _Bench.of(run, worker.device), worker.device
-    kind, step, update = checkpoint
+    kind, step, _ = checkpoint
     store = bench.store
     deltas: Sequence[Update | None] = [None] * len(store.keys)
     if kind == "expert":
@@ -64,15 +67,10 @@ def score_checkpoint(run: Path, session: str, worker: Worker, checkpoint: Checkp
     elif kind == "step":
         deltas = [store.state(index, step) for index in range(len(store.keys))]
     bench.model.set_updates(deltas)
-    place = {"model": kind, "step": step, "update": update}
-    rows = {
-        "scores": [place | row for row in bench.behaviour.score(bench.model.model, device)] if bench.behaviour else [],
-        "representation": [place | row for row in bench.representation.score(bench.model.model, device)]
-        if bench.representation
-        else [],
-    }
+    values = bench.behaviour.measure(bench.model.model, device) if bench.behaviour else []
+    representation = bench.representation.score(bench.model.model, device) if bench.representation else []
     with writing(run, session):
-        write_bytes(_file(store, checkpoint), json.dumps(rows).encode())
+        write_scores(store, checkpoint, values, representation)
     return worker.name
 
 
@@ -101,25 +99,3 @@ class _Bench:
             BehaviourProbe(model.tokenizer, load_tasks(store.info["probes"])) if prompts else None,
             RepresentationProbe(model.tokenizer, load_labelled(store.info["probes"])) if labelled else None,
         )
-
-
-def _scored(store: RunStore, checkpoint: Checkpoint) -> dict[str, list[dict[str, Any]]] | None:
-    """Stored scores of one checkpoint; None where there are none, or the file is damaged and is to be made again."""
-    try:
-        rows = json.loads(_file(store, checkpoint).read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return None
-    whole = isinstance(rows, dict) and all(isinstance(rows.get(name), list) for name in ("scores", "representation"))
-    return rows if whole else None
-
-
-def _file(store: RunStore, checkpoint: Checkpoint) -> Path:
-    return store.path / "probes" / f"{checkpoint[0]}-{checkpoint[1]:03d}.json"
-
-
-def _checkpoints(store: RunStore) -> Iterator[Checkpoint]:
-    yield "base", 0, ""
-    for index, update in enumerate(store.updates, start=1):
-        yield "expert", index, update
-    for index, update in enumerate(store.updates, start=1):
-        yield "step", index, update

@@ -12,9 +12,11 @@ import math
 import os
 import warnings
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, redirect_stderr
 from functools import lru_cache
 from importlib.util import find_spec
+from multiprocessing import get_context
 from typing import Any
 
 import torch
@@ -43,9 +45,8 @@ def harness_values(task: HarnessTask, model: torch.nn.Module, tokenizer: Any) ->
 
     with _quiet():
         known = _definitions(os.environ.get(DEFINITIONS) or None)
-        if task.name not in known.all_subtasks:
-            kind = "a group of tasks there; name its tasks" if task.name in known.all_tasks else "no task there"
-            raise InputError(f"harness task {task.name!r}: it is {kind} (own definitions: {DEFINITIONS})")
+        if (fault := _fault(task.name)) is not None:
+            raise InputError(fault)
         try:
             found = simple_evaluate(
                 HFLM(pretrained=model, tokenizer=tokenizer, batch_size=BATCH),
@@ -87,6 +88,30 @@ def check_installed(tasks: Sequence[object]) -> None:
             f"harness task {asked.name!r}: lm-evaluation-harness is not installed; "
             'install it with pip install "gcwm-viz[eval]"'
         )
+
+
+def check_definitions(tasks: Sequence[HarnessTask]) -> None:
+    """Raises InputError without the package, and for a task that it does not know.
+
+    The harness is asked in a process of its own: what it imports does not belong into one that is about to fork.
+    """
+    check_installed(tasks)
+    if not tasks:
+        return
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        for fault in pool.map(_fault, [task.name for task in tasks]):
+            if fault is not None:
+                raise InputError(fault)
+
+
+def _fault(name: str) -> str | None:
+    """What is wrong with a task's name, None where the harness knows it."""
+    with _quiet():
+        known = _definitions(os.environ.get(DEFINITIONS) or None)
+    if name in known.all_subtasks:
+        return None
+    kind = "a group of tasks there; name its tasks" if name in known.all_tasks else "no task there"
+    return f"harness task {name!r}: it is {kind} (own definitions: {DEFINITIONS})"
 
 
 @lru_cache(maxsize=1)

@@ -9,32 +9,25 @@ from torch import Tensor
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.checkpoints.reader import read_tensor
 from gcwm_viz.continual.store import RunStore
-from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.lowrank import Update, dense
+from gcwm_viz.probes.loading import load_model, load_tokenizer
 from gcwm_viz.updates.matrices import MatrixKey
 
 
 class MergedModel:
-    """The base in memory, in ``dtype``; its logits are those of the exported checkpoint in that precision.
+    """The base in memory, in ``dtype``, by default the precision in which the run is probed; its logits are those of
+    the exported checkpoint in that precision.
 
-    Raises InputError for a base that transformers cannot load, and for one that lacks the tokenizer.
+    Raises InputError for a base that transformers cannot load whole, and for one that lacks the tokenizer.
     """
 
     def __init__(
-        self, base: CheckpointIndex, store: RunStore, device: torch.device, dtype: torch.dtype = torch.float32
+        self, base: CheckpointIndex, store: RunStore, device: torch.device, dtype: torch.dtype | None = None
     ) -> None:
-        self.base, self.keys, self.device, self.dtype = base, store.keys, device, dtype
-        _check_depth(base)
-        transformers_logging.disable_progress_bar()  # one bar, the job's, is enough
-        try:
-            self.tokenizer = AutoTokenizer.from_pretrained(base.root, local_files_only=True, trust_remote_code=False)
-            model: Any = AutoModelForCausalLM.from_pretrained(
-                base.root, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=dtype
-            )
-        except Exception as error:  # what a config can make transformers raise has no end
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            raise InputError(f"{base.root}: transformers cannot load the base ({reason})") from error
-        self.model: Any = model.to(device).eval()
+        self.base, self.keys, self.device = base, store.keys, device
+        self.dtype = store.probe_dtype if dtype is None else dtype
+        self.tokenizer = load_tokenizer(base)
+        self.model: Any = load_model(base, self.dtype).to(device)
         parameters = {key.name: self._parameter(key.name) for key in store.keys}
         # Some models hold in one parameter what their checkpoint has in several, such as experts.
         self.parameters = None if None in parameters.values() else parameters
@@ -72,11 +65,3 @@ class MergedModel:
     def _value(self, key: MatrixKey, delta: Update | None) -> Tensor:
         value = read_tensor(self.base.tensors[key.name]).float()
         return value if delta is None else value + key.from_linear(dense(delta).float().cpu())
-
-
-def _check_depth(base: CheckpointIndex) -> None:
-    """A config can claim any number of layers, and transformers would build them all."""
-    for name in ("num_hidden_layers", "n_layer"):
-        layers = base.config.get(name)
-        if isinstance(layers, int) and layers > len(base.tensors):
-            raise InputError(f"{base.config_file}: {name} is {layers}, the base has {len(base.tensors)} tensors in all")

@@ -61,6 +61,15 @@ class RepresentationProbe:
             splitter = StratifiedKFold(n_splits=parts, shuffle=True, random_state=seed)
             self._splits.append(list(splitter.split(np.zeros(len(target)), target)))
 
+    def batch_shapes(self) -> list[tuple[int, int]]:
+        """(rows, tokens) of every batch that :meth:`score` runs, padding counted."""
+        lengths = [sorted(map(len, rows)) for rows in self._ids]
+        return [
+            (len(part), part[-1])
+            for listed in lengths
+            for part in (listed[first : first + self.batch_size] for first in range(0, len(listed), self.batch_size))
+        ]
+
     @torch.no_grad()
     def pooled(
         self, model: torch.nn.Module, rows: Sequence[Sequence[int]], device: str | torch.device = "cpu"

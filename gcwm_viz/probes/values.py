@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
+
+from gcwm_viz.probes.metrics import is_share
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,33 @@ class TaskValues:
         return [place | {"metric": metric, **_summary(values)} for metric, values in self.metrics.items()]
 
 
+def to_json(values: Sequence[TaskValues]) -> list[Any]:
+    """[name, split, {metric: values}] of every task, for :func:`from_json` to read."""
+    return [[task.name, task.split, {name: v.tolist() for name, v in task.metrics.items()}] for task in values]
+
+
+def from_json(stored: Sequence[Any]) -> list[TaskValues]:
+    return [
+        TaskValues(name, split, {metric: torch.tensor(v, dtype=torch.float64) for metric, v in metrics.items()})
+        for name, split, metrics in stored
+    ]
+
+
+def mean_error(values_n: Tensor) -> float:
+    """Standard error of the mean over examples, NaN for one value."""
+    return float(values_n.std(correction=1)) / math.sqrt(len(values_n)) if len(values_n) > 1 else math.nan
+
+
+def difference_error(metric: str, differences_n: Tensor) -> float:
+    """Standard error of the mean paired difference of two models on the same examples.
+
+    Where no answer changes the spread is zero, but not the doubt: half a changed answer either way, in n + 2 examples
+    (Agresti and Min 2005, doi:10.1002/sim.1781), is the least error of paired proportions.
+    """
+    error, n = mean_error(differences_n), len(differences_n)
+    return max(error, 1.0 / (n + 2)) if is_share(metric) and not math.isnan(error) else error
+
+
 def ratio_values(totals_n: Tensor, counts_n: Tensor) -> Tensor:
     """Values of each example whose mean is R = Σ totals / Σ counts, and whose spread gives R's standard error.
 
@@ -38,6 +69,4 @@ def ratio_values(totals_n: Tensor, counts_n: Tensor) -> Tensor:
 
 
 def _summary(values: Tensor) -> dict[str, Any]:
-    n = len(values)
-    se = float(values.std(correction=1)) / math.sqrt(n) if n > 1 else math.nan
-    return {"value": float(values.mean()), "se": se, "n": n}
+    return {"value": float(values.mean()), "se": mean_error(values), "n": len(values)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from typing import Any
 import streamlit as st
 
 from gcwm_viz.continual.plan_file import RunPlan
+from gcwm_viz.engines.memory import available_memory
 from gcwm_viz.errors import InputError
 from gcwm_viz.figures.theme import num
 from gcwm_viz.ui import jobs
@@ -111,15 +111,3 @@ def size(count: float) -> str:
         if count >= one:
             return f"{count / one:.3g} {unit}"
     return f"{count:.0f} bytes"
-
-
-def available_memory() -> int:
-    """Bytes of memory free for new work, 0 where the system does not say."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration, ValueError):
-        try:
-            return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        except (OSError, ValueError):
-            return 0

@@ -83,6 +83,14 @@ class UpdateSource(ABC):
         named) or no floating dtype."""
 
 
+def state_ranks(key: MatrixKey, sources: Iterable[UpdateSource], states: Iterable[UpdateSource]) -> list[int | None]:
+    """Columns of the factors in which each given state of one matrix is kept; None where it is kept whole, as all are
+    where an update of the matrix is dense."""
+    if joint_rank(key, sources) is None:
+        return [None for _ in states]
+    return [state.rank(key) if state.touched([key]) else 0 for state in states]
+
+
 def joint_rank(key: MatrixKey, sources: Iterable[UpdateSource]) -> int | None:
     """Sum of the ranks of all updates of one matrix; None where one of them is dense."""
     ranks = [source.rank(key) for source in sources if source.touched([key])]

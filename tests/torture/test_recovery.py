@@ -151,13 +151,11 @@ def test_changed_settings_are_refused_by_name(run, part, name, value, says):
 
 
 def test_changed_probes_are_refused_by_name(tmp_path):
-    probes = tmp_path / "probes" / "dev"
-    probes.mkdir(parents=True)
-    (probes / "a.jsonl").write_text('{"prompt": "x", "answer": "y"}\n')
-    inputs = small_inputs(tmp_path)
-    inputs = Inputs(base=inputs.base, updates=inputs.updates, probes=probes.parent)
+    write_inputs(tmp_path)
+    probes = tmp_path / "probes"
+    inputs = Inputs(base=tmp_path / "base", updates=[("first", tmp_path / "first")], probes=probes)
     store = create_run(inputs, tmp_path / "run", RunSettings())
-    (probes / "a.jsonl").write_text('{"prompt": "x", "answer": "z"}\n')
+    (probes / "dev" / "first.jsonl").write_text('{"prompt": "x", "answer": "z"}\n')
     with pytest.raises(InputError, match="the probes have changed since run"):
         continue_run(store, CPU)
 

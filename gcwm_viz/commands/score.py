@@ -1,0 +1,41 @@
+"""``score``: probes for a run that is merged already."""
+
+import argparse
+from pathlib import Path
+
+from gcwm_viz.commands.options import Bars, add_engine, add_resources, budget_of, engine_of
+
+
+def add(jobs) -> None:  # type: ignore[no-untyped-def]
+    parser = jobs.add_parser("score", help="score a merged run by probes; nothing is merged again")
+    parser.add_argument("run", type=Path, metavar="RUN")
+    parser.add_argument("--probes", type=Path, metavar="DIR", help="[the run's own] resumes what is there")
+    parser.add_argument(
+        "--probe-dtype", choices=("float32", "bfloat16", "float16"), help="precision of the models [the run's own]"
+    )
+    parser.add_argument(
+        "--replace", action="store_true", help="give up scores of other probes, and leave-one-out's with them"
+    )
+    add_resources(parser)
+    add_engine(parser)
+    parser.set_defaults(job=score)
+
+
+def score(options: argparse.Namespace) -> None:
+    from gcwm_viz.score import score as scored
+
+    bars = Bars()
+    with engine_of(options) as engine:
+        try:
+            store = scored(
+                options.run,
+                engine,
+                options.probes,
+                options.probe_dtype,
+                replace=options.replace,
+                memory_budget=budget_of(options),
+                progress=bars,
+            )
+        finally:
+            bars.close()
+    print(f"run {store.path}: scored; look at it with: python -m gcwm_viz show {store.path}")

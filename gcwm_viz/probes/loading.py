@@ -1,0 +1,106 @@
+"""The base as transformers loads it: tokenizer, model, and a sketch of the model that holds no weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from gcwm_viz.checkpoints.index import CheckpointIndex
+from gcwm_viz.errors import InputError
+
+# transformers is imported where it is used: who reads headers or tables does without it.
+
+
+def load_tokenizer(base: CheckpointIndex) -> Any:
+    """Raises :class:`InputError` for a base without a tokenizer that transformers can load."""
+    from transformers import AutoTokenizer
+
+    check_depth(base)  # the tokenizer reads the config too
+    with _faults_of(base, "tokenizer"):
+        return AutoTokenizer.from_pretrained(base.root, local_files_only=True, trust_remote_code=False)
+
+
+def load_model(base: CheckpointIndex, dtype: torch.dtype) -> Any:
+    """The base as a causal language model on the CPU, in evaluation mode.
+
+    Raises :class:`InputError` where transformers cannot load it, and where it would fill weights that the base lacks
+    with random numbers, because scores of such a model mean nothing and differ from load to load.
+    """
+    from transformers import AutoModelForCausalLM
+
+    check_depth(base)
+    with _faults_of(base, "base"):
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            base.root,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            dtype=dtype,
+            output_loading_info=True,
+        )
+    model, loading = loaded
+    missing = sorted(loading["missing_keys"])
+    if missing:
+        raise InputError(_lacking(base, missing))
+    return model.eval()
+
+
+def sketch_model(base: CheckpointIndex) -> Any:
+    """The model's modules and shapes without its weights, to learn what scoring it takes before it is loaded.
+
+    Raises :class:`InputError` where transformers has no causal language model of the base's kind, and where the base
+    lacks the output embeddings.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    check_depth(base)
+    with _faults_of(base, "base"):
+        config = AutoConfig.from_pretrained(base.root, local_files_only=True, trust_remote_code=False)
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    head = model.get_output_embeddings()
+    if head is not None:
+        names = [name for name, parameter in model.named_parameters(remove_duplicate=False) if parameter is head.weight]
+        # The last two components: a wrapper's prefix, or the lack of one, does not matter here.
+        tails = {".".join(name.split(".")[-2:]) for name in names}
+        if not any(".".join(name.split(".")[-2:]) in tails for name in base.tensors):
+            raise InputError(_lacking(base, names))
+    return model.eval()
+
+
+def check_depth(base: CheckpointIndex) -> None:
+    """Raises :class:`InputError` for a config that claims more layers than the base has tensors: transformers would
+    build them all."""
+    for name in ("num_hidden_layers", "n_layer"):
+        layers = base.config.get(name)
+        if isinstance(layers, int) and layers > len(base.tensors):
+            raise InputError(f"{base.config_file}: {name} is {layers}, the base has {len(base.tensors)} tensors in all")
+
+
+def _lacking(base: CheckpointIndex, names: list[str]) -> str:
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return (
+        f"{base.root}: the base cannot be scored, expected the weights of a causal language model, found none for "
+        f"{names[0]!r}{more}, which transformers would fill with random numbers; run without probes to merge it all "
+        "the same"
+    )
+
+
+@contextmanager
+def _faults_of(base: CheckpointIndex, what: str) -> Iterator[None]:
+    """transformers' own errors as :class:`InputError`, and its bars and reports kept from burying the job's."""
+    from transformers.utils import logging
+
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    except Exception as error:  # what a config can make transformers raise has no end
+        reason = next(iter(f"{type(error).__name__}: {error}".splitlines()))
+        raise InputError(f"{base.root}: transformers cannot load the {what} ({reason[:300]})") from error
+    finally:
+        logging.set_verbosity(level)

@@ -1,0 +1,81 @@
+"""What a run folder keeps of its probes: one file a checkpoint, with scores and with the values of every example."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from gcwm_viz.checkpoints.atomic import write_bytes
+from gcwm_viz.continual.store import RunStore
+from gcwm_viz.probes.values import TaskValues, from_json, to_json
+
+Checkpoint = tuple[str, int, str]
+"""(``base``, 0, ""), (``expert``, index, update) or (``step``, step, arriving update)."""
+
+
+def checkpoints(store: RunStore) -> Iterator[Checkpoint]:
+    """The base, every expert, and the state of every step whose tensors the run keeps."""
+    yield "base", 0, ""
+    for index, update in enumerate(store.updates, start=1):
+        yield "expert", index, update
+    for index, update in enumerate(store.updates, start=1):
+        if store.settings.continual.keep == "all" or index == store.steps:
+            yield "step", index, update
+
+
+def write_scores(
+    store: RunStore, checkpoint: Checkpoint, values: Sequence[TaskValues], representation: Sequence[dict[str, Any]]
+) -> None:
+    """Everything about one checkpoint in one file, committed together."""
+    kind, step, update = checkpoint
+    place = {"model": kind, "step": step, "update": update}
+    content = {
+        "scores": [place | row for task in values for row in task.rows()],
+        "representation": [place | row for row in representation],
+        "examples": to_json(values),
+    }
+    write_bytes(_file(store, checkpoint), json.dumps(content).encode())
+
+
+def read_scores(store: RunStore, checkpoint: Checkpoint) -> dict[str, list[Any]] | None:
+    """Rows of the tables ``scores`` and ``representation``, and the values of every example under ``examples``; None
+    where the checkpoint has no scores, or the file is damaged and is to be made again."""
+    try:
+        content = json.loads(_file(store, checkpoint).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    whole = isinstance(content, dict) and all(
+        isinstance(content.get(name), list) for name in ("scores", "representation")
+    )
+    return content if whole else None
+
+
+def read_examples(store: RunStore, step: int) -> list[TaskValues]:
+    """Values of every example of every task as the state of ``step`` answered it (0 is the base), in task order.
+
+    Empty where that was not scored, and for a run of an earlier version, which kept means alone.
+    """
+    update = store.updates[step - 1] if step else ""
+    content = read_scores(store, ("step" if step else "base", step, update))
+    try:
+        return from_json((content or {}).get("examples", []))
+    except (TypeError, ValueError, AttributeError):
+        return []
+
+
+def has_scores(store: RunStore) -> bool:
+    return any((store.path / "probes").glob("*.json"))
+
+
+def discard_scores(store: RunStore) -> None:
+    """Forget all scores, the files first that say the most, so that a crash leaves nothing that looks whole."""
+    for name in ("scores", "representation"):
+        (store.path / "tables" / f"{name}.parquet").unlink(missing_ok=True)
+    for file in (store.path / "probes").glob("*.json"):
+        file.unlink()
+
+
+def _file(store: RunStore, checkpoint: Checkpoint) -> Path:
+    return store.path / "probes" / f"{checkpoint[0]}-{checkpoint[1]:03d}.json"
