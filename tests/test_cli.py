@@ -1,6 +1,9 @@
 """The command line from a user's side: exit codes, sentences, nothing half-written."""
 
 import json
+import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -9,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from gcwm_viz import open_run
 from gcwm_viz.cli import main
 from tests.continual.inputs import write_base, write_updates
+from tests.torture.small import write_inputs
 
 
 @pytest.fixture
@@ -121,7 +125,71 @@ def test_settings_are_recorded(arguments, tmp_path):
     assert settings["gcwm"]["mu_rel"] == 0.5
 
 
-def test_show_prints_scores_or_says_that_there_are_none(arguments, tmp_path, capsys):
+def test_show_without_scores_prints_conflict_and_gate(arguments, tmp_path, capsys):
     assert run(arguments, tmp_path / "run") == 0
-    assert main(["show", str(tmp_path / "run")]) == 2
+    capsys.readouterr()
+    assert main(["show", str(tmp_path / "run")]) == 0
+    said = capsys.readouterr().out
+    steps = open_run(tmp_path / "run").tables["steps"]
+    assert "no scores" in said
+    assert f"{steps['conflict'].iloc[-1]:.3f}" in said
+    assert f"{steps['alpha'].iloc[-1]:.3f}" in said
+    assert main(["show", str(tmp_path / "run"), "--split", "dev"]) == 2
     assert "has no scores" in capsys.readouterr().err
+
+
+def test_show_takes_the_split_that_is_there_and_names_it_where_another_is_asked_for(tmp_path, capsys):
+    arguments = write_inputs(tmp_path)
+    shutil.rmtree(tmp_path / "probes" / "test")
+    (tmp_path / "probes" / "dev" / "second.jsonl").rename(tmp_path / "probes" / "dev" / "other.jsonl")
+    for name in ("first", "third"):
+        (tmp_path / "probes" / "dev" / f"{name}.jsonl").unlink()
+    assert main(["run", *arguments, "--workers", "1", "--out", str(tmp_path / "run")]) == 0
+    capsys.readouterr()
+    assert main(["show", str(tmp_path / "run")]) == 0
+    said = capsys.readouterr().out
+    assert "em on dev" in said
+    assert "No probe task bears an update's name (first, second, third)" in said
+    assert main(["show", str(tmp_path / "run"), "--split", "test"]) == 2
+    assert "has scores on dev, got --split test" in capsys.readouterr().err
+
+
+def test_a_run_prints_what_its_headers_and_its_weights_show(tmp_path, capsys):
+    arguments = write_inputs(tmp_path)
+    file = tmp_path / "first" / "update.safetensors"
+    tensors = load_file(file)
+    tensors["model.embed_tokens.weight"] = torch.ones(
+        load_file(tmp_path / "base" / "model.safetensors")["model.embed_tokens.weight"].shape
+    )
+    save_file(tensors, file, metadata={"gcwm_viz": "update"})
+    assert main(["run", *arguments, "--workers", "1", "--out", str(tmp_path / "run")]) == 0
+    said = capsys.readouterr().out
+    assert "note: first: 1 tensors outside the target matrices" in said
+    assert "of its energy lies outside the target matrices" in said
+
+
+def test_a_number_of_workers_is_at_least_one(arguments, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        run(arguments, tmp_path / "run", "--workers", "0")
+    assert "expected a whole number of at least 1, got '0'" in capsys.readouterr().err
+
+
+def loaded_by(*arguments):
+    """Which heavy libraries a command has loaded at its end."""
+    script = (
+        "import sys\n"
+        "from gcwm_viz.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit: pass\n"
+        "print(*sorted({'torch', 'transformers', 'pandas', 'streamlit'} & set(sys.modules)))"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=60, check=True
+    )
+    return ended.stdout.splitlines()[-1].split()
+
+
+def test_a_command_loads_what_it_needs(arguments):
+    assert loaded_by("--help") == []
+    assert loaded_by("run", "--help") == []
+    assert loaded_by("check", *arguments) == ["pandas", "torch"]

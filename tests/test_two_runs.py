@@ -52,6 +52,17 @@ def test_score_differences_pair_tasks_and_add_errors_in_square():
     assert mean.se_tasks == pytest.approx(0.3)
 
 
+def test_the_same_examples_give_a_paired_error():
+    first = run(scores([[0.5, 0.5]], steps=(2,)), scores([[0.2, 0.2]], steps=(2,)))
+    first.metric = "nll"
+    second = run(scores([[0.4, 0.4]], steps=(2,)), scores([[0.2, 0.2]], steps=(2,)))
+    values = np.array([0.1, 0.2, 0.0, 0.1])
+    out = score_differences(first, second, 2, {"a": values})
+    assert out["paired"].tolist() == [True, False]
+    assert out.loc["a", "se"] == pytest.approx(values.std(ddof=1) / 2)
+    assert out.loc["b", "se"] == pytest.approx(0.2 * 2**0.5)
+
+
 def test_what_is_not_measured_stays_undefined():
     full = run(scores([[0, 0], [1, 0], [0.8, 0.9]]), scores(np.zeros((3, 2))))
     short = run(scores([[0, 0], [1, np.nan]], steps=(0, 1)), scores(np.zeros((2, 2)), steps=(0, 1)))

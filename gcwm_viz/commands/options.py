@@ -224,7 +224,7 @@ def work_on(opened: "Callable[[], RunStore]", options: argparse.Namespace) -> No
     progress: Progress = bars
     with engine_of(options) as engine:
         store = opened()
-        told = store.info.get("notes") or []
+        told = [note for note in store.info.get("notes") or [] if isinstance(note, str)]
         for note in told:
             print(f"note: {note}", flush=True)
         try:

@@ -58,7 +58,7 @@ def evaluate(
 
 def score_checkpoint(run: Path, session: str, worker: Worker, checkpoint: Checkpoint) -> str:
     """Score one checkpoint of the run and put the scores on disk; the worker's name."""
-    bench, device = _Bench.of(run, worker.device), worker.device
+    bench, device = _Bench.of(run, session, worker.device), worker.device
     kind, step, _ = checkpoint
     store = bench.store
     deltas: Sequence[Update | None] = [None] * len(store.keys)
@@ -76,7 +76,7 @@ def score_checkpoint(run: Path, session: str, worker: Worker, checkpoint: Checkp
 
 @dataclass(frozen=True)
 class _Bench:
-    """Model, probes and updates of a run, loaded once a process."""
+    """Model, probes and updates of a run, loaded once a session: in the next one the run may have other probes."""
 
     store: RunStore
     sources: list[UpdateSource]
@@ -86,7 +86,8 @@ class _Bench:
 
     @staticmethod
     @lru_cache(maxsize=1)
-    def of(run: Path, device: torch.device) -> "_Bench":
+    def of(run: Path, session: str, device: torch.device) -> "_Bench":
+        del session
         store = RunStore.open(run)
         base = CheckpointIndex.open(store.info["base"]["path"])
         sources = [open_update(entry["name"], entry["path"], base) for entry in store.info["updates"]]
