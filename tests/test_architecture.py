@@ -1,8 +1,11 @@
 """The import rule: data flows downwards, and only the packages that draw need the drawing libraries."""
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -82,3 +85,22 @@ for module in pkgutil.walk_packages(gcwm_viz.__path__, "gcwm_viz."):
     # walk_packages imports packages as it goes; those of figures, report and ui are empty.
     result = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
+
+
+def declared(*lines: str) -> set[str]:
+    """Canonical names of the distributions that requirement lines name."""
+    names = (re.match(r"[\w.-]+", line.strip()) for line in lines if not line.startswith(("#", "-")))
+    return {re.sub(r"[-_.]+", "-", name[0]).lower() for name in names if name}
+
+
+def test_whatever_is_imported_is_declared() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    required = declared(*project["dependencies"])
+    assert declared(*(ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()) == required
+    extras = declared(*(line for lines in project["optional-dependencies"].values() for line in lines))
+    owners = packages_distributions()
+    optional = {"choreographer"}  # kaleido's own errors
+    for path in MODULES:
+        for name in {name.partition(".")[0] for name in imports(path)} - sys.stdlib_module_names - {"gcwm_viz"}:
+            known = {re.sub(r"[-_.]+", "-", owner).lower() for owner in owners.get(name, [name])}
+            assert known & (required | extras) or name in optional, f"{path}: {name} is imported and not declared"

@@ -7,7 +7,7 @@ from pathlib import Path
 from gcwm_viz.errors import InputError
 
 RESERVE_BYTES = 1_000_000
-"""For files beside the tensors: settings, journal, tables."""
+"""For files beside the tensors: settings, journal, tables. Part of what is said to be needed."""
 
 
 def check_space(out: Path, needed: int, what: str) -> None:
@@ -18,7 +18,7 @@ def check_space(out: Path, needed: int, what: str) -> None:
         raise InputError(f"{out}: cannot write, no permission in {place}")
     free = shutil.disk_usage(place).free
     if needed + RESERVE_BYTES > free:
-        raise InputError(f"{out}: {what} needs {_amount(needed)}, the disk has {_amount(free)} free")
+        raise InputError(f"{out}: {what} needs {_amount(needed + RESERVE_BYTES)}, the disk has {_amount(free)} free")
 
 
 def _amount(count: int) -> str:

@@ -3,12 +3,13 @@
 import pytest
 import torch
 
+from gcwm_viz.checkpoints.header import read_header
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.estimate import estimate, stored_bytes
 from gcwm_viz.continual.matrix import process_matrix
 from gcwm_viz.linalg.lowrank import LowRank, dense
-from gcwm_viz.runs import Inputs, continue_run, create_run
+from gcwm_viz.runs import Inputs, continue_run, create_run, open_inputs
 from gcwm_viz.updates.matrices import target_matrices
 from gcwm_viz.updates.source import joint_rank
 from gcwm_viz.updates.sources import open_update
@@ -67,6 +68,32 @@ def test_adapters_are_estimated_thin_where_they_stay_thin(inputs):
     full = estimate(keys, 2, RunSettings.preset_with("scale-free", {"solver": "adam"}), CPU)
     assert adam.disk_bytes == full.disk_bytes
     assert joint_rank(keys[0], [*found, open_update("whole", inputs.base, CheckpointIndex.open(inputs.base))]) is None
+
+
+@pytest.mark.parametrize("kind", ["adapters", "dense update", "checkpoint"])
+@pytest.mark.parametrize(("method", "keep"), [("gcwm", "all"), ("wudi", "all"), ("gcwm", "last")])
+def test_given_states_need_the_disk_that_is_said(inputs, tmp_path, kind, method, keep):
+    """Adapters as states of adapters; as states of an update that is dense; and a checkpoint as the last state."""
+    whole = tmp_path / "whole"
+    model = tiny.model("qwen3")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.01)
+    tiny.save(model, whole)
+    states = [path for _, path in inputs.updates]
+    if kind == "checkpoint":
+        states[1] = whole
+    updates = [("whole", whole), inputs.updates[1]] if kind == "dense update" else inputs.updates
+    run = Inputs(base=inputs.base, updates=updates, states=states)
+    settings = RunSettings.preset_with("scale-free", {"keep": keep}, method)
+    opened = open_inputs(run)
+    needed = stored_bytes(opened.plan.active, 2, settings, opened.ranks, opened.state_ranks)
+    store = create_run(run, tmp_path / "run", settings)
+    continue_run(store, CPU, workers=1)
+    kept = 0
+    for file in (tmp_path / "run" / "matrices").glob("*.safetensors"):
+        kept += sum(info.nbytes for info in read_header(file)[0].values())
+    assert kept == needed
 
 
 def test_given_states_that_are_adapters_stay_factored_too(inputs, tmp_path):

@@ -92,7 +92,7 @@ def test_a_disk_that_fills_up_during_an_export(tmp_path, small_disk):
 def test_too_little_space_is_told_before_anything_is_written(tmp_path, small_disk, record):
     inputs = small_inputs(tmp_path)
     fill(small_disk, 500_000)
-    with pytest.raises(InputError, match=r"the run needs 0\.\d+ MB, the disk has 0\.\d+ MB free"):
+    with pytest.raises(InputError, match=r"the run needs 1\.\d+ MB, the disk has 0\.\d+ MB free"):
         create_run(inputs, small_disk / "run", RunSettings())
     base = CheckpointIndex.open(inputs.base)
     with pytest.raises(InputError, match=r"the checkpoint needs .* free"):
