@@ -5,6 +5,7 @@ PEFT's pattern rule: a pattern matches a module name from any dot on to its end;
 Linear layout (d_out, d_in) whether or not the module stores its weight transposed (fan_in_fan_out).
 """
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,10 @@ _VARIANTS = (
 )
 # These initialisations leave the base as it is; the others (PiSSA, OLoRA, CorDA, LoRA-GA, LoftQ) subtract from it.
 _PLAIN_STARTS = (None, True, False, "gaussian", "eva", "orthogonal")
-_UNBOUNDED = re.compile(r"(?<!\\)(?:[*+]|\{\d*,\d*\})")
+# In a pattern without escapes and classes: what may end at several places, and what begins, ends or splits a group.
+_CHOICE = re.compile(r"\{\d*,\d*\}|[*+?|()]")
+_ESCAPED = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]", re.DOTALL)
+_MOST_WORK = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -157,8 +161,8 @@ def _by_pattern(module: str, config: dict[str, Any], patterns: str, default: str
 
 
 def _matches(pattern: str, module: str, file: Path, setting: str) -> bool:
-    # A pattern comes from a file: repeated groups and many repetitions could take for ever to fail.
-    if len(pattern) > 500 or len(_UNBOUNDED.findall(pattern)) > 3 or re.search(r"\)[*+{]", pattern):
+    # A pattern comes from a file, and one of many choices could take for ever to fail.
+    if len(pattern) > 500 or _work(pattern, max(100, len(module))) > _MOST_WORK:
         raise InputError(f"{file}: {setting} holds the pattern {pattern[:80]!r}, expected a simpler one")
     try:
         return re.match(rf"(.*\.)?({pattern})$", module) is not None
@@ -166,3 +170,26 @@ def _matches(pattern: str, module: str, file: Path, setting: str) -> bool:
         raise InputError(
             f"{file}: {setting} holds the pattern {pattern[:80]!r} that is no regular expression ({error})"
         ) from None
+
+
+def _work(pattern: str, length: int) -> float:
+    """A bound on the ways in which a backtracking search can try ``pattern`` on a name of ``length`` letters.
+
+    Independent choices multiply: a repetition has ``length`` ends, an optional part two, a group of k alternatives k.
+    A repeated group has no such bound: infinity.
+    """
+    bare = _ESCAPED.sub("x", pattern).replace("(?", "(")
+    ways, alternatives = 1, [1]
+    for choice in _CHOICE.finditer(bare):
+        sign = choice[0]
+        if sign == "(":
+            alternatives.append(1)
+        elif sign == "|":
+            alternatives[-1] += 1
+        elif sign == ")":
+            if bare[choice.end() : choice.end() + 1] in ("*", "+", "{"):
+                return math.inf
+            ways *= alternatives.pop() if len(alternatives) > 1 else 1
+        else:
+            ways *= 2 if sign == "?" else length
+    return ways * math.prod(alternatives)

@@ -87,6 +87,12 @@ def configure(folder, **changes):
         ({"alpha_pattern": {"(": 1}}, "no regular expression"),
         ({"alpha_pattern": {"(a+)+b": 1}}, "expected a simpler one"),
         ({"alpha_pattern": {".*.*.*.*x": 1}}, "expected a simpler one"),
+        # 2^n ways to fail, which would take for ever: what is tested is that none of them is tried.
+        ({"alpha_pattern": {"a?" * 40 + "a" * 40: 1}}, "expected a simpler one"),
+        ({"alpha_pattern": {"(a|a)" * 40 + "b": 1}}, "expected a simpler one"),
+        ({"alpha_pattern": {"a{0,1}" * 40 + "b": 1}}, "expected a simpler one"),
+        ({"alpha_pattern": {"(?:a|aa)+b": 1}}, "expected a simpler one"),
+        ({"alpha_pattern": {r"[\]*]?" * 40: 1}}, "expected a simpler one"),
     ],
 )
 def test_settings_that_are_not_plain_lora(plain, changes, says):
@@ -94,6 +100,22 @@ def test_settings_that_are_not_plain_lora(plain, changes, says):
     with pytest.raises(InputError, match=says) as caught:
         Adapter.open(plain)
     assert "adapter_config.json" in str(caught.value) or "adapter_model.safetensors" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"layers\.(0|1)\.self_attn\.q_proj",
+        r"model\.layers\.(?:0|1|2|3|4|5|6|7)\.self_attn\.[qk]_proj",
+        r".*\.1\..*\.q_proj",
+        r"[*+?|()]*q_proj",
+        r"(model\.)?layers\.\d+\.self_attn\.q_proj",
+        r"layers\.[0-9]{1,2}\.self_attn\.q_proj",
+    ],
+)
+def test_patterns_that_people_write_are_taken(plain, pattern):
+    configure(plain, alpha_pattern={pattern: 4})
+    assert {lora.scaling for lora in Adapter.open(plain).modules.values()} <= {2.0, 4.0}
 
 
 def test_dora_and_other_tensors_are_refused_whatever_the_config_says(plain):
