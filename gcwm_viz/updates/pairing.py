@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.errors import InputError
+from gcwm_viz.updates.groups import counted
 from gcwm_viz.updates.matrices import MatrixKey, is_target, target_matrices
 from gcwm_viz.updates.outside import outside_share
 from gcwm_viz.updates.sources import AdapterUpdate, CheckpointUpdate, UpdateSource, open_update
@@ -216,7 +217,8 @@ def _remark(coverage: Coverage, source: UpdateSource, total: int, notes: list[st
         (warnings if source.kind.startswith("checkpoint") else notes).append(f"{sentence} and count as untouched")
     if coverage.ignored and not source.kind.startswith("checkpoint"):
         notes.append(
-            f"{name}: {len(coverage.ignored)} tensors outside the target matrices are ignored: {coverage.ignored[0]}, …"
+            f"{name}: {len(coverage.ignored)} tensors outside the target matrices are ignored: "
+            f"{counted(coverage.ignored)} ({coverage.ignored[0]}, …)"
         )
     if coverage.extra:
         notes.append(

@@ -99,7 +99,8 @@ def test_the_share_of_energy_outside_the_targets(base, checked, tmp_path):
     inside = sum(float(open_update("a", folder, base).delta(key).square().sum()) for key in target_matrices(base))
     share = moved.numel() / (moved.numel() + inside)
     assert found["energy"]["a"]["outside_share"] == pytest.approx(share, rel=1e-5)
-    assert f"a: {share:.1%} of its energy lies outside the target matrices and is not merged" in notes(found)
+    sentence = f"a: {share:.1%} of its energy lies outside the target matrices and is not merged"
+    assert f"{sentence}: embeddings {share:.1%}" in notes(found)
     assert checked(a=folder)["energy"] == {}
 
 
@@ -115,7 +116,7 @@ def test_rounding_of_half_precision(base, checked, tmp_path, dtype, limit):
 def test_an_adapter_with_more_than_linear_layers(base, checked, tmp_path):
     folder, _, _ = tiny.lora("qwen3", tmp_path / "a", r=2, target_modules=["q_proj", "embed_tokens"])
     found = checked("--energy", a=folder)
-    assert f"a: 1 tensors outside the target matrices are ignored: {EMBEDDING}, …" in notes(found)
+    assert f"a: 1 tensors outside the target matrices are ignored: embeddings 1 ({EMBEDDING}, …)" in notes(found)
     assert 0 < found["energy"]["a"]["outside_share"] < 1
     assert found["energy"]["a"]["rounding"] is None
 

@@ -8,7 +8,8 @@ from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.lowrank import LowRank, dense
 from gcwm_viz.updates import energy
-from gcwm_viz.updates.outside import outside_share
+from gcwm_viz.updates.groups import GROUPS, group
+from gcwm_viz.updates.outside import outside_share, share_notes
 from gcwm_viz.updates.pairing import open_update, target_matrices
 from gcwm_viz.updates.stream import read_matrix, stream
 from tests.checkpoints import tiny
@@ -200,6 +201,56 @@ def test_outside_share_of_a_checkpoint(base, keys, tmp_path, monkeypatch):
     assert found["target_norm"] == pytest.approx(math.sqrt(squares[Q0]))
     assert found["outside_share"] == pytest.approx(1 - squares[Q0] / sum(squares.values()))
     assert math.isnan(found["rounding"])
+
+
+def test_outside_share_by_group(tmp_path):
+    """A GPT-2 that moved in its embeddings, norms and biases; the parts add up to the whole."""
+    index = CheckpointIndex.open(tiny.save(tiny.model("gpt2"), tmp_path / "base"))
+    names = {
+        "biases": {"transformer.h.0.attn.c_attn.bias", "transformer.h.1.ln_1.bias"},
+        "embeddings": {"transformer.wte.weight", "transformer.wpe.weight"},
+        "norms": {"transformer.h.0.ln_2.weight", "transformer.ln_f.weight"},
+    }
+    target = "transformer.h.0.mlp.c_fc.weight"
+    content = expert(index, tmp_path / "x", {target}.union(*names.values()))
+    original = tiny.tensors(index.root)
+    squares = {name: float((content[name].double() - original[name].double()).square().sum()) for name in content}
+    total = sum(squares.values())
+    found = outside_share(index, open_update("x", tmp_path / "x", index), target_matrices(index))
+    for part, held in names.items():
+        assert found[f"outside_{part}"] == pytest.approx(sum(squares[name] for name in held) / total)
+    assert found["outside_head"] == found["outside_other"] == 0
+    assert sum(found[f"outside_{part}"] for part in GROUPS) == pytest.approx(found["outside_share"])
+    (note,) = share_notes(found)
+    assert note == (
+        f"{found['outside_share']:.1%} of its energy lies outside the target matrices and is not merged: "
+        f"embeddings {found['outside_embeddings']:.1%}, biases {found['outside_biases']:.1%}, "
+        f"norms {found['outside_norms']:.1%}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("model.layers.0.self_attn.q_proj.bias", "biases"),
+        ("model.norm.bias", "biases"),
+        ("final_logits_bias", "biases"),
+        ("lm_head.weight", "head"),
+        ("embed_out.weight", "head"),
+        ("language_model.lm_head.weight", "head"),
+        ("model.embed_tokens.weight", "embeddings"),
+        ("backbone.embeddings.weight", "embeddings"),
+        ("transformer.wte.weight", "embeddings"),
+        ("shared.weight", "embeddings"),
+        ("model.layers.0.input_layernorm.weight", "norms"),
+        ("transformer.h.0.ln_1.weight", "norms"),
+        ("backbone.norm_f.weight", "norms"),
+        ("backbone.layers.0.mixer.A_log", "other"),
+        ("vision_tower.encoder.layers.0.mlp.fc1.weight", "other"),
+    ],
+)
+def test_groups_go_by_name(name, expected):
+    assert group(name) == expected
 
 
 def test_outside_share_of_an_adapter(tmp_path):
