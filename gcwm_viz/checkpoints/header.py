@@ -7,6 +7,7 @@ Format: 8 bytes little-endian header length, a JSON object ``{name: {dtype, shap
 import json
 import math
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,10 +68,15 @@ def _refuse_constant(text: str) -> Any:
     raise ValueError(f"the constant {text}")
 
 
-def parse_json_object(raw: bytes, path: Path, what: str) -> dict[str, Any]:
-    """``raw`` as a JSON object; InputError for anything else, a repeated key included."""
+def parse_json_object(
+    raw: bytes, path: Path, what: str, *, constant: Callable[[str], Any] = _refuse_constant
+) -> dict[str, Any]:
+    """``raw`` as a JSON object; InputError for anything else, a repeated key included.
+
+    ``constant``: what Infinity, -Infinity and NaN, which JSON does not have, are read as; by default they are an error.
+    """
     try:
-        value = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique_pairs, parse_constant=_refuse_constant)
+        value = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique_pairs, parse_constant=constant)
     except _RepeatedKeyError as error:
         raise InputError(f"{path}: {what} names {str(error)!r} twice, expected every name once") from None
     except (ValueError, RecursionError) as error:
@@ -81,8 +87,9 @@ def parse_json_object(raw: bytes, path: Path, what: str) -> dict[str, Any]:
     return value
 
 
-def read_json_object(path: Path, what: str) -> dict[str, Any]:
-    """The JSON object in a small file; InputError when it is missing, too large or not an object."""
+def read_json_object(path: Path, what: str, *, constant: Callable[[str], Any] = _refuse_constant) -> dict[str, Any]:
+    """The JSON object in a small file; InputError when it is missing, too large or not an object. ``constant``: as in
+    :func:`parse_json_object`."""
     try:
         size = path.stat().st_size
         if size > MAX_JSON_BYTES:
@@ -90,7 +97,7 @@ def read_json_object(path: Path, what: str) -> dict[str, Any]:
         raw = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot read {what} ({error.strerror or error})") from None
-    return parse_json_object(raw, path, what)
+    return parse_json_object(raw, path, what, constant=constant)
 
 
 def read_header(path: Path) -> tuple[dict[str, TensorInfo], dict[str, str]]:

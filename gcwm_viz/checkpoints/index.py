@@ -10,6 +10,7 @@ from typing import Any
 
 from gcwm_viz.checkpoints.header import TensorInfo, read_header, read_json_object
 from gcwm_viz.checkpoints.location import is_remote, location, reached, remote_bytes
+from gcwm_viz.checkpoints.model_config import read_config
 from gcwm_viz.errors import InputError
 
 __all__ = ["ADAPTER_CONFIG", "ADAPTER_WEIGHTS", "CheckpointIndex", "TensorInfo"]
@@ -71,7 +72,7 @@ class CheckpointIndex:
         config_file = root / config_name
         if not config_file.is_file():
             return cls(root, tensors, {}, metadata, file_metadata)
-        config = read_json_object(config_file, config_name)
+        config = (read_config if config_name == "config.json" else read_json_object)(config_file, config_name)
         return cls(root, tensors, config, metadata, file_metadata, config_file)
 
     @property

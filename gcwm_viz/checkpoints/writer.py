@@ -16,9 +16,10 @@ from gcwm_viz.checkpoints.atomic import (
     write_json,
     write_safetensors,
 )
-from gcwm_viz.checkpoints.header import DTYPE_BITS, TensorInfo, read_json_object
+from gcwm_viz.checkpoints.header import DTYPE_BITS, TensorInfo
 from gcwm_viz.checkpoints.index import ADAPTER_CONFIG, CheckpointIndex
 from gcwm_viz.checkpoints.location import is_remote, local_only
+from gcwm_viz.checkpoints.model_config import read_config
 from gcwm_viz.checkpoints.reader import read_tensor
 from gcwm_viz.checkpoints.space import check_space
 from gcwm_viz.errors import InputError
@@ -146,7 +147,7 @@ def _copy_companions(base: CheckpointIndex, partial: Path, dtype: torch.dtype | 
         if not wanted or not source.is_file() or source.stat().st_size > _COMPANION_BYTES:
             continue
         if source.name == "config.json" and dtype is not None:
-            config = read_json_object(source, "config.json")
+            config = read_config(source)
             # transformers wrote torch_dtype up to version 4 and reads both.
             config = {key: value for key, value in config.items() if key != "torch_dtype"}
             write_json(partial / source.name, {**config, "dtype": str(dtype).removeprefix("torch.")})

@@ -53,9 +53,10 @@ class Loss:
 def export_adapter(store: RunStore, step: int, out: Path, rank: int, dtype: torch.dtype = torch.float32) -> Loss:
     """Writes ``out`` as a PEFT adapter of the run's base and says what its rank leaves out.
 
-    Matrices whose update is zero are not adapted; one whose own rank is lower than ``rank`` has columns of zeros.
-    Raises :class:`InputError` for a rank below 1, an ``out`` that is not empty or lies in an input, matrices that are
-    no modules of their own in transformers (fused experts), and what :func:`open_finished` refuses.
+    Matrices whose update is zero are not adapted, but for experts: these come all or none. A matrix whose own rank is
+    lower than ``rank`` has columns of zeros. Raises :class:`InputError` for a rank below 1, an ``out`` that is not
+    empty or lies in an input, matrices that no adapter can hold (:func:`module_names`), and what
+    :func:`open_finished` refuses.
     """
     if rank < 1:
         raise InputError(f"rank must be at least 1, got {rank}")
@@ -77,6 +78,9 @@ def export_adapter(store: RunStore, step: int, out: Path, rank: int, dtype: torc
         kept.append((key, b_or.to(dtype), a_ri.to(dtype)))
     if not kept:
         raise InputError(f"run {store.path}: the update after step {step} is zero, there is nothing to adapt")
+    held = {key.name for key, _, _ in kept}
+    if any(key.name in held for key in modules.experts):
+        kept += [(key, *_zeros(key, rank, dtype)) for key in modules.experts if key.name not in held]
     found = Loss(rank, lost / energy, *worst)
     tensors = {
         f"base_model.model.{modules.of[key.name]}.lora_{side}.weight": factor
@@ -98,6 +102,10 @@ def truncated(state_oi: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     a_ri = state_oi.new_zeros((rank, state_oi.shape[1]), dtype=torch.float64)
     a_ri[: v_ir.shape[1]] = v_ir.mT
     return state_oi.double() @ a_ri.mT, a_ri
+
+
+def _zeros(key: MatrixKey, rank: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    return torch.zeros(key.shape[0], rank, dtype=dtype), torch.zeros(rank, key.shape[1], dtype=dtype)
 
 
 def _config(store: RunStore, rank: int, targets: list[str]) -> dict[str, object]:

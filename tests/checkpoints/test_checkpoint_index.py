@@ -4,10 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 
 from gcwm_viz.checkpoints.index import CheckpointIndex
+from gcwm_viz.checkpoints.model_config import with_floats
 from gcwm_viz.checkpoints.reader import read_tensor, row_slices
+from gcwm_viz.checkpoints.writer import export_checkpoint
 from gcwm_viz.errors import InputError
 from tests.checkpoints import tiny
 
@@ -144,6 +147,24 @@ def test_malformed_config(whole, tmp_path):
     shutil.copytree(whole, tmp_path / "copy")
     (tmp_path / "copy" / "config.json").write_text('{"model_type": "a", "model_type": "b"}')
     with pytest.raises(InputError, match=r"config.json names 'model_type' twice"):
+        CheckpointIndex.open(tmp_path / "copy")
+
+
+@pytest.mark.parametrize("spelling", ["-Infinity", '{"__float__": "-Infinity"}'])
+def test_constants_in_a_config(whole, tmp_path, spelling):
+    """transformers loads both spellings, and both are exported so that it still does; a header may hold neither."""
+    shutil.copytree(whole, tmp_path / "copy")
+    config = (whole / "config.json").read_text().replace("{", f'{{"limit": [0.5, {spelling}], ', 1)
+    (tmp_path / "copy" / "config.json").write_text(config)
+    index = CheckpointIndex.open(tmp_path / "copy")
+    assert index.config["limit"] == [0.5, {"__float__": "-Infinity"}]
+    assert with_floats(index.config)["limit"] == [0.5, float("-inf")]
+    for dtype in (None, torch.float16):
+        out = export_checkpoint(index, lambda name: None, tmp_path / str(dtype), model_card="", dtype=dtype)
+        assert transformers.AutoConfig.from_pretrained(out).limit == [0.5, float("-inf")]
+    (tmp_path / "copy" / "model.safetensors.index.json").write_text('{"weight_map": {"a": NaN}}')
+    (tmp_path / "copy" / "model.safetensors").unlink()
+    with pytest.raises(InputError, match=r"shard index is not valid JSON \(the constant NaN\)"):
         CheckpointIndex.open(tmp_path / "copy")
 
 

@@ -49,11 +49,27 @@ CONFIGS = {
     "gemma2": lambda: transformers.Gemma2Config(**DENSE, head_dim=4),
     "gemma3": lambda: transformers.Gemma3TextConfig(**DENSE, head_dim=4),
 }
+# Kinds that are read but not promised: what is odd about each is tested where it matters.
+ODD = {
+    "mamba2": lambda: transformers.Mamba2Config(
+        vocab_size=40, hidden_size=16, num_heads=4, head_dim=8, state_size=4, n_groups=1, num_hidden_layers=2
+    ),
+    # Attention and Mamba-2 layers by turns; the config holds an infinity.
+    "bamba": lambda: transformers.BambaConfig(
+        **DENSE, mamba_n_heads=4, mamba_d_head=8, mamba_d_state=4, mamba_n_groups=1, attn_layer_indices=[1]
+    ),
+    "deepseek-v3": lambda: transformers.DeepseekV3Config(
+        **{**DENSE, "num_key_value_heads": 4}, moe_intermediate_size=8, n_routed_experts=4, num_experts_per_tok=2,
+        first_k_dense_replace=1, kv_lora_rank=4, q_lora_rank=4, qk_nope_head_dim=4, qk_rope_head_dim=4, v_head_dim=4,
+        n_group=1, topk_group=1,
+    ),
+    "granite-moe": lambda: transformers.GraniteMoeConfig(**DENSE, num_local_experts=3, num_experts_per_tok=2),
+}  # fmt: skip
 
 
 def model(name: str, seed: int = 0) -> transformers.PreTrainedModel:
     torch.manual_seed(seed)
-    return transformers.AutoModelForCausalLM.from_config(CONFIGS[name]()).eval()
+    return transformers.AutoModelForCausalLM.from_config((CONFIGS | ODD)[name]()).eval()
 
 
 def save(a_model: transformers.PreTrainedModel, folder: Path, **settings: object) -> Path:

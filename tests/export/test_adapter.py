@@ -15,9 +15,10 @@ from gcwm_viz.errors import InputError
 from gcwm_viz.export.adapter import export_adapter, truncated
 from gcwm_viz.export.checkpoint import export_step
 from gcwm_viz.updates.sources import open_update
+from tests.checkpoints import tiny
 from tests.export import runs
 
-NAMES = ["qwen3", "llama", "gpt2", "gpt-neox", "phi3"]
+NAMES = ["qwen3", "llama", "gpt2", "gpt-neox", "phi3", "qwen3-moe", "mixtral", "bamba"]
 
 
 def loaded(base, adapter):
@@ -70,8 +71,6 @@ def test_what_a_lower_rank_leaves_out_is_what_is_stated(run, tmp_path):
 
 def test_an_adapter_of_an_adapter_run_goes_round(tmp_path):
     """A single LoRA update at η 1 comes back as itself."""
-    from tests.checkpoints import tiny
-
     index = runs.base(tmp_path, "qwen3")
     given, _, _ = tiny.lora("qwen3", tmp_path / "given", r=2, target_modules=["q_proj", "down_proj"])
     run = runs.finished(index, [("one", given)], tmp_path / "run", "task-arithmetic")
@@ -107,11 +106,45 @@ def test_the_command_states_the_loss_on_stdout_and_in_the_card(tmp_path, capsys)
     assert peft.PeftConfig.from_pretrained(out).r == config["r"] == config["lora_alpha"] == 3
 
 
-def test_what_cannot_be_an_adapter_is_said(tmp_path):
+def test_experts_come_all_or_none(tmp_path):
+    """PEFT stacks the experts' factors, so it needs those whose update is zero too, and takes an adapter of none."""
     index = runs.base(tmp_path, "qwen3-moe")
+    original = tiny.tensors(index.root)
+    one, other = "model.layers.1.mlp.experts.2.up_proj.weight", "model.layers.0.self_attn.q_proj.weight"
+    for names, experts in (((one, other), 2 * 3 * 3), ((other,), 0)):
+        folder = tmp_path / f"{experts}"
+        folder.mkdir()
+        (folder / "update.json").write_text('{"format": "gcwm_viz.update"}')
+        tiny.store(folder, {name: 0.1 * torch.ones_like(original[name]) for name in names})
+        run = runs.finished(index, [("x", folder)], tmp_path / f"run {experts}", "task-arithmetic")
+        adapter = tmp_path / f"adapter {experts}"
+        export_adapter(run, 1, adapter, 2)
+        held = load_file(adapter / "adapter_model.safetensors")
+        assert sum(".experts." in name for name in held) == 2 * experts
+        merged = dict(loaded(index.root, adapter).named_parameters())
+        dense = AutoModelForCausalLM.from_pretrained(export_step(run, 1, tmp_path / f"dense {experts}"))
+        for name, expected in dense.named_parameters():
+            torch.testing.assert_close(merged[name], expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("deepseek-v3", r"experts.0.gate_proj.weight' is no module of its own .* whole checkpoint"),
+        ("mamba2", r"PEFT does not adapt 'backbone.layers.0.mixer.out_proj.weight' of a mamba2 .* whole checkpoint"),
+    ],
+)
+def test_a_matrix_that_no_adapter_can_hold(tmp_path, name, says):
+    index = runs.base(tmp_path, name)
     run = runs.finished(index, runs.experts(index, tmp_path, torch.float32), tmp_path / "run", "task-arithmetic")
-    with pytest.raises(InputError, match=r"experts.0.gate_proj.weight' is no module of its own .* whole checkpoint"):
+    with pytest.raises(InputError, match=says):
         export_adapter(run, 2, tmp_path / "out", 2)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_cannot_be_an_adapter_is_said(tmp_path):
+    index = runs.base(tmp_path, "llama")
+    run = runs.finished(index, runs.experts(index, tmp_path, torch.float32), tmp_path / "run", "task-arithmetic")
     with pytest.raises(InputError, match="rank must be at least 1, got 0"):
         export_adapter(run, 2, tmp_path / "out", 0)
     with pytest.raises(InputError, match="lies inside the input"):
