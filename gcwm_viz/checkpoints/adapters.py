@@ -17,11 +17,15 @@ from gcwm_viz.checkpoints.header import TensorInfo
 from gcwm_viz.checkpoints.index import ADAPTER_CONFIG, ADAPTER_WEIGHTS, CheckpointIndex
 from gcwm_viz.checkpoints.location import location, reached
 from gcwm_viz.checkpoints.reader import read_tensor
+from gcwm_viz.checkpoints.token_rows import TokenRows, token_rows
 from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.lowrank import LowRank
 
 _FACTOR = re.compile(r"^(?P<module>.+)\.lora_(?P<side>A|B)(?:\.default)?\.weight$")
 _EMBEDDING = re.compile(r"^(?P<module>.+)\.lora_embedding_(?P<side>A|B)(?:\.default)?$")
+_TOKENS = re.compile(r"^(?P<module>.+)\.token_adapter\.trainable_tokens_delta(?:\.default)?$")
+# What PEFT puts before every name, inside whatever wrapped the model when it was saved.
+_PREFIX = re.compile(r"^(?:module\.|_orig_mod\.)*base_model\.model\.")
 # Settings under which Δ is not scaling · B A of the base weights.
 _VARIANTS = (
     *("use_qalora", "use_bdlora", "layer_replication", "alora_invocation_tokens", "target_parameters"),
@@ -57,12 +61,14 @@ class LoraModule:
 @dataclass(frozen=True)
 class Adapter:
     """A LoRA adapter: ``modules`` by module name in the base, ``embeddings`` likewise (Δ = scaling·(B A)ᵀ),
-    ``replaced`` = tensors stored whole (modules_to_save, trained biases) by base tensor name."""
+    ``replaced`` = tensors stored whole (modules_to_save, trained biases) by base tensor name, ``tokens`` = single rows
+    stored whole by module name."""
 
     index: CheckpointIndex
     modules: dict[str, LoraModule]
     embeddings: dict[str, LoraModule]
     replaced: dict[str, TensorInfo]
+    tokens: dict[str, TokenRows]
 
     @classmethod
     def open(cls, root: str | Path) -> "Adapter":
@@ -80,12 +86,15 @@ class Adapter:
         linear: dict[str, dict[str, TensorInfo]] = {}
         embedding: dict[str, dict[str, TensorInfo]] = {}
         replaced: dict[str, TensorInfo] = {}
+        tokens: dict[str, TokenRows] = {}
         for name, info in index.tensors.items():
-            bare = name.removeprefix("base_model.model.")
+            bare = _PREFIX.sub("", name)
             if factor := _FACTOR.match(bare):
                 linear.setdefault(factor["module"], {})[factor["side"]] = info
             elif factor := _EMBEDDING.match(bare):
                 embedding.setdefault(factor["module"], {})[factor["side"]] = info
+            elif rows := _TOKENS.match(bare):
+                tokens[rows["module"]] = token_rows(rows["module"], info, index.config, file)
             elif "lora_magnitude_vector" in bare:
                 raise InputError(f"{info.path}: tensor {name!r} belongs to a DoRA adapter, expected plain LoRA")
             elif bare.endswith(".lora_B.bias"):
@@ -100,6 +109,7 @@ class Adapter:
             {module: _module(module, pair, index.config, file) for module, pair in sorted(linear.items())},
             {module: _module(module, pair, index.config, file) for module, pair in sorted(embedding.items())},
             replaced,
+            tokens,
         )
 
 

@@ -18,6 +18,7 @@ __all__ = ["ADAPTER_CONFIG", "ADAPTER_WEIGHTS", "CheckpointIndex", "TensorInfo"]
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 PICKLE_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"})
+GGUF_SUFFIX = ".gguf"
 SAMPLE_BYTES = 4096
 
 
@@ -39,8 +40,8 @@ class CheckpointIndex:
     def open(cls, path: str | Path) -> "CheckpointIndex":
         """Reads the headers of a folder, in transformers' order of preference, or of one safetensors file.
 
-        Raises InputError for a missing folder, one without safetensors, pickle weights only, a missing shard, a
-        truncated or malformed file, or a tensor that two shards both hold.
+        Raises InputError for a missing folder, one without safetensors, pickle or GGUF weights only, a missing shard,
+        a truncated or malformed file, or a tensor that two shards both hold.
         """
         path = reached(location(path))
         try:
@@ -48,6 +49,8 @@ class CheckpointIndex:
                 return cls.from_files(path.parent, [path])
             if path.is_file() and path.suffix in PICKLE_SUFFIXES:
                 raise InputError(_pickle_sentence(path, path.name))
+            if path.is_file() and path.suffix == GGUF_SUFFIX:
+                raise InputError(_gguf_sentence(path, path.name))
             if not path.is_dir():
                 found = "a file" if path.exists() else "nothing"
                 raise InputError(f"{path}: expected a folder with safetensors weights, found {found}")
@@ -110,6 +113,16 @@ class CheckpointIndex:
         return digest.hexdigest()
 
 
+def sample(info: TensorInfo) -> bytes:
+    """First, middle and last 4 KiB of a tensor's bytes, or all of a small one's. Raises InputError for a file that
+    cannot be read."""
+    try:
+        with nullcontext(info.path) if is_remote(info.path) else info.path.open("rb") as file:
+            return b"".join(_sample(file, info))
+    except OSError as error:
+        raise InputError(f"{info.path}: cannot read the file ({error.strerror or error})") from None
+
+
 def _sample(file: Any, info: TensorInfo) -> Iterable[bytes]:
     if info.nbytes <= 3 * SAMPLE_BYTES:
         places = [(0, info.nbytes)]
@@ -121,6 +134,11 @@ def _sample(file: Any, info: TensorInfo) -> Iterable[bytes]:
         else:
             file.seek(info.offset + start)
             yield file.read(count)
+
+
+def has_model(root: Path) -> bool:
+    """Whether a folder holds a whole model's weights, which may lie beside a left-over adapter config."""
+    return (root / "model.safetensors").is_file() or any(root.glob("*.safetensors.index.json"))
 
 
 def _weight_files(root: Path) -> list[Path]:
@@ -138,6 +156,9 @@ def _weight_files(root: Path) -> list[Path]:
     pickles = sorted(file.name for file in root.iterdir() if file.suffix in PICKLE_SUFFIXES)
     if pickles:
         raise InputError(_pickle_sentence(root, pickles[0]))
+    ggufs = sorted(file.name for file in root.iterdir() if file.suffix == GGUF_SUFFIX)
+    if ggufs:
+        raise InputError(_gguf_sentence(root, ggufs[0]))
     raise InputError(f"{root}: expected safetensors weights (*.safetensors), found none in this folder")
 
 
@@ -162,6 +183,13 @@ def _shards(index_file: Path) -> list[Path]:
         if absent:
             raise InputError(f"{path}: tensor {absent[0]!r} is not in this shard, {index_file.name} expects it there")
     return [index_file.parent / file for file in sorted(shards)]
+
+
+def _gguf_sentence(path: Path, name: str) -> str:
+    return (
+        f"{path}: only GGUF weights ({name}), expected safetensors: take the original weights, or dequantise these "
+        f"with AutoModelForCausalLM.from_pretrained(DIR, gguf_file={name!r}).save_pretrained(NEW_DIR)"
+    )
 
 
 def _pickle_sentence(path: Path, name: str) -> str:

@@ -1,5 +1,7 @@
 """Squared norms of differences between stored tensors, and what half precision adds to them; float64, sliced."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -28,6 +30,12 @@ def squared_difference(info: TensorInfo, base: TensorInfo) -> float:
     for rows in row_slices(info if info.shape[0] <= base.shape[0] else base):
         total += squared_sum(read_tensor(info, rows).double() - read_tensor(base, rows).double())
     return total
+
+
+def squared_change(name: str, info: TensorInfo, base: TensorInfo) -> Iterator[tuple[str, float]]:
+    """``name`` with ``squared_difference``; nothing where the two cannot be subtracted."""
+    if info.is_floating and base.is_floating and comparable(info.shape, base.shape):
+        yield name, squared_difference(info, base)
 
 
 def squared_rounding(info: TensorInfo) -> float:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gcwm_viz.checkpoints.header import TensorInfo
 from gcwm_viz.checkpoints.index import CheckpointIndex
+from gcwm_viz.checkpoints.quantised import check_not_quantised
 from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.lowrank import LowRank
 
@@ -68,17 +69,13 @@ def _transpose(matrix: T) -> T:
 def target_matrices(index: CheckpointIndex) -> list[MatrixKey]:
     """The target matrices of a base, by layer and within it in the order of the forward pass; headers only.
 
-    Raises InputError when there are none, when the folder is an adapter, when experts are stacked in one tensor, and
-    when biases show both weight layouts at once.
+    Raises InputError when there are none, when the folder is an adapter, when weights are quantised, and when
+    biases show both weight layouts at once.
     """
     for name, info in index.tensors.items():
         if ".lora_A" in name:
             raise InputError(f"{info.path}: tensor {name!r} is a LoRA factor, expected a full checkpoint as the base")
-        if len(info.shape) > 2 and info.is_floating and "experts" in name and block_place(name) is not None:
-            raise InputError(
-                f"{info.path}: tensor {name!r} stacks the experts of a layer in shape {info.shape}, expected one 2-D "
-                "weight per expert (experts.0.….weight); stacked mixture-of-experts layers are not merged"
-            )
+    check_not_quantised(index)
     found = {name: info for name, info in index.tensors.items() if is_target(info)}
     if not found:
         example = next(iter(index.tensors.values()))
@@ -128,19 +125,27 @@ def _module_parts(name: str) -> list[str]:
 
 
 def _families(names: list[str]) -> dict[str, str]:
-    """Family by tensor name: the shortest tail of the module path that is unique in its block."""
+    """Family by tensor name: the shortest tail of the module path that no other module has, in whatever block: a dense
+    MLP of the first layers is not the shared expert of the others."""
     depth: dict[str, int] = {}
+    role: dict[str, list[str]] = {}
     for name in names:
         parts = _module_parts(name)
         after_layer = (block_place(name) or 0) + 1
         numbers = [place for place in range(after_layer, len(parts)) if parts[place].isdecimal()]
         # A number after the layer's is an expert: it and what it counts belong to the family.
         depth[name] = len(parts) - (numbers[0] - 1 if numbers and numbers[0] > after_layer else len(parts) - 1)
+        role[name] = parts[after_layer:]
     while True:
         families = {name: ".".join(_module_parts(name)[-depth[name] :]) for name in names}
         counts = Counter((_layer(name), family) for name, family in families.items())
-        clashing = {family for (_, family), count in counts.items() if count > 1}
-        deeper = [name for name in names if families[name] in clashing and depth[name] < len(_module_parts(name))]
+        roles = Counter(family for family, _ in {(families[name], tuple(role[name])) for name in names})
+        deeper = [
+            name
+            for name in names
+            if (counts[_layer(name), families[name]] > 1 and depth[name] < len(_module_parts(name)))
+            or (roles[families[name]] > 1 and depth[name] < len(role[name]))
+        ]
         if not deeper:
             return families
         for name in deeper:

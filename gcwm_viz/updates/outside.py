@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.linalg.lowrank import squared_norm
+from gcwm_viz.updates.adapter import AdapterUpdate
 from gcwm_viz.updates.energy import HALF_PRECISION, squared_difference, squared_rounding
 from gcwm_viz.updates.groups import GROUPS, group
 from gcwm_viz.updates.matrices import MatrixKey
@@ -46,10 +47,11 @@ def outside_share(base: CheckpointIndex, source: UpdateSource, keys: Sequence[Ma
     target = noise = 0.0
     half = False
     checkpoint = next((part for part in source.parts if isinstance(part, CheckpointUpdate)), None)
+    whole = {name for part in source.parts if isinstance(part, AdapterUpdate) for name in part.whole}
     for key in source.touched(keys):
         source.check(key)
         squared = 0.0
-        if checkpoint is not None and key.name in checkpoint.tensors:
+        if checkpoint is not None and key.name in checkpoint.tensors and key.name not in whole:
             info = checkpoint.tensors[key.name]
             squared = squared_difference(info, base.tensors[key.name])
             # A frozen matrix was not written again, so nothing of it was rounded.

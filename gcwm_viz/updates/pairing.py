@@ -142,11 +142,7 @@ def _cover(
         source.check(key)
     targets = {key.name for key in keys}
     shapes = source.shapes()
-    others: dict[str, tuple[int, ...]] = {name: shape for name, shape in shapes.items() if name not in targets}
-    for part in source.parts:
-        if isinstance(part, AdapterUpdate):
-            others |= {name: info.shape for name, info in part.replaced.items()}
-            others |= {f"{module}.weight": lora.shape[::-1] for module, lora in part.adapter.embeddings.items()}
+    others = {name: shape for name, shape in shapes.items() if name not in targets} | source.others()
     ignored = [name for name in others if name in base.tensors]
     extra = [name for name in others if name not in base.tensors]
     resized = [

@@ -6,9 +6,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
+from gcwm_viz.checkpoints.header import TensorInfo
 from gcwm_viz.checkpoints.index import CheckpointIndex
-from gcwm_viz.checkpoints.reader import check_finite
+from gcwm_viz.checkpoints.reader import check_finite, read_tensor
+from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.lowrank import LowRank, Update, squared_norm
 from gcwm_viz.updates.matrices import MatrixKey
 
@@ -41,6 +44,10 @@ class UpdateSource(ABC):
     @abstractmethod
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Stored shape, in the base's layout, of every base tensor the source says something about; headers only."""
+
+    def others(self) -> dict[str, tuple[int, ...]]:
+        """The same of what the source holds besides: tensors that cannot be targets; headers only."""
+        return {}
 
     @abstractmethod
     def nbytes(self, key: MatrixKey) -> int:
@@ -81,6 +88,23 @@ class UpdateSource(ABC):
     def check(self, key: MatrixKey) -> None:
         """Raises InputError when what the source holds for a touched key does not fit it: another shape (both are
         named) or no floating dtype."""
+
+
+def check_stored(info: TensorInfo, key: MatrixKey, base: CheckpointIndex) -> None:
+    """Raises InputError when a stored matrix has another shape than the base's (both are named) or no floating
+    dtype."""
+    if info.shape != key.stored_shape:
+        raise InputError(
+            f"{info.path}: tensor {info.name!r} has shape {info.shape}, expected {key.stored_shape} "
+            f"as in {base.tensors[key.name].path}"
+        )
+    if not info.is_floating:
+        raise InputError(f"{info.path}: tensor {info.name!r} has dtype {info.dtype}, expected F64, F32, F16 or BF16")
+
+
+def difference(info: TensorInfo, key: MatrixKey, base: CheckpointIndex, dtype: torch.dtype) -> Tensor:
+    """θ − θ_pre of one stored matrix, (d_out, d_in) in ``dtype``."""
+    return key.to_linear(read_tensor(info).to(dtype).sub_(read_tensor(base.tensors[key.name]).to(dtype)))
 
 
 def state_ranks(key: MatrixKey, sources: Iterable[UpdateSource], states: Iterable[UpdateSource]) -> list[int | None]:

@@ -11,18 +11,20 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gcwm_viz.checkpoints.adapters import Adapter, LoraModule
-from gcwm_viz.checkpoints.header import TensorInfo, read_json_object
+from gcwm_viz.checkpoints.adapters import Adapter
+from gcwm_viz.checkpoints.header import read_json_object
 from gcwm_viz.checkpoints.hub import split_lora
-from gcwm_viz.checkpoints.index import ADAPTER_CONFIG, CheckpointIndex
+from gcwm_viz.checkpoints.index import ADAPTER_CONFIG, CheckpointIndex, has_model
 from gcwm_viz.checkpoints.location import is_remote, location, reached
+from gcwm_viz.checkpoints.quantised import check_not_quantised
 from gcwm_viz.checkpoints.reader import read_tensor
 from gcwm_viz.errors import InputError
-from gcwm_viz.linalg.lowrank import LowRank, Update, accumulate, dense, squared_norm
-from gcwm_viz.updates.energy import comparable, squared_difference, squared_sum
-from gcwm_viz.updates.matrices import MatrixKey, block_place
+from gcwm_viz.linalg.lowrank import Update, accumulate, dense
+from gcwm_viz.updates.adapter import AdapterUpdate
+from gcwm_viz.updates.energy import squared_change, squared_sum
+from gcwm_viz.updates.matrices import MatrixKey
 from gcwm_viz.updates.naming import in_base_names
-from gcwm_viz.updates.source import UpdateSource
+from gcwm_viz.updates.source import UpdateSource, check_stored, difference
 
 UPDATE_MARK = {"gcwm_viz": "update"}
 UPDATE_FILE = "update.json"
@@ -43,16 +45,7 @@ class StoredUpdate(UpdateSource):
         return self._shapes
 
     def check(self, key: MatrixKey) -> None:
-        info = self.tensors[key.name]
-        if info.shape != key.stored_shape:
-            raise InputError(
-                f"{info.path}: tensor {info.name!r} has shape {info.shape}, expected {key.stored_shape} "
-                f"as in {self.base.tensors[key.name].path}"
-            )
-        if not info.is_floating:
-            raise InputError(
-                f"{info.path}: tensor {info.name!r} has dtype {info.dtype}, expected F64, F32, F16 or BF16"
-            )
+        check_stored(self.tensors[key.name], key, self.base)
 
 
 class CheckpointUpdate(StoredUpdate):
@@ -64,76 +57,13 @@ class CheckpointUpdate(StoredUpdate):
         return self.tensors[key.name].nbytes + self.base.tensors[key.name].nbytes
 
     def _read(self, key: MatrixKey, dtype: torch.dtype) -> Tensor:
-        tensor = read_tensor(self.tensors[key.name]).to(dtype)
-        return key.to_linear(tensor.sub_(read_tensor(self.base.tensors[key.name]).to(dtype)))
+        return difference(self.tensors[key.name], key, self.base, dtype)
 
     def outside(self, keys: Iterable[MatrixKey]) -> Iterator[tuple[str, float]]:
         targets = {key.name for key in keys}
         for name, info in self.tensors.items():
             if name not in targets and name in self.base.tensors:
-                yield from _difference(name, info, self.base.tensors[name])
-
-
-class AdapterUpdate(UpdateSource):
-    """A LoRA adapter; Δ stays factored."""
-
-    kind = "adapter"
-
-    def __init__(self, name: str, path: Path, base: CheckpointIndex, adapter: Adapter) -> None:
-        super().__init__(name, path, base, adapter.index)
-        self.adapter = adapter
-        self.modules = in_base_names({f"{module}.weight": lora for module, lora in adapter.modules.items()}, base)
-        self.replaced = in_base_names(adapter.replaced, base)
-        self._shapes: dict[str, tuple[int, ...]] = {tensor: lora.shape for tensor, lora in self.modules.items()}
-
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        return self._shapes
-
-    def check(self, key: MatrixKey) -> None:
-        # B A is in Linear layout, whether or not the base stores its transpose.
-        shape = self._shapes[key.name]
-        if shape != key.shape:
-            raise InputError(
-                f"{self.path}: this adapter is for another base: its update of {key.name!r} has shape {shape}, "
-                f"expected {key.shape} as in {self.base.tensors[key.name].path}"
-            )
-
-    def nbytes(self, key: MatrixKey) -> int:
-        return self.modules[key.name].a.nbytes + self.modules[key.name].b.nbytes
-
-    def rank(self, key: MatrixKey) -> int:
-        return self.modules[key.name].a.shape[0]
-
-    def _read(self, key: MatrixKey, dtype: torch.dtype) -> LowRank:
-        return self.modules[key.name].read(dtype)
-
-    def check_modules(self) -> None:
-        """Raises InputError when a module inside a decoder block has no weight in the base."""
-        for name, lora in self.modules.items():
-            if name not in self.base.tensors and block_place(name) is not None:
-                raise InputError(
-                    f"{self.path}: this adapter is for another base: tensor {lora.a.name!r} adapts {lora.module!r}, "
-                    f"expected in the base {self.base.root} a tensor {name!r}, found none"
-                )
-
-    def outside(self, keys: Iterable[MatrixKey]) -> Iterator[tuple[str, float]]:
-        targets = {key.name for key in keys}
-        thin: dict[str, LoraModule] = {
-            **{name: lora for name, lora in self.modules.items() if name not in targets},
-            **{f"{module}.weight": lora for module, lora in self.adapter.embeddings.items()},
-        }
-        for name, lora in thin.items():
-            yield name, squared_norm(lora.read())
-        for name, info in self.replaced.items():
-            base = self.base.tensors.get(name)
-            if name.endswith(".lora_B.bias"):
-                yield name, squared_sum(read_tensor(info)) * self._bias_scaling(name)
-            elif base is not None:
-                yield from _difference(name, info, base)
-
-    def _bias_scaling(self, name: str) -> float:
-        lora = self.adapter.modules.get(name.removesuffix(".lora_B.bias"))
-        return lora.scaling**2 if lora else 1.0
+                yield from squared_change(name, info, self.base.tensors[name])
 
 
 class DeltaUpdate(StoredUpdate):
@@ -175,22 +105,28 @@ class StackedUpdate(UpdateSource):
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return self.adapter.shapes() | self.checkpoint.shapes()
 
+    def others(self) -> dict[str, tuple[int, ...]]:
+        return self.adapter.others()
+
+    def _holding(self, key: MatrixKey) -> list[UpdateSource]:
+        """The parts whose changes of one matrix add up; what the adapter stores whole takes the checkpoint's place."""
+        parts = [self.adapter] if key.name in self.adapter.whole else self.parts
+        return [part for part in parts if key.name in part.shapes()]
+
     def nbytes(self, key: MatrixKey) -> int:
-        return sum(part.nbytes(key) for part in self.parts if key.name in part.shapes())
+        return sum(part.nbytes(key) for part in self._holding(key))
 
     def check(self, key: MatrixKey) -> None:
-        for part in self.parts:
-            if key.name in part.shapes():
-                part.check(key)
+        for part in self._holding(key):
+            part.check(key)
 
     def _read(self, key: MatrixKey, dtype: torch.dtype) -> Update:
-        read = [part._read(key, dtype) for part in self.parts if key.name in part.shapes()]
+        read = [part._read(key, dtype) for part in self._holding(key)]
         return read[0] if len(read) == 1 else accumulate(read[1], dense(read[0]))
 
     def outside(self, keys: Iterable[MatrixKey]) -> Iterator[tuple[str, float]]:
         """Of a tensor that both parts change the energies are added, as if the changes were orthogonal."""
         keys = list(keys)
-        # What an adapter stores whole takes the checkpoint's place.
         whole = self.adapter.replaced
         yield from (entry for entry in self.checkpoint.outside(keys) if entry[0] not in whole)
         yield from self.adapter.outside(keys)
@@ -212,12 +148,12 @@ def open_update(name: str, path: str | Path, base: CheckpointIndex) -> UpdateSou
     stacked = None if is_remote(path) else split_lora(path)
     if stacked is not None:
         return _open_stacked(name, Path(stacked[0]), Path(stacked[1]), base)
-    # A full checkpoint may carry a left-over adapter config; an adapter has no model weights of its own.
-    if (path / ADAPTER_CONFIG).is_file() and not (path / "model.safetensors").is_file():
+    if (path / ADAPTER_CONFIG).is_file() and not has_model(path):
         return AdapterUpdate(name, path, base, Adapter.open(path))
     index = CheckpointIndex.open(path)
     if any(".lora_A" in tensor for tensor in index.tensors):
         raise InputError(f"{index.root / ADAPTER_CONFIG}: missing, expected it beside the LoRA factors in {path}")
+    check_not_quantised(index)
     return DeltaUpdate(name, path, base, index) if _is_delta(index) else CheckpointUpdate(name, path, base, index)
 
 
@@ -247,8 +183,3 @@ def _is_delta(index: CheckpointIndex) -> bool:
         plain = next(file for file, is_marked in zip(index.file_metadata, marked, strict=True) if not is_marked)
         raise InputError(f"{plain}: not marked as an update though files beside it are, expected all or none marked")
     return all(marked)
-
-
-def _difference(name: str, info: TensorInfo, base: TensorInfo) -> Iterator[tuple[str, float]]:
-    if info.is_floating and base.is_floating and comparable(info.shape, base.shape):
-        yield name, squared_difference(info, base)

@@ -49,6 +49,24 @@ CONFIGS = {
     "gemma2": lambda: transformers.Gemma2Config(**DENSE, head_dim=4),
     "gemma3": lambda: transformers.Gemma3TextConfig(**DENSE, head_dim=4),
 }
+VISION = {
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "image_size": 8,
+    "patch_size": 4,
+}
+SEQ2SEQ = {
+    "vocab_size": 40,
+    "d_model": 16,
+    "encoder_layers": 2,
+    "decoder_layers": 2,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4,
+    "encoder_ffn_dim": 24,
+    "decoder_ffn_dim": 24,
+}
 # Kinds that are read but not promised: what is odd about each is tested where it matters.
 ODD = {
     "mamba2": lambda: transformers.Mamba2Config(
@@ -63,13 +81,31 @@ ODD = {
         first_k_dense_replace=1, kv_lora_rank=4, q_lora_rank=4, qk_nope_head_dim=4, qk_rope_head_dim=4, v_head_dim=4,
         n_group=1, topk_group=1,
     ),
+    # Whose vision towers have blocks and projections of the same names.
+    "gemma3-vision": lambda: transformers.Gemma3Config(
+        text_config=CONFIGS["gemma3"](), vision_config=transformers.SiglipVisionConfig(**VISION), mm_tokens_per_image=4
+    ),
+    "llava": lambda: transformers.LlavaConfig(
+        text_config=CONFIGS["llama"](), vision_config=transformers.CLIPVisionConfig(**VISION)
+    ),
+    "t5": lambda: transformers.T5Config(vocab_size=40, d_model=16, d_kv=4, d_ff=24, num_layers=2, num_heads=4),
+    "bart": lambda: transformers.BartConfig(**SEQ2SEQ, max_position_embeddings=32),
+    "whisper": lambda: transformers.WhisperConfig(
+        **SEQ2SEQ, num_mel_bins=8, max_source_positions=16, max_target_positions=16, pad_token_id=0, bos_token_id=1,
+        eos_token_id=2, decoder_start_token_id=1,
+    ),
     "granite-moe": lambda: transformers.GraniteMoeConfig(**DENSE, num_local_experts=3, num_experts_per_tok=2),
 }  # fmt: skip
 
 
 def model(name: str, seed: int = 0) -> transformers.PreTrainedModel:
     torch.manual_seed(seed)
-    return transformers.AutoModelForCausalLM.from_config((CONFIGS | ODD)[name]()).eval()
+    config = (CONFIGS | ODD)[name]()
+    if config.architectures is None and config.is_encoder_decoder:
+        kind = "AutoModelForSpeechSeq2Seq" if config.model_type == "whisper" else "AutoModelForSeq2SeqLM"
+    else:
+        kind = "AutoModelForImageTextToText" if hasattr(config, "vision_config") else "AutoModelForCausalLM"
+    return getattr(transformers, kind).from_config(config).eval()
 
 
 def save(a_model: transformers.PreTrainedModel, folder: Path, **settings: object) -> Path:
@@ -108,7 +144,8 @@ def lora(
         adapted = peft.get_peft_model(base, peft.LoraConfig(**settings))
         generator = torch.Generator().manual_seed(seed)
         for key, parameter in adapted.named_parameters():
-            if "lora_" in key:
+            # modules_to_save and single token rows start from the base's own values
+            if "lora_" in key or ".modules_to_save." in key or "trainable_tokens_delta" in key:
                 parameter.data = torch.randn(parameter.shape, generator=generator)
         adapted.save_pretrained(folder)
         merged = adapted.merge_and_unload().state_dict()

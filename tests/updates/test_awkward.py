@@ -197,7 +197,7 @@ def test_experts_are_families_of_their_own(checked, base, tmp_path, capsys):
         (lambda f: tiny.store(f, {Q0: torch.zeros(16, 12)}), r"has shape (16, 12), expected (16, 16)"),
         (
             lambda f: tiny.store(f, {Q0: torch.zeros(16, 16).to(torch.int8)}),
-            "has dtype I8, expected F64, F32, F16 or BF16",
+            "of dtype I8 and shape (16, 16)), expected F64, F32, F16 or BF16; dequantise them first",
         ),
         (lambda f: tiny.store(f, {"x.weight": torch.zeros(2, 2)}), "touches no target matrix"),
         (lambda f: tiny.store(f, {f"{Q0}.lora_A": torch.zeros(2, 2)}), "adapter_config.json: missing"),

@@ -132,12 +132,6 @@ def test_update_tensors_that_touch_no_target(base, tmp_path):
         plan(base, [open_update("x", folder, base)])
 
 
-def test_quantised_target(base, tmp_path):
-    content = {**tiny.tensors(base.root), Q0: torch.zeros(16, 16, dtype=torch.uint8)}
-    with pytest.raises(InputError, match=rf"tensor '{Q0}' has dtype U8, expected F64, F32, F16 or BF16"):
-        plan(base, [open_update("x", tiny.store(tmp_path, content), base)])
-
-
 def test_names_are_taken_once_and_folders_noticed(base, expert):
     again = open_update("expert", expert.path, base)
     with pytest.raises(InputError, match="update name 'expert' is already taken"):

@@ -76,7 +76,7 @@ def test_what_is_not_a_target(tmp_path):
         "model.layers.0.mlp.up_proj.weight": torch.zeros(4, 2),
         "model.layers.0.norm.weight": torch.zeros(4),
         "model.layers.0.mlp.up_proj.bias": torch.zeros(4),
-        "model.layers.0.mlp.packed.weight": torch.zeros(4, 2, dtype=torch.uint8),
+        "model.layers.0.attn.mask": torch.zeros(4, 2, dtype=torch.uint8),
         "model.layers.0.conv.weight": torch.zeros(4, 2, 3),
         "model.layers.0.attn.relative_attention_bias.weight": torch.zeros(4, 2),
         "model.embed_tokens.weight": torch.zeros(9, 2),
@@ -87,13 +87,23 @@ def test_what_is_not_a_target(tmp_path):
     assert [key.name for key in keys] == ["model.layers.0.mlp.up_proj.weight"]
 
 
-def test_stacked_experts_are_refused(tmp_path):
-    content = {
-        "model.layers.0.self_attn.q_proj.weight": torch.zeros(4, 4),
-        "model.layers.0.mlp.experts.gate_up_proj": torch.zeros(3, 4, 8),
-    }
-    with pytest.raises(InputError, match=r"experts.gate_up_proj' stacks the experts .* shape \(3, 4, 8\)"):
-        target_matrices(CheckpointIndex.open(tiny.store(tmp_path, content)))
+def test_families_of_another_role_have_another_name(tmp_path):
+    """DeepSeek's first layer has a dense MLP, the others a shared expert beside the experts; all end in gate_proj."""
+    keys = target_matrices(CheckpointIndex.open(tiny.save(tiny.model("deepseek-v3"), tmp_path)))
+    names = ["gate_proj", "up_proj", "down_proj"]
+    dense, sparse = ({key.family for key in keys if key.layer == layer and "proj" in key.family} for layer in (0, 1))
+    assert {f"mlp.{name}" for name in names} == dense - sparse
+    assert {f"shared_experts.{name}" for name in names} <= sparse
+    assert {f"experts.3.{name}" for name in names} <= sparse
+    roles = {(key.family, key.name.split(".", 3)[3]) for key in keys}
+    assert len(roles) == len({key.family for key in keys})
+
+
+def test_a_module_right_in_the_block_keeps_its_name(tmp_path):
+    content = {"h.0.up.weight": torch.zeros(4, 2), "h.1.mlp.up.weight": torch.zeros(4, 2)}
+    content |= {"h.2.up.weight": torch.zeros(4, 2), "h.3.mlp.up.weight": torch.zeros(4, 2)}
+    keys = target_matrices(CheckpointIndex.open(tiny.store(tmp_path, content)))
+    assert [key.family for key in keys] == ["up", "mlp.up", "up", "mlp.up"]
 
 
 def test_a_base_without_blocks_or_of_another_kind(tmp_path):

@@ -1,0 +1,77 @@
+"""Quantised weights in the forms that quantisers write, as the base and as an update: refused in one sentence."""
+
+import json
+
+import pytest
+import torch
+
+from gcwm_viz.checkpoints.index import CheckpointIndex
+from gcwm_viz.errors import InputError
+from gcwm_viz.updates.pairing import open_update, plan, target_matrices
+from tests.checkpoints import tiny
+
+UP = "model.layers.0.mlp.up_proj"
+
+
+def int4(rows, columns):
+    return torch.zeros(rows, columns, dtype=torch.int32)
+
+
+# What each stores for one weight of shape (24, 16), by suffix; the rest of the model stays as it is.
+FORMS = {
+    "bitsandbytes": {
+        ".weight": torch.zeros(192, 1, dtype=torch.uint8),
+        ".weight.absmax": torch.ones(6),
+        ".weight.quant_map": torch.ones(16),
+        ".weight.quant_state.bitsandbytes__nf4": torch.zeros(90, dtype=torch.uint8),
+    },
+    "bitsandbytes 8 bit": {".weight": torch.zeros(24, 16, dtype=torch.int8), ".SCB": torch.ones(24)},
+    "gptq": {".qweight": int4(2, 24), ".qzeros": int4(1, 3), ".scales": torch.ones(1, 24), ".g_idx": int4(1, 16)[0]},
+    "awq": {".qweight": int4(16, 3), ".qzeros": int4(1, 3), ".scales": torch.ones(1, 24)},
+    "fp8": {".weight": torch.zeros(24, 16).to(torch.float8_e4m3fn), ".weight_scale_inv": torch.ones(1, 1)},
+    "compressed-tensors": {".weight_packed": int4(24, 2), ".weight_scale": torch.ones(24, 1)},
+    "mxfp4": {"_blocks": torch.zeros(24, 1, 16, dtype=torch.uint8), "_scales": torch.ones(24, 1, dtype=torch.uint8)},
+}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return CheckpointIndex.open(tiny.save(tiny.model("qwen3"), tmp_path_factory.mktemp("base")))
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["config", "tensors alone"])
+@pytest.mark.parametrize("form", FORMS)
+def test_quantised_weights_are_refused(base, tmp_path, form, named):
+    content = tiny.tensors(base.root)
+    del content[f"{UP}.weight"]
+    folder = tiny.store(tmp_path / "a", content | {f"{UP}{suffix}": tensor for suffix, tensor in FORMS[form].items()})
+    method = form.split()[0]
+    config = base.config | ({"quantization_config": {"quant_method": method}} if named else {})
+    (folder / "config.json").write_text(json.dumps(config))
+    index = CheckpointIndex.open(folder)
+    for call in (lambda: target_matrices(index), lambda: open_update("x", folder, base)):
+        with pytest.raises(InputError, match=r"these weights are quantised \(.*dequantise them first") as caught:
+            call()
+        assert UP in str(caught.value)
+        assert (f"({method}, tensor" in str(caught.value)) == named
+
+
+def test_a_config_that_no_tensor_bears_out(base, tmp_path):
+    """What was dequantised or merged may keep its quantization_config: dense weights are dense."""
+    folder = tiny.save(tiny.model("qwen3", seed=1), tmp_path / "a")
+    config = base.config | {"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}}
+    (folder / "config.json").write_text(json.dumps(config))
+    assert plan(base, [open_update("x", folder, base)]).warnings == []
+    other = CheckpointIndex.open(folder)
+    (warning,) = plan(other, [open_update("x", base.root, other)]).warnings
+    assert warning == (
+        f"{folder / 'config.json'} speaks of weights quantised by bitsandbytes, which these are not; the merged model "
+        "takes it over, and transformers would quantise it when loading it, so remove quantization_config"
+    )
+
+
+def test_gguf_alone(tmp_path):
+    (tmp_path / "model.Q4_K_M.gguf").write_bytes(b"GGUF")
+    for path in (tmp_path, tmp_path / "model.Q4_K_M.gguf"):
+        with pytest.raises(InputError, match=r"only GGUF weights \(model.Q4_K_M.gguf\).*gguf_file='model.Q4_K_M.gguf'"):
+            CheckpointIndex.open(path)
