@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.errors import InputError
-from gcwm_viz.updates.groups import counted
+from gcwm_viz.updates.coverage import Coverage
 from gcwm_viz.updates.matrices import MatrixKey, is_target, target_matrices
 from gcwm_viz.updates.outside import outside_share
+from gcwm_viz.updates.remarks import model_warnings, update_notes, update_warnings
 from gcwm_viz.updates.sources import AdapterUpdate, CheckpointUpdate, UpdateSource, open_update
-from gcwm_viz.updates.vocabulary import vocabulary_note
+from gcwm_viz.updates.stacks import check_no_stacks
 
 __all__ = [
     "Coverage",
@@ -21,37 +22,6 @@ __all__ = [
     "plan",
     "target_matrices",
 ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Coverage:
-    """What one update holds for the base: ``touched`` target matrices, ``missing`` ones, tensors outside them that
-    are ``ignored``, those that the base does not have (``extra``), and outside ones of another shape
-    (``resized``: name, found, expected)."""
-
-    update: str
-    kind: str
-    path: str
-    touched: list[str]
-    missing: list[str]
-    ignored: list[str]
-    extra: list[str]
-    resized: list[tuple[str, tuple[int, ...], tuple[int, ...]]]
-    bytes_to_read: int
-
-    def row(self) -> dict[str, object]:
-        """Counts for a table."""
-        return {
-            "update": self.update,
-            "kind": self.kind,
-            "path": self.path,
-            "matrices": len(self.touched),
-            "missing": len(self.missing),
-            "ignored": len(self.ignored),
-            "extra": len(self.extra),
-            "resized": len(self.resized),
-            "bytes_to_read": self.bytes_to_read,
-        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,11 +64,11 @@ class Plan:
 
 
 def plan(base: CheckpointIndex, updates: Sequence[UpdateSource]) -> Plan:
-    """Pairs every update with the base by headers alone.
+    """Pairs every update with the base by headers alone, but for a few bytes that tell a checkpoint from the base.
 
     Raises InputError for no update, two updates of one name, another architecture, an adapter for another base, a
-    target matrix of another shape (both shapes named) or of a non-floating dtype, and an update that touches no
-    target matrix.
+    target matrix of another shape (both shapes named) or of a non-floating dtype, an update of stacked experts, and
+    one that touches no target matrix.
     """
     keys = target_matrices(base)
     if not updates:
@@ -115,6 +85,7 @@ def plan(base: CheckpointIndex, updates: Sequence[UpdateSource]) -> Plan:
         earlier_name = by_path.setdefault(str(source.path.resolve()), source.name)
         if earlier_name != source.name:
             warnings.append(f"{source.name} and {earlier_name} are the same folder, {source.path}")
+    warnings += model_warnings(base, keys, coverages)
     touched = {name for coverage in coverages for name in coverage.touched}
     active = [key for key in keys if key.name in touched]
     if len(active) < len(keys):
@@ -136,6 +107,7 @@ def _cover(
     base: CheckpointIndex, source: UpdateSource, keys: list[MatrixKey], notes: list[str], warnings: list[str]
 ) -> Coverage:
     for part in source.parts:
+        check_no_stacks(base, part)
         _check_architecture(base, part, keys)
     touched = source.touched(keys)
     for key in touched:
@@ -159,8 +131,8 @@ def _cover(
         resized=resized,
         bytes_to_read=sum(source.nbytes(key) for key in touched),
     )
-    _remark(coverage, source, len(keys), notes, warnings)
-    notes += [f"{source.name}: {note}" for note in _embedding_notes(base, source)]
+    notes += [f"{source.name}: {note}" for note in update_notes(base, source, coverage, len(keys))]
+    warnings += [f"{source.name}: {warning}" for warning in update_warnings(base, source, coverage, len(keys))]
     return coverage
 
 
@@ -191,41 +163,3 @@ def _check_architecture(base: CheckpointIndex, source: UpdateSource, keys: list[
         f"{source.path}: the update {source.name!r} touches no target matrix, expected at least one of {len(keys)} "
         f"({keys[0].name!r}, …), found {found}"
     )
-
-
-def _embedding_notes(base: CheckpointIndex, source: UpdateSource) -> list[str]:
-    """What tells an update's tokens and embeddings from the base's; none of it is merged."""
-    found = [vocabulary_note(base.root, folder) for folder in source.folders]
-    tied, own = (index.config.get("tie_word_embeddings") for index in (base, source.index))
-    if source.kind.startswith("checkpoint") and isinstance(tied, bool) and isinstance(own, bool) and tied != own:
-        words = {True: "ties input and output embeddings", False: "has output embeddings of their own"}
-        found.append(f"{words[own]}, the base {words[tied]}; the merged model is as the base")
-    return [note for note in found if note]
-
-
-def _remark(coverage: Coverage, source: UpdateSource, total: int, notes: list[str], warnings: list[str]) -> None:
-    name = coverage.update
-    if coverage.missing:
-        sentence = (
-            f"{name}: {len(coverage.missing)} of {total} target matrices are not in it ({coverage.missing[0]}, …)"
-        )
-        # A full checkpoint is expected to be full; the other kinds hold what was trained.
-        (warnings if source.kind.startswith("checkpoint") else notes).append(f"{sentence} and count as untouched")
-    if coverage.ignored and not source.kind.startswith("checkpoint"):
-        notes.append(
-            f"{name}: {len(coverage.ignored)} tensors outside the target matrices are ignored: "
-            f"{counted(coverage.ignored)} ({coverage.ignored[0]}, …)"
-        )
-    if coverage.extra:
-        notes.append(
-            f"{name}: {len(coverage.extra)} tensors that the base does not have are ignored: {coverage.extra[0]}, …"
-        )
-    notes += [
-        f"{name}: {tensor} has shape {found}, the base {expected}; outside the target matrices, not merged"
-        for tensor, found, expected in coverage.resized
-    ]
-    if source.kind.startswith("checkpoint") and not source.index.config:
-        warnings.append(
-            f"{name}: no config.json in {source.path}, taken as full weights; if its tensors are Δ itself, mark it "
-            'with update.json {"format": "gcwm_viz.update"}'
-        )
