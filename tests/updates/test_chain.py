@@ -1,0 +1,112 @@
+"""Checkpoints of one training given as experts: what tells them from experts that were trained apart."""
+
+import json
+
+import pytest
+import torch
+
+from gcwm_viz.checkpoints.index import CheckpointIndex
+from gcwm_viz.lab.bundle import locate
+from gcwm_viz.updates.chain import chain_note
+from gcwm_viz.updates.pairing import open_update, target_matrices
+from tests.checkpoints import tiny
+
+CONTAINS = "each seems to have been trained on from the one before"
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return CheckpointIndex.open(tiny.save(tiny.model("qwen3"), tmp_path_factory.mktemp("base")))
+
+
+@pytest.fixture
+def write(base, tmp_path):
+    """Full checkpoints base + Δ by name; Δ is a table of matrices."""
+
+    def write(**updates):
+        sources = []
+        for name, update in updates.items():
+            content = {key: tensor + update.get(key, 0) for key, tensor in tiny.tensors(base.root).items()}
+            folder = tiny.store(tmp_path / name, content)
+            (folder / "config.json").write_text(json.dumps(base.config))
+            sources.append(open_update(name, folder, base))
+        return sources
+
+    return write
+
+
+def trained(base, seed, scale=0.05):
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        key.name: scale * torch.randn(key.stored_shape, generator=generator, dtype=torch.float32)
+        for key in target_matrices(base)
+    }
+
+
+def added(*updates):
+    return {name: sum(update[name] for update in updates) for name in updates[0]}
+
+
+def test_a_chain_is_seen(base, write):
+    one, two, three = (trained(base, seed) for seed in (1, 2, 3))
+    sources = write(a=one, b=added(one, two), c=added(one, two, three))
+    note = chain_note(base, sources)
+    assert f"{CONTAINS}: a → b → c (" in note
+    assert "nearly the same" not in note
+    apart = write(d=trained(base, 4), **{"e": trained(base, 5)})
+    assert f"{CONTAINS}: a → b (" in chain_note(base, [apart[0], *sources[:2], apart[1]])
+
+
+@pytest.mark.parametrize("scale", [0.001, 0.05, 2])
+def test_experts_that_were_trained_apart(base, write, scale):
+    """Of any size: a small one is no part of a large one."""
+    sources = write(a=trained(base, 1), b=trained(base, 2, scale), c=trained(base, 3))
+    assert chain_note(base, sources) == ""
+    assert chain_note(base, sources[:1]) == chain_note(base, []) == ""
+
+
+def test_experts_with_something_in_common(base, write):
+    """A third of the energy shared: cosine and coefficient a third."""
+    common, scale = trained(base, 9), 2**0.5
+    sources = write(**{name: added(common, trained(base, seed, 0.05 * scale)) for seed, name in enumerate("abc")})
+    assert chain_note(base, sources) == ""
+
+
+def test_one_update_twice(base, write):
+    one = trained(base, 1)
+    note = chain_note(base, write(a=one, b=added(one, trained(base, 2, 0.001))))
+    assert note.startswith("a and b are nearly the same update (apart by ")
+    assert CONTAINS not in note
+
+
+def test_what_only_the_former_has_is_no_chain(base, write):
+    one, two = trained(base, 1), trained(base, 2)
+    less = {name: tensor for name, tensor in added(one, two).items() if "q_proj" not in name}
+    assert chain_note(base, write(a=one, b=less)) == ""
+    few = {name: tensor for name, tensor in one.items() if "q_proj" in name}
+    assert f"{CONTAINS}: c → d (" in chain_note(base, write(c=few, d=two | added(few, two)))
+
+
+def test_adapters_and_the_reading_is_bounded(base, tmp_path, monkeypatch):
+    folder, _, _ = tiny.lora("qwen3", tmp_path / "a", r=2, target_modules="all-linear")
+    other, _, _ = tiny.lora("qwen3", tmp_path / "b", seed=1, r=2, target_modules="all-linear")
+    sources = [open_update(name, path, base) for name, path in (("a", folder), ("b", other), ("c", other))]
+    read = []
+    for source in sources:
+        delta = source.delta
+        monkeypatch.setattr(source, "delta", lambda key, delta=delta: (read.append(key.name), delta(key))[1])
+    assert chain_note(base, sources) == "b and c are nearly the same update (apart by 0.0% of its norm)"
+    assert len(read) == 3 * 6
+    monkeypatch.setattr("gcwm_viz.updates.chain._PARAMETERS", 1)
+    read.clear()
+    chain_note(base, sources)
+    assert len(read) == 3
+
+
+def test_the_lab():
+    """Six experts trained apart, and the states of training on the same tasks in sequence."""
+    lab = locate()
+    index = CheckpointIndex.open(lab.base)
+    assert chain_note(index, [open_update(name, path, index) for name, path in lab.updates.items()]) == ""
+    states = [open_update(f"step {step}", path, index) for step, path in lab.sft.items()]
+    assert f"{CONTAINS}: step 1 → step 2 → step 3 → step 4 → step 5 → step 6 (" in chain_note(index, states)
