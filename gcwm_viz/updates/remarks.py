@@ -53,8 +53,8 @@ def update_warnings(base: CheckpointIndex, source: UpdateSource, coverage: Cover
             f"no config.json in {source.path}, taken as full weights; if its tensors are Δ itself, mark it "
             'with update.json {"format": "gcwm_viz.update"}'
         )
-    if isinstance(source, CheckpointUpdate) and _is_base(base, source, coverage):
-        warnings.append("this is the base itself, byte for byte where the two were compared, so Δ is zero")
+    if isinstance(source, CheckpointUpdate):
+        warnings += _base_itself(base, source, coverage)
     trained_on = source.checkpoint.index if isinstance(source, StackedUpdate) else base
     for part in source.parts:
         if isinstance(part, AdapterUpdate):
@@ -102,14 +102,17 @@ def _missing(coverage: Coverage, total: int) -> str:
     )
 
 
-def _is_base(base: CheckpointIndex, source: CheckpointUpdate, coverage: Coverage) -> bool:
+def _base_itself(base: CheckpointIndex, source: CheckpointUpdate, coverage: Coverage) -> list[str]:
+    """A trained checkpoint differs in the first bytes that are compared; only a copy of the base is compared to its
+    end."""
+    if str(source.path) == str(base.root) or source.path.resolve() == base.root.resolve():
+        return ["this is the base itself, so Δ is zero"]
     if is_remote(base.root) or is_remote(source.path):
-        return str(source.path) == str(base.root)
-    return source.path.resolve() == base.root.resolve() or all(
-        source.tensors[name].dtype == base.tensors[name].dtype
-        and sample(source.tensors[name]) == sample(base.tensors[name])
-        for name in coverage.touched
-    )
+        return []
+    pairs = ((source.tensors[name], base.tensors[name]) for name in coverage.touched)
+    if any(own.dtype != other.dtype or sample(own) != sample(other) for own, other in pairs):
+        return []
+    return ["its target matrices are the base's, in every byte that was compared: Δ seems to be zero"]
 
 
 def _embedding_notes(base: CheckpointIndex, source: UpdateSource) -> list[str]:

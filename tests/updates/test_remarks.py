@@ -164,12 +164,12 @@ def test_an_encoder_beside_the_decoder(tmp_path, name):
 
 def test_the_base_as_its_own_update(tmp_path):
     base = opened("qwen3", tmp_path / "base")
-    sentence = "x: this is the base itself, byte for byte where the two were compared, so Δ is zero"
-    assert plan(base, [open_update("x", base.root, base)]).warnings == [sentence]
+    assert plan(base, [open_update("x", base.root, base)]).warnings == ["x: this is the base itself, so Δ is zero"]
     copy = tmp_path / "copy"
     shutil.copytree(base.root, copy)
     (copy / "config.json").write_text(json.dumps(base.config | {"transformers_version": "4.0"}))
-    assert plan(base, [open_update("x", copy, base)]).warnings == [sentence]
+    (warning,) = plan(base, [open_update("x", copy, base)]).warnings
+    assert warning == "x: its target matrices are the base's, in every byte that was compared: Δ seems to be zero"
     content = tiny.tensors(base.root)
     content[target_matrices(base)[-1].name][0, 0] += 1
     tiny.store(copy, content)
