@@ -27,6 +27,7 @@ from gcwm_viz.probes.evaluate import evaluate
 from gcwm_viz.probes.harness import check_installed
 from gcwm_viz.probes.preflight import preflight
 from gcwm_viz.probes.tasks import has_probe_files, load_tasks, probes_fingerprint
+from gcwm_viz.updates.chain import chain_note
 from gcwm_viz.updates.outside import outside_share, share_notes
 from gcwm_viz.updates.pairing import Plan, plan
 from gcwm_viz.updates.source import joint_rank, state_ranks
@@ -142,11 +143,13 @@ def continue_run(
         with failure_in_journal(store):
             run_matrices([store], engine, _phase(progress, "matrices"), memory_budget, opened.ranks)
             write_tables(store)
+            # A run over given states is a chain by its nature; a sweep asks for each matrix once.
+            chain = chain_note(opened.base, opened.sources) if shares is None and not opened.states else ""
             shares = {} if shares is None else shares
             missing = [name for name in store.updates if name not in shares]
             # Each reads an update whole, which is as much as all the matrices: work for as many as there are.
             shares.update(engine.unordered(partial(_outside_share, store.path.absolute()), missing))
-            write_table(store.path, "updates", _updates_table(opened, shares))
+            write_table(store.path, "updates", _updates_table(opened, shares, chain))
             store.log("matrices-done", done=len(store.keys), total=len(store.keys))
             if store.info["probes"]:
                 evaluate(store, engine, _phase(progress, "probes"), memory_budget)
@@ -206,12 +209,13 @@ def probe_entries(base: CheckpointIndex, probes: Path | None, dtype: str) -> dic
     }
 
 
-def _updates_table(opened: OpenInputs, shares: dict[str, dict[str, float]]) -> pd.DataFrame:
+def _updates_table(opened: OpenInputs, shares: dict[str, dict[str, float]], chain: str) -> pd.DataFrame:
+    """``chain``: a remark on the updates together, which the last of them bears."""
     rows = []
     for index, (source, row) in enumerate(zip(opened.sources, opened.plan.coverage, strict=True), start=1):
         share = shares[source.name]
         notes = [note for note in (*opened.plan.warnings, *opened.plan.notes) if note.startswith(f"{source.name}: ")]
-        notes += share_notes(share)
+        notes += [*share_notes(share), *([chain] if chain and index == len(opened.sources) else [])]
         rows.append(
             {
                 "index": index,

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
-from gcwm_viz.probes.metrics import OWN
+from gcwm_viz.probes.metrics import own_metric
 from gcwm_viz.probes.stored import read_examples
 
 _PLACE = {
@@ -134,6 +134,14 @@ COLUMNS: dict[str, dict[str, str]] = {
         "se": "its standard error",
         "n": "examples",
     },
+    "strength": {
+        "strength": "factor of the final state S_T; the merged model has 1",
+        "task": "probe task; development split alone",
+        "metric": "em, acc, acc_norm (higher = better); nll, ppl, bpb (lower = better): see gcwm_viz/probes/metrics.py",
+        "value": "mean over examples of the model at base + strength · S_T",
+        "se": "its standard error",
+        "n": "examples",
+    },
     "representation": {
         "model": "base, expert or step",
         "step": "0 for the base, else the index of the expert or step",
@@ -235,8 +243,8 @@ class Run:
         """
         found = {}
         for task in read_examples(self.store, step):
-            name = next((own for own in OWN if own in task.metrics), None) if metric == "accuracy" else metric
-            if task.split == split and name in task.metrics:
+            name = own_metric(task.metrics, metric)
+            if task.split == split and name:
                 found[task.name] = task.metrics[name].numpy()
         return found
 

@@ -168,6 +168,18 @@ def test_a_run_prints_what_its_headers_and_its_weights_show(tmp_path, capsys):
     assert "of its energy lies outside the target matrices" in said
 
 
+def test_a_chain_given_as_updates_is_said_by_check_and_by_the_run(tmp_path, capsys):
+    arguments = write_inputs(tmp_path)
+    arguments = arguments[: arguments.index("--probes")]
+    first, second = (load_file(tmp_path / name / "update.safetensors") for name in ("first", "second"))
+    trained_on = {name: first[name] + 0.3 * second[name] for name in first}
+    save_file(trained_on, tmp_path / "second" / "update.safetensors", metadata={"gcwm_viz": "update"})
+    assert main(["check", *arguments, "--energy"]) == 0
+    assert "warning: each seems to have been trained on from the one before: first → second" in capsys.readouterr().out
+    assert main(["run", *arguments, "--workers", "1", "--out", str(tmp_path / "run")]) == 0
+    assert "trained on from the one before: first → second" in capsys.readouterr().out
+
+
 def test_a_number_of_workers_is_at_least_one(arguments, tmp_path, capsys):
     with pytest.raises(SystemExit):
         run(arguments, tmp_path / "run", "--workers", "0")

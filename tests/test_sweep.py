@@ -135,10 +135,12 @@ def test_the_command_scores_every_point_and_shares_what_does_not_depend_on_it(tm
     assert main(["sweep", *arguments, *options]) == 0
     text = capsys.readouterr().out
     assert "test_overall" in text
-    for name, probes in (("gcwm,order=1,eta=0.5", 7), ("gcwm,order=1,eta=1", 3)):
+    for name, probes in (("gcwm,order=1,eta=0.5", 7 + 4), ("gcwm,order=1,eta=1", 3 + 4)):
         assert name in text
         alone = tmp_path / "alone" / name
         assert main(["run", *arguments, "--set", name.split(",")[-1], "--workers", "1", "--out", str(alone)]) == 0
         assert contents(tmp_path / "sweep" / name) == contents(alone)
         events = [entry["event"] for entry in RunStore.open(tmp_path / "sweep" / name).journal()]
-        assert events.count("probe") == probes, "base and experts are scored once"
+        assert events.count("probe") == probes, (
+            "base and experts are scored once, states and other strengths every time"
+        )

@@ -26,12 +26,14 @@ def check(options: argparse.Namespace) -> None:
     from gcwm_viz.continual.estimate import estimate
     from gcwm_viz.probes.preflight import preflight
     from gcwm_viz.runs import open_inputs
+    from gcwm_viz.updates.chain import chain_note
     from gcwm_viz.updates.outside import outside_share, share_notes
 
     (inputs, settings), device = planned(options), pick_device(options.device)
     opened = open_inputs(inputs)
     plan = opened.plan
     scoring = preflight(opened.base, inputs.probes, inputs.probe_dtype) if inputs.probes else None
+    warnings = [*plan.warnings, *filter(None, [chain_note(opened.base, opened.sources) if options.energy else ""])]
     shares = {s.name: outside_share(opened.base, s, plan.keys) for s in opened.sources if options.energy}
     need = asdict(estimate(plan.active, len(plan.updates), settings, device, opened.ranks, opened.state_ranks))
     found = {
@@ -40,7 +42,7 @@ def check(options: argparse.Namespace) -> None:
         "parameters": plan.parameters,
         "updates": plan.coverage,
         "families": plan.families,
-        "warnings": plan.warnings,
+        "warnings": warnings,
         "notes": [*plan.notes, *(f"{name}: {note}" for name, share in shares.items() for note in share_notes(share))],
         "energy": {name: {k: None if math.isnan(v) else v for k, v in share.items()} for name, share in shares.items()},
         "bytes_to_read": plan.bytes_to_read,

@@ -219,6 +219,8 @@ class Bars:
 def work_on(opened: "Callable[[], RunStore]", options: argparse.Namespace) -> None:
     """Go on with the run that ``opened`` gives to its end, bars on the terminal; nothing is opened without workers."""
     from gcwm_viz.runs import continue_run
+    from gcwm_viz.strength import best_strength
+    from gcwm_viz.tables import Run
 
     bars = Bars()
     progress: Progress = bars
@@ -233,6 +235,9 @@ def work_on(opened: "Callable[[], RunStore]", options: argparse.Namespace) -> No
             bars.close()
     for note in _measured_notes(store, told):
         print(f"note: {note}")
+    best = best_strength(Run(store))
+    if best is not None and best.clear:
+        print(f"note: {best.sentence}")
     print(f"run {store.path}: {store.steps} steps, {len(store.keys)} matrices")
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from gcwm_viz.probes.behaviour import BehaviourProbe
 from gcwm_viz.probes.merged import MergedModel
 from gcwm_viz.probes.representation import RepresentationProbe
 from gcwm_viz.probes.stored import Checkpoint, checkpoints, read_scores, write_scores
-from gcwm_viz.probes.tasks import has_probe_files, load_labelled, load_tasks
+from gcwm_viz.probes.tasks import HarnessTask, has_probe_files, load_labelled, load_tasks
 from gcwm_viz.updates.sources import UpdateSource, open_update
 
 Progress = Callable[[int, int, str], None]
@@ -48,27 +48,52 @@ def evaluate(
         if progress:
             progress(done, len(asked), label)
         store.check_cancel()
-    for name in ("scores", "representation"):
-        rows: list[dict[str, Any]] = []
-        for checkpoint in asked:
-            rows += (read_scores(store, checkpoint) or {}).get(name, [])
-        if rows:
-            write_table(store.path, name, pd.DataFrame(rows))
+    rows: dict[str, list[dict[str, Any]]] = {"scores": [], "representation": [], "strength": []}
+    for checkpoint in asked:
+        found = read_scores(store, checkpoint) or {}
+        if checkpoint[0] == "strength":
+            rows["strength"] += found.get("scores", [])
+        else:
+            rows["scores"] += found.get("scores", [])
+            rows["representation"] += found.get("representation", [])
+    if rows["strength"]:
+        rows["strength"] = _strength_rows(store, rows["scores"], rows["strength"])
+    for name, part in rows.items():
+        if part:
+            write_table(store.path, name, pd.DataFrame(part))
+
+
+def _strength_rows(store: RunStore, scores: list[dict[str, Any]], others: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Development scores of the final state by its factor: those at other strengths, and its own at 1."""
+    tasks = {row["task"] for row in others}
+    own = [row for row in scores if row["model"] == "step" and row["step"] == store.steps and row["split"] == "dev"]
+    listed = [(1.0, row) for row in own if row["task"] in tasks] + [(float(row["update"]), row) for row in others]
+    columns = ("task", "metric", "value", "se", "n")
+    return [
+        {"strength": factor} | {column: row[column] for column in columns}
+        for factor, row in sorted(listed, key=lambda entry: entry[0])
+    ]
 
 
 def score_checkpoint(run: Path, session: str, worker: Worker, checkpoint: Checkpoint) -> str:
     """Score one checkpoint of the run and put the scores on disk; the worker's name."""
     bench, device = _Bench.of(run, session, worker.device), worker.device
-    kind, step, _ = checkpoint
+    kind, step, name = checkpoint
     store = bench.store
     deltas: Sequence[Update | None] = [None] * len(store.keys)
     if kind == "expert":
         deltas = [bench.sources[step - 1].delta(key) for key in store.keys]
     elif kind == "step":
         deltas = [store.state(index, step) for index in range(len(store.keys))]
+    elif kind == "strength":
+        deltas = [float(name) * store.state(index, store.steps) for index in range(len(store.keys))]
     bench.model.set_updates(deltas)
-    values = bench.behaviour.measure(bench.model.model, device) if bench.behaviour else []
-    representation = bench.representation.score(bench.model.model, device) if bench.representation else []
+    model = bench.model.model
+    if kind == "strength":
+        values, representation = bench.development.measure(model, device), []
+    else:
+        values = bench.behaviour.measure(model, device) if bench.behaviour else []
+        representation = bench.representation.score(model, device) if bench.representation else []
     with writing(run, session):
         write_scores(store, checkpoint, values, representation)
     return worker.name
@@ -83,6 +108,13 @@ class _Bench:
     model: MergedModel
     behaviour: BehaviourProbe | None
     representation: RepresentationProbe | None
+
+    @cached_property
+    def development(self) -> BehaviourProbe:
+        """The probe files of the development split alone."""
+        tasks = load_tasks(self.store.info["probes"])
+        asked = [task for task in tasks if task.split == "dev" and not isinstance(task, HarnessTask)]
+        return BehaviourProbe(self.model.tokenizer, asked)
 
     @staticmethod
     @lru_cache(maxsize=1)

@@ -11,6 +11,8 @@ bpb       bits per byte of texts (of harness tasks); ≥ 0, lower is better
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 import pandas as pd
 
 METRICS = {
@@ -40,6 +42,12 @@ def rows_of_metric(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
     rank = scores["metric"].map({name: place for place, name in enumerate(OWN)})
     first = rank.groupby([scores["task"], scores["split"]]).transform("min")
     return scores[rank.notna() & (rank == first)]
+
+
+def own_metric(held: Container[str], metric: str) -> str | None:
+    """The metric that a task with the metrics ``held`` is measured by where ``metric`` is asked for, None if by none;
+    for ``accuracy`` the first of :data:`OWN` that it has."""
+    return next((name for name in (OWN if metric == "accuracy" else (metric,)) if name in held), None)
 
 
 def offered(scores: pd.DataFrame) -> list[str]:

@@ -12,17 +12,26 @@ from gcwm_viz.continual.store import RunStore
 from gcwm_viz.probes.values import TaskValues, from_json, to_json
 
 Checkpoint = tuple[str, int, str]
-"""(``base``, 0, ""), (``expert``, index, update) or (``step``, step, arriving update)."""
+"""(``base``, 0, ""), (``expert``, index, update), (``step``, step, arriving update), (``strength``, index, factor)."""
+
+STRENGTHS = (0.3, 0.5, 0.7, 1.4)
+"""Factors of the final state, beside 1, whose models answer the development probes: a merge that is too strong or too
+weak for these updates shows, without another merge."""
 
 
 def checkpoints(store: RunStore) -> Iterator[Checkpoint]:
-    """The base, every expert, and the state of every step whose tensors the run keeps."""
+    """The base, every expert, the state of every step whose tensors the run keeps, and of a merge the final state at
+    other strengths where there are development probes to answer."""
     yield "base", 0, ""
     for index, update in enumerate(store.updates, start=1):
         yield "expert", index, update
     for index, update in enumerate(store.updates, start=1):
         if store.settings.continual.keep == "all" or index == store.steps:
             yield "step", index, update
+    development = Path(store.info["probes"]) / "dev"
+    if not store.info.get("states") and next(development.glob("*.jsonl"), None) is not None:
+        for index, factor in enumerate(STRENGTHS, start=1):
+            yield "strength", index, str(factor)
 
 
 def write_scores(
@@ -58,9 +67,18 @@ def read_examples(store: RunStore, step: int) -> list[TaskValues]:
     Empty where that was not scored, and for a run of an earlier version, which kept means alone.
     """
     update = store.updates[step - 1] if step else ""
-    content = read_scores(store, ("step" if step else "base", step, update))
+    return _examples(store, ("step" if step else "base", step, update))
+
+
+def read_strength_examples(store: RunStore) -> dict[float, list[TaskValues]]:
+    """Values of every example of the development tasks by the factor of the final state, other than 1."""
+    found = {factor: _examples(store, ("strength", k, str(factor))) for k, factor in enumerate(STRENGTHS, start=1)}
+    return {factor: values for factor, values in found.items() if values}
+
+
+def _examples(store: RunStore, checkpoint: Checkpoint) -> list[TaskValues]:
     try:
-        return from_json((content or {}).get("examples", []))
+        return from_json((read_scores(store, checkpoint) or {}).get("examples", []))
     except (TypeError, ValueError, AttributeError):
         return []
 
@@ -71,7 +89,7 @@ def has_scores(store: RunStore) -> bool:
 
 def discard_scores(store: RunStore) -> None:
     """Forget all scores, the files first that say the most, so that a crash leaves nothing that looks whole."""
-    for name in ("scores", "representation"):
+    for name in ("scores", "representation", "strength"):
         (store.path / "tables" / f"{name}.parquet").unlink(missing_ok=True)
     for file in (store.path / "probes").glob("*.json"):
         file.unlink()
