@@ -7,28 +7,30 @@ from gcwm_viz.highlights import scored
 from gcwm_viz.ui import charts, downloads, frame, lab_job, overview
 from gcwm_viz.ui.loading import run_names, run_root
 
-frame.open_page("Overview", "What happens to a language model when updates are merged into it one after another.")
-names = run_names(run_root())
-computing = lab_job.ensure_lab_run(run_root(), only_run=not names)
-if not names:
-    st.stop()
-run = frame.choose_run(names)
-view = frame.choose_place(run)
-if view is None:
-    if not computing:
-        frame.missing(run)
-    st.stop()
+with frame.open_page(
+    "Overview", "What happens to a language model when updates are merged into it one after another."
+) as links:
+    names = run_names(run_root())
+    computing = lab_job.ensure_lab_run(run_root(), only_run=not names)
+    if not names:
+        st.stop()
+    run = frame.choose_run(names)
+    view = frame.choose_place(run, links)
+    if view is None:
+        if not computing:
+            frame.missing(run)
+        st.stop()
 
-found = scored(run)
-overview.headline(view, found)
-steps = run.tables["steps"]
-figure = step_trend.step_trend(
-    steps,
-    None if found is None else found.downstream,
-    chosen_step=view.step,
-    unit="score" if found is None else found.unit,
-)
-charts.show(figure, step_trend.ABOUT, steps, key="trend")
-overview.where_next(view, found)
-downloads.report_button(run)
-overview.inputs(view)
+    found = scored(run)
+    overview.headline(view, found)
+    steps = run.tables["steps"]
+    figure = step_trend.step_trend(
+        steps,
+        None if found is None else found.downstream,
+        chosen_step=view.step,
+        unit="score" if found is None else found.unit,
+    )
+    charts.show(figure, step_trend.ABOUT, steps, key="trend")
+    overview.where_next(view, found)
+    downloads.report_button(run)
+    overview.inputs(view)

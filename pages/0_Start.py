@@ -3,5 +3,5 @@
 from gcwm_viz.ui import frame, start
 from gcwm_viz.ui.roots import run_root
 
-frame.open_page("Start", "Choose a base and updates, see what a run would need, and let it work.")
-start.page(run_root())
+with frame.open_page("Start", "Choose a base and updates, see what a run would need, and let it work."):
+    start.page(run_root())

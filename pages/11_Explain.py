@@ -6,31 +6,35 @@ from gcwm_viz.figures import associations
 from gcwm_viz.signals.gradients import family_comparison
 from gcwm_viz.ui import charts, frame, study
 
-frame.open_page("Explain", "Whether geometry conflict goes with forgetting, here, beyond both growing with time.")
-tables, folder = study.load()
-runs = tables["runs"]
-column, target, _ = study.choose_target("forgetting")
-everything = "all methods"
-method = st.selectbox("Runs of", [everything, *dict.fromkeys(runs["method"])], key="of", bind="query-params")
-chosen = None if method == everything else method
-if chosen is None:
-    st.caption("Over all methods, a correlation also holds what tells the methods apart: look at each by itself too.")
-table = study.correlations(runs, chosen, column, folder)
-figure = associations.correlations(table, study.NAMES, published=target == "forgetting")
-charts.show(figure, associations.RHO, table, key="correlations")
-undefined = table[table["rho"].isna()]
-if len(undefined):
-    st.caption("Not defined: " + "; ".join(f"{study.NAMES[s]}: {r}" for s, r in zip(undefined["signal"], undefined["reason"], strict=True)))  # fmt: skip # noqa: E501
+with frame.open_page("Explain", "Whether geometry conflict goes with forgetting, here, beyond both growing with time."):
+    tables, folder = study.load()
+    runs = tables["runs"]
+    column, target, _ = study.choose_target("forgetting")
+    everything = "all methods"
+    method = st.selectbox("Runs of", [everything, *dict.fromkeys(runs["method"])], key="of", bind="query-params")
+    chosen = None if method == everything else method
+    if chosen is None:
+        st.caption(
+            "Over all methods, a correlation also holds what tells the methods apart: look at each by itself too."
+        )
+    table = study.correlations(runs, chosen, column, folder)
+    figure = associations.correlations(table, study.NAMES, published=target == "forgetting")
+    charts.show(figure, associations.RHO, table, key="correlations")
+    undefined = table[table["rho"].isna()]
+    if len(undefined):
+        st.caption("Not defined: " + "; ".join(f"{study.NAMES[s]}: {r}" for s, r in zip(undefined["signal"], undefined["reason"], strict=True)))  # fmt: skip # noqa: E501
 
-rows = runs if chosen is None else runs[runs["method"] == chosen]
-left, right = st.columns(2, gap="medium")
-with left:
-    signals = [name for name in study.SIGNALS if name in runs]
-    signal = st.selectbox("Signal", signals, index=signals.index("global_gap"), format_func=study.NAMES.__getitem__)
-    figure = associations.points(rows, signal, column, study.NAMES[signal], study.TARGETS[target])
-    charts.show(figure, associations.POINTS, rows[["method", "seed", "order", "step", signal, column]], key="points")
-with right:
-    cells = tables["cells"] if chosen is None else tables["cells"][tables["cells"]["method"] == chosen]
-    top = st.slider("Top cells", 10, 100, 30, step=10)
-    shares = family_comparison(cells, top, conflict="active_conflict")
-    charts.show(associations.families(shares), associations.FAMILIES, shares, key="families")
+    rows = runs if chosen is None else runs[runs["method"] == chosen]
+    left, right = st.columns(2, gap="medium")
+    with left:
+        signals = [name for name in study.SIGNALS if name in runs]
+        signal = st.selectbox("Signal", signals, index=signals.index("global_gap"), format_func=study.NAMES.__getitem__)
+        figure = associations.points(rows, signal, column, study.NAMES[signal], study.TARGETS[target])
+        charts.show(
+            figure, associations.POINTS, rows[["method", "seed", "order", "step", signal, column]], key="points"
+        )
+    with right:
+        cells = tables["cells"] if chosen is None else tables["cells"][tables["cells"]["method"] == chosen]
+        top = st.slider("Top cells", 10, 100, 30, step=10)
+        shares = family_comparison(cells, top, conflict="active_conflict")
+        charts.show(associations.families(shares), associations.FAMILIES, shares, key="families")

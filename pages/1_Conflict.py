@@ -5,39 +5,41 @@ import streamlit as st
 from gcwm_viz.figures import depth_profile, family_share, pair_matrix, signals, step_multiples
 from gcwm_viz.ui import charts, frame, grids, play
 
-view = frame.frame("Conflict", "Where the geometries of updates and state disagree. Click a cell to open that matrix.")
-matrices, cells = view.run.tables["matrices"], view.at_step("matrices")
-fit = st.segmented_control("Colours", ["fit to this run", "from zero"], default="fit to this run", required=True)
-limits = {
-    signal.column: signals.bounds(matrices[signal.column], signal.scale, fit=fit == "fit to this run")
-    for signal in signals.CONFLICT_PAGE
-}
-play.player(view, limits)
-grids.show_grids(view, cells, signals.CONFLICT_PAGE, limits)
+with frame.frame(
+    "Conflict", "Where the geometries of updates and state disagree. Click a cell to open that matrix."
+) as view:
+    matrices, cells = view.run.tables["matrices"], view.at_step("matrices")
+    fit = st.segmented_control("Colours", ["fit to this run", "from zero"], default="fit to this run", required=True)
+    limits = {
+        signal.column: signals.bounds(matrices[signal.column], signal.scale, fit=fit == "fit to this run")
+        for signal in signals.CONFLICT_PAGE
+    }
+    play.player(view, limits)
+    grids.show_grids(view, cells, signals.CONFLICT_PAGE, limits)
 
-st.header("Between the updates", anchor=False)
-scope = st.segmented_control("Pairs of", ["chosen matrix", "all matrices"], default="chosen matrix", required=True)
-pairs = view.at_matrix("pairs") if scope == "chosen matrix" else view.at_step("pairs")
-left, right = st.columns(2, gap="medium")
-for column, about, value in ((left, pair_matrix.ABOUT, "conflict"), (right, pair_matrix.OVERLAP, "sar")):
-    with column:
-        square = pair_matrix.pair_values(pairs, view.run.updates, value)
-        top = signals.bounds(view.run.tables["pairs"]["conflict" if value == "conflict" else "sar_ij"], "share")[1]
-        charts.show(pair_matrix.pair_matrix(square, about, top), about, square.reset_index(), key=f"pairs-{value}")
+    st.header("Between the updates", anchor=False)
+    scope = st.segmented_control("Pairs of", ["chosen matrix", "all matrices"], default="chosen matrix", required=True)
+    pairs = view.at_matrix("pairs") if scope == "chosen matrix" else view.at_step("pairs")
+    left, right = st.columns(2, gap="medium")
+    for column, about, value in ((left, pair_matrix.ABOUT, "conflict"), (right, pair_matrix.OVERLAP, "sar")):
+        with column:
+            square = pair_matrix.pair_values(pairs, view.run.updates, value)
+            top = signals.bounds(view.run.tables["pairs"]["conflict" if value == "conflict" else "sar_ij"], "share")[1]
+            charts.show(pair_matrix.pair_matrix(square, about, top), about, square.reset_index(), key=f"pairs-{value}")
 
-st.header("Where it concentrates", anchor=False)
-options = {signal.title: signal for signal in signals.CONFLICT_PAGE}
-first, second, _ = st.columns([1, 1, 2], gap="medium")
-ranked = options[first.selectbox("Signal", list(options))]
-k = second.slider("Highest cells k", 5, 100, 20, step=5)
-figure = step_multiples.step_multiples(matrices, ranked, view.axes, limits[ranked.column])
-charts.show(figure, step_multiples.ABOUT, matrices[[*grids.PLACE, ranked.column]], key="steps")
-left, right = st.columns(2, gap="medium")
-with left:
-    chosen = (signals.ACTIVE, signals.STATE, signals.INCOMING)
-    figure = depth_profile.depth_profile(cells, chosen, view.layer)
-    data = cells[[*grids.PLACE, *(signal.column for signal in chosen)]]
-    charts.show(figure, depth_profile.ABOUT, data, key="depth")
-with right:
-    shares = family_share.family_shares(matrices, ranked.column, k)
-    charts.show(family_share.family_share(shares, ranked), family_share.ABOUT, shares.reset_index(), key="families")
+    st.header("Where it concentrates", anchor=False)
+    options = {signal.title: signal for signal in signals.CONFLICT_PAGE}
+    first, second, _ = st.columns([1, 1, 2], gap="medium")
+    ranked = options[first.selectbox("Signal", list(options))]
+    k = second.slider("Highest cells k", 5, 100, 20, step=5)
+    figure = step_multiples.step_multiples(matrices, ranked, view.axes, limits[ranked.column])
+    charts.show(figure, step_multiples.ABOUT, matrices[[*grids.PLACE, ranked.column]], key="steps")
+    left, right = st.columns(2, gap="medium")
+    with left:
+        chosen = (signals.ACTIVE, signals.STATE, signals.INCOMING)
+        figure = depth_profile.depth_profile(cells, chosen, view.layer)
+        data = cells[[*grids.PLACE, *(signal.column for signal in chosen)]]
+        charts.show(figure, depth_profile.ABOUT, data, key="depth")
+    with right:
+        shares = family_share.family_shares(matrices, ranked.column, k)
+        charts.show(family_share.family_share(shares, ranked), family_share.ABOUT, shares.reset_index(), key="families")

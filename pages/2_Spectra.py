@@ -7,35 +7,40 @@ from gcwm_viz.figures.theme import num
 from gcwm_viz.ui import charts, frame
 from gcwm_viz.ui.text import as_markdown
 
-view = frame.frame("Spectra", "How the updates of one matrix spread their energy over directions, and what they share.")
-rows, matrix = view.at_matrix("spectra"), view.matrix
-if matrix is None:
-    st.info("This run has no matrix of this family in this layer. Choose another in the side bar.")
-    st.stop()
-st.subheader(as_markdown(matrix["matrix"]), anchor=False)
-facts = {
-    "Active updates": num(int(matrix["active"])),
-    "Union rank": num(matrix["union_rank"]),
-    "Layer conflict g": num(matrix["conflict"]),
-    "λ share of trace": num(matrix["lambda_share"]),
-    "Barycenter residual": num(matrix["barycenter_residual"]),
-}
-for column, (name, value) in zip(st.columns(len(facts)), facts.items(), strict=True):
-    column.metric(name, value)
-if matrix["reason"]:
-    st.text(f"Undefined here: {matrix['reason']}")
-charts.show(
-    spectrum.spectrum(rows, matrix["lambda_share"]), spectrum.ABOUT, rows.explode("eigenvalues"), key="spectrum"
-)
-charts.show(spectrum.energy(rows), spectrum.ENERGY, rows.explode("eigenvalues"), key="energy")
-
-left, right = st.columns(2, gap="medium")
-with left:
-    pairs = view.at_matrix("pairs")
-    data = pairs[pairs["kind"] == "active"].explode("principal_angles")
-    charts.show(angles.angles(pairs, view.update), angles.ABOUT, data, key="angles")
-with right:
-    way = view.at_matrix("barycenter")
+with frame.frame(
+    "Spectra", "How the updates of one matrix spread their energy over directions, and what they share."
+) as view:
+    rows, matrix = view.at_matrix("spectra"), view.matrix
+    if matrix is None:
+        st.info("This run has no matrix of this family in this layer. Choose another in the side bar.")
+        st.stop()
+    st.subheader(as_markdown(matrix["matrix"]), anchor=False)
+    facts = {
+        "Active updates": num(int(matrix["active"])),
+        "Union rank": num(matrix["union_rank"]),
+        "Layer conflict g": num(matrix["conflict"]),
+        "λ share of trace": num(matrix["lambda_share"]),
+        "Barycenter residual": num(matrix["barycenter_residual"]),
+    }
+    for column, (name, value) in zip(st.columns(len(facts)), facts.items(), strict=True):
+        column.metric(name, value)
+    if matrix["reason"]:
+        st.text(f"Undefined here: {matrix['reason']}")
     charts.show(
-        barycenter_path.barycenter_path(way, view.config.barycenter_tol), barycenter_path.ABOUT, way, key="barycenter"
+        spectrum.spectrum(rows, matrix["lambda_share"]), spectrum.ABOUT, rows.explode("eigenvalues"), key="spectrum"
     )
+    charts.show(spectrum.energy(rows), spectrum.ENERGY, rows.explode("eigenvalues"), key="energy")
+
+    left, right = st.columns(2, gap="medium")
+    with left:
+        pairs = view.at_matrix("pairs")
+        data = pairs[pairs["kind"] == "active"].explode("principal_angles")
+        charts.show(angles.angles(pairs, view.update), angles.ABOUT, data, key="angles")
+    with right:
+        way = view.at_matrix("barycenter")
+        charts.show(
+            barycenter_path.barycenter_path(way, view.config.barycenter_tol),
+            barycenter_path.ABOUT,
+            way,
+            key="barycenter",
+        )

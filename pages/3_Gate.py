@@ -5,25 +5,27 @@ import streamlit as st
 from gcwm_viz.figures import gate_curve, signals
 from gcwm_viz.ui import charts, frame, grids, regate_job, whatif
 
-view = frame.frame("Gate", "How strongly each matrix uses the geometry branch, and what other settings would decide.")
-cells = view.at_step("matrices")
-if cells["mode"].isin(whatif.UNGATED).all():
-    st.info("This run has no gate: its method merges without branches, or its states come from training.")
-    st.stop()
-config = whatif.gate_settings(view.config)
-decided = whatif.regated(cells, config)
-whatif.summary(cells, decided)
+with frame.frame(
+    "Gate", "How strongly each matrix uses the geometry branch, and what other settings would decide."
+) as view:
+    cells = view.at_step("matrices")
+    if cells["mode"].isin(whatif.UNGATED).all():
+        st.info("This run has no gate: its method merges without branches, or its states come from training.")
+        st.stop()
+    config = whatif.gate_settings(view.config)
+    decided = whatif.regated(cells, config)
+    whatif.summary(cells, decided)
 
-left, right = st.columns([3, 2], gap="medium")
-matrix = view.matrix
-with left:
-    chosen = None if matrix is None else str(matrix["matrix"])
-    figure = gate_curve.gate_curve(cells, config, before=view.config, chosen=chosen)
-    charts.show(figure, gate_curve.ABOUT, decided[["matrix", "conflict", "alpha", "mode"]], key="gate-curve")
-with right:
-    grids.show_grid(view, decided, signals.ALPHA, limits=(0, 1))
+    left, right = st.columns([3, 2], gap="medium")
+    matrix = view.matrix
+    with left:
+        chosen = None if matrix is None else str(matrix["matrix"])
+        figure = gate_curve.gate_curve(cells, config, before=view.config, chosen=chosen)
+        charts.show(figure, gate_curve.ABOUT, decided[["matrix", "conflict", "alpha", "mode"]], key="gate-curve")
+    with right:
+        grids.show_grid(view, decided, signals.ALPHA, limits=(0, 1))
 
-st.header("What the gate moves", anchor=False)
-grids.show_grids(view, decided, whatif.SIGNALS)
+    st.header("What the gate moves", anchor=False)
+    grids.show_grids(view, decided, whatif.SIGNALS)
 
-regate_job.show(view, config)
+    regate_job.show(view, config)

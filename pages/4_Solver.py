@@ -6,34 +6,34 @@ from gcwm_viz.figures import signals, solver_path
 from gcwm_viz.figures.theme import num, percent
 from gcwm_viz.ui import charts, frame, grids
 
-view = frame.frame(
+with frame.frame(
     "Solver", "Whether each branch was really solved, or is still the plain sum of updates it began from."
-)
-cells, rows, matrix = view.at_step("matrices"), view.at_matrix("solver"), view.matrix
-settings = view.config
-if cells["plain_shift"].isna().all():
-    st.info("This run has no inner solver: its method merges directly, or its states come from training.")
-    st.stop()
-columns = st.columns(4)
-columns[0].metric("Solver", settings.solver)
-columns[1].metric("Plain branch moved by", percent(cells["plain_shift"].median()), help="Median over matrices")
-columns[2].metric("Geometry branch moved by", percent(cells["geo_shift"].median()), help="Median over matrices")
-stationary = cells["solver_converged"].fillna(False).astype(bool)
-columns[3].metric("Ended stationary", f"{stationary.sum()} of {len(cells)}")
-if cells["geo_shift"].median() < 0.02:
-    st.warning(
-        "The geometry branch has hardly moved from its start, so what tells the branches apart here is mostly where "
-        "they began, not geometry. The exact solver or a larger step size shows more."
-    )
+) as view:
+    cells, rows, matrix = view.at_step("matrices"), view.at_matrix("solver"), view.matrix
+    settings = view.config
+    if cells["plain_shift"].isna().all():
+        st.info("This run has no inner solver: its method merges directly, or its states come from training.")
+        st.stop()
+    columns = st.columns(4)
+    columns[0].metric("Solver", settings.solver)
+    columns[1].metric("Plain branch moved by", percent(cells["plain_shift"].median()), help="Median over matrices")
+    columns[2].metric("Geometry branch moved by", percent(cells["geo_shift"].median()), help="Median over matrices")
+    stationary = cells["solver_converged"].fillna(False).astype(bool)
+    columns[3].metric("Ended stationary", f"{stationary.sum()} of {len(cells)}")
+    if cells["geo_shift"].median() < 0.02:
+        st.warning(
+            "The geometry branch has hardly moved from its start, so what tells the branches apart here is mostly "
+            "where they began, not geometry. The exact solver or a larger step size shows more."
+        )
 
-grids.show_grids(view, cells, (signals.PLAIN_SHIFT, signals.GEO_SHIFT), columns=2)
+    grids.show_grids(view, cells, (signals.PLAIN_SHIFT, signals.GEO_SHIFT), columns=2)
 
-st.header("The chosen matrix", anchor=False)
-if matrix is not None:
-    st.text(f"{matrix['matrix']} · residual of the gradient at the end: {num(matrix['solver_residual'])}")
-left, right = st.columns(2, gap="medium")
-with left:
-    minima = {} if matrix is None else {branch: matrix[f"{branch}_minimum"] for branch in solver_path.BRANCHES}
-    charts.show(solver_path.objective_path(rows, minima), solver_path.OBJECTIVE, rows, key="objective")
-with right:
-    charts.show(solver_path.shift_path(rows), solver_path.SHIFT, rows, key="shift")
+    st.header("The chosen matrix", anchor=False)
+    if matrix is not None:
+        st.text(f"{matrix['matrix']} · residual of the gradient at the end: {num(matrix['solver_residual'])}")
+    left, right = st.columns(2, gap="medium")
+    with left:
+        minima = {} if matrix is None else {branch: matrix[f"{branch}_minimum"] for branch in solver_path.BRANCHES}
+        charts.show(solver_path.objective_path(rows, minima), solver_path.OBJECTIVE, rows, key="objective")
+    with right:
+        charts.show(solver_path.shift_path(rows), solver_path.SHIFT, rows, key="shift")

@@ -6,36 +6,38 @@ from gcwm_viz.figures import forgetting, representation, retention, score_heatma
 from gcwm_viz.probes.scores import forgetting_matrix
 from gcwm_viz.ui import charts, frame, scoring
 
-view = frame.frame("Scores", "What the model can do after each step, against the base it came from and each expert.")
-scored = scoring.choose(view.run)
-if scored is None:
-    st.info("This run was not scored: no probe results are stored. Start it with probes to see this page.")
-    st.stop()
-scoring.headline(scored, view.step)
-R, better = scored.R, scored.higher_is_better
-figure = score_heatmap.score_heatmap(R, scored.errors, scored.own, higher_is_better=better)
-charts.show(figure, score_heatmap.ABOUT, R.reset_index(), key="scores")
-figure = retention.retention(R, scored.errors, scored.own, order=view.run.updates, unit=scored.unit)
-charts.show(figure, retention.ABOUT, R.reset_index(), key="retention")
+with frame.frame(
+    "Scores", "What the model can do after each step, against the base it came from and each expert."
+) as view:
+    scored = scoring.choose(view.run)
+    if scored is None:
+        st.info("This run was not scored: no probe results are stored. Start it with probes to see this page.")
+        st.stop()
+    scoring.headline(scored, view.step)
+    R, better = scored.R, scored.higher_is_better
+    figure = score_heatmap.score_heatmap(R, scored.errors, scored.own, higher_is_better=better)
+    charts.show(figure, score_heatmap.ABOUT, R.reset_index(), key="scores")
+    figure = retention.retention(R, scored.errors, scored.own, order=view.run.updates, unit=scored.unit)
+    charts.show(figure, retention.ABOUT, R.reset_index(), key="retention")
 
-left, right = st.columns(2, gap="medium")
-with left:
-    lost = forgetting_matrix(R, higher_is_better=better)
-    earlier = [name for name in view.run.updates[: view.step - 1] if name in lost]
-    row = lost.reindex([view.step])[earlier].iloc[0]
-    charts.show(forgetting.forgetting_by_task(row), forgetting.BY_TASK, lost.reset_index(), key="forgetting")
-with right:
-    charts.show(
-        forgetting.forgetting_course(scored.downstream),
-        forgetting.COURSE,
-        scored.downstream.reset_index(),
-        key="course",
-    )
+    left, right = st.columns(2, gap="medium")
+    with left:
+        lost = forgetting_matrix(R, higher_is_better=better)
+        earlier = [name for name in view.run.updates[: view.step - 1] if name in lost]
+        row = lost.reindex([view.step])[earlier].iloc[0]
+        charts.show(forgetting.forgetting_by_task(row), forgetting.BY_TASK, lost.reset_index(), key="forgetting")
+    with right:
+        charts.show(
+            forgetting.forgetting_course(scored.downstream),
+            forgetting.COURSE,
+            scored.downstream.reset_index(),
+            key="course",
+        )
 
-st.header("Inside the model", anchor=False)
-probes = view.run.tables["representation"]
-names = list(probes["dataset"].unique())
-if names:
-    probes = probes[probes["dataset"] == st.selectbox("Labelled set", names)]
-figure = representation.representation(probes, step=view.step, expert=view.update)
-charts.show(figure, representation.ABOUT, probes, key="representation")
+    st.header("Inside the model", anchor=False)
+    probes = view.run.tables["representation"]
+    names = list(probes["dataset"].unique())
+    if names:
+        probes = probes[probes["dataset"] == st.selectbox("Labelled set", names)]
+    figure = representation.representation(probes, step=view.step, expert=view.update)
+    charts.show(figure, representation.ABOUT, probes, key="representation")

@@ -3,5 +3,5 @@
 from gcwm_viz.ui import frame, talk
 from gcwm_viz.ui.roots import run_root
 
-view = frame.frame("Talk", "", bare=True)
-talk.show(view, run_root())
+with frame.frame("Talk", "", bare=True) as view:
+    talk.show(view, run_root())

@@ -1,26 +1,31 @@
 """What every page starts with: page settings, navigation, and the choice of run, step, layer and module family.
 
-Each page must stand alone: after a server start, the first deep link to a page runs it without app.py. The four
-choices are bound to query parameters, so they survive page switches and reloads and make every view a link.
+Each page must stand alone: after a server start, the first deep link to a page runs it without app.py. How the four
+choices survive page switches and reloads and make every view a link: :mod:`gcwm_viz.ui.place`.
 """
 
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from gcwm_viz.errors import InputError
 from gcwm_viz.figures.layer_grid import GridAxes, grid_axes
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.tables import Run
+from gcwm_viz.ui import place
 from gcwm_viz.ui.loading import load_run, run_names, run_root
 from gcwm_viz.ui.offline import stay_offline
 from gcwm_viz.ui.roots import run_folder
 from gcwm_viz.ui.text import as_markdown
+from gcwm_viz.ui.trouble import told
 
 PAGES = {
     "app.py": "Overview",
@@ -80,17 +85,20 @@ class View:
         return rows.iloc[0] if len(rows) else None
 
 
-def open_page(title: str, line: str, *, bare: bool = False) -> None:
-    """Page settings, navigation and heading; the part of :func:`frame` that needs no run.
+@contextmanager
+def open_page(title: str, line: str, *, bare: bool = False) -> Iterator[DeltaGenerator]:
+    """Page settings, navigation and heading; the part of :func:`frame` that needs no run. Yields the box of the links.
 
-    bare: no heading and a folded side bar, for a page that is shown to a room.
+    bare: no heading and a folded side bar, for a page that is shown to a room. What a page cannot read ends it with a
+    sentence, whichever of its parts asked for it.
     """
     sidebar: Literal["collapsed", "expanded"] = "collapsed" if bare else "expanded"
     st.set_page_config(page_title=f"{title} · GCWM", layout="wide", initial_sidebar_state=sidebar)
+    place.arrive(title)
     with st.sidebar:
         st.markdown("**Geometry conflict**")
-        for page, name in PAGES.items():
-            st.page_link(page, label=name)
+        links = st.empty()
+    _draw_links(links)
     stay_offline()
     if not is_loopback(st.get_option("server.address")):
         st.warning(
@@ -100,6 +108,14 @@ def open_page(title: str, line: str, *, bare: bool = False) -> None:
     if not bare:
         st.title(title, anchor=False)
         st.markdown(line)
+    with told():
+        yield links
+
+
+def _draw_links(box: DeltaGenerator) -> None:
+    with box.container():
+        for page, name in PAGES.items():
+            place.link(page, name)
 
 
 def is_loopback(address: str | None) -> bool:
@@ -112,57 +128,63 @@ def is_loopback(address: str | None) -> bool:
         return False
 
 
-def frame(title: str, line: str, *, bare: bool = False) -> View:
-    """Open a page and return what the reader chose. Ends the page with a sentence where there is nothing to show."""
-    open_page(title, line, bare=bare)
-    names = run_names(run_root())
-    if not names:
-        st.info("There is no run yet. The overview computes the lab run that comes with the project.")
-        st.page_link("app.py", label="Go to the overview")
-        st.stop()
-    run = choose_run(names)
-    view = choose_place(run)
-    if view is None:
-        missing(run)
-        st.stop()
-    return view
+@contextmanager
+def frame(title: str, line: str, *, bare: bool = False) -> Iterator[View]:
+    """Open a page and yield what the reader chose. Ends the page with a sentence where there is nothing to show."""
+    with open_page(title, line, bare=bare) as links:
+        names = run_names(run_root())
+        if not names:
+            st.info("There is no run yet. The overview computes the lab run that comes with the project.")
+            place.link("app.py", "Go to the overview")
+            st.stop()
+        run = choose_run(names)
+        view = choose_place(run, links)
+        if view is None:
+            missing(run)
+            st.stop()
+        yield view
 
 
 def choose_run(names: list[str]) -> Run:
-    """The run selector; ends the page with a sentence when the chosen folder cannot be read."""
+    """The run selector. Raises :class:`InputError` when the chosen folder cannot be read."""
     with st.sidebar:
         st.divider()
-        name = st.selectbox("Run", names, key="run", bind="query-params")
+        place.choose("run", names, names[0])
+        name = st.selectbox("Run", names, key="run")
     try:
         run = load_run(run_folder(name))
         run.tables["matrices"]
-    except InputError as error:
-        st.error("This run cannot be read:")
-        st.text(str(error))
-        st.stop()
+    except InputError:
+        place.show(run=name)  # it stays chosen: the reader may mend it and come back
+        raise
     return run
 
 
-def choose_place(run: Run) -> View | None:
-    """Step, layer and family of ``run``; None while the run has no finished step."""
+def choose_place(run: Run, links: DeltaGenerator) -> View | None:
+    """Step, layer and family of ``run``; None while the run has no finished step. ``links``: of :func:`open_page`."""
     matrices = run.tables["matrices"]
     if matrices.empty:
+        place.show(run=run.path.name)
         return None
     axes = grid_axes(matrices)
     last = int(matrices["step"].max())
     names = dict(zip(matrices["step"], matrices["update"], strict=True))
+    step = place.choose("step", range(1, last + 1), last)
     with st.sidebar:
         if last > 1:
-            step = st.slider("Step", 1, last, last, key="step", bind="query-params")
-            st.caption(f"brings {as_markdown(names.get(step, ''), 40)}")
+            step = st.slider("Step", 1, last, key="step")
+            st.caption(f'Step {step} adds "{as_markdown(names.get(step, ""), 40)}"')
         else:
-            step = 1
-            st.caption(f"Step 1, the only one: {as_markdown(names.get(1, ''), 40)}")
+            st.caption(f'Step 1, the only one, adds "{as_markdown(names.get(1, ""), 40)}"')
         st.markdown("Matrix")
         left, right = st.columns(2)
-        layer = left.selectbox("Layer", axes.layers, key="layer", bind="query-params")
-        family = right.selectbox("Family", axes.families, key="family", bind="query-params")
-    return View(run=run, step=step, layer=int(layer), family=str(family), axes=axes)
+        place.choose("layer", axes.layers, axes.layers[0])
+        layer = int(left.selectbox("Layer", axes.layers, key="layer"))
+        place.choose("family", axes.families, axes.families[0])
+        family = str(right.selectbox("Family", axes.families, key="family"))
+    if place.show(run=run.path.name, step=step, layer=layer, family=family):
+        _draw_links(links)  # they lead where this page is now
+    return View(run=run, step=step, layer=layer, family=family, axes=axes)
 
 
 def missing(run: Run) -> None:

@@ -10,6 +10,7 @@ import streamlit as st
 from gcwm_viz.figures.theme import num, percent
 from gcwm_viz.highlights import Scored, peak
 from gcwm_viz.tables import Run
+from gcwm_viz.ui import place
 from gcwm_viz.ui.frame import View
 from gcwm_viz.ui.text import as_markdown, plain_cell
 
@@ -73,12 +74,12 @@ def pointers(run: Run, found: Scored | None) -> list[Pointer]:
     noted = []
     top = peak(matrices)
     if top is not None:
-        place = {"step": str(top["step"]), "layer": str(top["layer"]), "family": str(top["family"])}
+        at = {"step": str(top["step"]), "layer": str(top["layer"]), "family": str(top["family"])}
         text = (
             f"Updates disagree most in layer {top['layer']}, {as_markdown(top['family'], 40)}, at step {top['step']}: "
             f"active conflict {num(top['active_conflict'])}."
         )
-        noted.append(Pointer(text, "pages/1_Conflict.py", "Open this matrix", place))
+        noted.append(Pointer(text, "pages/1_Conflict.py", "Open this matrix", at))
     if found is not None and len(found.R) > 1:
         lost = found.R.cummax().iloc[-2] - found.R.iloc[-1]
         if lost.notna().any() and lost.max() > 0 and found.higher_is_better:
@@ -124,8 +125,7 @@ def where_next(view: View, found: Scored | None) -> None:
     for number, pointer in enumerate(noted):
         with st.container(horizontal=True, vertical_alignment="center", key=f"pointer-{number}"):
             st.markdown(pointer.text)
-            place = {"run": view.run.path.name, **pointer.place}
-            st.page_link(pointer.page, label=f"{pointer.link} →", query_params=place)
+            place.link(pointer.page, f"{pointer.link} →", **pointer.place)
 
 
 def inputs(view: View) -> None:

@@ -13,7 +13,7 @@ import streamlit as st
 
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
-from gcwm_viz.ui import jobs
+from gcwm_viz.ui import jobs, place
 from gcwm_viz.ui.loading import run_names
 from gcwm_viz.ui.progress import duration, paces, run_progress
 from gcwm_viz.ui.roots import within
@@ -166,7 +166,7 @@ def show_list(root: Path, listed: list[Entry]) -> None:
 
 def _actions(root: Path, entry: Entry) -> None:
     if entry.status == "complete":
-        st.page_link("app.py", label="Open →", query_params={"run": entry.name})
+        place.link("app.py", "Open →", run=entry.name)
     elif entry.status == "interrupted":
         if st.button("Resume", key=f"resume-{entry.name}", width="stretch"):
             resume(root, entry)

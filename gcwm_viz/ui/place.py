@@ -1,0 +1,69 @@
+"""The place that a reader looks at, the same on every page and in every link: run, step, layer and module family.
+
+A widget loses its value when its page is left, and Streamlit's own binding to query parameters gives way to whatever a
+widget of another page was bound to: what came with a link is lost with the first click. So the place stands in the URL
+and in the session, no widget is bound, and every link within the app carries it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import streamlit as st
+
+NAMES = ("run", "step", "layer", "family")
+"""Query parameters, and keys of the widgets that choose them."""
+_SHOWN, _OFFERED, _PAGE = "place-shown", "place-offered", "place-page"
+Option = TypeVar("Option", int, str)
+
+
+def arrive(page: str) -> None:
+    """Call it first on every page: the widgets of another page are other widgets, though their keys are the same."""
+    if st.session_state.get(_PAGE) != page:
+        st.session_state[_PAGE], st.session_state[_OFFERED] = page, {}
+
+
+def asked() -> dict[str, str]:
+    """Where the reader wants to be, as text by name and not yet checked: a widget just moved goes before the URL, and
+    that before the place shown last."""
+    shown = st.session_state.get(_SHOWN, {})
+    place = {}
+    for name in NAMES:
+        widget = st.session_state.get(name)
+        if widget is not None and str(widget) != shown.get(name):
+            place[name] = str(widget)
+        elif name in st.query_params:
+            place[name] = st.query_params[name]
+        elif name in shown:
+            place[name] = shown[name]
+    return place
+
+
+def choose(name: str, options: Sequence[Option], default: Option) -> Option:
+    """The option that the place asks for, or ``default`` where there is no such option; set for the widget with the
+    key ``name``, which comes next and takes no value of its own."""
+    by_text = {str(option): option for option in options}
+    value = by_text.get(asked().get(name, ""), default)
+    offered = st.session_state[_OFFERED]
+    # A slider with another range is another widget. One that stands is left alone: the reader may be moving it.
+    if st.session_state.get(name) != value or offered.get(name) != list(by_text):
+        st.session_state[name] = value
+    offered[name] = list(by_text)
+    return value
+
+
+def show(**place: object) -> bool:
+    """Remember what the page shows, and put it into the URL in one step of the browser's history; whether that differs
+    from what stood there."""
+    texts = {name: str(value) for name, value in place.items()}
+    moved = any(st.query_params.get(name) != text for name, text in texts.items())
+    if moved:
+        st.query_params.update(texts)
+    st.session_state[_SHOWN] = st.session_state.get(_SHOWN, {}) | texts
+    return moved
+
+
+def link(page: str, label: str, **place: object) -> None:
+    """A link to another page of the app at the same place, but for what ``place`` changes."""
+    st.page_link(page, label=label, query_params=asked() | {name: str(value) for name, value in place.items()})

@@ -1,0 +1,116 @@
+"""The place — run, step, layer, family — stays the same from page to page, however the reader came there."""
+
+from playwright.sync_api import expect
+
+from gcwm_viz.ui.frame import PAGES
+from tests.browser.test_explore import at_place, click_cell, drawn
+
+PLACE = {"run": "normal", "step": "3", "layer": "2", "family": "o_proj"}
+"""Nowhere a default: the first run by name is ``nan``, the last step 6, the first matrix q_proj of layer 0."""
+WITHOUT_A_RUN = {"Start", "Compare", "Explain"}
+
+
+def url(server, name: str, place: dict[str, str]) -> str:
+    path = "" if name == "Overview" else name.replace(" ", "_")
+    return f"{server.url}/{path}?{'&'.join(f'{key}={value}' for key, value in place.items())}"
+
+
+def ended(page, name: str) -> None:
+    """Wait until the page ``name`` has been drawn."""
+    expect(page).to_have_title(f"{name} · GCWM", timeout=60_000)
+    expect(page.locator("[data-testid=stApp][data-test-script-state=notRunning]")).to_be_visible(timeout=60_000)
+
+
+def go(page, name: str) -> None:
+    """Follow the side bar's link, which Talk keeps folded."""
+    if page.get_by_test_id("stExpandSidebarButton").is_visible():
+        page.get_by_test_id("stExpandSidebarButton").click()
+    page.get_by_test_id("stSidebar").get_by_role("link", name=name, exact=True).click()
+    ended(page, name)
+
+
+def chosen(page) -> dict[str, str]:
+    """What the side bar shows."""
+    names = {"run": "Run", "layer": "Layer", "family": "Family"}
+    boxes = {key: page.get_by_role("combobox", name=name, exact=True) for key, name in names.items()}
+    found = {key: box.input_value() for key, box in boxes.items()}
+    step = page.get_by_test_id("stSidebar").get_by_role("slider", name="Step")
+    return found | {"step": step.input_value() if step.count() else "1"}
+
+
+def test_every_page_hands_the_place_of_its_link_to_the_next(server, window):
+    page = window()
+    names = list(PAGES.values())
+    for here, there in zip(names, [*names[1:], names[0]], strict=True):
+        page.goto(url(server, here, PLACE))
+        ended(page, here)
+        go(page, there)
+        at_place(page, **PLACE)
+        if there not in WITHOUT_A_RUN:
+            assert chosen(page) == PLACE, (here, there)
+        expect(page.get_by_test_id("stException")).to_have_count(0)
+
+
+def test_widgets_clicks_links_and_reloads_agree(server, window):
+    page = window()
+    page.goto(url(server, "Conflict", PLACE))
+    drawn(page, 14)
+    page.get_by_test_id("stSidebar").get_by_role("slider", name="Step").focus()
+    page.keyboard.press("ArrowRight")
+    at_place(page, **PLACE | {"step": "4"})
+    drawn(page, 14)
+    click_cell(page, 0, row=1, column=5)
+    moved = PLACE | {"step": "4", "layer": "1", "family": "up_proj"}
+    at_place(page, **moved)
+    for name in ("Start", "Explain", "Scores"):  # over pages without a run
+        go(page, name)
+        at_place(page, **moved)
+    page.reload()
+    ended(page, "Scores")
+    assert chosen(page) == moved
+    go(page, "Start")
+    page.get_by_test_id("stMain").get_by_role("link", name="Open →").first.click()  # "nan" has three steps
+    ended(page, "Overview")
+    at_place(page, **moved | {"run": "nan", "step": "3"})
+    assert chosen(page) == moved | {"run": "nan", "step": "3"}
+
+
+def test_open_this_matrix_arrives(server, window):
+    page = window()
+    page.goto(url(server, "Overview", {"run": "normal"}))
+    ended(page, "Overview")
+    link = page.get_by_test_id("stMain").get_by_role("link", name="Open this matrix →")
+    wanted = dict(pair.split("=") for pair in link.get_attribute("href").partition("?")[2].split("&"))
+    assert (wanted["run"], wanted["layer"]) == ("normal", "3")
+    link.click()
+    ended(page, "Conflict")
+    drawn(page, 14)
+    assert chosen(page) == wanted
+    at_place(page, **wanted)
+
+
+def test_one_press_of_back_a_step(server, window):
+    page = window()
+    page.goto(url(server, "Conflict", PLACE))
+    ended(page, "Conflict")
+    page.get_by_test_id("stSidebar").get_by_role("slider", name="Step").focus()
+    page.keyboard.press("ArrowRight")
+    at_place(page, **PLACE | {"step": "4"})
+    ended(page, "Conflict")
+    go(page, "Scores")
+    page.go_back()
+    ended(page, "Conflict")
+    at_place(page, **PLACE | {"step": "4"})
+    page.go_back()
+    at_place(page, **PLACE)
+    expect(page.get_by_test_id("stSidebar").get_by_role("slider", name="Step")).to_have_value("3")
+
+
+def test_nonsense_in_a_link_falls_back(server, window):
+    page = window()
+    page.goto(url(server, "Spectra", {"run": "../etc", "step": "99", "layer": "x", "family": "%3Cb%3E"}))
+    ended(page, "Spectra")
+    expect(page.get_by_test_id("stException")).to_have_count(0)
+    default = {"run": "nan", "step": "3", "layer": "0", "family": "q_proj"}
+    assert chosen(page) == default
+    at_place(page, **default)
