@@ -14,8 +14,10 @@ from gcwm_viz.decide.interval import Interval, from_error, mean_over_matrices, m
 from gcwm_viz.geometry.gate import gate
 from gcwm_viz.merging.registry import get_method
 from gcwm_viz.probes.metrics import METRICS, rows_of_metric
+from gcwm_viz.probes.scores import score_matrix
 
 NOT_MEASURED = "not measured; run leave-one-out"
+TRAINED = "not measured; states of training have no merge to leave an update out of"
 PLACE = ["matrix", "layer", "family"]
 
 
@@ -24,9 +26,14 @@ class Candidate:
     """Evidence on one update. Conflicts and α in [0, 1]; scores in the metric's unit, more = better.
 
     step: its arrival, from 1. incoming: mean γ between the state it met and the update. pairwise: mean γ with every
-    other update. alpha: mean gate value that its conflict with the others asks for. gain, gain_to_expert: score of the
-    final model on its own task minus the base's, minus its expert's. others: mean change of the other tasks when it is
-    left out, above zero = they are better off without it. own: the same for its own task. overall: for all tasks.
+    other update. alpha: mean gate value that its conflict with the others asks for.
+
+    What it brought and what it cost, both at its own step, so that nothing which later updates destroyed counts against
+    it: gain, score on its own task right after its step minus right before; alone, score of its own expert there minus
+    the base's; drop, mean loss of the earlier tasks at its step, above zero = they lost.
+
+    Leave-one-out: others, mean change of the other tasks when it is left out, above zero = they are better off without
+    it; own, the same for its own task; overall, for all tasks.
     """
 
     update: str
@@ -35,7 +42,8 @@ class Candidate:
     pairwise: Interval
     alpha: Interval
     gain: Interval
-    gain_to_expert: Interval
+    alone: Interval
+    drop: Interval
     others: Interval
     own: Interval
     overall: Interval
@@ -56,6 +64,8 @@ def candidates(
     matrices = tables["matrices"]
     pairs = latest_pairs(tables["pairs"])
     arrivals = matrices[["step", "update"]].drop_duplicates().sort_values("step")
+    order = list(arrivals["update"])
+    unknown = TRAINED if (matrices["mode"] == "trained").any() else NOT_MEASURED
     found = []
     for step, update in zip(arrivals["step"], arrivals["update"], strict=True):
         places = by_place(matrices, pairs, settings, update)
@@ -69,11 +79,21 @@ def candidates(
                 else mean_over_matrices(places["incoming_conflict"], places["layer"]),
                 pairwise=_or(places, "pair_conflict", "never active together with another update"),
                 alpha=_or(places, "pair_alpha", _no_gate(settings) or "no conflict with another update to gate on"),
-                gain=_change(tables["scores"], update, split, metric, "base"),
-                gain_to_expert=_change(tables["scores"], update, split, metric, "expert"),
-                others=_mean_effect(others[~others["own"]]),
-                own=_mean_effect(others[others["own"]]),
-                overall=_mean_effect(others),
+                gain=_at_step(tables["scores"], int(step), [update], split, metric, "this run has no probes of it"),
+                alone=_alone(tables["scores"], update, split, metric),
+                drop=missing("no task came before it")
+                if step == 1
+                else _at_step(
+                    tables["scores"],
+                    int(step),
+                    order[: int(step) - 1],
+                    split,
+                    metric,
+                    "this run has no probes of an earlier task",
+                ).negated,
+                others=_mean_effect(others[~others["own"]], unknown),
+                own=_mean_effect(others[others["own"]], unknown),
+                overall=_mean_effect(others, unknown),
             )
         )
     return found
@@ -139,24 +159,34 @@ def _no_gate(settings: RunSettings) -> str:
     return ""
 
 
-def _change(scores: pd.DataFrame, task: str, split: str, metric: str, against: str) -> Interval:
-    """Final model minus base or expert on ``task``; the errors of both models count as independent."""
+def _at_step(scores: pd.DataFrame, step: int, tasks: list[str], split: str, metric: str, none: str) -> Interval:
+    """Mean change of ``tasks`` from the step before ``step`` (the base before the first) to it, more = better; ``none``
+    says why there is nothing where no task of these was probed."""
+    R, errors = (score_matrix(scores, split, metric, column) for column in ("value", "se"))
+    probed = [task for task in tasks if task in R.columns]
+    if not probed or not {step - 1, step} <= set(R.index):
+        return missing(f"not measured; {none}" if not probed else "not measured at its step and before")
+    sign = 1.0 if METRICS[metric] else -1.0
+    change = sign * (R.loc[step, probed] - R.loc[step - 1, probed])
+    spread = np.hypot(errors.loc[step, probed], errors.loc[step - 1, probed])
+    return _mean_change(change, spread)
+
+
+def _alone(scores: pd.DataFrame, task: str, split: str, metric: str) -> Interval:
+    """The task's own expert minus the base; the errors of both models count as independent."""
     rows = rows_of_metric(scores[(scores["task"] == task) & (scores["split"] == split)], metric)
-    steps = scores[scores["model"] == "step"]["step"]
-    if not len(rows) or not len(steps):
-        return missing("not measured; this run has no probes of a task of this name")
-    last = rows[(rows["model"] == "step") & (rows["step"] == steps.max())]
-    other = rows[(rows["model"] == against) & ((against == "base") | (rows["update"] == task))]
-    if len(last) != 1 or len(other) != 1:
+    base, expert = rows[rows["model"] == "base"], rows[(rows["model"] == "expert") & (rows["update"] == task)]
+    if len(base) != 1 or len(expert) != 1:
         return missing("not measured")
     sign = 1.0 if METRICS[metric] else -1.0
-    change = sign * (float(last["value"].iloc[0]) - float(other["value"].iloc[0]))
-    return from_error(change, float(np.hypot(float(last["se"].iloc[0]), float(other["se"].iloc[0]))))
+    change = sign * (float(expert["value"].iloc[0]) - float(base["value"].iloc[0]))
+    return from_error(change, float(np.hypot(float(expert["se"].iloc[0]), float(base["se"].iloc[0]))))
 
 
-def _mean_effect(rows: pd.DataFrame) -> Interval:
-    if not len(rows):
-        return missing(NOT_MEASURED)
-    return from_error(
-        float(rows["change"].mean(skipna=False)), float(np.sqrt((rows["se"] ** 2).sum(skipna=False))) / len(rows)
-    )
+def _mean_effect(rows: pd.DataFrame, none: str) -> Interval:
+    return _mean_change(rows["change"], rows["se"]) if len(rows) else missing(none)
+
+
+def _mean_change(change: pd.Series, se: pd.Series) -> Interval:
+    """Mean over tasks, whose probes are independent samples."""
+    return from_error(float(change.mean(skipna=False)), float(np.sqrt((se**2).sum(skipna=False))) / len(se))

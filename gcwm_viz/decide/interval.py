@@ -31,6 +31,11 @@ class Interval:
         """Half the length of the interval, NaN where there is none."""
         return (self.high - self.low) / 2
 
+    @property
+    def negated(self) -> "Interval":
+        """The same of −value."""
+        return Interval(-self.value, -self.high, -self.low, self.reason)
+
     def against(self, threshold: float) -> Place:
         """Where the interval lies: ``above`` or ``below`` the threshold, or it ``covers`` it, ends included.
 

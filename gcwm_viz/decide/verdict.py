@@ -1,8 +1,9 @@
 """Integrate, integrate gated, or hold: thresholds, the rule, and the evidence in words.
 
-Measured evidence goes before predicted: conflict decides about holding only where nobody measured what leaving the
-update out does to the others. A verdict follows the point values; where the interval of a value that decides covers
-its threshold, the verdict says that the evidence is inconclusive.
+An update answers for its own step: for what its own task gained there and what the earlier tasks lost there. What later
+updates destroyed is theirs. Leave-one-out, where it was measured, goes before what its step did to the others, and both
+before predicted: conflict decides about holding only where neither is known. A verdict follows the point values; where
+the interval of a value that decides covers its threshold, the verdict says that the evidence is inconclusive.
 """
 
 import math
@@ -25,9 +26,9 @@ class Thresholds:
     gate_conflict: conflict above which the update should pass the gate; the paper's τ, 0.12. hold_conflict: conflict
     above which it is held where nothing was measured; half way from there to "unrelated", a judgement without a
     measurement behind it. λ sets the range of conflicts, so both belong to one setting of λ: see :meth:`of`.
-    In the metric's unit (share of exact matches, or nats per token): min_gain: what it has to add on its own task over
-    the base. max_harm: what the other tasks may lose to it on average, however much its own gains. better_without: how
-    much better all tasks together, its own included, may do without it.
+    In the metric's unit (share of exact matches, or nats per token): min_gain: what it has to add on its own task.
+    max_harm: what the other tasks may lose to it on average, however much its own gains; by leave-one-out, else the
+    earlier tasks at its step. better_without: how much better all tasks together, its own included, may do without it.
     """
 
     gate_conflict: float = 0.12
@@ -69,18 +70,20 @@ class Finding:
 @dataclass(frozen=True)
 class Verdict:
     """certainty: ``clear``; ``inconclusive``, an interval that decides covers its threshold or nothing is known;
-    ``predicted``, nothing contradicts the verdict but the effect on the others was not measured."""
+    ``predicted``, nothing contradicts the verdict but leave-one-out was not measured. left_out: whether it was."""
 
     update: str
     choice: Choice
     certainty: Certainty
     findings: tuple[Finding, ...]
     words: str
+    left_out: bool
 
 
 _SUBJECTS = {
     "net": "the change of all tasks",
     "harm": "the change of the other tasks",
+    "drop": "what the earlier tasks lost at its step",
     "gain": "its own gain",
     "gate": "its conflict",
     "hold": "its conflict",
@@ -92,21 +95,27 @@ _ROLES = {"gate": " of the gate", "hold": " for holding"}
 def judge(candidate: Candidate, thresholds: Thresholds | None = None) -> Verdict:
     """Verdict on one candidate.
 
-    Hold when all tasks together do better without it, when the others lose more than ``max_harm`` to it, when its own
-    task gains less than ``min_gain``, or, where leaving it out was not measured, when its conflict is over
-    ``hold_conflict``. Else integrate: gated when the conflict is over ``gate_conflict``.
+    Hold when all tasks together do better without it, when the others lose more than ``max_harm`` to it (the earlier
+    tasks at its step where leaving it out was not measured), when its own task gains less than ``min_gain``, or, where
+    no effect on the others is known, when its conflict is over ``hold_conflict``. Else integrate: gated when the
+    conflict is over ``gate_conflict``.
     """
     limits = thresholds or Thresholds()
     conflict, met = _conflict(candidate)
     left_out = candidate.overall.known or candidate.others.known
     net = _finding("net", candidate.overall, limits.better_without, "all tasks, were it left out", "score")
     harm = _finding("harm", candidate.others, limits.max_harm, "the other tasks, were it left out", "score")
-    gain = _finding("gain", candidate.gain, limits.min_gain, "its own task, over the base", "score")
-    hold = _finding("hold", conflict, limits.hold_conflict, met, "conflict", decides=not left_out)
+    drop = _finding(
+        "drop", candidate.drop, limits.max_harm, "the earlier tasks at its step", "loss", decides=not left_out
+    )
+    gained, where = (candidate.gain, "at its step") if candidate.gain.known else (candidate.alone, "by its own expert")
+    gain = _finding("gain", gained, limits.min_gain, f"its own task {where}", "score")
+    unseen = not left_out and not drop.decides
+    hold = _finding("hold", conflict, limits.hold_conflict, met, "conflict", decides=unseen)
     gate = _finding("gate", conflict, limits.gate_conflict, met, "conflict")
     against = [
         finding
-        for finding, bad in ((net, "above"), (harm, "above"), (gain, "below"), (hold, "above"))
+        for finding, bad in ((net, "above"), (harm, "above"), (drop, "above"), (gain, "below"), (hold, "above"))
         if finding.decides and _side(finding) == bad
     ]
     if against:
@@ -116,11 +125,12 @@ def judge(candidate: Candidate, thresholds: Thresholds | None = None) -> Verdict
         choice, unsure = "hold", True
     else:
         choice = "integrate gated" if gate.decides and _side(gate) == "above" else "integrate"
-        unsure = any(finding.decides and finding.place == "covers" for finding in (net, harm, gain, hold, gate))
-    measured_decides = left_out or (choice == "hold" and gain in against)
-    certainty: Certainty = "inconclusive" if unsure else "clear" if measured_decides else "predicted"
-    findings = (net, harm, gain, gate, hold)
-    return Verdict(candidate.update, choice, certainty, findings, _words(choice, certainty, against, findings))
+        unsure = any(finding.decides and finding.place == "covers" for finding in (net, harm, drop, gain, hold, gate))
+    seen = left_out or (choice == "hold" and (gain in against or drop in against))
+    certainty: Certainty = "inconclusive" if unsure else "clear" if seen else "predicted"
+    findings = (net, harm, drop, gain, gate, hold)
+    words = _words(choice, certainty, against, findings, left_out)
+    return Verdict(candidate.update, choice, certainty, findings, words, left_out)
 
 
 def _conflict(candidate: Candidate) -> tuple[Interval, str]:
@@ -137,7 +147,7 @@ def _side(finding: Finding) -> str:
 def _finding(name: str, interval: Interval, threshold: float, of: str, kind: str, *, decides: bool = True) -> Finding:
     place = interval.against(threshold)
     decides = decides and interval.known
-    subject = f"Conflict {of}" if kind == "conflict" else f"Change of {of}"
+    subject = {"conflict": "Conflict", "score": "Change of", "loss": "Loss of"}[kind] + f" {of}"
     if not interval.known:
         return Finding(name, interval, threshold, place, decides, f"{subject}: {interval.reason}.")
     signed = kind != "conflict"
@@ -149,7 +159,7 @@ def _finding(name: str, interval: Interval, threshold: float, of: str, kind: str
     told = {
         "above": "above the threshold",
         "below": "below the threshold",
-        "covers": "which cannot be told from the threshold",
+        "covers": "not distinguishable from the threshold",
     }[place]
     value = _number(interval.value, signed)
     limit = f"{threshold:+.3g}" if signed and threshold else f"{threshold:.3g}"
@@ -157,11 +167,14 @@ def _finding(name: str, interval: Interval, threshold: float, of: str, kind: str
     return Finding(name, interval, threshold, place, decides, words)
 
 
-def _words(choice: Choice, certainty: Certainty, against: list[Finding], findings: tuple[Finding, ...]) -> str:
+def _words(
+    choice: Choice, certainty: Certainty, against: list[Finding], findings: tuple[Finding, ...], left_out: bool
+) -> str:
     """One sentence: the verdict, what it rests on, how sure it is."""
     because = {
         "net": "all tasks together do better without it",
         "harm": "the other tasks lose too much to it",
+        "drop": "the earlier tasks lose too much at its step",
         "gain": "its own task gains too little",
         "hold": "its conflict is high and its effect on the others was not measured",
     }
@@ -172,17 +185,22 @@ def _words(choice: Choice, certainty: Certainty, against: list[Finding], finding
     else:
         harmless = "all tasks together do better with it" if findings[0].decides else ""
         gate = {"integrate": "its conflict is low", "integrate gated": "its conflict is over the gate's threshold"}
-        known = findings[3].decides
+        known = next(finding for finding in findings if finding.name == "gate").decides
         why = " and ".join(filter(None, [harmless, gate[choice] if known else "no conflict is defined for it"]))
     covering = [finding for finding in against or findings if finding.decides and finding.place == "covers"]
     subjects = [_SUBJECTS[finding.name] for finding in covering]
     which = " and ".join(filter(None, [", ".join(subjects[:-1]), *subjects[-1:]]))
     limit = "the threshold" if len(subjects) == 1 else "their thresholds"
-    doubt = f"{which} cannot be told from {limit}" if subjects else "there is none"
+    doubt = (
+        f"{which} {'is' if len(subjects) == 1 else 'are'} not distinguishable from {limit}"
+        if subjects
+        else "there is none"
+    )
     sure = {
-        "clear": "The evidence is clear of the thresholds that decide.",
+        "clear": "The evidence is clear of the thresholds that decide"
+        + ("." if left_out else ", at its step: leave-one-out was not measured."),
         "inconclusive": f"The evidence is inconclusive: {doubt}.",
-        "predicted": "This is a prediction: what it does to the others was not measured.",
+        "predicted": "This is a prediction: leave-one-out was not measured.",
     }[certainty]
     return f"{choice.capitalize()}: {why}. {sure}"
 

@@ -12,6 +12,7 @@ from gcwm_viz.decide.evidence import by_place, left_out_effects
 from gcwm_viz.decide.interval import Interval
 from gcwm_viz.decide.order import measured
 from gcwm_viz.decide.plan import plan_of
+from gcwm_viz.decide.verdict import Verdict
 from gcwm_viz.errors import InputError
 from gcwm_viz.figures import pair_matrix
 from gcwm_viz.figures.signals import INCOMING, Signal, bounds
@@ -41,7 +42,6 @@ PAIRS = replace(
     line="Geometry conflict of every two updates, mean over matrices. 0 = same, 1 = unrelated.",
 )
 MARKS = {"integrate": "✓ integrate", "integrate gated": "✓ integrate gated", "hold": "✕ hold"}
-CERTAINTY = {"clear": "measured, clear", "inconclusive": "inconclusive", "predicted": "predicted only"}
 ORDERS = ("as in this run", "least conflict first")
 
 
@@ -55,14 +55,15 @@ def table(decision: Decision) -> None:
                 "step": candidate.step,
                 "update": candidate.update,
                 "verdict": MARKS[verdict.choice],
-                "evidence": CERTAINTY[verdict.certainty],
+                "evidence": evidence(verdict),
                 "overall": _spread(candidate.overall, signed=True),
                 "others": _spread(candidate.others, signed=True),
                 "gain": _spread(candidate.gain, signed=True),
+                "alone": _spread(candidate.alone, signed=True),
+                "drop": _spread(candidate.drop, signed=True),
                 "incoming": _spread(candidate.incoming),
                 "pairwise": _spread(candidate.pairwise),
                 "alpha": _spread(candidate.alpha),
-                "expert": _spread(candidate.gain_to_expert, signed=True),
             }
         )
     text = st.column_config.TextColumn
@@ -79,10 +80,17 @@ def table(decision: Decision) -> None:
                 "Conflict with others", width=145, help="Mean over every other update; 0 same, 1 unrelated"
             ),
             "alpha": text("Expected α", width=145, help="The gate's answer to that conflict, 0 to 1"),
-            "gain": text("Own task gained", width=145, help=f"Final model minus base, {decision.unit}"),
-            "expert": text("Own task to expert", width=145, help="Final model minus the task's own expert"),
-            "others": text("Others without it", width=145, help="Above zero: the other tasks do better without it"),
-            "overall": text("All without it", width=145, help="Above zero: all tasks together do better without it"),
+            "gain": text(
+                "Own task at its step", width=145, help=f"Right after its step minus right before, {decision.unit}"
+            ),
+            "alone": text("Own expert over base", width=145, help="What it brings by itself on its own task"),
+            "drop": text("Earlier tasks lost", width=145, help="At its step, on average; above zero: they lost"),
+            "others": text(
+                "Δ other tasks if removed", width=145, help="Above zero: the other tasks do better without it"
+            ),
+            "overall": text(
+                "Δ all tasks if removed", width=145, help="Above zero: all tasks together do better without it"
+            ),
         },
     )
     missing = dict.fromkeys(
@@ -94,9 +102,17 @@ def table(decision: Decision) -> None:
     note = f" n/a: {'; '.join(missing)}." if missing else ""
     st.caption(
         "In brackets: 95 % intervals, for conflicts from layer to layer, for scores from example to example. Scores "
-        "are differences, above zero = better: in the columns “without it” that speaks against the update."
+        "are differences; above zero speaks for the update where its own task is meant, and against it in the columns "
+        "“if removed” and “lost”."
         f"{as_markdown(note, 600)}"
     )
+
+
+def evidence(verdict: Verdict) -> str:
+    """How sure a verdict is, in few words; "measured" where leave-one-out was."""
+    if verdict.certainty == "clear":
+        return "measured, clear" if verdict.left_out else "clear at its step"
+    return "predicted only" if verdict.certainty == "predicted" else "inconclusive"
 
 
 def explain(view: View, decision: Decision) -> None:
@@ -106,7 +122,7 @@ def explain(view: View, decision: Decision) -> None:
     st.caption("The update of the chosen step; the step slider in the side bar chooses another.")
     box = st.warning if verdict.choice == "hold" else st.info if verdict.certainty != "clear" else st.success
     box(verdict.words)
-    # What was measured makes the conflict to hold at idle; what is unknown is said.
+    # A threshold that does not decide is left out; what was not measured is said.
     told = [finding for finding in verdict.findings if finding.decides or finding.name in ("net", "gain")]
     st.markdown("\n".join(f"- {as_markdown(finding.words, 400)}" for finding in told))
     cells = by_place(view.run.tables["matrices"], decision.evidence.pairs, view.run.store.settings, view.update)
@@ -183,7 +199,7 @@ def choose_plan(decision: Decision) -> list[str]:
         f"Measured for exactly these updates ({known.source}): {num(known.value)} ± {num(1.96 * known.se)} "
         f"{decision.unit}, mean over all tasks."
         if known
-        else "Nobody measured exactly this set: run the plan to know."
+        else "This set has not been measured yet: run the plan to know."
     )
     return chosen
 

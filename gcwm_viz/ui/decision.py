@@ -13,7 +13,6 @@ from gcwm_viz.decide.agreement import Agreement, agreement
 from gcwm_viz.decide.evidence import Candidate, candidates, latest_pairs, pair_square
 from gcwm_viz.decide.order import Outcome, additions, greedy_order, measured, order_matters, outcomes
 from gcwm_viz.decide.verdict import Thresholds, Verdict, judge
-from gcwm_viz.errors import InputError
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.probes.metrics import UNITS, offered
 from gcwm_viz.tables import Run
@@ -82,15 +81,8 @@ class Decision:
 
 
 def decide(run: Run) -> Decision:
-    """Controls for probes and thresholds, and what they give; ends the page where a table cannot be read."""
-    try:
-        scores = run.tables["scores"]
-        for name in ("pairs", "leave_one_out"):
-            run.tables[name]
-    except InputError as error:
-        st.error("A table of this run cannot be read:")
-        st.text(str(error))
-        st.stop()
+    """Controls for probes and thresholds, and what they give."""
+    scores = run.tables["scores"]
     settings = run.store.settings
     splits = [name for name in SPLITS if name in set(scores["split"])] or ["dev"]
     metrics = offered(scores)
@@ -129,8 +121,9 @@ def thresholds(config: GCWMConfig, metric: str) -> Thresholds:
     with st.expander("Thresholds of the verdict"):
         st.caption(
             "Held when all tasks together, or the other tasks alone, do better without the update by more than these, "
-            "or when its own task gains less. Conflict decides about holding only where leaving it out was not "
-            f"measured. Conflicts in [0, 1]; scores in {UNITS[metric]}."
+            "or when its own task gains less at its step. Where leave-one-out was not measured, what the earlier tasks "
+            "lost at its step takes its place, and conflict only where that is unknown too. Conflicts in [0, 1]; "
+            f"scores in {UNITS[metric]}."
         )
         values = {
             name: box.slider(

@@ -7,6 +7,7 @@ import pytest
 
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.decide.evidence import by_place, candidates, latest_pairs, left_out_effects, pair_square
+from gcwm_viz.decide.verdict import judge
 from gcwm_viz.geometry.gate import gate
 from tests.factories_runs import NASTY, TASKS, make_tables
 
@@ -62,17 +63,45 @@ def test_expected_alpha_is_the_gate_at_the_mean_conflict():
     assert "mean has no gate" in plain.reason
 
 
-def test_gain_is_the_final_model_over_the_base():
-    scores = TABLES["scores"]
-    rows = scores[(scores["task"] == "index") & (scores["split"] == "dev") & (scores["metric"] == "em")]
-    last = rows[(rows["model"] == "step") & (rows["step"] == 6)].iloc[0]
-    base, expert = rows[rows["model"] == "base"].iloc[0], rows[rows["update"].eq("index") & rows["model"].eq("expert")]
-    found = by_name()["index"]
-    assert found.gain.value == pytest.approx(last["value"] - base["value"])
-    assert found.gain.half_width == pytest.approx(1.96 * (last["se"] ** 2 + base["se"] ** 2) ** 0.5, rel=1e-4)
-    assert found.gain_to_expert.value == pytest.approx(last["value"] - expert["value"].iloc[0])
-    loss = by_name(metric="nll")["index"]
-    assert loss.gain.value > 0  # turned: a lower loss is a gain
+def scored(R, experts):
+    """A scores table of development em from R (rows base, step 1, …) and each expert's score on its own task."""
+    names = list(experts)
+    rows = [("base" if step == 0 else "step", step, "" if step == 0 else names[step - 1], task, value)
+            for step, values in enumerate(R) for task, value in zip(names, values, strict=True)]  # fmt: skip
+    rows += [("expert", place, task, task, experts[task]) for place, task in enumerate(names, start=1)]
+    table = pd.DataFrame(rows, columns=["model", "step", "update", "task", "value"])
+    return table.assign(split="dev", metric="em", se=0.01, n=200)
+
+
+def test_an_update_answers_for_its_own_step():
+    """The story of a model trained on one task after another: ``past`` is learned and destroyed by ``capital``."""
+    R = [[0.2, 0.0, 0.5], [0.933, 0.0, 0.5], [0.258, 1.0, 0.5], [0.1, 0.9, 0.95]]
+    scores = scored(R, {"past": 0.933, "capital": 1.0, "index": 0.97})
+    matrices = TABLES["matrices"].assign(update=TABLES["matrices"]["update"].replace("symbol", "other"), mode="trained")
+    tables = TABLES | {"scores": scores, "matrices": matrices, "leave_one_out": TABLES["leave_one_out"].iloc[:0]}
+    found = by_name(tables)
+    assert found["past"].gain.value == pytest.approx(0.733)
+    assert found["past"].gain.half_width == pytest.approx(1.96 * 0.01 * 2**0.5, rel=1e-4)
+    assert found["past"].drop.reason == "no task came before it"
+    assert found["capital"].gain.value == pytest.approx(1.0)
+    assert found["capital"].drop.value == pytest.approx(0.675)
+    assert found["index"].drop.value == pytest.approx((0.158 + 0.1) / 2)
+    assert found["index"].drop.half_width == pytest.approx(1.96 * 0.01 * 2**0.5 / 2**0.5, rel=1e-4)
+    assert found["index"].alone.value == pytest.approx(0.47)
+    assert "states of training" in found["past"].others.reason
+    verdicts = {name: judge(candidate) for name, candidate in found.items()}
+    assert verdicts["past"].choice != "hold"
+    assert (verdicts["capital"].choice, verdicts["capital"].certainty) == ("hold", "clear")
+    assert "earlier tasks lose too much at its step" in verdicts["capital"].words
+    assert not verdicts["capital"].left_out
+    assert "leave-one-out was not measured" in verdicts["capital"].words
+
+
+def test_gains_of_losses_are_turned():
+    found = by_name(metric="nll")["index"]
+    assert found.gain.value > 0
+    assert found.alone.value > 0
+    assert by_name(make_tables("nan"))[NASTY].gain.reason == "the score is not defined"
 
 
 def test_left_out_effects_are_turned_and_averaged():

@@ -24,11 +24,17 @@ GOOD = Candidate(
     pairwise=near(0.05),
     alpha=near(0.3),
     gain=near(0.4),
-    gain_to_expert=near(-0.1),
+    alone=near(0.5),
+    drop=near(0.0),
     others=near(0.0),
     own=near(-0.4),
     overall=near(-0.1),
 )
+
+
+ALONE = {"others": UNKNOWN, "overall": UNKNOWN}
+"""Without leave-one-out."""
+UNSEEN = ALONE | {"drop": UNKNOWN}
 
 
 @pytest.mark.parametrize(
@@ -46,13 +52,18 @@ GOOD = Candidate(
         ({"gain": near(0.045)}, "hold", "inconclusive"),
         ({"gain": near(0.045), "others": near(0.2)}, "hold", "clear"),  # one clear reason is enough
         ({"gain": Interval(0.4)}, "integrate", "inconclusive"),  # no interval, so nothing is told apart
-        ({"others": UNKNOWN, "overall": UNKNOWN}, "integrate", "predicted"),
-        ({"others": UNKNOWN, "overall": UNKNOWN, "incoming": near(0.9)}, "hold", "predicted"),
-        ({"others": UNKNOWN, "overall": UNKNOWN, "incoming": near(0.555)}, "integrate gated", "inconclusive"),
-        ({"others": UNKNOWN, "overall": UNKNOWN, "gain": near(0.0)}, "hold", "clear"),
+        (ALONE, "integrate", "predicted"),
+        (UNSEEN | {"incoming": near(0.9)}, "hold", "predicted"),
+        (UNSEEN | {"incoming": near(0.555)}, "integrate gated", "inconclusive"),
+        (ALONE | {"incoming": near(0.9)}, "integrate gated", "predicted"),  # harmless at its step
+        (ALONE | {"drop": near(0.6)}, "hold", "clear"),
+        (ALONE | {"drop": near(0.105)}, "hold", "inconclusive"),
+        ({"drop": near(0.6)}, "integrate", "clear"),  # leave-one-out, where measured, goes before its step
+        ({"gain": UNKNOWN, "alone": near(0.0)}, "hold", "clear"),
+        (ALONE | {"gain": near(0.0)}, "hold", "clear"),
         ({"incoming": UNKNOWN, "pairwise": near(0.3)}, "integrate gated", "clear"),  # the first update met no state
         (dict.fromkeys(("incoming", "pairwise", "others", "overall"), UNKNOWN), "integrate", "predicted"),
-        (dict.fromkeys(("incoming", "pairwise", "others", "overall", "gain"), UNKNOWN), "hold", "inconclusive"),
+        (dict.fromkeys(vars(GOOD).keys() - {"update", "step"}, UNKNOWN), "hold", "inconclusive"),
     ],
 )
 def test_rule(change, choice, certainty):
@@ -66,7 +77,7 @@ def test_rule(change, choice, certainty):
 def test_words_hold_value_interval_and_threshold():
     findings = {finding.name: finding for finding in judge(replace(GOOD, others=near(0.095))).findings}
     said = findings["harm"].words
-    assert "+0.095 (95 % interval +0.085 to +0.105), which cannot be told from the threshold +0.1" in said
+    assert "+0.095 (95 % interval +0.085 to +0.105), not distinguishable from the threshold +0.1" in said
     assert findings["gate"].words.endswith("below the threshold 0.12 of the gate.")
     assert not findings["hold"].decides
     unknown = judge(replace(GOOD, others=UNKNOWN, overall=UNKNOWN)).findings[0]

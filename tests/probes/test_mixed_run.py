@@ -87,11 +87,11 @@ def test_leave_one_out_and_what_decides_on_it(run):
     assert evidence["second"].gain.known
     assert not evidence["third"].gain.known
     perplexity = {c.update: c for c in candidates(run.tables, run.store.settings, "test", "ppl")}["third"].gain
-    base, last = (
-        scores.query("task == 'third' and metric == 'ppl' and split == 'test' and model == @m and step == @s")["value"]
-        for m, s in (("base", 0), ("step", 3))
+    before, after = (
+        scores.query("task == 'third' and metric == 'ppl' and split == 'test' and model == 'step' and step == @s")
+        for s in (2, 3)
     )
-    assert perplexity.value == pytest.approx(base.item() - last.item())  # more is better
+    assert perplexity.value == pytest.approx(before["value"].item() - after["value"].item())  # more is better
     assert {outcome.source for outcome in outcomes(run.tables, list(NAMES), "test", "accuracy")} == {
         "base", "step 1", "step 2", "step 3", "leave-one-out",
     }  # fmt: skip

@@ -41,7 +41,7 @@ def test_taking_an_update_out_changes_the_plan(open_page, tmp_path):
     assert [name for name, _ in plan(app, tmp_path).updates] == ["past", "capital", "symbol", "close", "eval"]
     assert "(leave-one-out)" in words(app)
     app.checkbox[0].uncheck().run()
-    assert "Nobody measured exactly this set" in words(app)
+    assert "This set has not been measured yet" in words(app)
     order = [name for name, _ in plan(app, tmp_path).updates]
     app.segmented_control(key="plan-order").set_value("least conflict first").run()
     other = [name for name, _ in plan(app, tmp_path).updates]
@@ -56,8 +56,8 @@ def test_taking_an_update_out_changes_the_plan(open_page, tmp_path):
 
 def test_thresholds_turn_verdicts_and_ticks(open_page):
     app = open_page(PAGE, run="normal")
-    least = next(slider for slider in app.slider if slider.label == "Least own gain")
-    least.set_value(0.5).run()
+    harm = next(slider for slider in app.slider if slider.label == "Others, better without")
+    harm.set_value(0.0).run()
     assert not app.exception
     assert len(ticked(app)) < 6
     gate = next(slider for slider in app.slider if slider.label == "Gate above conflict")
@@ -94,6 +94,15 @@ def test_holes_are_named(open_page):
     assert app.button(key="left-out-start").label == "Go on measuring"
 
 
+def test_measured_is_said_of_leave_one_out_alone(open_page, tmp_path):
+    run = write_run(tmp_path, "normal")
+    (run / "leave_one_out" / "tables" / "leave_one_out.parquet").unlink()
+    with_it = open_page(PAGE, run="normal").dataframe[0].value["evidence"]
+    without = open_page(PAGE, root=tmp_path, run="normal").dataframe[0].value["evidence"]
+    assert "measured, clear" in set(with_it)
+    assert not without.str.contains("measured").any()
+
+
 def test_button_starts_the_job_once(open_page, tmp_path, monkeypatch):
     run = write_run(tmp_path, "normal")
     (run / "leave_one_out" / "tables" / "leave_one_out.parquet").unlink()
@@ -101,7 +110,7 @@ def test_button_starts_the_job_once(open_page, tmp_path, monkeypatch):
     (run / "run.json").write_text(json.dumps(info))
     started = []
     monkeypatch.setattr(jobs, "start", lambda *call: started.append(call) or True)
-    app = open_page(PAGE, root=tmp_path, run="normal")
+    app = open_page(PAGE, root=tmp_path, run="normal", step=1)
     assert "This is a prediction" in "".join(box.value for box in (*app.info, *app.warning, *app.success))
     app.button(key="left-out-start").click().run()
     assert not app.exception
