@@ -166,10 +166,10 @@ def _at_step(scores: pd.DataFrame, step: int, tasks: list[str], split: str, metr
     probed = [task for task in tasks if task in R.columns]
     if not probed or not {step - 1, step} <= set(R.index):
         return missing(f"not measured; {none}" if not probed else "not measured at its step and before")
-    sign = 1.0 if METRICS[metric] else -1.0
-    change = sign * (R.loc[step, probed] - R.loc[step - 1, probed])
-    spread = np.hypot(errors.loc[step, probed], errors.loc[step - 1, probed])
-    return _mean_change(change, spread)
+    (before, after), (se_before, se_after) = (
+        table.loc[[step - 1, step], probed].to_numpy(dtype=float) for table in (R, errors)
+    )
+    return _mean_change((after - before) * (1.0 if METRICS[metric] else -1.0), np.hypot(se_before, se_after))
 
 
 def _alone(scores: pd.DataFrame, task: str, split: str, metric: str) -> Interval:
@@ -184,9 +184,11 @@ def _alone(scores: pd.DataFrame, task: str, split: str, metric: str) -> Interval
 
 
 def _mean_effect(rows: pd.DataFrame, none: str) -> Interval:
-    return _mean_change(rows["change"], rows["se"]) if len(rows) else missing(none)
+    if not len(rows):
+        return missing(none)
+    return _mean_change(rows["change"].to_numpy(dtype=float), rows["se"].to_numpy(dtype=float))
 
 
-def _mean_change(change: pd.Series, se: pd.Series) -> Interval:
+def _mean_change(change: np.ndarray, se: np.ndarray) -> Interval:
     """Mean over tasks, whose probes are independent samples."""
-    return from_error(float(change.mean(skipna=False)), float(np.sqrt((se**2).sum(skipna=False))) / len(se))
+    return from_error(float(change.mean()), float(np.sqrt((se**2).sum())) / len(se))
