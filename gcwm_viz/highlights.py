@@ -14,10 +14,12 @@ from gcwm_viz.tables import Run
 
 @dataclass(frozen=True)
 class Scored:
-    """Scores of one split and metric. R and errors: index step (0 = base), columns tasks; own: by task."""
+    """Scores of one split and metric. R, errors (standard errors) and n (examples): index step (0 = base), columns
+    tasks; own: by task."""
 
     R: pd.DataFrame
     errors: pd.DataFrame
+    n: pd.DataFrame
     own: pd.Series
     downstream: pd.DataFrame
     metric: str
@@ -39,11 +41,13 @@ def scored(run: Run, split: str = "test", metric: str | None = None) -> Scored |
     metric = headline(here) if metric is None else metric
     if rows_of_metric(here, metric).empty:
         return None
-    R, errors = score_matrix(table, split, metric), score_matrix(table, split, metric, "se")
+    R, errors, n = (score_matrix(table, split, metric, column) for column in ("value", "se", "n"))
     experts = expert_scores(table, split, metric)
     own = {task: experts.at[task, task] if task in experts.index else np.nan for task in R.columns}
     course = downstream(R, run.updates, errors=errors, higher_is_better=METRICS[metric])
-    return Scored(R=R, errors=errors, own=pd.Series(own, dtype=float), downstream=course, metric=metric, split=split)
+    return Scored(
+        R=R, errors=errors, n=n, own=pd.Series(own, dtype=float), downstream=course, metric=metric, split=split
+    )
 
 
 def peak(matrices: pd.DataFrame) -> pd.Series | None:

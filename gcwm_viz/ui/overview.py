@@ -7,17 +7,18 @@ from dataclasses import dataclass
 import numpy as np
 import streamlit as st
 
+from gcwm_viz.decide.interval import Z95
 from gcwm_viz.figures.theme import num, percent
 from gcwm_viz.highlights import Scored, peak
+from gcwm_viz.probes.scores import forgetting_matrix
 from gcwm_viz.tables import Run
 from gcwm_viz.ui import place
 from gcwm_viz.ui.frame import View
 from gcwm_viz.ui.text import as_markdown, plain_cell
+from gcwm_viz.updates.outside import OUTSIDE, ROUNDING
 
 LAMBDA_LIMIT = 0.05
 SHIFT_LIMIT = 0.02
-ROUNDING_LIMIT = 0.02
-OUTSIDE_LIMIT = 0.01
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ def headline(view: View, found: Scored | None) -> None:
             "Overall at the end",
             num(last["overall"]),
             f"{num(gain, signed=True)} against the base" if np.isfinite(gain) else None,
-            help=f"Mean {found.unit} over all tasks, test probes. Standard error {num(last.get('overall_se'))}.",
+            help=f"Mean {found.unit} over all tasks, ± {num(Z95 * last.get('overall_se', np.nan))} (95 % over the test "
+            f"probes' {num(int(found.n.iloc[-1].sum()))} examples).",
         )
         boxes[1].metric("Experts, each on its task", num(found.own.mean()), help="The bar to reach: one model a task.")
         boxes[2].metric("Forgetting", num(last["forgetting"]), help="Mean over earlier tasks of the best score lost.")
@@ -80,12 +82,12 @@ def pointers(run: Run, found: Scored | None) -> list[Pointer]:
             f"active conflict {num(top['active_conflict'])}."
         )
         noted.append(Pointer(text, "pages/1_Conflict.py", "Open this matrix", at))
-    if found is not None and len(found.R) > 1:
-        lost = found.R.cummax().iloc[-2] - found.R.iloc[-1]
-        if lost.notna().any() and lost.max() > 0 and found.higher_is_better:
-            task = str(lost.idxmax())
+    if found is not None and len(found.R):
+        lost = forgetting_matrix(found.R, higher_is_better=found.higher_is_better).iloc[-1].dropna()
+        if len(lost) and lost.max() > 0:
             text = (
-                f"The task that lost most is {as_markdown(task, 40)}: {num(lost.max())} below its best earlier score."
+                f"The task that lost most is {as_markdown(lost.idxmax(), 40)}: its score is {num(lost.max())} "
+                f"{'below' if found.higher_is_better else 'above'} its best earlier one."
             )
             noted.append(Pointer(text, "pages/5_Scores.py", "See its retention", {"step": last}))
     if matrices["geo_shift"].median() < SHIFT_LIMIT:
@@ -101,12 +103,12 @@ def pointers(run: Run, found: Scored | None) -> list[Pointer]:
             "within this run and between runs of the same λ only."
         )
         noted.append(Pointer(text, "pages/2_Spectra.py", "See the spectra", {"step": last}))
-    rounded = updates[updates["rounding"] > ROUNDING_LIMIT]
+    rounded = updates[updates["rounding"] > ROUNDING]
     if len(rounded):
         names = ", ".join(as_markdown(name, 30) for name in rounded["update"].head(3))
         text = f"Half-precision inputs blur the updates of {names} by up to {percent(rounded['rounding'].max())}."
         noted.append(Pointer(text, "pages/2_Spectra.py", "See the spectra", {"step": last}))
-    outside = updates[updates["outside_share"] > OUTSIDE_LIMIT]
+    outside = updates[updates["outside_share"] > OUTSIDE]
     if len(outside):
         text = (
             f"Up to {percent(outside['outside_share'].max())} of an update's squared norm lies outside the merged "

@@ -2,19 +2,23 @@
 
 import csv
 import io
+from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 import streamlit as st
 
 from gcwm_viz.figures.layer_grid import GridAxes
 from gcwm_viz.highlights import peak, scored
+from gcwm_viz.probes.scores import forgetting_matrix
 from gcwm_viz.tables import open_run
 from gcwm_viz.ui import charts
 from gcwm_viz.ui.overview import pointers
 from gcwm_viz.ui.text import as_csv, as_markdown
 from gcwm_viz.ui.whatif import regated
-from tests.factories_runs import NASTY, make_tables
+from gcwm_viz.updates.outside import OUTSIDE, ROUNDING, share_notes
+from tests.factories_runs import NASTY, make_tables, write_run
 
 
 @pytest.fixture
@@ -53,6 +57,31 @@ def test_peak_and_pointers(run_root):
     found = pointers(run, scored(run))
     assert found[0].place["layer"] == str(peak(matrices)["layer"])
     assert {pointer.page for pointer in found} >= {"pages/1_Conflict.py", "pages/5_Scores.py", "pages/4_Solver.py"}
+
+
+@pytest.mark.parametrize("metric", ["em", "nll"])
+def test_what_was_lost_most_is_said_as_the_scores_page_has_it(run_root, metric):
+    run = open_run(run_root / "normal")
+    found = scored(run, "test", metric)
+    lost = forgetting_matrix(found.R, higher_is_better=found.higher_is_better).iloc[-1]
+    said = [pointer.text for pointer in pointers(run, found) if "lost most" in pointer.text]
+    assert len(said) == 1
+    assert f"is {lost.idxmax()}: its score is {lost.max():#.3g}" in said[0]
+    assert ("above" in said[0]) == (metric == "nll")
+    holes = found.R.copy()
+    holes.loc[3, lost.idxmax()] = np.nan  # a best over unknown scores is unknown
+    (text,) = [p.text for p in pointers(run, replace(found, R=holes)) if "lost most" in p.text]
+    assert f"is {lost.drop(lost.idxmax()).idxmax()}:" in text
+
+
+def test_what_a_run_notes_of_its_updates_is_pointed_out(tmp_path):
+    run = write_run(tmp_path, "normal")
+    updates = make_tables("normal")["updates"].assign(outside_share=1.1 * OUTSIDE, rounding=1.1 * ROUNDING)
+    assert len(share_notes(updates.iloc[0].to_dict())) == 2
+    updates.to_parquet(run / "tables" / "updates.parquet")
+    said = " ".join(pointer.text for pointer in pointers(open_run(run), None))
+    assert "Half-precision inputs blur" in said
+    assert "outside the merged matrices" in said
 
 
 def test_nothing_peaks_in_a_run_of_one_update(run_root):
