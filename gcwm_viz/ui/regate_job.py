@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from gcwm_viz.decide.interval import Z95
 from gcwm_viz.errors import InputError
 from gcwm_viz.figures import task_scores
 from gcwm_viz.figures.about import About
@@ -26,7 +27,8 @@ from gcwm_viz.ui.roots import run_root
 
 ABOUT = About(
     title="Scores with this gate, and as run",
-    line="The same examples answered by the merged model as it was and with the gate above, with one standard error.",
+    line="The same examples answered by the merged model as it was and with the gate above, with 95 % intervals over "
+    "the examples.",
     source="equation (6)",
 )
 
@@ -44,13 +46,13 @@ def show(view: View, config: GCWMConfig) -> None:
         st.text("Not here: this run was started without probes.")
         return
     name = job_name(store.path)
-    out = answer_file(root, name, view.step, config)
+    out = answer_file(root, store.path, view.step, config)
     job = jobs.look(root, name)
     answer = read_answer(out)
     if job.status == "running":
         _watch(root, name)
     elif answer is not None:
-        _answer(answer)
+        _answer(answer, view.run.updates)
     else:
         same = all(getattr(config, setting) == getattr(view.config, setting) for setting in GATE_SETTINGS)
         st.markdown("The branches are mixed anew with the gate above and the model of the chosen step is probed.")
@@ -68,10 +70,12 @@ def job_name(run: Path) -> str:
     return f"regate-{hashlib.sha256(str(run).encode()).hexdigest()[:16]}"
 
 
-def answer_file(root: Path, name: str, step: int, config: GCWMConfig) -> Path:
-    """Where the answer for this step and gate lies: a gate that was scored once is never scored again."""
-    wanted = json.dumps([step, *(getattr(config, setting) for setting in GATE_SETTINGS)])
-    return root / ".jobs" / name / f"{hashlib.sha256(wanted.encode()).hexdigest()[:16]}.json"
+def answer_file(root: Path, run: Path, step: int, config: GCWMConfig) -> Path:
+    """Where the answer for this step and gate lies: a gate that was scored once is never scored again. Another run in
+    the same folder has other answers: run.json holds its settings and the fingerprints of its inputs."""
+    made_of = hashlib.sha256((run / "run.json").read_bytes()).hexdigest()
+    wanted = json.dumps([made_of, step, *(getattr(config, setting) for setting in GATE_SETTINGS)])
+    return root / ".jobs" / job_name(run) / f"{hashlib.sha256(wanted.encode()).hexdigest()[:16]}.json"
 
 
 def arguments(run: Path, step: int, config: GCWMConfig, out: Path) -> list[str]:
@@ -99,7 +103,7 @@ def _watch(root: Path, name: str) -> None:
         jobs.cancel(root, name, root / ".jobs" / name)
 
 
-def _answer(answer: dict[str, Any]) -> None:
+def _answer(answer: dict[str, Any], updates: list[str]) -> None:
     rows = pd.DataFrame(answer["scores"])
     splits, metrics = list(dict.fromkeys(rows["split"])), offered(rows)
     left, right = st.columns([1, 3])
@@ -109,15 +113,18 @@ def _answer(answer: dict[str, Any]) -> None:
     )
     part = rows_of_metric(rows[rows["split"] == split], metric).set_index("task")
     part = part.drop(columns=["split", "metric"]).astype(float)
+    arrived = [name for name in updates if name in part.index]
+    part = part.reindex([*arrived, *(name for name in part.index if name not in arrived)])
     boxes = st.columns(3)
     change, error = mean_difference(part)
     better = "higher is better" if METRICS[metric] else "lower is better"
     boxes[0].metric("As run", num(part["as_run"].mean()), help=f"Mean {UNITS[metric]} over tasks; {better}")
     boxes[1].metric("With this gate", num(part["regated"].mean()), help=f"Step {answer['step']}; {better}")
-    boxes[2].metric("Change", f"{num(change, signed=True)} ± {num(error)}",
-                    help="Mean paired difference over tasks and its standard error")  # fmt: skip
-    if not abs(change) > 2 * error:
-        st.caption("The change is within two standard errors: these probes do not tell the two gates apart.")
+    examples = num(int(part["n"].sum()))
+    boxes[2].metric("Change", f"{num(change, signed=True)} ± {num(Z95 * error)}",
+                    help=f"Mean paired difference over tasks; 95 % over {examples} examples")  # fmt: skip
+    if not abs(change) > Z95 * error:
+        st.caption("The 95 % interval of the change covers zero: these probes do not tell the two gates apart.")
     models = {"as run": (part["as_run"], part["as_run_se"]), "this gate": (part["regated"], part["regated_se"])}
     figure = task_scores.task_scores(models, unit=UNITS[metric], title=ABOUT.title)
     charts.show(figure, ABOUT, part.reset_index(), key="regate")

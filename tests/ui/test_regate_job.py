@@ -54,7 +54,7 @@ def test_answer_is_shown_for_its_gate_and_step_only(open_page, root):
     app = open_page(PAGE, root=root)
     before = len(charts(app))
     settings = GCWMConfig(tau=0.9)
-    file = regate_job.answer_file(root, regate_job.job_name(root / "lab"), 6, settings)
+    file = regate_job.answer_file(root, root / "lab", 6, settings)
     file.parent.mkdir(parents=True)
     file.write_text(json.dumps(answer()))
     assert move(app) is None
@@ -63,8 +63,30 @@ def test_answer_is_shown_for_its_gate_and_step_only(open_page, root):
     shown = {box.label: box.value for box in app.metric}
     assert (shown["As run"], shown["With this gate"]) == ("0.500", "0.600")
     assert shown["Change"] == "+0.100 ± n/a"
+    bars = charts(app)[-1]["data"][0]["error_y"]["array"]
+    assert bars is not None
     app.slider(key="step").set_value(2).run()
     assert next(button for button in app.button if button.label == "Score this gate")
+
+
+def test_another_run_in_the_same_folder_has_other_answers(open_page, root):
+    file = regate_job.answer_file(root, root / "lab", 6, GCWMConfig(tau=0.9))
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps(answer()))
+    info = json.loads((root / "lab" / "run.json").read_text())
+    info["settings"]["continual"]["eta"] = 0.5
+    (root / "lab" / "run.json").write_text(json.dumps(info))
+    assert move(open_page(PAGE, root=root)) is not None  # asked anew
+
+
+def test_tasks_stand_in_the_order_of_arrival(open_page, root):
+    file = regate_job.answer_file(root, root / "lab", 6, GCWMConfig(tau=0.9))
+    file.parent.mkdir(parents=True)
+    rows = [row | {"task": task} for task in ("close", "other", "past") for row in answer()["scores"][:4]]
+    file.write_text(json.dumps(answer() | {"scores": rows}))
+    app = open_page(PAGE, root=root)
+    move(app)
+    assert charts(app)[-1]["layout"]["xaxis"]["ticktext"] == ["past", "close", "other"]
 
 
 def test_failure_is_told_and_broken_answers_are_none(open_page, root, tmp_path):
