@@ -15,7 +15,7 @@ with frame.frame(
         st.stop()
     scoring.headline(scored, view.step)
     R, better = scored.R, scored.higher_is_better
-    figure = score_heatmap.score_heatmap(R, scored.errors, scored.own, higher_is_better=better)
+    figure = score_heatmap.score_heatmap(R, scored.errors, scored.own, order=view.run.updates, higher_is_better=better)
     charts.show(figure, score_heatmap.ABOUT, R.reset_index(), key="scores")
     figure = retention.retention(R, scored.errors, scored.own, order=view.run.updates, unit=scored.unit)
     charts.show(figure, retention.ABOUT, R.reset_index(), key="retention")

@@ -8,7 +8,6 @@ from plotly.subplots import make_subplots
 
 from gcwm_viz.figures import theme
 from gcwm_viz.figures.about import About
-from gcwm_viz.figures.left_out_effects import Z95
 
 ABOUT = About(
     title="Adding updates one by one",
@@ -65,7 +64,7 @@ def addition_curve(paths: dict[str, pd.DataFrame], unit: str = "exact match") ->
                 mode="lines+markers",
                 line=style,
                 marker=marker,
-                error_y={"type": "data", "array": Z95 * path["se"], "width": 4, "thickness": 1.4},
+                error_y=theme.error_bar(path["se"], width=4, thickness=1.4),
                 customdata=added,
                 hovertemplate="%{x} updates, + %{customdata}: %{y:.3g}<extra></extra>",
                 row=2,

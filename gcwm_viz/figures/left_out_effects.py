@@ -14,7 +14,6 @@ ABOUT = About(
     "paired). Right of zero: the task is better off without it. The diamond is the update's own task.",
     formula=r"\Delta R_u=R^{(-k)}[T-1,u]-R[T,u]",
 )
-Z95 = 1.96
 
 
 def left_out_effects(effects: pd.DataFrame, unit: str = "exact match") -> go.Figure:
@@ -35,9 +34,9 @@ def left_out_effects(effects: pd.DataFrame, unit: str = "exact match") -> go.Fig
             mode="markers",
             name=name,
             marker={"size": 10, "color": color, "symbol": "diamond" if own else "circle"},
-            error_x={"type": "data", "array": Z95 * part["se"], "width": 4, "thickness": 1.6, "color": color},
+            error_x=theme.error_bar(part["se"], width=4, thickness=1.6, color=color),
             customdata=[
-                f"{theme.num(change, signed=True)} ± {theme.num(Z95 * se)}, {n} examples"
+                f"{theme.num(change, signed=True)} ± {theme.num(theme.Z95 * se)}, {n} examples"
                 for change, se, n in zip(part["change"], part["se"], part["n"], strict=True)
             ],
             hovertemplate="%{y}: %{customdata}<extra></extra>",

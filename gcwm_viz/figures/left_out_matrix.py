@@ -8,12 +8,11 @@ import plotly.graph_objects as go
 
 from gcwm_viz.figures import theme
 from gcwm_viz.figures.about import About
-from gcwm_viz.figures.left_out_effects import Z95
 
 ABOUT = About(
     title="Who costs whom",
     line="Row: the update left out. Column: the change of a task's score. Above zero (orange): the task is better off "
-    "without that update. Faint numbers cannot be told from zero (95 %).",
+    "without that update. Faint numbers are not distinguishable from zero (95 %).",
     formula=r"R^{(-k)}[T-1,u]-R[T,u]",
 )
 
@@ -42,7 +41,7 @@ def left_out_matrix(change: pd.DataFrame, errors: pd.DataFrame, unit: str = "exa
         hoverongaps=False,
         colorbar={"thickness": 9, "outlinewidth": 0, "nticks": 5, "tickformat": "~g"},
     )
-    spread = Z95 * errors.reindex(index=change.index, columns=change.columns).to_numpy(dtype=float)
+    spread = theme.Z95 * errors.reindex(index=change.index, columns=change.columns).to_numpy(dtype=float)
     r, c = np.divmod(np.arange(z.size), len(tasks))
     told = np.abs(z) > spread
     made.add_scatter(

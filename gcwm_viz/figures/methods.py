@@ -29,7 +29,7 @@ TASKS = About(
 ABLATIONS = About(
     title="Single parts varied",
     line="All updates of a seed merged at once, at the η that the development split prefers. Large marks: the test "
-    "split, mean over seeds; small ones: single seeds; bars: one standard error of the probes of one seed.",
+    "split, mean over seeds; small ones: single seeds; bars: 95 % by the probes of one seed.",
 )
 COST = About(
     title="What a run costs",
@@ -161,7 +161,7 @@ def ablations(table: pd.DataFrame, question: str) -> go.Figure:
         y=list(range(len(variants))),
         mode="markers",
         name="mean",
-        error_x={"type": "data", "array": means["test_se"], "thickness": 1.8, "color": theme.NEUTRAL},
+        error_x=theme.error_bar(means["test_se"], width=4, thickness=1.8, color=theme.NEUTRAL),
         marker={"size": 11, "color": theme.OKABE_ITO[0]},
         hovertemplate="%{x:.3g}<extra></extra>",
     )

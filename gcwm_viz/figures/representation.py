@@ -11,7 +11,8 @@ from gcwm_viz.figures.about import About
 ABOUT = About(
     title="Representation probes by layer",
     line="Cross-validated accuracy of a linear classifier on mean hidden states (higher = the distinction is there to "
-    "read). Dotted line: chance. Behaviour lost while this stays high means output, not knowledge, has changed.",
+    "read), with 95 % intervals. Dotted line: chance. Behaviour lost while this stays high means output, not "
+    "knowledge, has changed.",
 )
 
 
@@ -40,7 +41,7 @@ def representation(rows: pd.DataFrame, *, step: int | None = None, expert: str |
             y=line["accuracy"],
             name=name,
             mode="lines+markers",
-            error_y={"type": "data", "array": line["se"], "width": 0, "thickness": 1.5},
+            error_y=theme.error_bar(line["se"]),
             line={"color": look["color"], "width": 2.2},
             marker={"symbol": look["symbol"], "size": 7},
             hovertemplate="layer %{x}: %{y:.3g}<extra>%{fullData.name}</extra>",

@@ -12,7 +12,7 @@ from gcwm_viz.figures.about import About
 
 ABOUT = About(
     title="Retention by task",
-    line="One panel a task: its score after every step, with one standard error. Dotted line: the base. Dashed line: "
+    line="One panel a task: its score after every step, with 95 % intervals. Dotted line: the base. Dashed line: "
     "the task's own expert. The diamond is the step that brings the task.",
     formula=r"R[\cdot,u]",
     source="Sec. 5",
@@ -51,7 +51,7 @@ def retention(
             y=R[task],
             mode="lines+markers",
             line={"color": theme.OKABE_ITO[0], "width": 2.2},
-            error_y={"type": "data", "array": error, "width": 0, "thickness": 1.5} if error is not None else None,
+            error_y=theme.error_bar(error),
             marker={"size": 6},
             hovertemplate="step %{x}: %{y:.3g}<extra></extra>",
             **place,

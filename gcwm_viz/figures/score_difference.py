@@ -19,11 +19,10 @@ BY_TASK = About(
 )
 COURSE = About(
     title="Both runs over the steps",
-    line="Mean score over all tasks and over earlier tasks after every step, with one standard error. Solid: the first "
+    line="Mean score over all tasks and over earlier tasks after every step, with 95 % intervals. Solid: the first "
     "run. Dashed: the second.",
 )
 _LINES = {"overall": "all tasks", "old_mean": "earlier tasks"}
-Z95 = 1.96
 
 
 def score_difference(differences: pd.DataFrame, overall: tuple[float, float], unit: str) -> go.Figure:
@@ -43,14 +42,13 @@ def score_difference(differences: pd.DataFrame, overall: tuple[float, float], un
         y=list(range(len(names))),
         mode="markers",
         name="difference",
-        error_x={"type": "data", "array": [Z95 * error for error in errors], "width": 4, "thickness": 1.8}
-        | {"color": theme.NEUTRAL},
+        error_x=theme.error_bar(errors, width=4, thickness=1.8, color=theme.NEUTRAL),
         marker={
             "size": [9] * len(known) + [13],
             "symbol": ["circle"] * len(known) + ["diamond"],
             "color": [theme.OKABE_ITO[0]] * len(known) + [theme.OKABE_ITO[5]],
         },
-        customdata=[Z95 * error for error in errors],
+        customdata=[theme.Z95 * error for error in errors],
         text=names,
         hovertemplate="%{text}: %{x:+.3g} ± %{customdata:.2g}<extra></extra>",
     )
@@ -74,7 +72,7 @@ def two_courses(courses: Mapping[str, pd.DataFrame], unit: str) -> go.Figure:
                 y=course[column],
                 name=f"{theme.as_text(run, limit=24)}: {name}",
                 mode="lines+markers",
-                error_y={"type": "data", "array": errors, "width": 0, "thickness": 1.2} if errors is not None else None,
+                error_y=theme.error_bar(errors, thickness=1.2),
                 line={"color": look["color"], "width": 2.2, "dash": dash},
                 marker={"symbol": look["symbol"] if dash == "solid" else f"{look['symbol']}-open", "size": 8},
                 hovertemplate="step %{x}: %{y:.3g}<extra>%{fullData.name}</extra>",

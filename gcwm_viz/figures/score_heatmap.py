@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -11,19 +13,25 @@ from gcwm_viz.figures.about import About
 
 ABOUT = About(
     title="Score matrix R",
-    line="Rows: the model after each step. Columns: tasks in order of arrival; a frame marks the step that brings the "
-    "task. Read a column downwards: a fall below the frame is forgetting.",
+    line="Rows: the model after each step. Columns: tasks in order of arrival; a frame marks the step whose update "
+    "bears the task's name. Read a column downwards: a fall below the frame is forgetting.",
     formula=r"R[t,u]=\text{score on task }u\text{ after step }t",
     source="Sec. 5",
 )
 
 
 def score_heatmap(
-    R: pd.DataFrame, errors: pd.DataFrame | None = None, own: pd.Series | None = None, *, higher_is_better: bool = True
+    R: pd.DataFrame,
+    errors: pd.DataFrame | None = None,
+    own: pd.Series | None = None,
+    *,
+    order: Sequence[str],
+    higher_is_better: bool = True,
 ) -> go.Figure:
     """R (index step, columns tasks) as numbers on colour. errors: standard errors in R's layout.
 
-    own: score of each task's own expert (index task), shown as the last row. NaN cells were not measured.
+    order: update names by arrival; a task of no update's name gets no frame. own: score of each task's own expert
+    (index task), shown as the last row. NaN cells were not measured.
     """
     if R.empty:
         return theme.nothing(ABOUT.title, "This run was not scored: it was started without probes.")
@@ -66,9 +74,11 @@ def score_heatmap(
         hovertext=[_hover(names[i], tasks[j], z[i, j], errors, i, j) for i, j in zip(r, c, strict=True)],
         hoverinfo="text",
     )
-    for column in columns:
-        if column + 1 in R.index:
-            theme.cell_outline(made, column, list(R.index).index(column + 1))
+    steps = list(R.index)
+    for column, task in enumerate(R.columns):
+        step = order.index(task) + 1 if task in order else None
+        if step in steps:
+            theme.cell_outline(made, column, steps.index(step))
     made.update_layout(hoverdistance=-1, hovermode="closest")
     made.update_xaxes(tickvals=columns, ticktext=tasks, showgrid=False, side="bottom")
     made.update_yaxes(tickvals=rows, ticktext=names, showgrid=False, range=[len(rows) - 0.5, -0.5])
@@ -79,5 +89,5 @@ def _hover(row: str, task: str, value: float, errors: pd.DataFrame | None, i: in
     if np.isnan(value):
         return f"{row} on {task}: not measured"
     se = errors.to_numpy(dtype=float)[i, j] if errors is not None and i < len(errors) else np.nan
-    error = "" if np.isnan(se) else f" ± {theme.num(se)}"
+    error = "" if np.isnan(se) else f" ± {theme.num(theme.Z95 * se)} (95 %)"
     return f"{row} on {task}: {theme.num(value)}{error}"

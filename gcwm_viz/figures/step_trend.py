@@ -12,8 +12,8 @@ from gcwm_viz.figures.signals import ACTIVE, GLOBAL_GAP, INCOMING, STATE, STATE_
 
 ABOUT = About(
     title="What happened, step by step",
-    line="Above: probe scores after each step (higher = better). Below: mean geometry conflict over all matrices "
-    "(higher = more conflict).",
+    line="Above: probe scores after each step (higher = better), with 95 % intervals. Below: mean geometry conflict "
+    "over all matrices (higher = more conflict).",
 )
 SIGNALS = (ACTIVE, STATE, INCOMING)
 GAPS = (STATE_GAP, GLOBAL_GAP)
@@ -54,7 +54,7 @@ def step_trend(
                 row=1,
                 col=1,
                 mode="lines+markers",
-                error_y={"type": "data", "array": errors, "width": 0, "thickness": 1.2} if errors is not None else None,
+                error_y=theme.error_bar(errors, thickness=1.2),
                 line={"color": look["color"], "width": 2.4},
                 marker={"symbol": look["symbol"], "size": 8},
                 hovertemplate="%{y:.3g}",

@@ -13,7 +13,7 @@ from gcwm_viz.figures.about import About
 
 ABOUT = About(
     title="Scores by task",
-    line="One group a task, one bar a model, with one standard error.",
+    line="One group a task, one bar a model, with a 95 % interval over its examples.",
     source="Sec. 5",
 )
 _HATCHES = ("", "/", "", ".", "x")
@@ -39,9 +39,7 @@ def task_scores(
             x=list(range(len(tasks))),
             y=values.to_numpy(dtype=float),
             name=name,
-            error_y={"type": "data", "array": errors.to_numpy(dtype=float), "thickness": 1.6, "width": 3}
-            if errors is not None
-            else None,
+            error_y=theme.error_bar(errors, width=3, thickness=1.6),
             marker={
                 "color": look["color"],
                 "pattern": {

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from gcwm_viz.decide.interval import Z95
+
 SEQUENTIAL = "Cividis"
 DIVERGING = [
     (0.0, "#0a3d6b"),
@@ -108,6 +110,14 @@ def figure(title: str, *, height: int, x: str = "", y: str = "", legend: bool = 
         yaxis={"title": {"text": y, "standoff": 16}},
     )
     return made
+
+
+def error_bar(errors: Any, *, width: int = 0, thickness: float = 1.5, **look: Any) -> dict[str, Any] | None:
+    """Bars of 95 % for standard errors ``errors``, the one convention of every chart; None where there are none."""
+    if errors is None:
+        return None
+    spread = Z95 * np.asarray(errors, dtype=float)
+    return {"type": "data", "array": spread, "width": width, "thickness": thickness, **look}
 
 
 def nothing(title: str, why: str, height: int = 180) -> go.Figure:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from gcwm_viz.decide.interval import Z95
 from gcwm_viz.errors import InputError
 from gcwm_viz.figures import (
     angles,
@@ -93,7 +95,7 @@ def _headline(page: Page, run: Run, found: Scored | None) -> None:
             (
                 "Overall at the end",
                 num(last["overall"]),
-                f"± {num(last.get('overall_se'))}, {found.unit}, {better} = better",
+                f"± {num(Z95 * last.get('overall_se', np.nan))} (95 %), {found.unit}, {better} = better",
             ),
             ("Base model", num(base), "the same probes before any update"),
             ("Experts", num(found.own.mean()), "each on its own task: the bar to reach"),
@@ -173,7 +175,7 @@ def _one_matrix(page: Page, run: Run, last: pd.DataFrame) -> None:
     row = last.iloc[0] if top is None else top
     which = "first" if top is None else "most conflicted"
     page.section(f"The {which} matrix")
-    page.paragraph(f"{row['matrix']} at step {row['step']}, which brings {row['update']}.")
+    page.paragraph(f"{row['matrix']} after step {row['step']}, which adds {row['update']}.")
     at = {name: _at(run.tables[name], row) for name in ("spectra", "pairs", "barycenter", "solver")}
     config = run.store.settings.gcwm
     page.charts(
@@ -210,10 +212,9 @@ def _scores(page: Page, run: Run, found: Scored | None) -> None:
         page.paragraph("This run was not scored: it was started without probes.")
         return
     R, better = found.R, found.higher_is_better
-    page.paragraph(f"Test probes, {found.unit}; errors are one standard error over examples.")
-    page.charts(
-        [(score_heatmap.score_heatmap(R, found.errors, found.own, higher_is_better=better), score_heatmap.ABOUT)]
-    )
+    page.paragraph(f"Test probes, {found.unit}; intervals are 95 % over examples.")
+    figure = score_heatmap.score_heatmap(R, found.errors, found.own, order=run.updates, higher_is_better=better)
+    page.charts([(figure, score_heatmap.ABOUT)])
     page.charts(
         [(retention.retention(R, found.errors, found.own, order=run.updates, unit=found.unit), retention.ABOUT)]
     )

@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from gcwm_viz.decide.evidence import by_place, left_out_effects
-from gcwm_viz.decide.interval import Interval
+from gcwm_viz.decide.interval import Z95, Interval
 from gcwm_viz.decide.order import measured
 from gcwm_viz.decide.plan import plan_of
 from gcwm_viz.decide.verdict import Verdict
@@ -196,8 +196,8 @@ def choose_plan(decision: Decision) -> list[str]:
         st.markdown(f"Mean conflict between the {len(chosen)} updates: {num(predicted)}, higher = more conflict.")
     known = measured(decision.evidence.outcomes, chosen, ordered=bool(decision.order_matters))
     st.markdown(
-        f"Measured for exactly these updates ({known.source}): {num(known.value)} ± {num(1.96 * known.se)} "
-        f"{decision.unit}, mean over all tasks."
+        f"Measured for exactly these updates ({known.source}): {num(known.value)} ± {num(Z95 * known.se)} "
+        f"{decision.unit} (95 %), mean over all tasks."
         if known
         else "This set has not been measured yet: run the plan to know."
     )

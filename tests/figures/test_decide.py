@@ -19,7 +19,7 @@ def test_effects_carry_their_errors():
     assert own.y == ("index",)
     assert own.marker.symbol == "diamond"
     assert list(others.x) == pytest.approx(EFFECTS[~EFFECTS["own"]]["change"].to_list())
-    assert list(others.error_x.array) == pytest.approx([1.96 * 0.015] * 5)
+    assert list(others.error_x.array) == pytest.approx([1.96 * 0.015] * 5, rel=1e-4)
     assert made.layout.yaxis.categoryarray == TASKS
 
 
@@ -65,7 +65,7 @@ def test_curve_has_conflict_above_and_scores_below():
     made = addition_curve(paths)
     assert [trace.name for trace in made.data] == ["least conflict first"] * 2 + ["as in this run"] * 2
     assert list(made.data[3].y) == [0.4, 0.7]
-    assert list(made.data[3].error_y.array) == pytest.approx([1.96 * 0.02] * 2)
+    assert list(made.data[3].error_y.array) == pytest.approx([1.96 * 0.02] * 2, rel=1e-4)
     assert "<b>" not in made.to_json()
     bare = addition_curve({name: rows.assign(value=np.nan) for name, rows in paths.items()})
     assert len(bare.data) == 2

@@ -16,7 +16,7 @@ def test_points_are_the_differences_with_their_intervals():
     made = score_difference.score_difference(DIFFERENCES, (-0.05, 0.03), "exact match")
     points = made.data[0]
     assert list(points.x) == [0.1, -0.2, -0.05]
-    assert list(points.error_x.array) == pytest.approx([1.96 * 0.02, 1.96 * 0.05, 1.96 * 0.03])
+    assert list(points.error_x.array) == pytest.approx([1.96 * 0.02, 1.96 * 0.05, 1.96 * 0.03], rel=1e-4)
     assert made.layout.yaxis.ticktext[-1] == "mean over tasks"
     assert not any("<b>" in name for name in made.layout.yaxis.ticktext)
     assert not score_difference.score_difference(DIFFERENCES.iloc[1:2], (np.nan, np.nan), "nats").data

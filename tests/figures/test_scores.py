@@ -40,7 +40,7 @@ def test_pair_matrix_of_one_update_says_what_is_missing():
 
 
 def test_score_heatmap_shows_base_steps_and_expert():
-    made = score_heatmap.score_heatmap(R, ERRORS, OWN)
+    made = score_heatmap.score_heatmap(R, ERRORS, OWN, order=TASKS)
     assert list(made.layout.yaxis.ticktext) == ["base", *(f"step {step}" for step in range(1, 7)), "own expert"]
     numbers = made.data[-1]
     assert numbers.text[len(TASKS)] == f"{R.loc[1, 'past']:#.3g}"
@@ -48,16 +48,41 @@ def test_score_heatmap_shows_base_steps_and_expert():
     assert len(made.layout.shapes) == 2 * len(TASKS)
 
 
+def test_a_frame_stands_where_the_update_of_the_task_arrives():
+    """Probes in another order than the updates, a probe without an update and an update without a probe."""
+    few = R[["index", "past", "eval"]].rename(columns={"eval": "general"})
+    made = score_heatmap.score_heatmap(few, order=["capital", "past", "index"])
+    centres = {((shape.x0 + shape.x1) / 2, (shape.y0 + shape.y1) / 2) for shape in made.layout.shapes}
+    assert centres == {(0, 3), (1, 2)}  # column of index at step 3, of past at step 2
+
+
+def test_every_bar_spans_95_percent():
+    se = ERRORS.loc[1, "past"]
+    line = next(
+        t for t in retention.retention(R, ERRORS, OWN, order=list(TASKS), unit="em").data if t.mode == "lines+markers"
+    )
+    trend = step_trend.step_trend(TABLES["steps"], downstream(R, TASKS, errors=ERRORS))
+    rows = TABLES["representation"].query("dataset == 'first letter'")
+    probe = representation.representation(rows).data[0]
+    assert line.error_y.array[1] == pytest.approx(1.959964 * se)
+    assert trend.data[0].error_y.array[0] == pytest.approx(1.959964 * 0.02 / 6**0.5)
+    assert probe.error_y.array[0] == pytest.approx(1.959964 * 0.02)
+    hover = score_heatmap.score_heatmap(R, ERRORS, order=TASKS).data[-1].hovertext[len(TASKS)]
+    assert f"± {1.959964 * se:#.3g} (95 %)" in hover
+
+
 def test_score_heatmap_of_losses_and_of_nothing():
     losses = score_matrix(TABLES["scores"], "test", "nll")
-    heat = next(trace for trace in score_heatmap.score_heatmap(losses, higher_is_better=False).data if trace.zmax)
+    heat = next(
+        trace for trace in score_heatmap.score_heatmap(losses, order=TASKS, higher_is_better=False).data if trace.zmax
+    )
     assert heat.reversescale
-    assert "not scored" in score_heatmap.score_heatmap(R.iloc[:0]).layout.annotations[0].text
+    assert "not scored" in score_heatmap.score_heatmap(R.iloc[:0], order=TASKS).layout.annotations[0].text
 
 
 def test_unmeasured_scores_are_marked():
     holes = score_matrix(make_tables("nan")["scores"], "test", "em")
-    made = score_heatmap.score_heatmap(holes)
+    made = score_heatmap.score_heatmap(holes, order=TASKS)
     assert any(trace.name == "undefined" for trace in made.data)
     assert "not measured" in made.data[-1].hovertext[2 * holes.shape[1]]
 
@@ -67,7 +92,7 @@ def test_retention_has_a_panel_a_task():
     lines = [trace for trace in made.data if trace.mode == "lines+markers"]
     assert len(lines) == len(TASKS)
     assert np.allclose(lines[2].y, R["index"])
-    assert np.allclose(lines[2].error_y.array, ERRORS["index"])
+    assert np.allclose(lines[2].error_y.array, 1.959964 * ERRORS["index"])
     diamonds = [trace for trace in made.data if trace.mode == "markers"]
     assert [trace.x[0] for trace in diamonds] == [1, 2, 3, 4, 5, 6]
     assert len(made.layout.shapes) == 2 * len(TASKS)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from gcwm_viz.figures.retained import retained
 from gcwm_viz.figures.task_scores import task_scores
@@ -14,7 +15,7 @@ def test_bars_are_the_scores_with_their_errors():
     made = task_scores({"base": (base, error), "expert": (pd.Series({"a": 0.9, NASTY: 0.8}), None)}, unit="exact match")
     assert [bar.name for bar in made.data] == ["base", "expert"]
     assert made.data[0].y[0] == 0.1
-    assert made.data[0].error_y.array[0] == 0.02
+    assert made.data[0].error_y.array[0] == pytest.approx(1.96 * 0.02, rel=1e-4)
     assert list(made.data[1].y) == [0.9, 0.8]
     assert "1 not measured" in made.layout.title.text
     assert "<b>" not in made.to_json()
