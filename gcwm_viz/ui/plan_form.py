@@ -12,12 +12,13 @@ import streamlit as st
 
 from gcwm_viz import examples, lab
 from gcwm_viz.checkpoints.hub import local_folder
+from gcwm_viz.checkpoints.location import is_remote, reached
 from gcwm_viz.continual.config import PRESET_ETA, RunSettings
 from gcwm_viz.continual.plan_file import RunPlan, parse_plan
 from gcwm_viz.errors import InputError
 from gcwm_viz.merging.registry import METHODS
 from gcwm_viz.ui import setting_fields
-from gcwm_viz.ui.roots import allowed_roots, within
+from gcwm_viz.ui.roots import allowed_roots, allowed_url, within
 
 ROWS, SERIAL, PROBLEM = "start-rows", "start-serial", "start-problem"
 MAX_FOUND = 200
@@ -73,9 +74,9 @@ def drop_row(row: int) -> None:
     st.session_state[ROWS] = [other for other in st.session_state[ROWS] if other != row]
 
 
-def update_folders(folder: Path) -> list[Path]:
-    """Folders directly inside ``folder`` that hold safetensors files, by name. Raises :class:`InputError`."""
-    folder = within(folder)
+def update_folders(where: str) -> list[Path]:
+    """Folders directly inside ``where`` that hold safetensors files, by name. Raises :class:`InputError`."""
+    folder = reached(within(where))
     try:
         children = sorted(child for child in folder.iterdir() if child.is_dir())
         found = [child for child in children if next(child.glob("*.safetensors"), None) is not None]
@@ -136,6 +137,9 @@ def _use_upload() -> None:
         return
     try:
         plan = parse_plan(upload.getvalue(), upload.name[:80])
+        for path in filter(None, (plan.base, *(path for _, path in plan.updates), plan.probes)):
+            if is_remote(path):
+                allowed_url(str(path))
         plan.run_settings()
         fill(plan)
         st.session_state[PROBLEM] = ""
@@ -145,7 +149,7 @@ def _use_upload() -> None:
 
 def _use_folder() -> None:
     try:
-        found = update_folders(Path(st.session_state["start-folder"]))
+        found = update_folders(st.session_state["start-folder"])
     except InputError as error:
         st.session_state[PROBLEM] = str(error)
         return
@@ -210,8 +214,8 @@ def _plan(preset: str, method: str, settings: dict[str, object]) -> RunPlan | No
     try:
         roots = [*allowed_roots(), *(Path(part).resolve() for part in (*lab.__path__, *examples.__path__))]
         plan = RunPlan(
-            base=within(local_folder(base, cached_only=True), roots),
-            updates=tuple((name, within(local_folder(path, cached_only=True), roots)) for name, path in updates),
+            base=_input(base, roots),
+            updates=tuple((name, _input(path, roots)) for name, path in updates),
             preset=preset, method=method, settings=settings, probes=within(probes, roots) if probes else None,
         )  # fmt: skip
         plan.run_settings()
@@ -221,3 +225,8 @@ def _plan(preset: str, method: str, settings: dict[str, object]) -> RunPlan | No
         st.error("This cannot be run:")
         st.text(str(error))
         return None
+
+
+def _input(text: str, roots: list[Path]) -> Path:
+    """A base or update as typed: a folder, a hub id of the cache, or a URL that was allowed at the start."""
+    return within(text if "://" in text else local_folder(text, cached_only=True), roots)

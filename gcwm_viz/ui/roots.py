@@ -1,7 +1,7 @@
 """Which folders the app may read and write: the run root, the current folder, the Hugging Face cache and our own.
 
-More are named at the start: ``streamlit run app.py -- --allow DIR --allow DIR``. Everything that reaches a file through
-the app, from a link or from a text field, passes :func:`within`.
+More are named at the start: ``streamlit run app.py -- --allow DIR --allow URL``. Everything that reaches a file through
+the app, from a link or from a text field, passes :func:`within` before a file system is asked anything about it.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from urllib.parse import unquote
 
 from gcwm_viz.checkpoints.hub import split_lora
+from gcwm_viz.checkpoints.location import location
 from gcwm_viz.errors import InputError
 from gcwm_viz.examples.base import cache_folder
 
@@ -27,13 +29,17 @@ def run_root() -> Path:
 def allowed_roots() -> list[Path]:
     """Resolved, each once, the run root first."""
     options = _options()
-    roots = [run_root(), Path.cwd(), _hub_cache(), cache_folder(), *map(Path, options.allow)]
+    named = [Path(text) for text in options.allow if "://" not in text]
+    roots = [run_root(), Path.cwd(), _hub_cache(), cache_folder(), *named]
     return list(dict.fromkeys(root.expanduser().resolve() for root in roots))
 
 
 def within(path: str | Path, roots: Iterable[Path] | None = None) -> Path:
-    """``path`` resolved, symlinks followed. Raises :class:`InputError` when that lies outside every root."""
+    """``path`` resolved, symlinks followed; a URL as it stands. Raises :class:`InputError` when that lies outside every
+    root, or is a URL that was not named at the start: nothing is fetched because a visitor asks for it."""
     text = str(path)
+    if "://" in text:
+        return location(allowed_url(text))
     parts = split_lora(text) if text.isprintable() else None
     if parts is not None:  # MODEL+ADAPTER: two paths
         return Path("+".join(str(within(part, roots)) for part in parts))
@@ -49,6 +55,18 @@ def within(path: str | Path, roots: Iterable[Path] | None = None) -> Path:
             f"{text}: lies outside the folders that this app may use; start it with `-- --allow DIR` to add one"
         )
     return resolved
+
+
+def allowed_url(text: str) -> str:
+    """``text`` if it is, or lies below, a URL named at the start. Raises :class:`InputError` for every other one."""
+    steps = unquote(text).replace("\\", "/").split("/")
+    plain = text.isprintable() and "::" not in text and not {".", ".."} & set(steps)  # ::, fsspec's chains of URLs
+    prefixes = [prefix.rstrip("/") for prefix in _options().allow if "://" in prefix]
+    if plain and any(text == prefix or text.startswith(f"{prefix}/") for prefix in prefixes):
+        return text
+    raise InputError(
+        f"{text[:200]!r} is a URL, and this app reads only those named when it was started; `-- --allow URL` names one"
+    )
 
 
 def run_folder(name: str) -> Path:

@@ -9,21 +9,29 @@ import socket
 import sys
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
 
 import psutil
 import pytest
+from fsspec import AbstractFileSystem
+from fsspec.registry import _registry
 from playwright.sync_api import expect
 
 from gcwm_viz.checkpoints.index import CheckpointIndex
+from gcwm_viz.checkpoints.location import location
 from gcwm_viz.cli import main
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes import lines, tasks
-from gcwm_viz.ui import roots
+from gcwm_viz.ui import plan_form, roots
 from gcwm_viz.ui.frame import PAGES, is_loopback
 from gcwm_viz.ui.loading import load_run, run_names
 from tests.factories_runs import write_run
 from tests.torture.conftest import REPOSITORY
 from tests.torture.small import write_inputs
+from tests.ui.conftest import open_page, run_root
+
+__all__ = ["open_page", "run_root"]
 
 PACKAGE = REPOSITORY / "gcwm_viz"
 SOURCES = sorted([*PACKAGE.rglob("*.py"), REPOSITORY / "app.py", *(REPOSITORY / "pages").glob("*.py")])
@@ -170,6 +178,81 @@ def test_more_folders_are_named_at_the_start(app_root, tmp_path, monkeypatch):
     (app_root / "link").symlink_to(tmp_path / "outside" / "secret")
     assert roots.run_folder("link") == tmp_path / "outside" / "secret"
     assert run_names(app_root) == ["link", "normal"]
+
+
+class Spy(AbstractFileSystem):
+    """A driver that remembers having been asked."""
+
+    asked: ClassVar[list[str]] = []
+
+    def info(self, path, **kwargs):
+        self.asked.append(path)
+        raise FileNotFoundError(path)
+
+    ls = info
+
+
+@pytest.fixture
+def spy(monkeypatch):
+    pytest.importorskip("upath", reason="universal-pathlib is not installed (the extra `remote`)")
+    for protocol in ("http", "https", "s3"):
+        monkeypatch.setitem(_registry, protocol, Spy)
+    location("https://models.example/known").exists()
+    assert Spy.asked, "the spy is in its place"
+    Spy.asked.clear()
+    return Spy.asked
+
+
+REFUSED_URLS = (
+    *(
+        "http://169.254.169.254/latest/meta-data",
+        "https://models.example/",
+        "s3://bucket/x",
+        "HTTPS://models.example/a",
+    ),
+    *(
+        "https://models.example/allowed/../x",
+        "https://models.example/allowed/%2e%2e/x",
+        "https://models.example/allowedx",
+    ),
+    *("https://models.example/allowed/a::https://evil.example/b", "simplecache::https://models.example/allowed"),
+)
+
+
+@pytest.mark.parametrize("url", REFUSED_URLS)
+def test_nothing_is_fetched_for_a_visitor(app_root, spy, monkeypatch, url):
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--allow", "https://models.example/allowed"])
+    with pytest.raises(InputError, match="reads only those named when it was started"):
+        roots.within(url)
+    with pytest.raises(InputError, match="reads only those named"):
+        plan_form.update_folders(url)
+    plan = f"base: {url}\nupdates: [{{name: a, path: {app_root}}}]\n"
+    state = {"start-upload": SimpleNamespace(name="plan.yaml", getvalue=plan.encode)}
+    monkeypatch.setattr(plan_form.st, "session_state", state)
+    plan_form._use_upload()
+    assert state[plan_form.PROBLEM]
+    assert plan_form.ROWS not in state
+    assert not spy
+
+
+def test_urls_in_the_form_are_refused_with_a_sentence(app_root, open_page, spy):
+    app = open_page("pages/0_Start.py", root=app_root)
+    for key in ("start-base", "start-path-1", "start-probes"):
+        values = {"start-base": ".", "start-name-1": "a", "start-path-1": ".", "start-probes": ""}
+        for name, value in (values | {key: "https://models.example/x"}).items():
+            app.text_input(key=name).set_value(value)
+        app.run()
+        assert not app.exception
+        assert any("is a URL" in element.value for element in app.text), key
+    assert not spy
+
+
+def test_a_url_named_at_the_start_is_read(app_root, spy, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--allow", "https://models.example/allowed/"])
+    for url in ("https://models.example/allowed", "https://models.example/allowed/a/b+c"):
+        assert str(roots.within(url)) == url
+    assert roots.allowed_roots()[0] == app_root
+    assert not spy  # naming is not asking
 
 
 def test_a_public_address_and_a_link_out_are_said_on_the_page(app_root, tmp_path, serve, window):
