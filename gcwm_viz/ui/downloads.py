@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
+from html import escape
 
 import streamlit as st
 
+from gcwm_viz.errors import InputError
 from gcwm_viz.report.document import report
 from gcwm_viz.tables import Run
 
@@ -24,4 +26,8 @@ def report_button(run: Run) -> None:
 
 
 def _report(run: Run) -> bytes:
-    return report(run).encode()
+    """The report; where the run cannot be read any more, a page that says why: a download has no other place for it."""
+    try:
+        return report(run).encode()
+    except (InputError, OSError) as error:
+        return f"<!doctype html><meta charset=utf-8><p>No report: {escape(str(error))}</p>".encode()

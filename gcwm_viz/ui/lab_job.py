@@ -10,6 +10,7 @@ import streamlit as st
 from gcwm_viz.errors import InputError
 from gcwm_viz.ui import jobs
 from gcwm_viz.ui.loading import DEFAULT_RUN
+from gcwm_viz.ui.trouble import told
 
 JOB = "lab"
 
@@ -54,6 +55,7 @@ def _start(root: Path) -> None:
 
 
 @st.fragment(run_every=1.0)
+@told()
 def _watch(root: Path) -> None:
     job = jobs.look(root, JOB)
     if job.status != "running":

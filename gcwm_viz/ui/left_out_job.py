@@ -12,6 +12,7 @@ from gcwm_viz.leave_one_out import FOLDER
 from gcwm_viz.tables import Run
 from gcwm_viz.ui import jobs
 from gcwm_viz.ui.loading import run_root
+from gcwm_viz.ui.trouble import told
 
 SAID = {
     "failed": "Leave-one-out ended with an error. What it finished is kept.",
@@ -55,6 +56,7 @@ def obstacle(run: Run) -> str:
 
 
 @st.fragment(run_every=1.0)
+@told()
 def _watch(name: str, out: Path) -> None:
     job = jobs.look(run_root(), name)
     if job.status != "running":

@@ -126,7 +126,11 @@ def _fillers() -> None:
 def _use_lab() -> None:
     from gcwm_viz.lab.bundle import locate  # loads transformers, which the form itself does not need
 
-    bundle = locate()
+    try:
+        bundle = locate()
+    except (InputError, OSError) as error:
+        st.session_state[PROBLEM] = str(error)
+        return
     st.session_state[PROBLEM] = ""
     fill(RunPlan(base=bundle.base, updates=tuple(bundle.updates.items()), probes=bundle.probes))
 

@@ -24,6 +24,7 @@ from gcwm_viz.ui import charts, jobs
 from gcwm_viz.ui.frame import View
 from gcwm_viz.ui.progress import duration
 from gcwm_viz.ui.roots import run_root
+from gcwm_viz.ui.trouble import told
 
 ABOUT = About(
     title="Scores with this gate, and as run",
@@ -93,6 +94,7 @@ def read_answer(file: Path) -> dict[str, Any] | None:
 
 
 @st.fragment(run_every=1.0)
+@told()
 def _watch(root: Path, name: str) -> None:
     job = jobs.look(root, name)
     if job.status != "running":

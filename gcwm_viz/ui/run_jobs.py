@@ -18,6 +18,7 @@ from gcwm_viz.ui.loading import run_names
 from gcwm_viz.ui.progress import duration, paces, run_progress
 from gcwm_viz.ui.roots import within
 from gcwm_viz.ui.text import as_markdown
+from gcwm_viz.ui.trouble import told
 
 Status = Literal["running", "complete", "interrupted", "failed", "unreadable"]
 _MAKERS = (("run",), ("lab",))
@@ -104,6 +105,7 @@ def show_running(root: Path, listed: list[Entry]) -> None:
 
 
 @st.fragment(run_every=1.0)
+@told()
 def _watch(root: Path, names: tuple[str, ...]) -> None:
     now = [entry for entry in entries(root) if entry.status == "running"]
     if tuple(entry.name for entry in now) != names:

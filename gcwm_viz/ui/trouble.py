@@ -11,9 +11,9 @@ from gcwm_viz.errors import InputError
 
 
 @contextmanager
-def told(sentence: str = "This cannot be shown:") -> Iterator[None]:
+def told(sentence: str = "This page cannot go on:") -> Iterator[None]:
     """An :class:`InputError`, or a file that vanished or may not be read, becomes ``sentence`` with what it says, and
-    ends the page. Also a decorator, for a fragment and for a callback, which run outside their page."""
+    ends the page. Also a decorator, for a fragment, which runs again without its page."""
     try:
         yield
     except (InputError, OSError) as error:

@@ -1,0 +1,102 @@
+"""What cannot be read is said on the page, in one sentence, whichever part of it asked."""
+
+import pathlib
+
+import pytest
+
+from gcwm_viz.tables import open_run
+from gcwm_viz.ui import downloads, frame, jobs, run_jobs
+from gcwm_viz.ui.frame import PAGES
+from tests.factories_runs import NASTY, write_run
+from tests.ui.test_pages import VIEWS, words
+
+READ = {
+    "steps": ("app.py",),
+    "updates": ("app.py",),
+    "pairs": ("pages/1_Conflict.py", "pages/2_Spectra.py", "pages/8_Decide.py"),
+    "spectra": ("pages/2_Spectra.py",),
+    "barycenter": ("pages/2_Spectra.py",),
+    "solver": ("pages/4_Solver.py",),
+    "scores": ("app.py", "pages/5_Scores.py", "pages/7_Two_runs.py", "pages/8_Decide.py", "pages/9_Talk.py"),
+    "representation": ("pages/5_Scores.py",),
+    "leave_one_out": ("pages/8_Decide.py",),
+}
+
+
+def says(app, text: str) -> None:
+    assert not app.exception
+    assert [error.value for error in app.error] == ["This page cannot go on:"]
+    assert text in words(app)
+
+
+@pytest.mark.parametrize("page", [*VIEWS, "pages/0_Start.py"])
+def test_a_run_root_that_may_not_be_listed(open_page, tmp_path, monkeypatch, page):
+    listed = pathlib.Path.iterdir
+
+    def iterdir(path):
+        if path == tmp_path:
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(pathlib.Path, "iterdir", iterdir)
+    says(open_page(page, root=tmp_path), f"{tmp_path}: cannot list the runs")
+
+
+@pytest.mark.parametrize("page", [page for page in VIEWS if page != "app.py"])
+def test_a_run_that_vanishes_between_two_looks(open_page, tmp_path, monkeypatch, page):
+    monkeypatch.setattr(frame, "run_names", lambda root: ["gone"])
+    says(open_page(page, root=tmp_path), "gone")
+
+
+@pytest.mark.parametrize(("table", "page"), [(table, page) for table, pages in READ.items() for page in pages])
+def test_a_damaged_table(open_page, tmp_path, table, page):
+    run = write_run(tmp_path, "normal")
+    write_run(tmp_path, "normal", "other")
+    next(run.rglob(f"{table}.parquet")).write_bytes(b"not parquet")
+    says(open_page(page, root=tmp_path, run="normal"), f"{table}.parquet is not a readable table")
+
+
+def test_a_second_run_that_cannot_be_read(open_page, tmp_path):
+    write_run(tmp_path, "normal")
+    other = write_run(tmp_path, "normal", "other")
+    (other / "tables" / "matrices.parquet").write_bytes(b"")
+    says(open_page("pages/7_Two_runs.py", root=tmp_path, run="normal"), "matrices.parquet is not a readable table")
+
+
+def test_a_folder_of_jobs_that_may_not_be_written(open_page, tmp_path, monkeypatch):
+    write_run(tmp_path, "empty", "half")
+    monkeypatch.setattr(jobs, "_start", lambda *call: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
+    app = open_page("pages/0_Start.py", root=tmp_path)
+    next(button for button in app.button if button.label == "Resume").click().run()
+    says(app, "cannot start a job there (Permission denied)")
+
+
+def test_a_job_at_work_whose_root_vanishes(open_page, tmp_path, monkeypatch):
+    """The live part of a page runs again without the page."""
+    run = write_run(tmp_path, "empty", "half")
+    with open_run(run).store.lock():
+        looked = run_jobs.entries
+        seen = []
+
+        def entries(root):
+            seen.append(root)
+            if len(seen) > 1:
+                raise OSError(5, "Input/output error", str(root))
+            return looked(root)
+
+        monkeypatch.setattr(run_jobs, "entries", entries)
+        says(open_page("pages/0_Start.py", root=tmp_path), "Input/output error")
+
+
+def test_a_report_that_cannot_be_written_says_so_in_its_file(tmp_path):
+    run = open_run(write_run(tmp_path, "normal", NASTY.replace("/", "")))
+    (run.path / "tables" / "pairs.parquet").write_bytes(b"not parquet")
+    said = downloads._report(run).decode()
+    assert "is not a readable table" in said
+    assert "<b>" not in said
+
+
+def test_every_page_is_a_block_that_says_what_it_cannot_read():
+    root = pathlib.Path(__file__).parents[2]
+    for page in PAGES:
+        assert "\nwith frame." in (root / page).read_text(), page
