@@ -6,7 +6,7 @@ from gcwm_viz.figures import depth_profile, family_share, pair_matrix, signals, 
 from gcwm_viz.ui import charts, frame, grids, play
 
 with frame.frame(
-    "Conflict", "Where the geometries of updates and state disagree. Click a cell to open that matrix."
+    "Conflict", "Where the geometries of updates and state disagree. Click a cell to choose that matrix."
 ) as view:
     matrices, cells = view.run.tables["matrices"], view.at_step("matrices")
     fit = st.segmented_control("Colours", ["fit to this run", "from zero"], default="fit to this run", required=True)

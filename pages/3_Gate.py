@@ -25,7 +25,7 @@ with frame.frame(
     with right:
         grids.show_grid(view, decided, signals.ALPHA, limits=(0, 1))
 
-    st.header("What the gate moves", anchor=False)
+    st.header("Effect of the gate", anchor=False)
     grids.show_grids(view, decided, whatif.SIGNALS)
 
     regate_job.show(view, config)

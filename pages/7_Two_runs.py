@@ -42,5 +42,5 @@ with frame.frame("Two runs", "The same place in two runs: what differs, and what
     if cells.empty:
         st.info("The runs share no matrix at this step: choose an earlier step, or a run of the same model.")
         st.stop()
-    st.caption(f"Step {view.step}: {theme.num(len(cells))} matrices are in both runs. Click one to open it.")
+    st.caption(f"Step {view.step}: {theme.num(len(cells))} matrices are in both runs. Click one to choose it.")
     grids.show_grids(replace(view, axes=grid_axes(cells)), cells, second_run.SIGNALS)

@@ -7,7 +7,7 @@ from gcwm_viz.figures import addition_curve, left_out_effects, left_out_matrix, 
 from gcwm_viz.ui import charts, decide, decision, frame, left_out_job
 
 with frame.frame(
-    "Decide", "Which updates to integrate, which to gate and which to hold, with the evidence and its uncertainty."
+    "Decide", "Which updates to integrate, which to gate and which to leave out, with the evidence and its uncertainty."
 ) as view:
     found = decision.decide(view.run)
     decide.table(found)

@@ -17,7 +17,7 @@ from gcwm_viz.probes.metrics import METRICS, rows_of_metric
 from gcwm_viz.probes.scores import score_matrix
 
 NOT_MEASURED = "not measured; run leave-one-out"
-TRAINED = "not measured; states of training have no merge to leave an update out of"
+TRAINED = "not measured; sequential fine-tuning has no merge to leave an update out of"
 PLACE = ["matrix", "layer", "family"]
 
 

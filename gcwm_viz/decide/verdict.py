@@ -1,9 +1,9 @@
-"""Integrate, integrate gated, or hold: thresholds, the rule, and the evidence in words.
+"""Integrate, integrate gated, or leave out: thresholds, the rule, and the evidence in words.
 
 An update answers for its own step: for what its own task gained there and what the earlier tasks lost there. What later
 updates destroyed is theirs. Leave-one-out, where it was measured, goes before what its step did to the others, and both
-before predicted: conflict decides about holding only where neither is known. A verdict follows the point values; where
-the interval of a value that decides covers its threshold, the verdict says that the evidence is inconclusive.
+before predicted: conflict decides about leaving out only where neither is known. A verdict follows the point values;
+where the interval of a value that decides covers its threshold, the verdict says that the evidence is inconclusive.
 """
 
 import math
@@ -15,7 +15,7 @@ from gcwm_viz.decide.interval import Interval, Place
 from gcwm_viz.errors import InputError
 from gcwm_viz.geometry.config import GCWMConfig
 
-Choice = Literal["integrate", "integrate gated", "hold"]
+Choice = Literal["integrate", "integrate gated", "leave out"]
 Certainty = Literal["clear", "inconclusive", "predicted"]
 
 
@@ -89,16 +89,16 @@ _SUBJECTS = {
     "hold": "its conflict",
 }
 
-_ROLES = {"gate": " of the gate", "hold": " for holding"}
+_ROLES = {"gate": " of the gate", "hold": " for leaving out"}
 
 
 def judge(candidate: Candidate, thresholds: Thresholds | None = None) -> Verdict:
     """Verdict on one candidate.
 
-    Hold when all tasks together do better without it, when the others lose more than ``max_harm`` to it (the earlier
-    tasks at its step where leaving it out was not measured), when its own task gains less than ``min_gain``, or, where
-    no effect on the others is known, when its conflict is over ``hold_conflict``. Else integrate: gated when the
-    conflict is over ``gate_conflict``.
+    Leave out when all tasks together do better without it, when the others lose more than ``max_harm`` to it (the
+    earlier tasks at its step where leaving it out was not measured), when its own task gains less than ``min_gain``,
+    or, where no effect on the others is known, when its conflict is over ``hold_conflict``. Else integrate: gated when
+    the conflict is over ``gate_conflict``.
     """
     limits = thresholds or Thresholds()
     conflict, met = _conflict(candidate)
@@ -119,14 +119,14 @@ def judge(candidate: Candidate, thresholds: Thresholds | None = None) -> Verdict
         if finding.decides and _side(finding) == bad
     ]
     if against:
-        choice: Choice = "hold"
+        choice: Choice = "leave out"
         unsure = all(finding.place == "covers" for finding in against)
     elif not any(finding.decides for finding in (net, gain, gate)):
-        choice, unsure = "hold", True
+        choice, unsure = "leave out", True
     else:
         choice = "integrate gated" if gate.decides and _side(gate) == "above" else "integrate"
         unsure = any(finding.decides and finding.place == "covers" for finding in (net, harm, drop, gain, hold, gate))
-    seen = left_out or (choice == "hold" and (gain in against or drop in against))
+    seen = left_out or (choice == "leave out" and (gain in against or drop in against))
     certainty: Certainty = "inconclusive" if unsure else "clear" if seen else "predicted"
     findings = (net, harm, drop, gain, gate, hold)
     words = _words(choice, certainty, against, findings, left_out)

@@ -48,5 +48,6 @@ def representation(rows: pd.DataFrame, *, step: int | None = None, expert: str |
         )
     chance = float(rows["chance"].iloc[0])
     made.add_hline(y=chance, line={"color": theme.NEUTRAL, "width": 1.2, "dash": "dot"})
+    made.update_xaxes(dtick=max(1, rows["layer"].nunique() // 12), tick0=0)
     made.update_yaxes(range=[0, 1.03])
     return made

@@ -13,7 +13,7 @@ from gcwm_viz.figures.about import About
 ABOUT = About(
     title="Retention by task",
     line="One panel a task: its score after every step, with 95 % intervals. Dotted line: the base. Dashed line: "
-    "the task's own expert. The diamond is the step that brings the task.",
+    "the task's own expert. The diamond is the step that adds the task.",
     formula=r"R[\cdot,u]",
     source="Sec. 5",
 )

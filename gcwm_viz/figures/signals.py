@@ -117,7 +117,7 @@ DISPLACEMENT = Signal(
 PLAIN_SHIFT = Signal(
     column="plain_shift",
     scale="size",
-    title="Plain branch: way from the start",
+    title="Plain branch: distance from the starting point",
     line="Relative distance of the plain branch from the plain sum of updates. Near 0 = the solver hardly moved.",
     formula=r"\lVert M-M_0\rVert_F/\lVert M_0\rVert_F,\quad M_0=\textstyle\sum_i\Delta_i",
     source="appendix B",
@@ -125,7 +125,7 @@ PLAIN_SHIFT = Signal(
 GEO_SHIFT = Signal(
     column="geo_shift",
     scale="size",
-    title="Geometry branch: way from the start",
+    title="Geometry branch: distance from the starting point",
     line="The same for the geometry branch, brought back from whitened coordinates. Near 0 = the solver hardly moved.",
     formula=PLAIN_SHIFT.formula,
     source="appendix B",

@@ -20,7 +20,7 @@ OBJECTIVE = About(
     source="appendix B",
 )
 SHIFT = About(
-    title="Way from the plain sum of updates",
+    title="Distance from the plain sum of updates",
     line="Distance of each branch from its starting point, as a share of that point's size, in its own coordinates "
     "(whitened for the geometry branch). Near 0 = still the plain sum of updates.",
     formula=r"\lVert M_k-M_0\rVert_F/\lVert M_0\rVert_F",

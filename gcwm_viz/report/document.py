@@ -192,7 +192,7 @@ def _one_matrix(page: Page, run: Run, last: pd.DataFrame) -> None:
         page.paragraph("This run has no inner solver: its method merges directly, or its states come from training.")
         return
     page.paragraph(
-        f"Solver {config.solver}. Median way from the plain sum of updates: plain branch "
+        f"Solver {config.solver}. Median distance from the plain sum of updates: plain branch "
         f"{percent(last['plain_shift'].median())}, geometry branch {percent(last['geo_shift'].median())}. Below, the "
         "same matrix as above."
     )

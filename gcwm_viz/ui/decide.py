@@ -41,7 +41,7 @@ PAIRS = replace(
     pair_matrix.ABOUT,
     line="Geometry conflict of every two updates, mean over matrices. 0 = same, 1 = unrelated.",
 )
-MARKS = {"integrate": "✓ integrate", "integrate gated": "✓ integrate gated", "hold": "✕ hold"}
+MARKS = {"integrate": "✓ integrate", "integrate gated": "✓ integrate gated", "leave out": "✕ leave out"}
 ORDERS = ("as in this run", "least conflict first")
 
 
@@ -56,11 +56,11 @@ def table(decision: Decision) -> None:
                 "update": candidate.update,
                 "verdict": MARKS[verdict.choice],
                 "evidence": evidence(verdict),
+                "gain": _spread(candidate.gain, signed=True),
+                "drop": _spread(candidate.drop, signed=True),
                 "overall": _spread(candidate.overall, signed=True),
                 "others": _spread(candidate.others, signed=True),
-                "gain": _spread(candidate.gain, signed=True),
                 "alone": _spread(candidate.alone, signed=True),
-                "drop": _spread(candidate.drop, signed=True),
                 "incoming": _spread(candidate.incoming),
                 "pairwise": _spread(candidate.pairwise),
                 "alpha": _spread(candidate.alpha),
@@ -85,9 +85,7 @@ def table(decision: Decision) -> None:
             ),
             "alone": text("Own expert over base", width=145, help="What it brings by itself on its own task"),
             "drop": text("Earlier tasks lost", width=145, help="At its step, on average; above zero: they lost"),
-            "others": text(
-                "Δ other tasks if removed", width=145, help="Above zero: the other tasks do better without it"
-            ),
+            "others": text("Δ others if removed", width=145, help="Above zero: the other tasks do better without it"),
             "overall": text(
                 "Δ all tasks if removed", width=145, help="Above zero: all tasks together do better without it"
             ),
@@ -120,7 +118,7 @@ def explain(view: View, decision: Decision) -> None:
     verdict = decision.verdicts[view.update]
     st.subheader(f"Why: {as_markdown(view.update, 60)}", anchor=False)
     st.caption("The update of the chosen step; the step slider in the side bar chooses another.")
-    box = st.warning if verdict.choice == "hold" else st.info if verdict.certainty != "clear" else st.success
+    box = st.warning if verdict.choice == "leave out" else st.info if verdict.certainty != "clear" else st.success
     box(verdict.words)
     # A threshold that does not decide is left out; what was not measured is said.
     told = [finding for finding in verdict.findings if finding.decides or finding.name in ("net", "gain")]
@@ -184,7 +182,7 @@ def choose_plan(decision: Decision) -> list[str]:
     boxes = st.columns(min(6, len(decision.candidates)))
     ticked = []
     for index, candidate in enumerate(decision.candidates):
-        take = decision.verdicts[candidate.update].choice != "hold"
+        take = decision.verdicts[candidate.update].choice != "leave out"
         key = f"take-{decision.run.path.name}-{index}-{take}"  # a verdict that turns sets its box anew
         if boxes[index % len(boxes)].checkbox(as_markdown(candidate.update, 40), value=take, key=key):
             ticked.append(candidate.update)

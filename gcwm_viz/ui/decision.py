@@ -113,17 +113,17 @@ def thresholds(config: GCWMConfig, metric: str) -> Thresholds:
     usual = asdict(Thresholds.of(config))
     labels = {
         "gate_conflict": ("Gate above conflict", 1.0),
-        "hold_conflict": ("Hold above conflict", 1.0),
+        "hold_conflict": ("Leave out above conflict", 1.0),
         "better_without": ("All tasks, better without", 0.5),
         "max_harm": ("Others, better without", 0.5),
         "min_gain": ("Least own gain", 0.5),
     }
     with st.expander("Thresholds of the verdict"):
         st.caption(
-            "Held when all tasks together, or the other tasks alone, do better without the update by more than these, "
-            "or when its own task gains less at its step. Where leave-one-out was not measured, what the earlier tasks "
-            "lost at its step takes its place, and conflict only where that is unknown too. Conflicts in [0, 1]; "
-            f"scores in {UNITS[metric]}."
+            "Left out when all tasks together, or the other tasks alone, do better without the update by more than "
+            "these, or when its own task gains less at its step. Where leave-one-out was not measured, what the "
+            "earlier tasks lost at its step takes its place, and conflict only where that is unknown too. Conflicts in "
+            f"[0, 1]; scores in {UNITS[metric]}."
         )
         values = {
             name: box.slider(
@@ -138,6 +138,6 @@ def thresholds(config: GCWMConfig, metric: str) -> Thresholds:
             for box, (name, (label, top)) in zip(st.columns(len(labels)), labels.items(), strict=True)
         }
         if values["hold_conflict"] < values["gate_conflict"]:
-            st.caption("The conflict to hold is below that of the gate; the gate's is used for both.")
+            st.caption("The conflict for leaving out is below that of the gate; the gate's is used for both.")
             values["hold_conflict"] = values["gate_conflict"]
     return Thresholds(**values)

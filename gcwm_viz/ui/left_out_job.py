@@ -37,7 +37,7 @@ def control(run: Run) -> None:
     if done == run.steps and job.status not in SAID:
         return
     why = obstacle(run)
-    label = "Go on measuring" if done else "Measure: leave each update out in turn"
+    label = "Go on measuring" if done else "Run leave-one-out"
     if st.button(label, disabled=bool(why), key="left-out-start"):
         jobs.start(run_root(), name, ["leave-one-out", str(run.path), "--device", _device(run)])
         st.rerun()

@@ -47,10 +47,10 @@ def headline(view: View, found: Scored | None) -> None:
             help=f"Mean {found.unit} over all tasks, ± {num(Z95 * last.get('overall_se', np.nan))} (95 % over the test "
             f"probes' {num(int(found.n.iloc[-1].sum()))} examples).",
         )
-        boxes[1].metric("Experts, each on its task", num(found.own.mean()), help="The bar to reach: one model a task.")
+        boxes[1].metric("Single-task experts", num(found.own.mean()), help="The upper bound: one model a task.")
         boxes[2].metric("Forgetting", num(last["forgetting"]), help="Mean over earlier tasks of the best score lost.")
     else:
-        for box, name in zip(boxes, ("Overall at the end", "Experts, each on its task", "Forgetting"), strict=False):
+        for box, name in zip(boxes, ("Overall at the end", "Single-task experts", "Forgetting"), strict=False):
             box.metric(name, "n/a", help="This run was not scored: it was started without probes.")
     mean = steps["active_conflict"].iloc[-1] if len(steps) else np.nan
     boxes[3].metric(
@@ -99,8 +99,8 @@ def pointers(run: Run, found: Scored | None) -> list[Pointer]:
     shares = matrices["lambda_share"].dropna()
     if (shares > LAMBDA_LIMIT).any():
         text = (
-            f"λ supplies {percent(shares.median())} of the trace (median): it lowers every conflict, so compare values "
-            "within this run and between runs of the same λ only."
+            f"Regularisation contributes {percent(shares.median())} of the trace (median), so conflicts read low: "
+            "compare values within this run and between runs of the same λ only."
         )
         noted.append(Pointer(text, "pages/2_Spectra.py", "See the spectra", {"step": last}))
     rounded = updates[updates["rounding"] > ROUNDING]
@@ -145,7 +145,7 @@ def inputs(view: View) -> None:
             "matrices": st.column_config.NumberColumn("Matrices", help="Target matrices that it touches"),
             "norm": st.column_config.NumberColumn("Norm", format="%.3g", help="Frobenius norm of the whole update"),
             "outside_share": st.column_config.NumberColumn(
-                "Outside", format="percent", help="Share of the squared norm outside the target matrices; ignored"
+                "Ignored share", format="percent", help="Share of the squared norm outside the target matrices; ignored"
             ),
             "rounding": st.column_config.NumberColumn(
                 "Rounding",

@@ -93,9 +93,9 @@ def _answer(found: dict[str, Any], root: Path) -> None:
             "update": "Update",
             "kind": "Kind",
             "matrices": st.column_config.NumberColumn("Matrices", help="Target matrices that it touches"),
-            "missing": st.column_config.NumberColumn("Untouched", help="Target matrices that it leaves as they are"),
+            "missing": st.column_config.NumberColumn("Unchanged", help="Target matrices that it leaves as they are"),
             "ignored": st.column_config.NumberColumn("Ignored", help="Tensors outside the target matrices"),
-            "extra": st.column_config.NumberColumn("Unknown", help="Tensors that the base does not have"),
+            "extra": st.column_config.NumberColumn("Not in base", help="Tensors that the base does not have"),
         },
     )
     for warning in found["warnings"]:

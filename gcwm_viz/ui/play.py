@@ -59,7 +59,7 @@ def _screen(view: View, signal: Signal, limits: dict[str, tuple[float, float]], 
         step = 1
     tables = view.run.tables
     cells = _at(tables["matrices"], step)
-    st.markdown(f"**Step {step} of {last}**, which brings {as_markdown(view.run.updates[step - 1], 60)}")
+    st.markdown(f'**Step {step} of {last}** adds "{as_markdown(view.run.updates[step - 1], 60)}"')
     left, right = st.columns(2, gap="medium")
     with left:
         figure = layer_grid(cells, signal, axes=view.axes, limits=limits[signal.column], chosen=view.chosen)

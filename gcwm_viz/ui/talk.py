@@ -134,13 +134,17 @@ def what_was_kept(view: View, root: Path) -> Screen:
         return Screen(title, _UNSCORED)
     last = int(found.R.index[-1])
     end = _row(found.R, last)
-    models = {"one merged model": (end, _row(found.errors, last)), "each task's own expert": (found.own, None)}
+    trained = bool(view.run.info.get("states"))
+    models = {
+        "trained on all in turn" if trained else "one merged model": (end, _row(found.errors, last)),
+        "each task's own expert": (found.own, None),
+    }
     if 0 in found.R.index:
         models = {"base": (_row(found.R, 0), _row(found.errors, 0)), **models}
     forgotten = float(found.downstream["forgetting"].iloc[-1])
-    lost = "" if np.isnan(forgotten) else f" Forgetting over the way: **{num(forgotten)}** of {found.unit}."
+    lost = "" if np.isnan(forgotten) else f" Average drop from each task's best: **{_drop(found, forgotten)}**."
     sentence = (
-        f"One model with all {_count(len(view.run.updates), 'update')} {_scores(found, end.mean())}; "
+        f"One model {_all(view.run, trained)} {_scores(found, end.mean())}; "
         f"the base {_value(found, models['base'][0].mean()) if 'base' in models else 'n/a'}, the experts on their own "
         f"tasks {_value(found, found.own.mean())}.{lost}"
     )
@@ -221,6 +225,17 @@ def _scores(found: Scored, value: float) -> str:
 
 def _value(found: Scored, value: float) -> str:
     return percent(value) if is_share(found.metric) else f"{num(value)} {found.unit}"
+
+
+def _drop(found: Scored, value: float) -> str:
+    """A difference of scores: points of a share, else in the metric's unit."""
+    return f"{num(100 * value)} points" if is_share(found.metric) else f"{num(value)} {found.unit}"
+
+
+def _all(run: Run, trained: bool) -> str:
+    if trained:
+        return f"trained on {_count(len(run.updates), 'task')} one after another"
+    return f"with all {_count(len(run.updates), 'update')}"
 
 
 def _count(number: int, one: str, many: str | None = None) -> str:

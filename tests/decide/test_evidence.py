@@ -88,10 +88,10 @@ def test_an_update_answers_for_its_own_step():
     assert found["index"].drop.value == pytest.approx((0.158 + 0.1) / 2)
     assert found["index"].drop.half_width == pytest.approx(1.96 * 0.01 * 2**0.5 / 2**0.5, rel=1e-4)
     assert found["index"].alone.value == pytest.approx(0.47)
-    assert "states of training" in found["past"].others.reason
+    assert "sequential fine-tuning" in found["past"].others.reason
     verdicts = {name: judge(candidate) for name, candidate in found.items()}
-    assert verdicts["past"].choice != "hold"
-    assert (verdicts["capital"].choice, verdicts["capital"].certainty) == ("hold", "clear")
+    assert verdicts["past"].choice != "leave out"
+    assert (verdicts["capital"].choice, verdicts["capital"].certainty) == ("leave out", "clear")
     assert "earlier tasks lose too much at its step" in verdicts["capital"].words
     assert not verdicts["capital"].left_out
     assert "leave-one-out was not measured" in verdicts["capital"].words

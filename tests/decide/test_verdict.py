@@ -1,4 +1,4 @@
-"""Integrate, integrate gated or hold, and how sure."""
+"""Integrate, integrate gated or leave out, and how sure."""
 
 from dataclasses import replace
 
@@ -44,26 +44,26 @@ UNSEEN = ALONE | {"drop": UNKNOWN}
         ({"incoming": near(0.3)}, "integrate gated", "clear"),
         ({"incoming": near(0.125)}, "integrate gated", "inconclusive"),
         ({"incoming": near(0.9)}, "integrate gated", "clear"),  # measured harmless: conflict alone does not hold it
-        ({"overall": near(0.05)}, "hold", "clear"),
-        ({"overall": near(0.005)}, "hold", "inconclusive"),
+        ({"overall": near(0.05)}, "leave out", "clear"),
+        ({"overall": near(0.005)}, "leave out", "inconclusive"),
         ({"overall": near(-0.005)}, "integrate", "inconclusive"),
-        ({"others": near(0.2)}, "hold", "clear"),
-        ({"gain": near(0.0)}, "hold", "clear"),
-        ({"gain": near(0.045)}, "hold", "inconclusive"),
-        ({"gain": near(0.045), "others": near(0.2)}, "hold", "clear"),  # one clear reason is enough
+        ({"others": near(0.2)}, "leave out", "clear"),
+        ({"gain": near(0.0)}, "leave out", "clear"),
+        ({"gain": near(0.045)}, "leave out", "inconclusive"),
+        ({"gain": near(0.045), "others": near(0.2)}, "leave out", "clear"),  # one clear reason is enough
         ({"gain": Interval(0.4)}, "integrate", "inconclusive"),  # no interval, so nothing is told apart
         (ALONE, "integrate", "predicted"),
-        (UNSEEN | {"incoming": near(0.9)}, "hold", "predicted"),
+        (UNSEEN | {"incoming": near(0.9)}, "leave out", "predicted"),
         (UNSEEN | {"incoming": near(0.555)}, "integrate gated", "inconclusive"),
         (ALONE | {"incoming": near(0.9)}, "integrate gated", "predicted"),  # harmless at its step
-        (ALONE | {"drop": near(0.6)}, "hold", "clear"),
-        (ALONE | {"drop": near(0.105)}, "hold", "inconclusive"),
+        (ALONE | {"drop": near(0.6)}, "leave out", "clear"),
+        (ALONE | {"drop": near(0.105)}, "leave out", "inconclusive"),
         ({"drop": near(0.6)}, "integrate", "clear"),  # leave-one-out, where measured, goes before its step
-        ({"gain": UNKNOWN, "alone": near(0.0)}, "hold", "clear"),
-        (ALONE | {"gain": near(0.0)}, "hold", "clear"),
+        ({"gain": UNKNOWN, "alone": near(0.0)}, "leave out", "clear"),
+        (ALONE | {"gain": near(0.0)}, "leave out", "clear"),
         ({"incoming": UNKNOWN, "pairwise": near(0.3)}, "integrate gated", "clear"),  # the first update met no state
         (dict.fromkeys(("incoming", "pairwise", "others", "overall"), UNKNOWN), "integrate", "predicted"),
-        (dict.fromkeys(vars(GOOD).keys() - {"update", "step"}, UNKNOWN), "hold", "inconclusive"),
+        (dict.fromkeys(vars(GOOD).keys() - {"update", "step"}, UNKNOWN), "leave out", "inconclusive"),
     ],
 )
 def test_rule(change, choice, certainty):
@@ -86,7 +86,7 @@ def test_words_hold_value_interval_and_threshold():
 
 def test_thresholds_move_the_verdict():
     assert judge(GOOD, Thresholds(gate_conflict=0.01)).choice == "integrate gated"
-    assert judge(GOOD, Thresholds(min_gain=0.5)).choice == "hold"
+    assert judge(GOOD, Thresholds(min_gain=0.5)).choice == "leave out"
     assert judge(replace(GOOD, overall=near(0.05)), Thresholds(better_without=0.1)).choice == "integrate"
     own = Thresholds.of(GCWMConfig(tau=0.5))
     assert (own.gate_conflict, own.hold_conflict) == (0.5, 0.75)

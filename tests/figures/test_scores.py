@@ -116,6 +116,7 @@ def test_representation_lines_and_chance():
     made = representation.representation(rows, step=3, expert="index")
     assert [trace.name for trace in made.data] == ["base", "after step 3", "expert index"]
     assert made.layout.shapes[0].y0 == 0.25
+    assert made.layout.xaxis.dtick == 1
     assert not representation.representation(rows.iloc[:0]).data
 
 

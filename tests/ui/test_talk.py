@@ -78,3 +78,7 @@ def test_training_one_after_another_is_set_beside_merging(open_page, tmp_path):
     app = open_page(PAGE, root=tmp_path, run="merged", screen=2)
     assert [trace["name"] for trace in charts(app)[0]["data"]] == ["merging (gcwm)", "training one after another"]
     assert "training one after another keeps" in words(app)
+    app = open_page(PAGE, root=tmp_path, run="trained", screen=5)
+    assert "trained on all in turn" in [trace["name"] for trace in charts(app)[0]["data"]]
+    assert "One model trained on 6 tasks one after another" in words(app)
+    assert "merged" not in words(app)
