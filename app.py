@@ -1,4 +1,7 @@
-"""The landing page: which run, what happened, where to look."""
+"""The landing page: which run, what happened, where to look.
+
+``streamlit run app.py`` imports this file once, when the server starts, and runs it as a script for the page.
+"""
 
 import streamlit as st
 
@@ -6,31 +9,36 @@ from gcwm_viz.figures import step_trend
 from gcwm_viz.highlights import scored
 from gcwm_viz.ui import charts, downloads, frame, lab_job, overview
 from gcwm_viz.ui.loading import run_names, run_root
+from gcwm_viz.ui.offline import stay_offline
 
-with frame.open_page(
-    "Overview", "What happens to a language model when updates are merged into it one after another."
-) as links:
-    names = run_names(run_root())
-    computing = lab_job.ensure_lab_run(run_root(), only_run=not names)
-    if not names:
-        st.stop()
-    run = frame.choose_run(names)
-    view = frame.choose_place(run, links)
-    if view is None:
-        if not computing:
-            frame.missing(run)
-        st.stop()
+if __name__ != "__main__":
+    stay_offline()
+    app = st.App(__file__)
+else:
+    with frame.open_page(
+        "Overview", "What happens to a language model when updates are merged into it one after another."
+    ) as links:
+        names = run_names(run_root())
+        computing = lab_job.ensure_lab_run(run_root(), only_run=not names)
+        if not names:
+            st.stop()
+        run = frame.choose_run(names)
+        view = frame.choose_place(run, links)
+        if view is None:
+            if not computing:
+                frame.missing(run)
+            st.stop()
 
-    found = scored(run)
-    overview.headline(view, found)
-    steps = run.tables["steps"]
-    figure = step_trend.step_trend(
-        steps,
-        None if found is None else found.downstream,
-        chosen_step=view.step,
-        unit="score" if found is None else found.unit,
-    )
-    charts.show(figure, step_trend.ABOUT, steps, key="trend")
-    overview.where_next(view, found)
-    downloads.report_button(run)
-    overview.inputs(view)
+        found = scored(run)
+        overview.headline(view, found)
+        steps = run.tables["steps"]
+        figure = step_trend.step_trend(
+            steps,
+            None if found is None else found.downstream,
+            chosen_step=view.step,
+            unit="score" if found is None else found.unit,
+        )
+        charts.show(figure, step_trend.ABOUT, steps, key="trend")
+        overview.where_next(view, found)
+        downloads.report_button(run)
+        overview.inputs(view)

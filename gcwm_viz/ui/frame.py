@@ -22,7 +22,6 @@ from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.tables import Run
 from gcwm_viz.ui import place
 from gcwm_viz.ui.loading import load_run, run_names, run_root
-from gcwm_viz.ui.offline import stay_offline
 from gcwm_viz.ui.roots import run_folder
 from gcwm_viz.ui.text import as_markdown
 from gcwm_viz.ui.trouble import told
@@ -99,7 +98,6 @@ def open_page(title: str, line: str, *, bare: bool = False) -> Iterator[DeltaGen
         st.markdown("**Geometry conflict**")
         links = st.empty()
     _draw_links(links)
-    stay_offline()
     if not is_loopback(st.get_option("server.address")):
         st.warning(
             "This server answers other machines and asks nobody who they are. Put a proxy with a login before it, or "

@@ -1,8 +1,8 @@
 """Keeps Streamlit from asking the outside for this machine's public address.
 
 It does so when it checks a request of a foreign Origin, so any page on the web could make the server send one. With an
-answer in its place it compares and refuses at once. A server reached by a public address names that in
-``server.corsAllowedOrigins``.
+answer in its place it compares and refuses at once. No option does that, so app.py calls it when the server starts,
+before anybody can ask. A server reached by a public address names that in ``server.corsAllowedOrigins``.
 """
 
 from __future__ import annotations

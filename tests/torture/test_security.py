@@ -107,6 +107,15 @@ def test_the_app_answers_this_machine_only(tmp_path, serve, window, record):
     )
 
 
+def test_a_server_that_has_shown_no_page_looks_nothing_up(tmp_path, serve):
+    """A foreign Origin on a server that nobody has opened yet."""
+    watched = tmp_path / "watched"
+    server = serve(tmp_path, PYTHONPATH=str(Path(__file__).parent / "watching"), GCWM_WATCH=str(watched))
+    for origin in ("http://evil.example", f"http://evil.example:{server.port}", "null"):
+        assert upgrade(server.port, f"localhost:{server.port}", origin) >= 400, origin
+    assert not watched.exists(), watched.read_text()
+
+
 @pytest.mark.parametrize(
     ("address", "own"),
     [
