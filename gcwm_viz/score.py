@@ -26,8 +26,8 @@ def score(
 ) -> RunStore:
     """Score every checkpoint of a merged run by ``probes``, by default its own; goes on where it was interrupted.
 
-    ``dtype``: precision of the models that are scored, by default the run's. ``replace``: give up the scores of other
-    probes, or of another precision, and what leave-one-out measured with them.
+    ``dtype``: precision of the models that are scored, by default the run's. ``replace``: give up the scores
+    that are there, of whatever probes and precision, and what leave-one-out measured with them.
 
     Raises :class:`InputError` for a run that is not merged yet or has no probes, for scores that would be lost without
     ``replace``, for changed inputs, and as :func:`~gcwm_viz.probes.preflight.preflight` does.
@@ -43,7 +43,7 @@ def score(
         base = reopen_inputs(store, probes=False).base
         entries = probe_entries(base, given, dtype or store.info.get("probe_dtype") or PROBE_DTYPES[0])
         decisive = ("probes_fingerprint", "probe_dtype")
-        if any(store.info.get(name) != entries[name] for name in decisive):
+        if replace or any(store.info.get(name) != entries[name] for name in decisive):
             _give_up_scores(store, replace)
         write_json(run / "run.json", store.info | entries)
         store = RunStore.open(run)

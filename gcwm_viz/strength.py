@@ -13,10 +13,9 @@ import pandas as pd
 
 from gcwm_viz.probes.metrics import METRICS, UNITS, headline, own_metric, rows_of_metric
 from gcwm_viz.probes.stored import read_examples, read_strength_examples
-from gcwm_viz.probes.values import difference_error
+from gcwm_viz.probes.values import Z95, difference_error
 from gcwm_viz.tables import Run
 
-Z95 = 1.96
 Z95_OF_FOUR = 2.50
 """The best of four strengths is clear where it would be by a test of each alone at 5 % / 4 (Bonferroni)."""
 
@@ -50,17 +49,17 @@ class Strength:
         return said if np.isnan(self.eta) else f"{said}; --set eta={self.eta:g} merges at that strength"
 
 
-def strength_curve(run: Run, metric: str | None = None) -> pd.DataFrame:
+def strength_curve(run: Run, metric: str | None = None, value: str = "value") -> pd.DataFrame:
     """Index: strength, ascending; one column a task, scores on the development probes; empty where none were tried.
 
-    ``metric``: by default the headline metric of the table.
+    ``metric``: by default the headline metric of the table. ``value="se"`` gives their standard errors.
     """
     table = run.tables["strength"]
     if table.empty:
         return pd.DataFrame()
     table = table.assign(split="dev")
     rows = rows_of_metric(table, metric or headline(table))
-    return rows.pivot(index="strength", columns="task", values="value").sort_index().astype(float)
+    return rows.pivot(index="strength", columns="task", values=value).sort_index().astype(float)
 
 
 def best_strength(run: Run) -> Strength | None:

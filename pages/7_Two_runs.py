@@ -25,6 +25,7 @@ with frame.frame("Two runs", "The same place in two runs: what differs, and what
         differences = score_differences(first, second, view.step, pairs)
         mean = mean_difference(differences)
         second_run.headline(first, second, view.step, mean)
+        second_run.say_how_compared(differences)
         left, right = st.columns(2, gap="medium")
         with left:
             figure = score_difference.score_difference(differences, (mean.value, mean.se_examples), first.unit)

@@ -14,7 +14,7 @@ def add(jobs) -> None:  # type: ignore[no-untyped-def]
         "--probe-dtype", choices=("float32", "bfloat16", "float16"), help="precision of the models [the run's own]"
     )
     parser.add_argument(
-        "--replace", action="store_true", help="give up scores of other probes, and leave-one-out's with them"
+        "--replace", action="store_true", help="give up the scores that are there, and leave-one-out's with them"
     )
     add_resources(parser)
     add_engine(parser)

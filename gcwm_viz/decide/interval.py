@@ -7,8 +7,8 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-Z95 = 1.959964
-"""Standard errors on either side of a mean that make a 95 % interval."""
+from gcwm_viz.probes.values import Z95
+
 RESAMPLES = 2000
 Place = Literal["above", "below", "covers", "unknown"]
 

@@ -15,7 +15,7 @@ BY_TASK = About(
     title="Difference by task",
     line="Score of the first run minus that of the second, with a 95 % interval. Right of the line = the first run is "
     "higher; an interval across the line = no clear difference.",
-    formula=r"R_1[t,u]-R_2[t,u]\pm1.96\sqrt{\mathrm{se}_1^2+\mathrm{se}_2^2}",
+    formula=r"R_1[t,u]-R_2[t,u]",
 )
 COURSE = About(
     title="Both runs over the steps",

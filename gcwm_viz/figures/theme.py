@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from gcwm_viz.decide.interval import Z95
+from gcwm_viz.probes.values import Z95
 
 SEQUENTIAL = "Cividis"
 DIVERGING = [

@@ -12,6 +12,9 @@ from torch import Tensor
 
 from gcwm_viz.probes.metrics import is_share
 
+Z95 = 1.959964
+"""Standard errors on either side of an estimate that a 95 % interval spans; every "±" and bar of the project does."""
+
 
 @dataclass(frozen=True)
 class TaskValues:

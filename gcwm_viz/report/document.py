@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from gcwm_viz.decide.interval import Z95
 from gcwm_viz.errors import InputError
 from gcwm_viz.figures import (
     angles,
@@ -32,6 +31,7 @@ from gcwm_viz.figures.layer_grid import grid_axes, layer_grid
 from gcwm_viz.figures.theme import num, percent
 from gcwm_viz.highlights import Scored, peak, scored
 from gcwm_viz.probes.scores import forgetting_matrix
+from gcwm_viz.probes.values import Z95
 from gcwm_viz.report.markup import Page, flat
 from gcwm_viz.tables import Run
 

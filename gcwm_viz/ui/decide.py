@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from gcwm_viz.decide.evidence import by_place, left_out_effects
-from gcwm_viz.decide.interval import Z95, Interval
+from gcwm_viz.decide.interval import Interval
 from gcwm_viz.decide.order import measured
 from gcwm_viz.decide.plan import plan_of
 from gcwm_viz.decide.verdict import Verdict
@@ -18,6 +18,7 @@ from gcwm_viz.figures import pair_matrix
 from gcwm_viz.figures.signals import INCOMING, Signal, bounds
 from gcwm_viz.figures.theme import num
 from gcwm_viz.probes.metrics import METRICS, rows_of_metric
+from gcwm_viz.probes.values import Z95
 from gcwm_viz.ui import grids
 from gcwm_viz.ui.decision import Decision
 from gcwm_viz.ui.frame import View

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import streamlit as st
 
-from gcwm_viz.decide.interval import Z95
 from gcwm_viz.figures.theme import num, percent
 from gcwm_viz.highlights import Scored, peak
 from gcwm_viz.probes.scores import forgetting_matrix
+from gcwm_viz.probes.values import Z95
+from gcwm_viz.strength import best_strength
 from gcwm_viz.tables import Run
 from gcwm_viz.ui import place
 from gcwm_viz.ui.frame import View
@@ -90,6 +91,10 @@ def pointers(run: Run, found: Scored | None) -> list[Pointer]:
                 f"{'below' if found.higher_is_better else 'above'} its best earlier one."
             )
             noted.append(Pointer(text, "pages/5_Scores.py", "See its retention", {"step": last}))
+    best = best_strength(run)
+    if best is not None and best.clear:
+        text = f"{best.sentence[0].upper()}{best.sentence[1:]}."
+        noted.insert(0, Pointer(text, "pages/5_Scores.py", "See the curve", {"step": last}))
     if matrices["geo_shift"].median() < SHIFT_LIMIT:
         text = (
             f"The geometry branch moved {percent(matrices['geo_shift'].median())} (median) from where it started: read "

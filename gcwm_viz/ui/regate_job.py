@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from gcwm_viz.decide.interval import Z95
 from gcwm_viz.errors import InputError
 from gcwm_viz.figures import task_scores
 from gcwm_viz.figures.about import About
 from gcwm_viz.figures.theme import num
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.probes.metrics import METRICS, UNITS, offered, rows_of_metric
+from gcwm_viz.probes.values import Z95
 from gcwm_viz.regate import FORMAT, GATE_SETTINGS, check_regatable
 from gcwm_viz.ui import charts, jobs
 from gcwm_viz.ui.frame import View

@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 import streamlit as st
 
+from gcwm_viz.figures import strength as strength_figure
 from gcwm_viz.figures.theme import num
 from gcwm_viz.highlights import Scored, scored
 from gcwm_viz.probes.metrics import UNITS, offered
+from gcwm_viz.strength import best_strength, strength_curve
 from gcwm_viz.tables import Run
+from gcwm_viz.ui import charts
 
 _SPLITS = {"test": "test", "dev": "development"}
 
@@ -28,6 +31,21 @@ def choose(run: Run) -> Scored | None:
         "Metric", metrics, default=metrics[0], required=True, format_func=lambda name: UNITS[name]
     )
     return scored(run, split, metric)
+
+
+def strength(run: Run, metric: str) -> None:
+    """The merge at other strengths, where they were tried, and what it says."""
+    values = strength_curve(run, metric)
+    if values.empty:
+        return
+    st.header("How strong should the merge be?", anchor=False)
+    best = best_strength(run)
+    if best is not None and best.clear:
+        st.info(f"{best.sentence[0].upper()}{best.sentence[1:]}. It was chosen on these probes: the test split tells.")
+    else:
+        st.caption("No other strength scores clearly better on the development probes.")
+    figure = strength_figure.strength(values, strength_curve(run, metric, "se"), UNITS[metric])
+    charts.show(figure, strength_figure.ABOUT, values.reset_index(), key="strength")
 
 
 def headline(found: Scored, step: int) -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import streamlit as st
 
 from gcwm_viz.continual.store import RunStore
-from gcwm_viz.decide.interval import Z95
 from gcwm_viz.errors import InputError
 from gcwm_viz.figures.signals import ACTIVE, GLOBAL_GAP, INCOMING, STATE, STATE_GAP, Signal
 from gcwm_viz.figures.theme import num
 from gcwm_viz.highlights import Scored
+from gcwm_viz.probes.values import Z95
 from gcwm_viz.tables import Run
 from gcwm_viz.two_runs import MeanDifference
 from gcwm_viz.ui.frame import View
@@ -72,8 +73,19 @@ def say_what_differs(first: Run, second: Run, step: int) -> None:
         st.caption("By this step both runs took in the same updates, in another order.")
 
 
+def say_how_compared(differences: pd.DataFrame) -> None:
+    """What the intervals of ``score_differences`` rest on."""
+    if differences["paired"].all():
+        st.caption("Both runs answered the same examples: intervals are those of paired differences.")
+    else:
+        st.caption(
+            "Intervals take the two runs' scores as independent, so they are rather too wide: the runs answered other "
+            "probes, or one of them kept no examples (`python -m gcwm_viz score RUN --replace` stores them)."
+        )
+
+
 def headline(first: Scored, second: Scored, step: int, mean: MeanDifference) -> None:
-    """Overall score of both runs at one step and their paired difference."""
+    """Overall score of both runs at one step and the mean difference."""
     columns = st.columns(4)
     for column, found, name in ((columns[0], first, "first"), (columns[1], second, "second")):
         course = found.downstream.reindex([step])

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gcwm_viz.figures import forgetting, pair_matrix, representation, retention, score_heatmap, step_trend
+from gcwm_viz.figures import forgetting, pair_matrix, representation, retention, score_heatmap, step_trend, strength
 from gcwm_viz.probes.scores import downstream, forgetting_matrix, score_matrix
 from tests.factories_runs import TASKS, make_tables
 
@@ -127,3 +127,18 @@ def test_trend_with_and_without_scores():
     bare = step_trend.step_trend(TABLES["steps"])
     assert {trace.name for trace in bare.data} == {"Active conflict", "State conflict", "Incoming conflict"}
     assert not step_trend.step_trend(TABLES["steps"].iloc[:0]).data
+
+
+def test_strengths_are_drawn_by_task_and_their_mean_with_its_interval():
+    values = pd.DataFrame({"past": [0.2, 0.4], "<b>odd": [0.4, 0.8]}, index=pd.Index([0.5, 1.0], name="strength"))
+    errors = pd.DataFrame({"past": [0.03, 0.03], "<b>odd": [0.04, 0.04]}, index=values.index)
+    made = strength.strength(values, errors, "exact match")
+    assert [trace.name for trace in made.data] == ["past", "&lt;b&gt;odd", "mean over tasks"]
+    mean = made.data[-1]
+    assert list(mean.y) == pytest.approx([0.3, 0.6])
+    assert list(mean.error_y.array) == pytest.approx([1.959964 * 0.05 / 2] * 2)
+    assert made.layout.shapes[0].x0 == 1
+    assert (
+        "No other strength was tried"
+        in strength.strength(values.iloc[:0], errors.iloc[:0], "x").layout.annotations[0].text
+    )

@@ -70,7 +70,7 @@ def test_the_headline_covers_both_kinds_of_accuracy(run, capsys):
     assert main(["show", str(run.path), "--metric", "ppl"]) == 0
     assert "ppl on test, lower = better" in capsys.readouterr().out
     assert main(["show", str(run.path), "--metric", "bpb"]) == 2
-    assert "measured accuracy, em, acc, nll, ppl, got --metric bpb" in capsys.readouterr().err
+    assert "measured accuracy, em, acc, nll, ppl on test, got --metric bpb" in capsys.readouterr().err
 
 
 def test_leave_one_out_and_what_decides_on_it(run):

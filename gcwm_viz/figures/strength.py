@@ -1,0 +1,53 @@
+"""Scores of the same merge at other strengths, on the development probes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from gcwm_viz.figures import theme
+from gcwm_viz.figures.about import About
+
+ABOUT = About(
+    title="Strength of the merge",
+    line="Score on the development probes of the base with s times the merged update; the merged model is at 1. Bold: "
+    "mean over tasks, with a 95 % interval. A peak away from 1 says that another step size η would keep more.",
+    formula=r"\theta_\mathrm{pre}+s\,S_T",
+)
+
+
+def strength(values: pd.DataFrame, errors: pd.DataFrame, unit: str) -> go.Figure:
+    """Lines over the strength, one a task, and their mean.
+
+    values, errors: scores and their standard errors; index strength ascending, one column a task.
+    """
+    if values.empty:
+        return theme.nothing(ABOUT.title, "No other strength was tried: that takes a merge and development probes.")
+    made = theme.figure(ABOUT.title, height=360, x="strength s, in units of the merged update", y=unit, legend=True)
+    made.add_vline(x=1, line={"color": theme.NEUTRAL, "width": 1, "dash": "dot"})
+    for index, task in enumerate(values):
+        look = theme.category(index)
+        made.add_scatter(
+            x=values.index,
+            y=values[task],
+            name=theme.as_text(task, limit=22),
+            mode="lines+markers",
+            opacity=0.6,
+            line={"color": look["color"], "width": 1.3},
+            marker={"symbol": look["symbol"], "size": 6, "color": look["color"]},
+            hovertemplate="s = %{x}: %{y:.3g}<extra>%{fullData.name}</extra>",
+        )
+    error = np.sqrt(np.square(errors).sum(axis=1)) / errors.shape[1]
+    made.add_scatter(
+        x=values.index,
+        y=values.mean(axis=1),
+        name="mean over tasks",
+        mode="lines+markers",
+        line={"color": theme.NEUTRAL, "width": 3},
+        marker={"symbol": "diamond", "size": 10, "color": theme.NEUTRAL},
+        error_y=theme.error_bar(error, width=4, thickness=1.8),
+        hovertemplate="s = %{x}: %{y:.3g}<extra>mean over tasks</extra>",
+    )
+    made.update_xaxes(tickvals=list(values.index))
+    return made

@@ -1,0 +1,58 @@
+"""Other strengths of the merge, on the Scores page and where the overview points."""
+
+import json
+
+import pandas as pd
+
+from gcwm_viz.highlights import scored
+from gcwm_viz.probes.stored import STRENGTHS
+from gcwm_viz.tables import open_run
+from gcwm_viz.ui.overview import pointers
+from tests.factories_runs import TASKS, write_run
+
+
+def with_strengths(folder, right_at_half):
+    """A run whose tasks have 40 development examples, right at half the strength or nowhere."""
+    run = open_run(folder)
+    folder.joinpath("probes").mkdir(exist_ok=True)
+    rows = []
+    for factor in sorted([*STRENGTHS, 1.0]):
+        values = [right_at_half if factor == 0.5 else 0.0] * 30 + [0.0] * 10
+        name = f"step-{run.steps:03d}" if factor == 1.0 else f"strength-{STRENGTHS.index(factor) + 1:03d}"
+        examples = [[task, "dev", {"em": values}] for task in TASKS]
+        content = {"scores": [], "representation": [], "examples": examples}
+        (folder / "probes" / f"{name}.json").write_text(json.dumps(content))
+        mean = sum(values) / 40
+        rows += [
+            {"strength": factor, "task": task, "metric": "em", "value": mean, "se": 0.05, "n": 40} for task in TASKS
+        ]
+    pd.DataFrame(rows).to_parquet(folder / "tables" / "strength.parquet")
+
+
+def words(app):
+    return "\n".join(str(element.value) for kind in (app.info, app.caption, app.markdown) for element in kind)
+
+
+def test_a_clearly_better_strength_is_said_on_both_pages(open_page, tmp_path):
+    run = write_run(tmp_path, "normal", "a")
+    with_strengths(run, 1.0)
+    app = open_page("pages/5_Scores.py", root=tmp_path, run="a")
+    assert not app.exception
+    assert "How strong should the merge be?" in [header.value for header in app.header]
+    assert "0.5 times the merged update scores 0.750 exact match" in words(app)
+    assert any("Strength of the merge" in element.proto.spec for element in app.get("plotly_chart"))
+    opened = open_run(run)
+    first = pointers(opened, scored(opened))[0]
+    assert first.page == "pages/5_Scores.py"
+    assert "--set eta=" in first.text
+
+
+def test_no_better_strength_is_said_too_and_none_tried_shows_nothing(open_page, tmp_path):
+    with_strengths(write_run(tmp_path, "normal", "a"), 0.0)
+    write_run(tmp_path, "normal", "b")
+    app = open_page("pages/5_Scores.py", root=tmp_path, run="a")
+    assert "No other strength scores clearly better" in words(app)
+    assert not any("times the merged update" in pointer.text for pointer in pointers(open_run(tmp_path / "a"), None))
+    app = open_page("pages/5_Scores.py", root=tmp_path, run="b")
+    assert not app.exception
+    assert "How strong should the merge be?" not in [header.value for header in app.header]
