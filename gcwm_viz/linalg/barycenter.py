@@ -20,14 +20,16 @@ ANDERSON_MEMORY = 10
 
 COARSE = 1e-8
 """Relative residual down to which polar factors come from eigenvectors of AᵀA: half the time of singular vectors of A,
-and off by the rounding of its squared spread, which an iteration that goes on takes back."""
+and off by the rounding of its squared spread, which the exact factors at the end take back."""
 
 
 @dataclass(frozen=True)
 class Barycenter:
     """``value_nn`` with the relative residual ‖Φ(B) − B‖_F / ‖B‖_F of the fixed-point map Φ at the end.
 
-    ``residuals`` holds it for every iteration; ``converged`` says whether the last is within the tolerance.
+    ``residuals`` holds it for the start and every iteration, the last of them with exact polar factors, as ``value_nn``
+    is; ``iterations`` counts the steps away from the start; ``converged`` says whether ``residual`` is within the
+    tolerance.
     """
 
     value_nn: Tensor
@@ -48,12 +50,19 @@ def barycenter(roots_mnn: Tensor, weights_m: Tensor, max_iters: int = 200, tol: 
     polar = _coarse_polar
     image, objective = _procrustes_step(x, roots_mnn, weights, polar)
     points, images, residuals = [x], [image], [_relative_change(x, image)]
-    while residuals[-1] > tol and len(residuals) <= max_iters:
-        if polar is _coarse_polar and residuals[-1] <= COARSE:
-            polar, objective = _polar, float("inf")  # the two objectives differ by rounding
+    rounding = x.shape[-1] * torch.finfo(x.dtype).eps  # of a trace
+    while True:
+        ended = residuals[-1] <= tol or len(residuals) > max_iters
+        if polar is _coarse_polar and (ended or residuals[-1] <= COARSE):
+            polar = _polar  # from here on, beginning with the same point, whose coarse image is forgotten
+            images[-1], objective = _procrustes_step(points[-1], roots_mnn, weights, polar)
+            residuals[-1] = _relative_change(points[-1], images[-1])
+            continue
+        if ended:
+            break
         candidate = _anderson(points, images)
         next_image, next_objective = _procrustes_step(candidate, roots_mnn, weights, polar)
-        if next_objective > objective + 1e-14 * abs(objective):
+        if next_objective > objective + rounding * abs(objective):
             candidate = images[-1]
             next_image, next_objective = _procrustes_step(candidate, roots_mnn, weights, polar)
             points, images = [], []
@@ -97,7 +106,9 @@ def _anderson(points: list[Tensor], images: list[Tensor]) -> Tensor:
     scale = torch.linalg.vector_norm(difference, dim=0).clamp_min(torch.finfo(difference.dtype).tiny)
     q, triangle = torch.linalg.qr(difference / scale)
     # Nearly dependent histories make the triangle singular; the pseudo-inverse leaves those directions out.
-    coefficients = torch.linalg.pinv(triangle, rtol=1e-12) @ (q.mT @ residual_km[-1])
+    coefficients = torch.linalg.pinv(triangle, rtol=len(difference) * torch.finfo(difference.dtype).eps) @ (
+        q.mT @ residual_km[-1]
+    )
     return images[-1] - ((image_km[1:] - image_km[:-1]).mT @ (coefficients / scale)).reshape(images[-1].shape)
 
 

@@ -10,6 +10,7 @@ from gcwm_viz.linalg.bures import bures_squared
 from gcwm_viz.linalg.psd import sqrtm
 from tests import oracles
 from tests.factories import covariances, orthogonal
+from tests.rounding import rounding
 
 
 def weights(*values: float) -> Tensor:
@@ -57,8 +58,35 @@ def test_one_and_equal_covariances_are_their_own_barycenter() -> None:
     cov = covariances(1, 6)[0]
     for count in (1, 3):
         result = barycenter(sqrtm(cov).repeat(count, 1, 1), weights(*[1] * count))
-        assert relative(result.value_nn, cov) < 1e-13
+        assert relative(result.value_nn, cov) < 4 * rounding(6)  # two products for the root, two for the barycenter
         assert result.converged
+
+
+@pytest.mark.parametrize("smallest", [1e-3, 1e-6, 1e-9])
+def test_a_single_covariance_keeps_its_smallest_eigenvalues(smallest: float) -> None:
+    n = 12
+    q, values = orthogonal(n, 0), torch.logspace(float(np.log10(smallest)), 0, n, dtype=torch.float64)
+    result = barycenter(((q * values.sqrt()) @ q.mT)[None], weights(1))
+    # The polar factor is orthogonal to rounding, so that XXᵀ = F polar polarᵀ Fᵀ is off by its own products alone, a
+    # rounding each of the largest eigenvalue, which is 1: F and its spectrum here, F polar and XXᵀ there.
+    error = (torch.linalg.eigvalsh(result.value_nn) - values).abs()
+    for off, value in zip(error.tolist(), values.tolist(), strict=True):
+        assert off / value <= 4 * rounding(n, condition=1 / value)
+    assert result.iterations == 0
+    assert result.residual <= 2 * rounding(n)
+
+
+def test_value_and_residual_are_those_of_the_exact_map_where_the_budget_ends_early() -> None:
+    n = 12
+    roots, w = sqrtm(covariances(3, n, smallest=1e-8, seed=2)), weights(1, 2, 3)[:, None, None]
+    x = (w * roots).sum(0)
+    left, _, right = torch.linalg.svd(roots.mT @ x)
+    image = (w * (roots @ (left @ right))).sum(0)
+    result = barycenter(roots, w.flatten(), max_iters=0)
+    assert result.iterations == 0
+    # The same singular vectors here and there: a product and a sum may be rounded otherwise, nothing more.
+    torch.testing.assert_close(result.value_nn, image @ image.mT, rtol=0, atol=2 * rounding(n))
+    assert result.residual == pytest.approx(relative(image @ image.mT, x @ x.mT), abs=2 * rounding(n))
 
 
 def test_turns_with_the_space_and_does_not_see_the_order() -> None:
