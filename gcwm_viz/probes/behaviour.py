@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes.encoding import Encoder, Request
@@ -227,10 +226,20 @@ def _values(task: Task, exact: Tensor, nll: Tensor, tokens: Tensor) -> dict[str,
 
 
 def _examples(logits_bav: Tensor, labels_ba: Tensor) -> tuple[Tensor, Tensor]:
+    """(exact, nll) of a batch, (b,) float64 on the CPU, from −log p = log Σ exp(logits) − logit of the label.
+
+    logsumexp adds short sums up to longer ones. PyTorch's cross_entropy adds the vocabulary one term after the other,
+    in float32 on a CPU: that loses 2e-4 nats at 152k tokens with transposed logits, and 1e-5 with rows as they are.
+    """
     asked_ba = labels_ba != IGNORED
-    right_b = ((logits_bav.argmax(-1) == labels_ba) | ~asked_ba).all(1)
-    losses_ba = cross_entropy(logits_bav.transpose(1, 2), labels_ba, ignore_index=IGNORED, reduction="none")
-    nll_b = losses_ba.double().sum(1) / asked_ba.sum(1)
-    finite_b = (logits_bav.isfinite().all(-1) | ~asked_ba).all(1)
-    nan = torch.tensor(math.nan, dtype=torch.float64)
-    return torch.where(finite_b.cpu(), right_b.double().cpu(), nan), torch.where(finite_b.cpu(), nll_b.cpu(), nan)
+    logits_nv, labels_n = logits_bav[asked_ba], labels_ba[asked_ba]
+    losses_n = logits_nv.logsumexp(1).cpu().double() - logits_nv.gather(1, labels_n[:, None])[:, 0].cpu().double()
+    least_n, most_n = logits_nv.aminmax(dim=1)  # finite where all are, without a copy of them
+    finite_n, right_n = (least_n.isfinite() & most_n.isfinite()).cpu(), (logits_nv.argmax(1) == labels_n).cpu()
+    asked_ba = asked_ba.cpu()
+    losses_ba = torch.zeros(asked_ba.shape, dtype=torch.float64)
+    losses_ba[asked_ba] = losses_n.masked_fill(~finite_n, math.nan)
+    wrong_ba = torch.zeros_like(asked_ba)
+    wrong_ba[asked_ba] = ~right_n
+    nll_b = losses_ba.sum(1) / asked_ba.sum(1)
+    return (~wrong_ba.any(1)).double().masked_fill(nll_b.isnan(), math.nan), nll_b

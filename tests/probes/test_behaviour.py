@@ -11,6 +11,7 @@ from gcwm_viz.probes.behaviour import BehaviourProbe, score_tasks
 from gcwm_viz.probes.encoding import encode_prompt
 from gcwm_viz.probes.tasks import PromptTask, load_tasks
 from tests.probes.models import TEXT, bpe_tokenizer, tiny_lab, tiny_llama
+from tests.rounding import rounding
 
 
 def greedy(model, tokenizer, prompt, limit):
@@ -101,6 +102,22 @@ def test_lab_equals_one_by_one(name):
         assert got.metrics["em"].tolist() == exact
         expected = torch.tensor(nll, dtype=torch.float64)
         torch.testing.assert_close(got.metrics["nll"], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_large_vocabulary_costs_no_digits():
+    """152k tokens, as Qwen has: the NLL is that of float64 on the same float32 logits."""
+    tokenizer, vocabulary, seen = bpe_tokenizer(), 152_064, []
+    model = tiny_llama(vocabulary)
+    model.register_forward_hook(lambda _module, _inputs, output: seen.append(output.logits.double()))
+    probe = BehaviourProbe(tokenizer, [PromptTask("t", "dev", tuple(TEXT), ("at", "the mat", "a hat", "3", "cat"))])
+    (got,), (batch,), (logits,) = probe.measure(model), probe.batches, seen
+    labels = batch.labels_bl[:, -batch.tail :]
+    losses = -logits.log_softmax(-1)[:, :-1].gather(2, labels.clamp_min(0)[..., None])[..., 0]
+    expected = losses.where(labels >= 0, 0.0).sum(1) / (labels >= 0).sum(1)
+    # Of the sum of exponentials as by pairwise addition, of its logarithm as of one number.
+    size = math.log2(vocabulary) + float(logits.logsumexp(-1).max())
+    error = (got.metrics["nll"][batch.rows] - expected).abs()
+    assert float(error.max()) <= rounding(1, torch.float32) * size
 
 
 def test_prompt_and_answer_are_tokenised_apart():
