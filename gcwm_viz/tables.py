@@ -41,7 +41,7 @@ _SIGNALS = {
     "merged_norm": "norm of Δ_merge,t",
     "increment_norm": "norm of S_t − S_{t−1}",
     "state_norm": "norm of S_t",
-    "displacement": "D = ‖Δ_geo − Δ_plain‖ in the metric 𝓑 (Prop. 1)",
+    "displacement": "D = ‖Δ_geo − Δ_plain‖ in the metric 𝓑 without the ridge (Prop. 1)",
     "center_mismatch": "r = Σ ω_i d²(B_i, B̄) (Lemma 1)",
     "plain_shift": "‖plain branch − Σ Δ_i‖ / ‖Σ Δ_i‖: how far the solver moved",
     "geo_shift": "the same for the geometry branch",

@@ -37,8 +37,8 @@ class GCWMConfig:
     tau, kappa, alpha_min, alpha_max: the gate, α = α_min + (α_max − α_min) σ(κ(g − τ)) (equation 6).
     skip_tol: α ≤ skip_tol uses the plain branch alone, α ≥ 1 − skip_tol the geometry branch alone.
     ridge: ρ added to 𝓑 before whitening, in the units of ``lam``: the whitening of (𝓑 + ρI)^{-1/2} is the gentler the
-        larger it is, while conflict, spectra and gate stay those of λ. 0 is the paper's. None stands for 10 under a
-        relative λ and for 0 under an absolute one, where no value suits every scale.
+        larger it is, while conflict, spectra, gate and the metric of D stay those of λ. 0 is the paper's. None stands
+        for 10 under a relative λ and for 0 under an absolute one, where no value suits every scale.
     metric: 𝓑 from the Wasserstein barycenter (equation 7) or from the weighted mean of the covariances (ablation).
     gate: ``conflict``, or ``none`` for α = 1 (ablation).
     solver: ``adam`` (the paper's, ``iters`` steps of ``lr``) or ``exact`` (closed form, proximal strength ``mu_rel``

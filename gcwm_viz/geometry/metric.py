@@ -1,17 +1,18 @@
 """The full-space metric 𝓑 = Q B̄ Qᵀ + λ(I − QQᵀ) (equation 15), applied without being formed.
 
-A ridge ρ, zero in the paper, makes it 𝓑 + ρI: whitening by 𝓑 alone amplifies what lies outside the shared subspace by
-λ^{-1/2}, and measured scores fall with λ.
+A ridge ρ, zero in the paper, makes it 𝓑 + ρI for whitening and recolouring: by 𝓑 alone they amplify what lies outside
+the shared subspace by λ^{-1/2}, and measured scores fall with λ. Distances are measured in 𝓑, without it.
 
 Shape suffixes: o = d_out, i = d_in, u = dimension of the basis.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from gcwm_viz.linalg.lowrank import vector_norm
+from gcwm_viz.linalg.lowrank import Update, map_rows, norm
 from gcwm_viz.linalg.psd import eigh_psd, powm
 
 
@@ -32,7 +33,7 @@ class Metric:
         return cls(basis_iu, values, vectors, lam, ridge)
 
     def times_power(self, x_oi: Tensor, power: float) -> Tensor:
-        """X 𝓑^power for any number of rows; −½ whitens, ½ recolours. In X's dtype."""
+        """X (𝓑 + ρI)^power for any number of rows; −½ whitens, ½ recolours. In X's dtype."""
         basis = self.basis_iu.to(x_oi)
         core = powm(self.values_u + self.ridge, self.vectors_uu, power).to(x_oi)
         inside = x_oi @ basis
@@ -51,11 +52,11 @@ class Metric:
         inside.diagonal().sub_(outside)
         return outside, inside.to(like)
 
-    def norm(self, x_oi: Tensor) -> float:
-        """‖X‖_𝓑 = (tr X𝓑Xᵀ)^{1/2}."""
-        return vector_norm(self.times_power(x_oi, 0.5))
+    def norm(self, x_oi: Update) -> float:
+        """‖X‖_𝓑 = (tr X𝓑Xᵀ)^{1/2}, whatever the ridge."""
+        return norm(map_rows(x_oi, partial(replace(self, ridge=0.0).times_power, power=0.5)))
 
     def dense(self) -> Tensor:
-        """𝓑 as (d_in, d_in), for inspection and tests."""
+        """𝓑 + ρI as (d_in, d_in), for inspection and tests."""
         identity = torch.eye(self.basis_iu.shape[0], dtype=self.basis_iu.dtype, device=self.basis_iu.device)
         return self.times_power(identity, 1.0)

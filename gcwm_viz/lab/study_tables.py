@@ -35,8 +35,8 @@ CELL_VALUES = (
     *GRADIENTS,
 )
 CELL_COLUMNS = ("step", "matrix", "layer", "family", *CELL_VALUES)
-# The center mismatch is about GCWM's barycenter, which is computed for GCWM alone.
-NOT_SIGNALS = ("matrices", "center_mismatch", "conflict_min", "conflict_max", "alpha_min", "alpha_max")
+# Center mismatch and displacement are about GCWM's barycenter and branches, which other methods do not have.
+NOT_SIGNALS = ("matrices", "center_mismatch", "displacement", "conflict_min", "conflict_max", "alpha_min", "alpha_max")
 
 
 def write_study_tables(out: Path) -> dict[str, pd.DataFrame]:

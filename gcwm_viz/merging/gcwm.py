@@ -29,10 +29,10 @@ class LayerMerge:
     closed form, with one right factor for all three: no merge of adapters then forms a large matrix.
 
     merged = α geo + (1 − α) plain (equation 10), or one branch alone as ``mode`` says.
-    displacement: D = ‖geo − plain‖_𝓑 (Proposition 1). plain_shift, geo_shift: ‖branch − Σ Δ_i‖_F / ‖Σ Δ_i‖_F, how far
-    the solver moved each branch (NaN where the sum is zero). The other values are those of
-    :class:`~gcwm_viz.geometry.layer.LayerGeometry`, at hand as ``geometry``; the solvers' objective paths,
-    iterations and convergence are in ``plain_solution`` and ``geo_solution`` (None without an update).
+    displacement: D = ‖geo − plain‖_𝓑 (Proposition 1), 𝓑 of equation 15 without the whitening's ridge. plain_shift,
+    geo_shift: ‖branch − Σ Δ_i‖_F / ‖Σ Δ_i‖_F, how far the solver moved each branch (NaN where the sum is zero). The
+    other values are those of :class:`~gcwm_viz.geometry.layer.LayerGeometry`, at hand as ``geometry``; the solvers'
+    objective paths, iterations and convergence are in ``plain_solution`` and ``geo_solution`` (None without an update).
     """
 
     merged: Update
@@ -139,7 +139,7 @@ def merge_with_geometry(
         merged=blend(plain, geo, geometry.alpha, geometry.mode),
         plain=plain,
         geo=geo,
-        displacement=norm(map_rows(difference(geo_displacement, plain_displacement), recolour)),
+        displacement=metric.norm(difference(geo_displacement, plain_displacement)),
         plain_shift=relative_shift(plain_displacement, start),
         geo_shift=relative_shift(geo_displacement, start),
         geometry=geometry,

@@ -38,6 +38,22 @@ def test_agrees_with_the_dense_oracle(shape: tuple[int, int], lam: float) -> Non
     assert ours.geo_shift == pytest.approx(float((ours.geo - start).norm() / start.norm()), rel=1e-10)
 
 
+@pytest.mark.parametrize("ridge", [None, 0.0])
+def test_displacement_is_measured_in_the_metric_of_equation_15(ridge: float | None) -> None:
+    """Dense: tr X𝓑Xᵀ with 𝓑 = QB̄Qᵀ + λ(I − QQᵀ), with the default preset's ridge in the whitening as without one."""
+    config = exact(rank=4, ridge=ridge)
+    stack = updates(3, 20, 14, decay=0.5, dtype=torch.float64)
+    ours = merge_layer(stack, WEIGHTS, config)
+    assert ours.geometry.metric is not None
+    assert (ours.geometry.metric.ridge > 0) == (ridge is None)
+    geometry = oracles.geometry(
+        stack.numpy(), np.array(WEIGHTS), rank=4, energy=config.energy, lam=config.lam, relative=True
+    )
+    x = (ours.geo - ours.plain).numpy()
+    # POT's barycenter is exact to 5e-8, its root to half of that.
+    assert ours.displacement == pytest.approx(float(np.trace(x @ geometry.metric @ x.T)) ** 0.5, rel=2.5e-8)
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 def test_proposition_1(preset: str, precision: str) -> None:
@@ -53,7 +69,7 @@ def test_proposition_1(preset: str, precision: str) -> None:
 
     # The branches differ in a few digits of single precision, and 𝓑 weighs their rounding by up to √tr 𝓑.
     start = float(torch.linalg.matrix_norm(merge.plain))
-    rounding = 4 * torch.finfo(merge.plain.dtype).eps * start * (float(metric.values_u.max()) + metric.ridge) ** 0.5
+    rounding = 4 * torch.finfo(merge.plain.dtype).eps * start * float(metric.values_u.max()) ** 0.5
     assert distance(merge.geo, merge.plain) == pytest.approx(merge.displacement, abs=rounding)
     assert distance(merge.merged, merge.plain) == pytest.approx(merge.alpha * merge.displacement, abs=rounding)
     assert distance(merge.merged, merge.geo) == pytest.approx((1 - merge.alpha) * merge.displacement, abs=rounding)
