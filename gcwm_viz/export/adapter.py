@@ -35,17 +35,22 @@ from gcwm_viz.updates.matrices import MatrixKey
 
 @dataclass(frozen=True)
 class Loss:
-    """Share of the update's energy that the rank leaves out, in [0, 1]: over all matrices, and where it is worst."""
+    """Share of the update's energy that the rank leaves out, in [0, 1]: over all matrices, and where it is worst.
+
+    ``rank`` is the adapter's, which is below the one ``asked`` for where no matrix can have that.
+    """
 
     rank: int
+    asked: int
     total: float
     worst: float
     worst_matrix: str
 
     @property
     def words(self) -> str:
+        clipped = f" (asked for {self.asked}, but no matrix has more)" if self.rank < self.asked else ""
         return (
-            f"rank {self.rank} leaves out {self.total:.3%} of the update's energy in all, "
+            f"rank {self.rank}{clipped} leaves out {self.total:.3%} of the update's energy in all, "
             f"and {self.worst:.3%} at worst ({self.worst_matrix})"
         )
 
@@ -53,9 +58,10 @@ class Loss:
 def export_adapter(store: RunStore, step: int, out: Path, rank: int, dtype: torch.dtype = torch.float32) -> Loss:
     """Writes ``out`` as a PEFT adapter of the run's base and says what its rank leaves out.
 
-    Matrices whose update is zero are not adapted, but for experts: these come all or none. A matrix whose own rank is
-    lower than ``rank`` has columns of zeros. Raises :class:`InputError` for a rank below 1, an ``out`` that is not
-    empty or lies in an input, matrices that no adapter can hold (:func:`module_names`), and what
+    The adapter's rank is ``rank``, or the largest min(d_out, d_in) of the target matrices where that is less. PEFT
+    gives all matrices one rank: one whose own is lower has columns of zeros. Matrices whose update is zero are not
+    adapted, but for experts: these come all or none. Raises :class:`InputError` for a rank below 1, an ``out`` that is
+    not empty or lies in an input, matrices that no adapter can hold (:func:`module_names`), and what
     :func:`open_finished` refuses.
     """
     if rank < 1:
@@ -63,6 +69,7 @@ def export_adapter(store: RunStore, step: int, out: Path, rank: int, dtype: torc
     opened = open_finished(store, step)
     check_outside(out, input_folders(store, opened))
     modules = module_names(opened.base, store.keys)
+    asked, rank = rank, min(rank, max(min(key.shape) for key in store.keys))
     size = 4 * rank * sum(sum(key.shape) for key in store.keys)
     check_space(out, size, "the adapter")
     kept: list[tuple[MatrixKey, Tensor, Tensor]] = []
@@ -81,7 +88,7 @@ def export_adapter(store: RunStore, step: int, out: Path, rank: int, dtype: torc
     held = {key.name for key, _, _ in kept}
     if any(key.name in held for key in modules.experts):
         kept += [(key, *_zeros(key, rank, dtype)) for key in modules.experts if key.name not in held]
-    found = Loss(rank, lost / energy, *worst)
+    found = Loss(rank, asked, lost / energy, *worst)
     tensors = {
         f"base_model.model.{modules.of[key.name]}.lora_{side}.weight": factor
         for key, b_or, a_ri in kept

@@ -88,6 +88,23 @@ def test_a_rank_above_a_matrix_is_filled_with_zeros():
     torch.testing.assert_close(b_or @ a_ri, state.double(), rtol=1e-12, atol=1e-12)
 
 
+def test_a_rank_above_every_matrix_is_their_width(tmp_path):
+    index = runs.base(tmp_path, "llama")
+    run = runs.finished(index, runs.experts(index, tmp_path, torch.float32), tmp_path / "run", "task-arithmetic")
+    widest = max(min(key.shape) for key in run.keys)
+    loss = export_adapter(run, 2, tmp_path / "adapter", 1000)
+    assert (loss.rank, loss.asked) == (widest, 1000)
+    assert loss.words.startswith(f"rank {widest} (asked for 1000, but no matrix has more) leaves out 0.000%")
+    config = peft.PeftConfig.from_pretrained(tmp_path / "adapter")
+    assert config.r == config.lora_alpha == widest
+    tensors = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+    assert {tensor.shape[0] for name, tensor in tensors.items() if "lora_A" in name} == {widest}
+    full = loaded(run.info["base"]["path"], tmp_path / "adapter").state_dict()
+    dense = AutoModelForCausalLM.from_pretrained(export_step(run, 2, tmp_path / "dense")).state_dict()
+    for key in run.keys:
+        torch.testing.assert_close(full[key.name], dense[key.name], rtol=1e-5, atol=1e-6)
+
+
 def test_the_command_states_the_loss_on_stdout_and_in_the_card(tmp_path, capsys):
     index = runs.base(tmp_path, "llama")
     updates = runs.experts(index, tmp_path, torch.float32)
