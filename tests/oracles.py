@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tests.rounding import rounding
+
 Array = NDArray[np.float64]
 
 
@@ -22,10 +24,10 @@ def bures_squared(a: Array, b: Array) -> float:
 
 
 def barycenter(covariances: Array, weights: Array) -> Array:
-    """POT's Bures–Wasserstein barycenter of centred Gaussians, iterated to rounding."""
+    """POT's Bures–Wasserstein barycenter of centred Gaussians, until steps are below rounding or 5000 are done."""
     means = np.zeros(covariances.shape[:2])
     _, result = ot.gaussian.bures_wasserstein_barycenter(
-        means, covariances, weights=weights, num_iter=5000, eps=1e-14, log=False
+        means, covariances, weights=weights, num_iter=5000, eps=rounding(len(covariances[0])), log=False
     )
     return np.asarray(result)
 
@@ -115,7 +117,8 @@ def wudi_exact(updates: Array, weights: Array, mu_rel: float) -> Array:
     if mu > 0:
         design.append(np.sqrt(mu) * np.eye(d_in))
         target.append(np.zeros((d_in, updates.shape[1])))
-    solution = np.linalg.lstsq(np.concatenate(design), np.concatenate(target), rcond=1e-12)[0]
+    # Between the rounding of the zeros of a rank-deficient design and √μ, the least singular value that counts.
+    solution = np.linalg.lstsq(np.concatenate(design), np.concatenate(target), rcond=100 * rounding(d_in))[0]
     return np.asarray(start + solution.T)
 
 

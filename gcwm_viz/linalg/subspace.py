@@ -13,6 +13,10 @@ from gcwm_viz.linalg.gram import add_gram, mirror
 from gcwm_viz.linalg.lowrank import LowRank, Update, squared_norm
 from gcwm_viz.linalg.psd import leading_eigh
 
+ENERGY_ROUNDING = 4096 * torch.finfo(torch.float64).eps
+"""n·eps of the Gram matrix of an update some thousands wide: what its eigenvalues and ‖Δ‖_F² may differ by, relatively.
+Without it, all of them could miss the whole energy."""
+
 UNION_TOLERANCE = 1e-6
 """Directions whose singular value in [V_1 … V_m] is below this share of the largest are dropped.
 
@@ -45,7 +49,7 @@ class RightSubspace:
 
 def retained_rank(energies_r: Tensor, total_energy: float, energy: float) -> int:
     """Smallest k with Σ_{j≤k} σ_j² ≥ energy·total, at least 1; all of ``energies_r`` when they do not reach it."""
-    reached = torch.cumsum(energies_r, 0) >= energy * total_energy * (1 - 1e-12)
+    reached = torch.cumsum(energies_r, 0) >= energy * total_energy * (1 - ENERGY_ROUNDING)
     first = int(torch.argmax(reached.to(torch.int8))) if bool(reached.any()) else energies_r.shape[0] - 1
     return first + 1
 

@@ -23,6 +23,8 @@ Array = NDArray[np.float64]
 NAN = float("nan")
 RUN = ("method", "seed", "order")
 """Columns that together name a run, the cluster of the bootstrap."""
+EQUAL = 4096 * np.finfo(np.float64).eps
+"""n·eps: what rounding leaves between equal rank correlations of some thousand rows. Unequal ones are 6/n³ apart."""
 
 
 def association(
@@ -111,7 +113,7 @@ def _partial(x_n: Array, y_n: Array, z_n: Array, weights_nb: Array) -> Array:
     constant = np.ptp(z_n) == 0
     xz, yz = (np.zeros_like(xy), np.zeros_like(xy)) if constant else (xz, yz)
     rest = (1 - xz**2) * (1 - yz**2)
-    return np.where(rest > 1e-12, (xy - xz * yz) / np.sqrt(np.maximum(rest, 1e-12)), NAN)
+    return np.where(rest > EQUAL, (xy - xz * yz) / np.sqrt(np.maximum(rest, EQUAL)), NAN)
 
 
 def _ranks(values_n: Array, weights_nb: Array) -> Array:
@@ -131,6 +133,7 @@ def _correlation(a_nb: Array, b_nb: Array, weights_nb: Array) -> Array:
     b = b_nb - (weights_nb * b_nb).sum(0) / total
     product = (weights_nb * a * b).sum(0)
     scale = np.sqrt((weights_nb * a * a).sum(0) * (weights_nb * b * b).sum(0))
+    # Ranks are half a row apart or more: a scale this small is that of constants, rounded.
     return np.clip(np.where(scale > 1e-9, product / np.maximum(scale, 1e-9), NAN), -1.0, 1.0)
 
 
@@ -150,7 +153,7 @@ def _interval(values_b: Array) -> tuple[float, float]:
 
 def _exceeds(observed: float, null_b: Array) -> float:
     """(1 + #{|ρ*| ≥ |ρ|}) / (1 + b): never zero, as the observed order is one of the permutations."""
-    return float((1 + np.sum(np.abs(null_b) >= abs(observed) - 1e-12)) / (1 + len(null_b)))
+    return float((1 + np.sum(np.abs(null_b) >= abs(observed) - EQUAL)) / (1 + len(null_b)))
 
 
 def _shuffled(x_n: Array, y_n: Array, shuffles: int, rng: np.random.Generator) -> Array:

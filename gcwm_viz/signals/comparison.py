@@ -19,6 +19,9 @@ Array = NDArray[np.float64]
 NAN = float("nan")
 PAIR = ["seed", "order"]
 EXACT_FLIPS = 12
+EQUAL = 1e-9
+"""Share of their size within which two sums of differences count as equal: above their rounding even where differences
+are a millionth of the scores."""
 
 
 def final_steps(runs: pd.DataFrame) -> pd.DataFrame:
@@ -124,7 +127,7 @@ def _flips(values: Array, clusters: NDArray[Any], shuffles: int, seed: int) -> f
     n = len(totals)
     if n < 2:
         return NAN
-    observed = abs(totals.sum()) - 1e-12
+    observed = abs(totals.sum()) - EQUAL * np.abs(totals).sum()
     if n <= EXACT_FLIPS:
         signs = np.array(list(product((-1.0, 1.0), repeat=n)))
         return float(np.mean(np.abs(signs @ totals) >= observed))

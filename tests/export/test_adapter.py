@@ -17,7 +17,10 @@ from gcwm_viz.export.checkpoint import export_step
 from gcwm_viz.updates.sources import open_update
 from tests.checkpoints import tiny
 from tests.export import runs
+from tests.rounding import rounding
 
+NOTHING = 2 * rounding(64)
+"""Rounding of the energies of matrices up to 64 wide; what single precision leaves outside the rank is its square."""
 NAMES = ["qwen3", "llama", "gpt2", "gpt-neox", "phi3", "qwen3-moe", "mixtral", "bamba"]
 
 
@@ -40,8 +43,7 @@ def run(request, tmp_path):
 
 def test_exact_at_the_true_rank(run, tmp_path):
     loss = export_adapter(run, 2, tmp_path / "adapter", 4)
-    assert loss.total < 1e-12
-    assert loss.worst < 1e-12
+    assert loss.total <= loss.worst < NOTHING
     base = run.info["base"]["path"]
     dense = AutoModelForCausalLM.from_pretrained(export_step(run, 2, tmp_path / "dense")).eval()
     merged = loaded(base, tmp_path / "adapter")
@@ -74,7 +76,7 @@ def test_an_adapter_of_an_adapter_run_goes_round(tmp_path):
     index = runs.base(tmp_path, "qwen3")
     given, _, _ = tiny.lora("qwen3", tmp_path / "given", r=2, target_modules=["q_proj", "down_proj"])
     run = runs.finished(index, [("one", given)], tmp_path / "run", "task-arithmetic")
-    assert export_adapter(run, 1, tmp_path / "adapter", 2).total < 1e-12
+    assert export_adapter(run, 1, tmp_path / "adapter", 2).total < NOTHING
     first, second = (open_update("x", folder, index) for folder in (given, tmp_path / "adapter"))
     assert first.touched(run.keys) == second.touched(run.keys) == run.keys
     for key in run.keys:
@@ -85,7 +87,7 @@ def test_a_rank_above_a_matrix_is_filled_with_zeros():
     state = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
     b_or, a_ri = truncated(state, 5)
     assert (b_or.shape, a_ri.shape) == ((6, 5), (5, 3))
-    torch.testing.assert_close(b_or @ a_ri, state.double(), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(b_or @ a_ri, state.double(), rtol=0, atol=3 * rounding(6) * float(state.norm()))
 
 
 def test_a_rank_above_every_matrix_is_their_width(tmp_path):

@@ -5,15 +5,18 @@ import pytest
 
 from gcwm_viz import GCWMConfig
 from gcwm_viz.geometry.gate import branch_mode, gate
+from tests.rounding import rounding
 
+BOUND = 4 * rounding(1)
+"""A difference, a product, an exponential and a quotient, of numbers below 1."""
 CONFIG = GCWMConfig(tau=0.12, kappa=10.0, alpha_min=0.15, alpha_max=0.95)
 
 
 def test_closed_values() -> None:
-    assert gate(0.12, CONFIG) == pytest.approx(0.55, abs=1e-15)  # σ(0) = ½
+    assert gate(0.12, CONFIG) == pytest.approx(0.55, abs=BOUND)  # σ(0) = ½
     for g in (0.0, 0.3, 1.0):
-        assert gate(g, CONFIG) == pytest.approx(0.15 + 0.8 / (1 + math.exp(-10 * (g - 0.12))), abs=1e-15)
-    assert gate(0.7, GCWMConfig(kappa=0.0)) == pytest.approx(0.55, abs=1e-15)
+        assert gate(g, CONFIG) == pytest.approx(0.15 + 0.8 / (1 + math.exp(-10 * (g - 0.12))), abs=BOUND)
+    assert gate(0.7, GCWMConfig(kappa=0.0)) == pytest.approx(0.55, abs=BOUND)
     assert gate(0.7, GCWMConfig(alpha_min=0.4, alpha_max=0.4)) == 0.4
 
 

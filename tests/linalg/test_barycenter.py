@@ -50,7 +50,7 @@ def test_commuting_covariances_average_their_roots() -> None:
     w = weights(3, 2, 1)
     result = barycenter(torch.stack([(q * v.sqrt()) @ q.mT for v in values]), w)
     expected = (q * (w[:, None] * values.sqrt()).sum(0).square()) @ q.mT
-    assert relative(result.value_nn, expected) < 1e-13
+    assert relative(result.value_nn, expected) < 4 * rounding(7)  # two products for each side
     assert result.iterations == 0
 
 
@@ -133,7 +133,7 @@ def test_acceleration_needs_tens_of_steps_where_the_plain_fixed_point_is_far_off
 
 def test_floored_form_finds_the_barycenter_of_well_conditioned_input() -> None:
     covs, w = covariances(3, 6, smallest=0.2, seed=7), weights(1, 1, 1)
-    released = barycenter_floored(covs, w, floor=0.0, max_iters=200, tol=1e-13)
+    released = barycenter_floored(covs, w, floor=0.0, max_iters=200, tol=1e-11)
     assert released.converged
     np.testing.assert_allclose(released.value_nn, barycenter(sqrtm(covs), w).value_nn, rtol=0, atol=1e-9)
 

@@ -4,6 +4,7 @@ import torch
 from gcwm_viz.linalg.lowrank import LowRank, squared_norm
 from gcwm_viz.linalg.subspace import RightSubspace, retained_rank, right_subspace, union_basis
 from tests.factories import low_rank_updates, orthogonal, updates
+from tests.rounding import rounding, truncation
 
 
 @pytest.mark.parametrize("shape", [(20, 12), (12, 20), (9, 9), (1, 7), (7, 1), (1, 1)])
@@ -14,19 +15,22 @@ def test_equals_the_leading_part_of_a_full_svd(shape: tuple[int, int], dtype: to
     _, singular, vt = torch.linalg.svd(delta.double(), full_matrices=False)
     r = min(5, *shape)
     assert subspace.rank == r
-    # The Gram matrix keeps σ² to eps·σ_1²; the vectors of these well-separated values to a little more.
-    torch.testing.assert_close(subspace.energies_r, singular[:r].square(), rtol=0, atol=1e-14)
-    torch.testing.assert_close(subspace.v_ir @ subspace.v_ir.mT, vt[:r].mT @ vt[:r], rtol=0, atol=1e-11)
+    # The Gram matrix and its decomposition keep σ² to the largest, below 1; the last vector turns by that over its gap.
+    bound = 2 * rounding(max(shape))
+    torch.testing.assert_close(subspace.energies_r, singular[:r].square(), rtol=0, atol=bound)
+    turn = bound * truncation(delta, r) * float((singular[0] / singular[r - 1]) ** 2)
+    torch.testing.assert_close(subspace.v_ir @ subspace.v_ir.mT, vt[:r].mT @ vt[:r], rtol=0, atol=turn)
     gram = subspace.v_ir.mT @ subspace.v_ir
-    torch.testing.assert_close(gram, torch.eye(r, dtype=torch.float64), rtol=0, atol=1e-13)
-    assert subspace.total_energy == pytest.approx(float(singular.square().sum()), rel=1e-14)
+    torch.testing.assert_close(gram, torch.eye(r, dtype=torch.float64), rtol=0, atol=bound)
+    assert subspace.total_energy == pytest.approx(float(singular.square().sum()), rel=bound, abs=0)
 
 
 @pytest.mark.parametrize("shape", [(8, 30), (30, 8)])
 def test_columns_stay_orthonormal_over_seven_decades(shape: tuple[int, int]) -> None:
     delta = updates(1, *shape, decay=8.0, dtype=torch.float64)[0]
     v = right_subspace(delta, rank=8, energy=1.0).v_ir
-    torch.testing.assert_close(v.mT @ v, torch.eye(v.shape[1], dtype=torch.float64), rtol=0, atol=1e-13)
+    # A QR factorisation and the product here.
+    torch.testing.assert_close(v.mT @ v, torch.eye(v.shape[1], dtype=torch.float64), rtol=0, atol=2 * rounding(30))
 
 
 def test_retained_rank_is_the_smallest_that_keeps_the_energy() -> None:
@@ -63,8 +67,11 @@ def test_factors_give_the_subspace_of_their_product(rank: int) -> None:
     delta = low_rank_updates(1, 16, 14, rank, dtype=torch.float64)[0]
     thin, full = right_subspace(delta, 8, 0.99), right_subspace(delta.dense(), 8, 0.99)
     assert thin.rank == full.rank
-    torch.testing.assert_close(thin.energies_r, full.energies_r, rtol=1e-12, atol=0)
-    torch.testing.assert_close(thin.v_ir @ thin.v_ir.mT, full.v_ir @ full.v_ir.mT, rtol=0, atol=1e-10)
+    # As above, on both sides; factors have a QR factorisation before it.
+    bound = 5 * rounding(16, condition=float(full.energies_r[0] / full.energies_r[-1]))
+    torch.testing.assert_close(thin.energies_r, full.energies_r, rtol=bound, atol=0)
+    turn = bound * truncation(delta.dense(), full.rank)
+    torch.testing.assert_close(thin.v_ir @ thin.v_ir.mT, full.v_ir @ full.v_ir.mT, rtol=0, atol=turn)
 
 
 def test_a_zero_update_has_no_subspace() -> None:
@@ -82,9 +89,9 @@ def frame(*columns: int) -> RightSubspace:
 def test_union_counts_shared_directions_once() -> None:
     basis = union_basis([frame(0, 1), frame(1, 2), frame(0, 1)])
     assert basis.shape == (6, 3)
-    torch.testing.assert_close(basis.mT @ basis, torch.eye(3, dtype=torch.float64), rtol=0, atol=1e-14)
+    torch.testing.assert_close(basis.mT @ basis, torch.eye(3, dtype=torch.float64), rtol=0, atol=rounding(6))
     expected = torch.diag(torch.tensor([1.0, 1, 1, 0, 0, 0], dtype=torch.float64))
-    torch.testing.assert_close(basis @ basis.mT, expected, rtol=0, atol=1e-14)
+    torch.testing.assert_close(basis @ basis.mT, expected, rtol=0, atol=rounding(6))
 
 
 def test_union_keeps_a_direction_just_above_the_tolerance_and_drops_one_below() -> None:
@@ -102,5 +109,6 @@ def test_union_cannot_exceed_the_space() -> None:
 
 
 def test_squared_norm_does_not_overflow_in_single_precision() -> None:
-    assert squared_norm(torch.full((2, 2), 1e30)) == pytest.approx(4e60)
-    assert squared_norm(torch.full((2, 2), 1e-30)) == pytest.approx(4e-60)
+    for entry in (1e30, 1e-30):  # itself rounded to single precision
+        expected = pytest.approx(4 * entry**2, rel=2 * rounding(1, torch.float32), abs=0)
+        assert squared_norm(torch.full((2, 2), entry)) == expected

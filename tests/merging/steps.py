@@ -10,6 +10,7 @@ from gcwm_viz.merging.plain import PlainMerge
 from gcwm_viz.merging.registry import get_method
 from gcwm_viz.merging.settings import MethodSettings
 from gcwm_viz.merging.step import MergeStep
+from tests.rounding import rounding
 
 DOUBLE = GCWMConfig(precision="float64")
 MATRIX = "model.layers.0.mlp.up_proj.weight"
@@ -58,7 +59,11 @@ def merge(method, deltas, config=DOUBLE, *, weights=None, names=None, **options)
     return previous
 
 
-def close(actual, expected, tolerance=1e-12):
+BOUND = 4 * rounding(24)
+"""A few products or sums over matrices up to 24 wide."""
+
+
+def close(actual, expected, tolerance=BOUND):
     torch.testing.assert_close(
         torch.as_tensor(actual, dtype=torch.float64),
         torch.as_tensor(expected, dtype=torch.float64),

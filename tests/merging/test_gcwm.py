@@ -11,6 +11,7 @@ from torch import Tensor
 from gcwm_viz import GCWMConfig, merge_layer
 from tests import oracles
 from tests.factories import low_rank_updates, orthogonal, updates
+from tests.rounding import rounding, truncation
 
 PRESETS = ["paper", "release", "scale-free"]
 WEIGHTS = [1.0, 2.0, 0.5]
@@ -29,13 +30,14 @@ def test_agrees_with_the_dense_oracle(shape: tuple[int, int], lam: float) -> Non
     updates_np, weights = stack.numpy(), np.array(WEIGHTS)
     geometry = oracles.geometry(updates_np, weights, rank=4, energy=config.energy, lam=lam, relative=True)
     plain, geo = oracles.gcwm_exact(updates_np, weights, geometry.metric, config.mu_rel)
+    # The normal equations have condition tr H / μ = d_in / mu_rel.
+    np.testing.assert_allclose(ours.plain, plain, rtol=0, atol=rounding(max(shape), condition=shape[1] / 0.3))
     # POT's barycenter is the least exact part.
-    np.testing.assert_allclose(ours.plain, plain, rtol=0, atol=1e-12)
     np.testing.assert_allclose(ours.geo, geo, rtol=0, atol=1e-7)
     np.testing.assert_allclose(ours.merged, ours.alpha * geo + (1 - ours.alpha) * plain, rtol=0, atol=1e-7)
     start = stack.sum(0)
-    assert ours.plain_shift == pytest.approx(float((ours.plain - start).norm() / start.norm()), rel=1e-10)
-    assert ours.geo_shift == pytest.approx(float((ours.geo - start).norm() / start.norm()), rel=1e-10)
+    for shift, branch in ((ours.plain_shift, ours.plain), (ours.geo_shift, ours.geo)):
+        assert shift == pytest.approx(float((branch - start).norm() / start.norm()), abs=rounding(max(shape)))
 
 
 @pytest.mark.parametrize("ridge", [None, 0.0])
@@ -69,10 +71,10 @@ def test_proposition_1(preset: str, precision: str) -> None:
 
     # The branches differ in a few digits of single precision, and 𝓑 weighs their rounding by up to √tr 𝓑.
     start = float(torch.linalg.matrix_norm(merge.plain))
-    rounding = 4 * torch.finfo(merge.plain.dtype).eps * start * float(metric.values_u.max()) ** 0.5
-    assert distance(merge.geo, merge.plain) == pytest.approx(merge.displacement, abs=rounding)
-    assert distance(merge.merged, merge.plain) == pytest.approx(merge.alpha * merge.displacement, abs=rounding)
-    assert distance(merge.merged, merge.geo) == pytest.approx((1 - merge.alpha) * merge.displacement, abs=rounding)
+    bound = rounding(4, merge.plain.dtype) * start * float(metric.values_u.max()) ** 0.5
+    assert distance(merge.geo, merge.plain) == pytest.approx(merge.displacement, abs=bound)
+    assert distance(merge.merged, merge.plain) == pytest.approx(merge.alpha * merge.displacement, abs=bound)
+    assert distance(merge.merged, merge.geo) == pytest.approx((1 - merge.alpha) * merge.displacement, abs=bound)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -223,7 +225,9 @@ def test_factored_updates_merge_like_their_products(solver: str, rank: int) -> N
     thin, full = merge_layer(factored, WEIGHTS, config), merge_layer([x.dense() for x in factored], WEIGHTS, config)
     for branch in ("plain", "geo", "merged"):
         torch.testing.assert_close(getattr(thin, branch), getattr(full, branch), rtol=0, atol=1e-9)
-    assert thin.alpha == pytest.approx(full.alpha, abs=1e-11)
+    # α follows γ by κ/4 at most, γ the rounding of factors and products by the gap where a frame is cut.
+    cut = max(truncation(x.dense(), r) for x, r in zip(factored, full.retained_ranks, strict=True))
+    assert thin.alpha == pytest.approx(full.alpha, abs=config.kappa / 4 * 4 * rounding(18, condition=cut))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

@@ -64,7 +64,7 @@ def test_a_single_update(method):
     share, scale = SPARSE.get(method, (1.0, 1.0))
     kept = merged != 0
     close(merged[kept], scale * delta[kept])
-    tolerance = 0.05 if method.startswith("dare") else 0.5 / delta.numel() + 1e-12
+    tolerance = 0.05 if method.startswith("dare") else 0.6 / delta.numel()  # less than one entry
     assert float(kept.double().mean()) == pytest.approx(share, abs=tolerance)
 
 

@@ -7,6 +7,7 @@ import torch
 from gcwm_viz.merging.opcm import project_away
 from tests.factories import low_rank_updates, updates
 from tests.merging.steps import close, merge
+from tests.rounding import rounding
 
 DELTAS = updates(4, 9, 7, seed=8, overlap=0.8, dtype=torch.float64)
 
@@ -63,7 +64,7 @@ def test_the_state_has_the_mean_norm_of_the_updates_so_far():
 
 def test_what_is_added_is_orthogonal_to_the_state():
     added = project_away(DELTAS[1], DELTAS[0], 0.5)
-    assert abs(float((added * DELTAS[0]).sum())) < 1e-14
+    assert abs(float((added * DELTAS[0]).sum())) < rounding(DELTAS[0].numel())  # the norms of both are below 1
 
 
 def test_an_update_inside_the_leading_block_adds_nothing():

@@ -11,6 +11,7 @@ from torch import Tensor
 from gcwm_viz import GCWMConfig, LayerGeometry, layer_geometry, merge_layer
 from gcwm_viz.linalg.lowrank import LowRank
 from tests.factories import generator
+from tests.rounding import rounding
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,8 @@ def check_geometry(geometry: LayerGeometry, case: Case) -> None:
         assert torch.isfinite(spectrum).all()
         assert (spectrum.diff() <= 0).all()
     shares = geometry.lambda_shares[torch.tensor(present)]
-    assert ((shares > 0) & (shares <= 1 + 1e-6)).all()
+    # λ over a trace of at most 12 entries; the released arithmetic is single precision's.
+    assert ((shares > 0) & (shares <= 1 + rounding(12, torch.float32))).all()
 
 
 @given(case=cases(), preset=PRESETS)
@@ -123,7 +125,9 @@ def test_a_common_scale_is_invisible_to_the_scale_free_preset(case: Case, expone
     stack = case.stack().double()
     one, scaled = layer_geometry(stack, case.weights), layer_geometry(2.0**exponent * stack, case.weights)
     # A power of two rounds nothing, so what differs is the order of operations at most.
-    torch.testing.assert_close(scaled.pairwise_conflict, one.pairwise_conflict, rtol=0, atol=1e-12, equal_nan=True)
+    torch.testing.assert_close(
+        scaled.pairwise_conflict, one.pairwise_conflict, rtol=0, atol=4 * rounding(12), equal_nan=True
+    )
 
 
 @given(case=cases(), sign=st.sampled_from([1.0, -1.0]))
@@ -131,4 +135,4 @@ def test_a_copy_or_its_opposite_never_conflicts(case: Case, sign: float) -> None
     delta = case.stack()[0]
     geometry = layer_geometry([delta, sign * delta], config=GCWMConfig.preset("paper"))
     if geometry.present:
-        assert geometry.conflict <= 1e-12
+        assert geometry.conflict <= 4 * rounding(12)

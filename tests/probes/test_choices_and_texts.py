@@ -12,6 +12,7 @@ from gcwm_viz.probes.encoding import encode_prompt, listed
 from gcwm_viz.probes.tasks import ChoiceTask, PromptTask, Style, TextTask
 from gcwm_viz.probes.values import ratio_values
 from tests.probes.models import TEXT, bpe_tokenizer, tiny_lab, tiny_llama
+from tests.rounding import rounding
 
 QUESTIONS = ("the cat", "1 + 2 =", "the capital of the land is ")
 CHOICES = (("sat", "a mat and a hat", "the"), ("3", "12"), ("a hat", "land", "at", "mat"))
@@ -105,7 +106,7 @@ def test_the_error_of_a_ratio_is_that_of_its_repetitions():
     counts = torch.randint(5, 60, (400,), generator=rng).double()
     totals = counts * (2 + 0.5 * torch.randn(400, generator=rng).double())
     values = ratio_values(totals, counts)
-    assert float(values.mean()) == pytest.approx(float(totals.sum() / counts.sum()), rel=1e-12)
+    assert float(values.mean()) == pytest.approx(float(totals.sum() / counts.sum()), rel=2 * rounding(400), abs=0)
     picks = torch.randint(0, 400, (4000, 400), generator=rng)
     ratios = totals[picks].sum(1) / counts[picks].sum(1)
     assert float(values.std()) / 20 == pytest.approx(float(ratios.std()), rel=0.05)

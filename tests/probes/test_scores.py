@@ -6,7 +6,10 @@ import pytest
 
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes.scores import downstream, expert_scores, forgetting_matrix, immediate_drop_matrix, score_matrix
+from tests.rounding import rounding
 
+BOUND = 2 * rounding(3)
+"""Sums and differences of means of three scores below 1."""
 ORDER = ["a", "b", "c"]
 R = pd.DataFrame(
     [[0.1, 0.2, 0.3], [0.9, 0.3, 0.2], [0.5, 0.8, 0.4], [0.6, 0.2, 1.0]], index=[0, 1, 2, 3], columns=ORDER
@@ -64,22 +67,22 @@ def test_downstream_by_hand():
         "plasticity_gap": [np.nan, np.nan, 0.3, 0.6],
     }
     for name, values in expected.items():
-        np.testing.assert_allclose(metrics[name], values, atol=1e-12, err_msg=name)
+        np.testing.assert_allclose(metrics[name], values, rtol=0, atol=BOUND, err_msg=name)
 
 
 def test_losses_turn_signs_of_differences_only():
     turned = downstream(-R, ORDER, higher_is_better=False)
     plain = downstream(R, ORDER)
     for name in ("forgetting", "immediate_drop", "bwt", "fwt", "plasticity_gap"):
-        np.testing.assert_allclose(turned[name], plain[name], atol=1e-12, err_msg=name)
+        np.testing.assert_allclose(turned[name], plain[name], rtol=0, atol=BOUND, err_msg=name)
     for name in ("overall", "old_mean", "current", "learned"):
-        np.testing.assert_allclose(turned[name], -plain[name], atol=1e-12, err_msg=name)
+        np.testing.assert_allclose(turned[name], -plain[name], rtol=0, atol=BOUND, err_msg=name)
 
 
 def test_forgetting_and_drop_matrices():
-    np.testing.assert_allclose(forgetting_matrix(R).loc[3], [0.3, 0.6, -0.6], atol=1e-12)
+    np.testing.assert_allclose(forgetting_matrix(R).loc[3], [0.3, 0.6, -0.6], rtol=0, atol=BOUND)
     assert forgetting_matrix(R).loc[0].isna().all()
-    np.testing.assert_allclose(immediate_drop_matrix(R).loc[2], [-0.4, 0.5, 0.2], atol=1e-12)
+    np.testing.assert_allclose(immediate_drop_matrix(R).loc[2], [-0.4, 0.5, 0.2], rtol=0, atol=BOUND)
 
 
 def test_undefined_scores_stay_undefined():

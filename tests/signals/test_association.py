@@ -7,6 +7,7 @@ from scipy.stats import spearmanr
 
 from gcwm_viz.errors import InputError
 from gcwm_viz.signals.association import associate, association, partial_spearman, weighted_spearman
+from tests.rounding import rounding
 
 
 def table(x, y, steps=5, method="m"):
@@ -31,7 +32,7 @@ def one(frame, **settings):
 def test_rho_is_scipys_and_monotone_maps_do_not_change_it():
     x, y = draw()
     row = one(table(x, y))
-    assert row.rho == pytest.approx(spearmanr(x.ravel(), y.ravel()).statistic, abs=1e-12)
+    assert row.rho == pytest.approx(spearmanr(x.ravel(), y.ravel()).statistic, abs=rounding(30))
     again = one(table(np.exp(x), y**3))
     assert (again.rho, again.low, again.high, again.p) == (row.rho, row.low, row.high, row.p)
     assert one(table(x, -y)).rho == pytest.approx(-row.rho)
@@ -54,7 +55,7 @@ def test_weights_are_repetitions():
     for b in range(3):
         times = weights[:, b].astype(int)
         expected = spearmanr(np.repeat(x, times), np.repeat(y, times)).statistic
-        assert weighted_spearman(x, y, weights)[b] == pytest.approx(expected, abs=1e-12)
+        assert weighted_spearman(x, y, weights)[b] == pytest.approx(expected, abs=rounding(int(times.sum())))
 
 
 def test_interval_is_over_runs_not_rows():
@@ -71,7 +72,8 @@ def test_interval_is_over_runs_not_rows():
 def test_permutation_p_is_the_exact_one_for_few_rows():
     x, y = np.array([1.0, 2, 3, 4, 5]), np.array([2.0, 1, 4, 3, 5])
     observed = spearmanr(x, y).statistic
-    exact = np.mean([abs(spearmanr(x, p).statistic) >= abs(observed) - 1e-12 for p in itertools.permutations(y)])
+    # Of five rows ρ is a multiple of 1/10.
+    exact = np.mean([abs(spearmanr(x, p).statistic) > abs(observed) - 0.05 for p in itertools.permutations(y)])
     row = one(table([x], [y]), shuffles=20000)
     assert row.p == pytest.approx(exact, abs=0.01)
 
@@ -99,8 +101,8 @@ def test_partial_against_its_definition():
     x += z
     xy, xz, yz = (spearmanr(a, b).statistic for a, b in ((x, y), (x, z), (y, z)))
     expected = (xy - xz * yz) / np.sqrt((1 - xz**2) * (1 - yz**2))
-    assert partial_spearman(x, y, z) == pytest.approx(expected, abs=1e-12)
-    assert partial_spearman(x, y, np.zeros(50)) == pytest.approx(xy, abs=1e-12)
+    assert partial_spearman(x, y, z) == pytest.approx(expected, abs=2 * rounding(50))
+    assert partial_spearman(x, y, np.zeros(50)) == pytest.approx(xy, abs=rounding(50))
     assert np.isnan(partial_spearman(z, y, z))
 
 

@@ -57,6 +57,22 @@ def test_many_seeds_without_a_difference():
     assert 0.05 < row.p <= 1
 
 
+@pytest.mark.parametrize("scale", [1e-13, 1.0, 1e13])
+def test_p_does_not_see_the_unit_of_the_target(scale):
+    frame = runs(gain=0.3, seeds=6, noise=0.2)
+    p = paired_differences(frame, "y", "old").iloc[0].p
+    assert p < 1
+    assert paired_differences(frame.assign(y=scale * frame["y"]), "y", "old").iloc[0].p == p
+
+
+def test_equal_sums_of_scores_count_as_equal_however_they_round():
+    """0.1 + 0.2 − 0.3 is zero, which every choice of signs reaches."""
+    rows = [("old", s, "a", 1, 0.7) for s in range(3)]
+    rows += [("new", s, "a", 1, 0.7 + change) for s, change in enumerate((0.1, 0.2, -0.3))]
+    frame = pd.DataFrame(rows, columns=["method", "seed", "order", "step", "y"])
+    assert paired_differences(frame, "y", "old").iloc[0].p == 1
+
+
 def test_one_seed_has_a_mean_and_no_interval():
     row = paired_differences(runs(seeds=1), "y", "old").iloc[0]
     assert row.difference == pytest.approx(0.1)

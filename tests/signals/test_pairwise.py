@@ -10,6 +10,10 @@ from gcwm_viz.linalg.subspace import RightSubspace, right_subspace, union_basis,
 from gcwm_viz.signals.pairwise import Pairs, mean_pair
 from gcwm_viz.signals.state import incoming_conflict, state_signals
 from tests.factories import low_rank_updates, updates
+from tests.rounding import rounding
+
+BOUND = rounding(24, condition=1e4**0.5)
+"""Dense covariances of 4 · 6 dimensions; roots lose 1/√ of the smallest eigenvalue, 1e-4 or more."""
 
 
 def members(kind: str) -> list[RightSubspace]:
@@ -46,15 +50,15 @@ def test_equals_the_formulas_in_explicit_bases(kind: str, mode: str) -> None:
             pair = subspaces[j], subspaces[i]
             basis = union_basis(pair)
             expected = in_basis(basis, pair, lam_of(config, list(pair), basis))
-            assert float(gammas[i, j]) == pytest.approx(expected, abs=1e-7)
+            assert float(gammas[i, j]) == pytest.approx(expected, abs=BOUND)
     signals = state_signals(subspaces[:3], subspaces[3], config)
     for chosen, found in ((subspaces[:3], signals.global_active), (subspaces, signals.global_with_state)):
         basis = union_basis(chosen)
         lam = lam_of(config, chosen, basis)
         every = [in_basis(basis, (a, b), lam) for i, a in enumerate(chosen) for b in chosen[i + 1 :]]
-        assert found == pytest.approx(sum(every) / len(every), abs=1e-7)
-    assert signals.active_conflict == pytest.approx(mean_pair(gammas[:3, :3]), rel=1e-12)
-    assert signals.state_conflict == pytest.approx(float(gammas[3, :3].mean()), rel=1e-12)
+        assert found == pytest.approx(sum(every) / len(every), abs=BOUND)
+    assert signals.active_conflict == pytest.approx(mean_pair(gammas[:3, :3]), rel=rounding(3), abs=0)
+    assert signals.state_conflict == pytest.approx(float(gammas[3, :3].mean()), rel=rounding(3), abs=0)
 
 
 @pytest.mark.parametrize("kind", ["near", "far", "nested"])
@@ -72,7 +76,8 @@ def test_what_is_known_of_a_pair_is_what_would_be_computed() -> None:
     known.gammas(subspaces[:3])
     state = state_signals(subspaces[:3], subspaces[3], config, known)
     fresh = state_signals(subspaces[:3], subspaces[3], config)
-    torch.testing.assert_close(state.active_mm, fresh.active_mm, rtol=0, atol=1e-14)
-    assert state.global_gap == pytest.approx(fresh.global_gap, abs=1e-14)
+    bound = 4 * rounding(12)  # in a basis of 6 + 6
+    torch.testing.assert_close(state.active_mm, fresh.active_mm, rtol=0, atol=bound)
+    assert state.global_gap == pytest.approx(fresh.global_gap, abs=bound)
     forward = incoming_conflict(subspaces[0], subspaces[1], config, known)
-    assert forward == pytest.approx(incoming_conflict(subspaces[1], subspaces[0], config), abs=1e-13)
+    assert forward == pytest.approx(incoming_conflict(subspaces[1], subspaces[0], config), abs=bound)
