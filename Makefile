@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: app test torture bench bench-gpu screenshots audit setup lint format clean
+.PHONY: app test test-kernels torture bench bench-gpu screenshots audit setup lint format clean
 
 app: setup            ## open the app on the lab
 	$(BIN)/python -m streamlit run app.py
@@ -27,6 +27,9 @@ lint: $(VENV)/.installed-dev
 
 test: lint            ## every check: lint, types, tests, browser
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-kernels: $(VENV)/.installed-dev   ## the numerical tests under other BLAS kernels, instruction sets and threads
+	$(BIN)/python -m tests.kernels
 
 torture: $(VENV)/.installed-dev   ## the long reliability tests, bounded
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/torture --torture
