@@ -94,8 +94,10 @@ def test_perplexity_is_that_of_all_tokens(opening):
         total, count = total - sum(logs), count + len(logs)
     perplexity, loss = score_tasks(model, tokenizer, [TextTask("t", "test", tuple(TEXT))])
     assert (perplexity["metric"], loss["metric"]) == ("ppl", "nll")
-    assert loss["value"] == pytest.approx(total / count, rel=1e-6)
-    assert perplexity["value"] == pytest.approx(math.exp(total / count), rel=1e-6)
+    # Padded batches and single rows go through a single-precision model 32 wide; a perplexity moves by the NLL's error.
+    bound = rounding(32, torch.float32)
+    assert loss["value"] == pytest.approx(total / count, rel=bound)
+    assert perplexity["value"] == pytest.approx(math.exp(total / count), rel=bound * total / count)
     assert perplexity["se"] == pytest.approx(perplexity["value"] * loss["se"], rel=1e-9)
     assert perplexity["n"] == loss["n"] == len(TEXT)
 
