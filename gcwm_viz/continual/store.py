@@ -228,6 +228,10 @@ class RunStore:
 
     def state(self, index: int, step: int, alphas: dict[int, tuple[float, str]] | None = None) -> Tensor:
         """S_t of one matrix, rebuilt from its branches; ``alphas`` replaces (α, mode) of single steps."""
+        return dense(self.kept_state(index, step, alphas))
+
+    def kept_state(self, index: int, step: int, alphas: dict[int, tuple[float, str]] | None = None) -> Update:
+        """The same, factored where the run keeps factors."""
         rows = {row["step"]: row for row in self.rows(index)["matrices"]}
 
         def merged(at: int) -> Update:
@@ -235,7 +239,7 @@ class RunStore:
             return self.branches(index, at).blend(alpha, mode)
 
         if rows[step]["mode"] == "trained":
-            return dense(merged(step))
+            return merged(step)
         continual = self.settings.continual
         first = step if continual.decay == 1.0 else 1  # with constant η no earlier step enters
         state = previous = None
@@ -243,7 +247,7 @@ class RunStore:
             current = merged(at)
             state, previous = integrate(state, current, previous, continual, at), current
         assert state is not None
-        return dense(state)
+        return state
 
     def _tensors(self, index: int) -> Path:
         return self.path / "matrices" / f"{index:05d}.safetensors"

@@ -28,7 +28,7 @@ from gcwm_viz.errors import InputError
 from gcwm_viz.export.card import block, front_matter, settings_block
 from gcwm_viz.export.checkpoint import input_folders, open_finished
 from gcwm_viz.export.modules import module_names
-from gcwm_viz.linalg.lowrank import squared_norm
+from gcwm_viz.linalg.lowrank import Update, squared_norm, times
 from gcwm_viz.linalg.subspace import right_subspace
 from gcwm_viz.updates.matrices import MatrixKey
 
@@ -75,7 +75,7 @@ def export_adapter(store: RunStore, step: int, out: Path, rank: int, dtype: torc
     kept: list[tuple[MatrixKey, Tensor, Tensor]] = []
     lost, energy, worst = 0.0, 0.0, (-1.0, "")
     for index, key in enumerate(store.keys):
-        state = store.state(index, step)
+        state = store.kept_state(index, step)
         total = squared_norm(state)
         if total == 0:
             continue
@@ -103,12 +103,12 @@ def export_adapter(store: RunStore, step: int, out: Path, rank: int, dtype: torc
     return found
 
 
-def truncated(state_oi: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+def truncated(state: Update, rank: int) -> tuple[Tensor, Tensor]:
     """B (d_out, rank) and A (rank, d_in) in float64 with B A the best approximation of a non-zero S of that rank."""
-    v_ir = right_subspace(state_oi, rank, 1.0).v_ir
-    a_ri = state_oi.new_zeros((rank, state_oi.shape[1]), dtype=torch.float64)
+    v_ir = right_subspace(state, rank, 1.0).v_ir
+    a_ri = v_ir.new_zeros((rank, state.shape[1]))
     a_ri[: v_ir.shape[1]] = v_ir.mT
-    return state_oi.double() @ a_ri.mT, a_ri
+    return times(state.to(dtype=torch.float64), a_ri.mT), a_ri
 
 
 def _zeros(key: MatrixKey, rank: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

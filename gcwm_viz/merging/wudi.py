@@ -237,11 +237,15 @@ def _solve_factored(quadratic: Quadratic, mu_rel: float) -> Solution:
 
 def _solve_shifted(gram_nn: Tensor, mu: float, rhs_nk: Tensor) -> Tensor:
     """(G + μI)^{-1} R for PSD G, which is overwritten, and R in the range of G."""
+    rounding = len(gram_nn) * torch.finfo(gram_nn.dtype).eps
+    # A smaller μ is lost in the rounding of a singular G, and whether Cholesky then fails is chance.
+    holds = mu > rounding * float(gram_nn.diagonal().sum())
     gram_nn.diagonal().add_(mu)
-    root, failed = torch.linalg.cholesky_ex(gram_nn)
-    if not failed:
-        return torch.cholesky_solve(rhs_nk, root)
-    # μ is lost in the rounding of a singular G. R has no part in its null directions, so they are left out.
+    if holds:
+        root, failed = torch.linalg.cholesky_ex(gram_nn)
+        if not failed:
+            return torch.cholesky_solve(rhs_nk, root)
+    # R has no part in the null directions of G, so they are left out.
     values, vectors = eigh_psd(gram_nn)
-    kept = values > len(values) * torch.finfo(values.dtype).eps * values[-1]
+    kept = values > rounding * values[-1]
     return vectors[:, kept] @ ((vectors[:, kept].mT @ rhs_nk) / values[kept, None])
