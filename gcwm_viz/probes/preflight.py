@@ -49,10 +49,10 @@ def preflight(base: CheckpointIndex, probes: Path, dtype: str = PROBE_DTYPES[0])
     """
     if dtype not in PROBE_DTYPES:
         raise InputError(f"probe dtype must be one of {', '.join(PROBE_DTYPES)}, got {dtype!r}")
+    local_only(base.root, "a base that is probed, which transformers loads,")
     asked, labelled = has_probe_files(probes)
     if not asked and not labelled:
         raise InputError(f"{probes}: expected dev, test or representation folders with .jsonl files, found none")
-    local_only(base.root, "a base that is probed, which transformers loads,")
     tasks = load_tasks(probes) if asked else []
     sets = load_labelled(probes) if labelled else []
     check_definitions([task for task in tasks if isinstance(task, HarnessTask)])
