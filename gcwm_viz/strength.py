@@ -50,7 +50,8 @@ class Strength:
 
 
 def strength_curve(run: Run, metric: str | None = None, value: str = "value") -> pd.DataFrame:
-    """Index: strength, ascending; one column a task, scores on the development probes; empty where none were tried.
+    """Scores on the development probes. Index: strength, ascending; columns: tasks in order of arrival; empty where no
+    other strength was tried.
 
     ``metric``: by default the headline metric of the table. ``value="se"`` gives their standard errors.
     """
@@ -59,7 +60,9 @@ def strength_curve(run: Run, metric: str | None = None, value: str = "value") ->
         return pd.DataFrame()
     table = table.assign(split="dev")
     rows = rows_of_metric(table, metric or headline(table))
-    return rows.pivot(index="strength", columns="task", values=value).sort_index().astype(float)
+    curve = rows.pivot(index="strength", columns="task", values=value).sort_index().astype(float)
+    arrived = [update for update in run.updates if update in curve]
+    return curve[[*arrived, *(task for task in curve if task not in arrived)]]
 
 
 def best_strength(run: Run) -> Strength | None:

@@ -65,6 +65,7 @@ def test_every_strength_is_the_base_with_so_much_of_the_state(run):
     own = table[table["strength"] == 1.0].set_index(["task", "metric"])["value"]
     pd.testing.assert_series_equal(own.sort_index(), steps["value"].sort_index())
     assert "strength" not in set(run.tables["scores"]["model"])
+    assert list(strength_curve(run)) == list(strength_curve(run, "nll", "se")) == run.updates
 
 
 def test_a_better_strength_is_clear_where_its_paired_gain_is(run, tmp_path):

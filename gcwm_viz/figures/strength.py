@@ -33,7 +33,7 @@ def strength(values: pd.DataFrame, errors: pd.DataFrame, unit: str) -> go.Figure
             y=values[task],
             name=theme.as_text(task, limit=22),
             mode="lines+markers",
-            opacity=0.6,
+            opacity=0.85,
             line={"color": look["color"], "width": 1.3},
             marker={"symbol": look["symbol"], "size": 6, "color": look["color"]},
             hovertemplate="s = %{x}: %{y:.3g}<extra>%{fullData.name}</extra>",
