@@ -1,6 +1,6 @@
 """A whole step on one device: Qwen3-8B shapes, updates generated there. ``python -m benchmarks.gpu``.
 
-Needs torch, numpy, scipy and threadpoolctl alone. Without a GPU it says so; ``--tiny`` rehearses on a processor.
+Needs torch, numpy, scipy and threadpoolctl alone. Without a GPU it says so; ``--tiny`` rehearses on a CPU.
 """
 
 import argparse
@@ -67,7 +67,7 @@ def measure(
 
 @dataclass(frozen=True)
 class Outcome:
-    """What is compared of a merge, on the processor. ``moved``: ‖plain − Σ Δ_i‖_F."""
+    """What is compared of a merge, on the CPU. ``moved``: ‖plain − Σ Δ_i‖_F."""
 
     gamma: torch.Tensor
     alpha: float
@@ -93,7 +93,7 @@ def effect(fast: Outcome, reference: Outcome) -> dict[str, float]:
 
 
 def _from_processor(device: torch.device, shape: tuple[int, int]) -> dict[str, dict[str, float]]:
-    """How far the same merge is from that of a processor, as :func:`effect`."""
+    """How far the same merge is from that of a CPU, as :func:`effect`."""
     updates = [random_update(shape, seed) for seed in (1, 2, 3)]
     found = {}
     for solver in ("adam", "exact"):
@@ -148,13 +148,13 @@ def _peak(device: torch.device) -> float:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
     parser.add_argument("--layers-measured", type=int, default=1, help="layers to run, of 36; their time is scaled up")
-    parser.add_argument("--tiny", action="store_true", help="rehearse on the processor at small shapes; writes nothing")
+    parser.add_argument("--tiny", action="store_true", help="rehearse on the CPU at small shapes; writes nothing")
     options = parser.parse_args()
     if options.tiny:
         measure(torch.device("cpu"), TINY, iters=5)
         return 0
     if not torch.cuda.is_available():
-        print("no GPU here: nothing measured; --tiny rehearses on the processor")
+        print("no GPU here: nothing measured; --tiny rehearses on the CPU")
         return 2
     result = measure(torch.device("cuda"), measured=options.layers_measured)
     machine.write("gpu", {"shapes": "Qwen3-8B", "iters": 100}, result)

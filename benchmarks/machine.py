@@ -17,7 +17,7 @@ Value = TypeVar("Value")
 
 
 def describe() -> dict[str, Any]:
-    """Processor, memory, load, versions and the state of the sources."""
+    """CPU, memory, load, versions and the state of the sources."""
     model = platform.processor()
     if Path("/proc/cpuinfo").is_file():
         names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]

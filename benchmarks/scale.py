@@ -135,7 +135,7 @@ def _matrices_s(store: RunStore, engine: Engine) -> float:
 
 
 def _processor_s() -> float:
-    """Processor time of this process and of its children that have ended."""
+    """CPU time of this process and of its children that have ended."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(one.ru_utime + one.ru_stime for one in used)
 

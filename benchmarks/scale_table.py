@@ -127,7 +127,7 @@ def tables_of(result: dict[str, Any], host: dict[str, Any]) -> list[str]:
         f"| bytes read a parameter and update | {per_update:.1f} |",
         f"| bytes written a parameter, last step kept | {result['written_bytes'] / result['parameters']:.1f} |",
         "",
-        "| the same run, same bytes | matrices | predicted | measured | processor time a worker | a minute |",
+        "| the same run, same bytes | matrices | predicted | measured | CPU time a worker | a minute |",
         "|---|---|---|---|---|---|",
     ]
     lines += [

@@ -24,6 +24,7 @@ from gcwm_viz.checkpoints.claim import claim
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.checkpoints.location import location
 from gcwm_viz.continual.engine import write_table
+from gcwm_viz.continual.run_file import PROBE_DTYPES
 from gcwm_viz.continual.store import RunCancelledError, RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes.behaviour import BehaviourProbe
@@ -116,7 +117,9 @@ def _check(store: RunStore) -> list[Task]:
 
 def _claim(out: Path, store: RunStore) -> None:
     """Results of another run do not belong beside these."""
-    about = {
+    # Results of an earlier version do not name the precision, which was the default.
+    precision = store.info.get("probe_dtype") or PROBE_DTYPES[0]
+    about = ({} if precision == PROBE_DTYPES[0] else {"probe_dtype": precision}) | {
         "format": FORMAT,
         "settings": store.settings.to_dict(),
         "base": store.info["base"]["fingerprint"],

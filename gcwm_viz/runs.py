@@ -23,6 +23,7 @@ from gcwm_viz.continual.store import RunStore
 from gcwm_viz.engines.engine import Engine, Worker
 from gcwm_viz.engines.local import LocalEngine
 from gcwm_viz.errors import InputError
+from gcwm_viz.linalg.threads import one_thread
 from gcwm_viz.probes.evaluate import evaluate
 from gcwm_viz.probes.harness import check_installed
 from gcwm_viz.probes.preflight import preflight
@@ -95,9 +96,8 @@ def create_run(inputs: Inputs, out: Path, settings: RunSettings, name: str | Non
     for folder in (inputs.base, *given):
         if not is_remote(folder) and out.resolve().is_relative_to(folder.resolve()):
             raise InputError(f"{out}: lies inside the input {folder}, expected a folder outside every input")
-    for path in (inputs.base, *(path for _, path in inputs.updates), *inputs.states, inputs.probes or out, out):
-        if not str(path.resolve()).isprintable():
-            raise InputError(f"{str(path)!r}: expected a path of printable characters, it is written into run.json")
+    for path in (inputs.base, *(path for _, path in inputs.updates), *inputs.states, out):
+        _printable(path)
     needed = stored_bytes(opened.plan.active, len(inputs.updates), settings, opened.ranks, opened.state_ranks)
     check_space(out, needed, "the run")
     # What is wrong with the probes is told now and not after the merge.
@@ -144,7 +144,8 @@ def continue_run(
             run_matrices([store], engine, _phase(progress, "matrices"), memory_budget, opened.ranks)
             write_tables(store)
             # A run over given states is a chain by its nature; a sweep asks for each matrix once.
-            chain = chain_note(opened.base, opened.sources) if shares is None and not opened.states else ""
+            with one_thread():  # workers are forked after it
+                chain = chain_note(opened.base, opened.sources) if shares is None and not opened.states else ""
             shares = {} if shares is None else shares
             missing = [name for name in store.updates if name not in shares]
             # Each reads an update whole, which is as much as all the matrices: work for as many as there are.
@@ -202,11 +203,17 @@ def probe_entries(base: CheckpointIndex, probes: Path | None, dtype: str) -> dic
     """What run.json says of the probes. Raises :class:`InputError` as :func:`preflight` does."""
     found = preflight(base, probes, dtype) if probes else None
     return {
-        "probes": str(probes.resolve()) if probes else None,
+        "probes": _printable(probes) if probes else None,
         "probes_fingerprint": probes_fingerprint(probes) if probes else None,
         "probe_dtype": dtype,
         "probe_memory": found.memory_bytes if found else None,
     }
+
+
+def _printable(path: Path) -> str:
+    if not str(path.resolve()).isprintable():
+        raise InputError(f"{str(path)!r}: expected a path of printable characters, it is written into run.json")
+    return str(path.resolve())
 
 
 def _updates_table(opened: OpenInputs, shares: dict[str, dict[str, float]], chain: str) -> pd.DataFrame:

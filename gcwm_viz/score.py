@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 from gcwm_viz import leave_one_out
 from gcwm_viz.checkpoints.atomic import write_json
@@ -42,8 +43,8 @@ def score(
             raise InputError(f"run {run} was started without probes, expected a folder of them")
         base = reopen_inputs(store, probes=False).base
         entries = probe_entries(base, given, dtype or store.info.get("probe_dtype") or PROBE_DTYPES[0])
-        decisive = ("probes_fingerprint", "probe_dtype")
-        if replace or any(store.info.get(name) != entries[name] for name in decisive):
+        store.check_settings()  # all that can be refused is, before scores are given up
+        if replace or _others(store, entries):
             _give_up_scores(store, replace)
         write_json(run / "run.json", store.info | entries)
         store = RunStore.open(run)
@@ -52,6 +53,14 @@ def score(
             evaluate(store, engine, progress and (lambda *event: progress("probes", *event)), memory_budget)
             store.log("complete", done=len(store.keys), total=len(store.keys))
     return store
+
+
+def _others(store: RunStore, entries: dict[str, Any]) -> bool:
+    """Whether the run's scores are of other probes, or of another precision; a run of an earlier version, which names
+    neither, was scored in the default one."""
+    known = store.info.get("probes_fingerprint") or entries["probes_fingerprint"]
+    precision = store.info.get("probe_dtype") or PROBE_DTYPES[0]
+    return known != entries["probes_fingerprint"] or precision != entries["probe_dtype"]
 
 
 def _give_up_scores(store: RunStore, replace: bool) -> None:
@@ -64,5 +73,7 @@ def _give_up_scores(store: RunStore, replace: bool) -> None:
             f"run {store.path} holds scores of {store.info.get('probes') or 'other probes'} in "
             f"{store.info.get('probe_dtype') or PROBE_DTYPES[0]}, expected --replace to give them up for these"
         )
-    shutil.rmtree(measured, ignore_errors=True)
+    if measured.is_dir():
+        with RunStore(measured, store.info).lock():  # a leave-one-out at work is not to be deleted
+            shutil.rmtree(measured, ignore_errors=True)
     discard_scores(store)

@@ -65,12 +65,15 @@ def strength_curve(run: Run, metric: str | None = None, value: str = "value") ->
     return curve[[*arrived, *(task for task in curve if task not in arrived)]]
 
 
-def best_strength(run: Run) -> Strength | None:
-    """The strength with the best mean over development tasks; None where none were tried or a score is undefined."""
-    curve = strength_curve(run)
+def best_strength(run: Run, metric: str | None = None) -> Strength | None:
+    """The strength with the best mean over development tasks; None where none were tried or a score is undefined.
+
+    ``metric``: by default the headline metric of the table.
+    """
+    metric = metric or headline(run.tables["strength"].assign(split="dev"))
+    curve = strength_curve(run, metric)
     if curve.empty or curve.isna().to_numpy().any() or 1.0 not in curve.index:
         return None
-    metric = headline(run.tables["strength"].assign(split="dev"))
     sign = 1.0 if METRICS[metric] else -1.0
     means = curve.mean(axis=1)
     factor = float(means.index[int(np.argmax(sign * means))])
@@ -80,20 +83,20 @@ def best_strength(run: Run) -> Strength | None:
         value=float(means[factor]),
         own=float(means[1.0]),
         gain=sign * float(means[factor] - means[1.0]),
-        error=_error(run, factor, metric),
+        error=_error(run, factor, metric, set(map(str, curve))),
         metric=metric,
         eta=float(f"{factor * continual.eta:.6g}") if continual.decay == 1.0 else float("nan"),
     )
 
 
-def _error(run: Run, factor: float, metric: str) -> float:
-    """Of the mean over tasks of paired differences; tasks are independent samples."""
+def _error(run: Run, factor: float, metric: str, tasks: set[str]) -> float:
+    """Of the mean over ``tasks`` of paired differences; tasks are independent samples. NaN unless all were kept."""
     if factor == 1.0:
         return 0.0
     there = {task.name: task for task in read_strength_examples(run.store).get(factor, [])}
-    errors = []
+    errors = {}
     for task in read_examples(run.store, run.steps):
         name = own_metric(task.metrics, metric)
         if task.split == "dev" and name and task.name in there:
-            errors.append(difference_error(name, there[task.name].metrics[name] - task.metrics[name]))
-    return float(np.sqrt(np.square(errors).sum()) / len(errors)) if errors else float("nan")
+            errors[task.name] = difference_error(name, there[task.name].metrics[name] - task.metrics[name])
+    return float(np.sqrt(np.square([*errors.values()]).sum()) / len(tasks)) if errors.keys() == tasks else float("nan")

@@ -1,6 +1,6 @@
-"""A second device where there is none: tensors that say they are on ``cuda:0`` and do not mix with the processor's.
+"""A second device where there is none: tensors that say they are on ``cuda:0`` and do not mix with the CPU's.
 
-They compute on the processor. What mixes devices raises, as it would on a GPU; streams, memory and kernels are not
+They compute on the CPU. What mixes devices raises, as it would on a GPU; streams, memory and kernels are not
 imitated.
 """
 
@@ -101,7 +101,7 @@ def _call(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
 
 
 def _moved(args: Any, kwargs: dict[str, Any]) -> tuple[Any, bool]:
-    """Arguments of ``to`` with the processor as their device, and whether the result is on the other one."""
+    """Arguments of ``to`` with the CPU as their device, and whether the result is on the other one."""
     target = kwargs.get("device")
     rest = list(args[1:])
     for place, value in enumerate(rest):

@@ -168,6 +168,20 @@ def test_a_run_prints_what_its_headers_and_its_weights_show(tmp_path, capsys):
     assert "of its energy lies outside the target matrices" in said
 
 
+def test_notes_of_names_that_end_alike_stay_apart(tmp_path, capsys):
+    arguments = write_inputs(tmp_path)
+    for folder, name in (("first", "code"), ("second", "encode")):
+        arguments[arguments.index(f"{folder}={tmp_path / folder}")] = f"{name}={tmp_path / folder}"
+    shape = load_file(tmp_path / "base" / "model.safetensors")["model.embed_tokens.weight"].shape
+    for folder in ("first", "second"):
+        file = tmp_path / folder / "update.safetensors"
+        tensors = load_file(file) | {"model.embed_tokens.weight": torch.ones(shape)}
+        save_file(tensors, file, metadata={"gcwm_viz": "update"})
+    assert main(["run", *arguments, "--workers", "1", "--out", str(tmp_path / "run")]) == 0
+    notes = [line for line in capsys.readouterr().out.splitlines() if "of its energy lies outside" in line]
+    assert [note.split(" of its")[0].rsplit(" ", 1)[0] for note in notes] == ["note: code:", "note: encode:"]
+
+
 def test_a_chain_given_as_updates_is_said_by_check_and_by_the_run(tmp_path, capsys):
     arguments = write_inputs(tmp_path)
     arguments = arguments[: arguments.index("--probes")]

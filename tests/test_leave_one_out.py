@@ -166,6 +166,16 @@ def test_a_cancelled_call_goes_on(run, compared, tmp_path):
     assert sorted(folder.name for folder in (out / "runs").iterdir()) == ["002", "003"]
 
 
+def test_results_in_another_precision_are_refused(run, compared):
+    info = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(info | {"probe_dtype": "bfloat16"}))
+    try:
+        with pytest.raises(InputError, match="holds results for another probe_dtype"):
+            leave_one_out(run, device=CPU, workers=1)
+    finally:
+        (run / "run.json").write_text(json.dumps(info))
+
+
 def test_results_of_another_run_are_refused(inputs, run, compared, tmp_path):
     other = finish(inputs, tmp_path / "other", method="mean").path
     with pytest.raises(InputError, match="holds results for another settings"):

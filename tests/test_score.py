@@ -72,6 +72,58 @@ def test_probes_that_changed_on_disk_are_mended_by_score(model, tmp_path, capsys
     assert set(scores["n"]) == {1}
 
 
+def test_a_refusal_costs_no_scores(model, tmp_path, capsys):
+    _, arguments = model
+    run = tmp_path / "run"
+    assert main(["run", *arguments, "--workers", "1", "--out", str(run)]) == 0
+    hidden = tmp_path / "pro\u200bbes"
+    (tmp_path / "probes").rename(hidden)
+    before = contents(run)
+    assert main(["score", str(run), "--probes", str(hidden), "--replace", "--workers", "1"]) == 2
+    assert "expected a path of printable characters" in capsys.readouterr().err
+    assert contents(run) == before
+
+
+def test_a_leave_one_out_at_work_is_not_deleted(model, tmp_path, capsys):
+    _, arguments = model
+    run = tmp_path / "run"
+    assert main(["run", *arguments, "--workers", "1", "--out", str(run)]) == 0
+    measured = run / "leave_one_out"
+    measured.mkdir()
+    with RunStore(measured, RunStore.open(run).info).lock():
+        assert main(["score", str(run), "--replace", "--workers", "1"]) == 2
+    assert "is being written by process" in capsys.readouterr().err
+    assert measured.is_dir()
+    assert list((run / "probes").glob("step-*.json"))
+
+
+def test_scores_of_a_run_of_an_earlier_version_are_its_own(model, tmp_path):
+    _, arguments = model
+    run = tmp_path / "run"
+    assert main(["run", *arguments, "--workers", "1", "--out", str(run)]) == 0
+    info = json.loads((run / "run.json").read_text())
+    for name in ("probe_dtype", "probe_memory", "probes_fingerprint"):
+        del info[name]
+    (run / "run.json").write_text(json.dumps(info))
+    for file in (run / "probes").glob("strength-*.json"):
+        file.unlink()
+    kept = (run / "probes" / "base-000.json").stat().st_mtime_ns
+    assert main(["score", str(run), "--workers", "1", "--device", "cpu"]) == 0
+    assert (run / "probes" / "base-000.json").stat().st_mtime_ns == kept
+    assert len(list((run / "probes").glob("strength-*.json"))) == 4
+
+
+def test_a_damaged_score_file_is_made_again(model, tmp_path):
+    _, arguments = model
+    run = tmp_path / "run"
+    assert main(["run", *arguments, "--workers", "1", "--out", str(run)]) == 0
+    before = contents(run)
+    for name, row in (("step-002", 1), ("strength-001", {})):
+        (run / "probes" / f"{name}.json").write_text(json.dumps({"scores": [row], "representation": []}))
+    assert main(["score", str(run), "--workers", "1", "--device", "cpu"]) == 0
+    assert contents(run) == before
+
+
 def test_what_cannot_be_scored_says_why(model, tmp_path, capsys):
     bare, _ = model
     run = tmp_path / "run"

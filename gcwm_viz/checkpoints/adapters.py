@@ -7,6 +7,7 @@ Linear layout (d_out, d_in) whether or not the module stores its weight transpos
 
 import math
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,8 @@ _PLAIN_STARTS = (None, True, False, "gaussian", "eva", "orthogonal")
 # In a pattern without escapes and classes: what may end at several places, and what begins, ends or splits a group.
 _CHOICE = re.compile(r"\{\d*,\d*\}|[*+?|()]")
 _ESCAPED = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]", re.DOTALL)
-_MOST_WORK = 4_000_000
+_MOST_WORK, _MOST_WORK_IN_ALL = 4_000_000, 100_000_000
+"""Steps of a search for one pattern on one name, and for all patterns of a table on all modules: some ten seconds."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,7 @@ class Adapter:
             else:
                 # PEFT stores a wrapped layer's own weight as base_layer, modules_to_save under the plain name.
                 replaced[bare.replace(".base_layer.", ".").replace(".modules_to_save.default.", ".")] = info
+        _check_patterns(index.config, linear.keys() | embedding.keys(), file)
         return cls(
             index,
             {module: _module(module, pair, index.config, file) for module, pair in sorted(linear.items())},
@@ -168,6 +171,18 @@ def _by_pattern(module: str, config: dict[str, Any], patterns: str, default: str
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e9:
         raise InputError(f"{file}: {default} of {module!r} must be a positive number, found {str(value)[:50]!r}")
     return value
+
+
+def _check_patterns(config: dict[str, Any], modules: Collection[str], file: Path) -> None:
+    """Each pattern of a table may be tried on each module: together they must end too."""
+    longest = max(map(len, modules), default=0)
+    for setting in ("rank_pattern", "alpha_pattern"):
+        table = config.get(setting)
+        patterns = list(table) if isinstance(table, dict) else []
+        work = [_work(pattern[:500], max(100, longest)) for pattern in patterns]
+        # One that is too much by itself is refused by name where it is used.
+        if len(modules) * sum(each for each in work if each <= _MOST_WORK) > _MOST_WORK_IN_ALL:
+            raise InputError(f"{file}: {setting} holds {len(patterns)} patterns, expected fewer or simpler ones")
 
 
 def _matches(pattern: str, module: str, file: Path, setting: str) -> bool:

@@ -1,6 +1,7 @@
 """Checkpoints named by a hub id, ``org/name`` or ``org/name@revision``, through the ordinary Hugging Face cache."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
@@ -27,13 +28,19 @@ def split_lora(source: str | Path) -> tuple[str, str] | None:
     """``MODEL+ADAPTER``, mergekit's notation for an adapter upon a model, in its two parts, each a path that exists or
     a hub id; None for a path that exists as it stands, and for anything else."""
     text = str(source)
-    if "+" not in text or Path(text).exists():
+    try:
+        if "+" not in text or Path(text).exists():
+            return None
+        return next((p for p in splits(text) if all(HUB_ID.fullmatch(part) or Path(part).exists() for part in p)), None)
+    except OSError:  # too long a name, or a folder that may not be looked into: the reader says which
         return None
+
+
+def splits(text: str) -> Iterator[tuple[str, str]]:
+    """``text`` in two at every +, both parts with something in them."""
     for place in (at for at, letter in enumerate(text) if letter == "+"):
-        parts = text[:place], text[place + 1 :]
-        if all(part and (Path(part).exists() or HUB_ID.fullmatch(part)) for part in parts):
-            return parts
-    return None
+        if text[:place] and text[place + 1 :]:
+            yield text[:place], text[place + 1 :]
 
 
 def local_folder(source: str | Path, *, cached_only: bool = False) -> Path:

@@ -54,6 +54,8 @@ def check(options: argparse.Namespace) -> None:
 
 
 def _sentences(found: dict[str, Any], need: dict[str, Any]) -> list[str]:
+    from gcwm_viz.probes.preflight import probe_words
+
     base, targets = found["base_parameters"], found["parameters"]
     lines = [f"base {found['base']}: {base:,} parameters, {targets:,} in target matrices"]
     lines += [
@@ -77,12 +79,3 @@ def _sentences(found: dict[str, Any], need: dict[str, Any]) -> list[str]:
             f"{found['probe_memory_bytes'] / 1e9:.2f} GB of memory"
         )
     return lines
-
-
-def probe_words(rows: list[dict[str, Any]]) -> str:
-    """Tasks with their numbers of examples, by split."""
-    parts: dict[str, list[str]] = {}
-    for row in rows:
-        count = "all" if row["examples"] is None else row["examples"]
-        parts.setdefault(row["split"] or "representation", []).append(f"{row['task']} ({count} {row['kind']})")
-    return "; ".join(f"{split}: {', '.join(tasks)}" for split, tasks in parts.items())

@@ -49,7 +49,6 @@ def add_probe_dtype(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--probe-dtype",
         choices=("float32", "bfloat16", "float16"),
-        default="float32",
         help="precision of the models that are scored [float32]; half the memory, and other rounding, in the others",
     )
 
@@ -157,6 +156,7 @@ def existing_run(out: Path, options: argparse.Namespace) -> "RunStore":
 
 def inputs_of(options: argparse.Namespace) -> "Inputs":
     from gcwm_viz.checkpoints.hub import local_folder
+    from gcwm_viz.continual.run_file import PROBE_DTYPES
     from gcwm_viz.runs import Inputs
 
     return Inputs(
@@ -164,7 +164,7 @@ def inputs_of(options: argparse.Namespace) -> "Inputs":
         updates=[(name, local_folder(path)) for name, path in options.update],
         states=options.state,
         probes=options.probes,
-        probe_dtype=options.probe_dtype,
+        probe_dtype=options.probe_dtype or PROBE_DTYPES[0],
     )
 
 
@@ -192,7 +192,7 @@ def planned(options: argparse.Namespace) -> "tuple[Inputs, RunSettings]":
         updates=plan.updates,
         states=options.state,
         probes=options.probes or plan.probes,
-        probe_dtype=options.probe_dtype,
+        probe_dtype=options.probe_dtype or plan.probe_dtype,
     )
     return inputs, plan.run_settings()
 
@@ -247,8 +247,7 @@ def _measured_notes(store: "RunStore", told: list[str]) -> list[str]:
 
     notes = []
     for update, note in Run(store).tables["updates"][["update", "note"]].itertuples(index=False):
-        for known in told:
-            note = note.replace(known, "")
-        measured = "; ".join(part for part in note.split("; ") if part)
+        known = "; ".join(each for each in told if each.startswith(f"{update}: "))  # the table has these first
+        measured = note.removeprefix(known).removeprefix("; ")
         notes += [f"{update}: {measured}"] if measured else []
     return notes

@@ -28,12 +28,18 @@ def tune(options: argparse.Namespace) -> None:
     from gcwm_viz import tune as tuning
     from gcwm_viz.continual.config import parse_setting
     from gcwm_viz.continual.device import pick_device
+    from gcwm_viz.continual.run_file import PROBE_DTYPES
     from gcwm_viz.lab.bundle import locate
     from gcwm_viz.runs import Inputs
 
     if options.lab:
         bundle = locate()
-        inputs = Inputs(base=bundle.base, updates=list(bundle.updates.items()), probes=bundle.probes)
+        inputs = Inputs(
+            base=bundle.base,
+            updates=list(bundle.updates.items()),
+            probes=bundle.probes,
+            probe_dtype=options.probe_dtype or PROBE_DTYPES[0],
+        )
     elif options.base is None or not options.update:
         raise InputError("tune needs --lab, or --base with at least one --update")
     else:

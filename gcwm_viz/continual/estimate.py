@@ -15,7 +15,7 @@ EIGH_COST = 25.0
 """Operations of a symmetric eigendecomposition over n³, eigenvectors included, at the rate of a product."""
 
 STEP_SECONDS = 0.05
-"""What a step of a small matrix takes beside its products: about the lab's processor time over its matrix steps."""
+"""What a step of a small matrix takes beside its products: about the lab's CPU time over its matrix steps."""
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ class Branches:
 
 
 def tensors_of(name: str, step: int, update: Update) -> dict[str, Tensor]:
-    """The tensors that keep one update of a step, float32 and on the processor, as :func:`to_host` leaves them."""
+    """The tensors that keep one update of a step, float32 and on the CPU, as :func:`to_host` leaves them."""
     if isinstance(update, LowRank):
         parts = {f"{name}_left.{step}": update.left_or, f"right.{step}": update.right_ri}
     else:

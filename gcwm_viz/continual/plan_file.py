@@ -22,13 +22,14 @@ import yaml
 from gcwm_viz.checkpoints.hub import split_lora
 from gcwm_viz.checkpoints.location import location
 from gcwm_viz.continual.config import RunSettings, parse_setting
+from gcwm_viz.continual.run_file import PROBE_DTYPES
 from gcwm_viz.errors import InputError
 from gcwm_viz.merging.registry import get_method
 
 MAX_BYTES = 1_000_000
 MAX_UPDATES = 10_000
 MAX_TEXT = 4096
-_KEYS = ("base", "updates", "preset", "method", "settings", "probes")
+_KEYS = ("base", "updates", "preset", "method", "settings", "probes", "probe_dtype")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +43,7 @@ class RunPlan:
     method: str = "gcwm"
     settings: Mapping[str, Any] = field(default_factory=dict)
     probes: Path | None = None
+    probe_dtype: str = PROBE_DTYPES[0]
 
     def run_settings(self) -> RunSettings:
         """Raises :class:`InputError` for an unknown preset, method or setting, or a value out of range."""
@@ -58,6 +60,8 @@ class RunPlan:
             "settings": dict(self.settings),
             "probes": None if self.probes is None else str(self.probes),
         }
+        if self.probe_dtype != PROBE_DTYPES[0]:
+            content["probe_dtype"] = self.probe_dtype
         return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=1000)
 
 
@@ -89,6 +93,7 @@ def parse_plan(raw: bytes, source: str, folder: Path | None = None) -> RunPlan:
             method=content.word("method", "gcwm"),
             settings=content.settings(),
             probes=None if content.values.get("probes") is None else content.path(content.values["probes"], "probes"),
+            probe_dtype=content.precision(),
         )
     except _WrongError as error:
         raise InputError(f"plan {source} {error}") from None
@@ -155,6 +160,12 @@ class _Content:
     def word(self, name: str, default: str) -> str:
         value = self.values.get(name)
         return default if value is None else _text(value, name, "a name")
+
+    def precision(self) -> str:
+        value = self.word("probe_dtype", PROBE_DTYPES[0])
+        if value not in PROBE_DTYPES:
+            raise _WrongError(f"must give probe_dtype as one of {', '.join(PROBE_DTYPES)}, found {value!r}")
+        return value
 
     def updates(self) -> tuple[tuple[str, Path], ...]:
         entries = self.values.get("updates")

@@ -1,4 +1,4 @@
-"""Copies between the processor and a GPU beside what the GPU computes: pinned memory, and a stream each way.
+"""Copies between the CPU and a GPU beside what the GPU computes: pinned memory, and a stream each way.
 
 On any other device they are plain copies. Results are the same to the bit; only the waiting differs.
 """
@@ -28,7 +28,7 @@ def to_device(update: Update, device: torch.device) -> Update:
 
 
 def to_host(x: Tensor) -> Tensor:
-    """A copy on the processor, of which nothing may be read before :func:`settle` when ``x`` is on a GPU."""
+    """A copy on the CPU, of which nothing may be read before :func:`settle` when ``x`` is on a GPU."""
     if x.device.type != "cuda":
         return x.cpu()
     try:

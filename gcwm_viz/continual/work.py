@@ -160,7 +160,7 @@ def _compute(
 ) -> MatrixResult:
     """One matrix of one run.
 
-    Where the device's memory does not suffice it is tried again in tiles, then on the processor, and its rows say so.
+    Where the device's memory does not suffice it is tried again in tiles, then on the CPU, and its rows say so.
     """
     store = opened.store
     key = store.keys[index]
@@ -185,11 +185,9 @@ def _compute(
         make_room()
         result = compute(torch.device("cpu"), tile)
         if result is None:
-            raise InputError(f"matrix {key.name!r}: neither {device} nor the processor has the memory for it")
+            raise InputError(f"matrix {key.name!r}: neither {device} nor the CPU has the memory for it")
         for row in result.rows["matrices"]:
-            row["reason"] = "; ".join(
-                [row["reason"]] * bool(row["reason"]) + [f"on the processor: {device} is too small"]
-            )
+            row["reason"] = "; ".join([row["reason"]] * bool(row["reason"]) + [f"on the CPU: {device} is too small"])
     return result
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from gcwm_viz.checkpoints.location import location
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.plan_file import RunPlan
+from gcwm_viz.continual.run_file import PROBE_DTYPES
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
 
@@ -34,6 +35,7 @@ def plan_of(store: RunStore, chosen: Sequence[str]) -> RunPlan:
         method=store.settings.method,
         settings=overrides(store.settings),
         probes=Path(probes) if isinstance(probes, str) else None,
+        probe_dtype=str(store.info.get("probe_dtype") or PROBE_DTYPES[0]),
     )
 
 

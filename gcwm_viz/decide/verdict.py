@@ -183,7 +183,10 @@ def _words(
     elif not any(finding.decides for finding in findings):
         why = "nothing is known about it"
     else:
-        harmless = "all tasks together do better with it" if findings[0].decides else ""
+        net = findings[0]
+        harmless = "" if not net.decides else "all tasks together do better with it"
+        if net.decides and not net.interval.value < 0:
+            harmless = "all tasks together do not do better without it by more than the threshold"
         gate = {"integrate": "its conflict is low", "integrate gated": "its conflict is over the gate's threshold"}
         known = next(finding for finding in findings if finding.name == "gate").decides
         why = " and ".join(filter(None, [harmless, gate[choice] if known else "no conflict is defined for it"]))

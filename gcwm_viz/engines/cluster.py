@@ -30,7 +30,7 @@ STORE_BYTES = 80 * 2**20
 class RayEngine(Engine):
     """Workers of a Ray cluster. ``address``: HOST:PORT or ``auto``, None for this machine alone.
 
-    ``device``: ``auto`` takes the cluster's GPUs where it has any, and its processors otherwise. ``workers``: at most
+    ``device``: ``auto`` takes the cluster's GPUs where it has any, and its CPUs otherwise. ``workers``: at most
     so many items at a time, by default as many as there are GPUs or cores, also those that join later.
 
     Raises :class:`InputError` where Ray is not installed, no cluster answers, or it has no such device.

@@ -13,7 +13,7 @@ Value = TypeVar("Value")
 
 
 class WorkerDiedError(RuntimeError):
-    """A worker process ended without a word, as one does that the system kills for lack of memory."""
+    """A worker process ended without a message, as one does that the system kills for lack of memory."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Engine(ABC):
     ) -> Iterator[tuple[Item, Value]]:
         """(item, work(worker, item)) as they finish; they are begun in the order given.
 
-        ``work`` must be picklable and computes with one thread, so that its result depends on nobody's number.
+        ``work`` must be picklable and computes with one thread, so that no number of workers changes its result.
         ``limit``: at most so many at a time. ``memory``: bytes that an item needs; fewer are computed at a time where
         that many bytes are not free, but at least one.
         ``overlap``: ``work`` holds ``worker.turn`` while it computes, so an engine may read and write one item on a

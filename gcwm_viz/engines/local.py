@@ -27,7 +27,7 @@ LANES = 2
 
 
 def default_workers(device: torch.device) -> int:
-    """One process a core on a processor, one in all on a GPU."""
+    """One process a core on a CPU, one in all on a GPU."""
     if device.type != "cpu":
         return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -67,7 +67,7 @@ class LocalEngine(Engine):
         workers = self.workers if limit is None else min(limit, self.workers)
         if memory and items and self._devices[0].type == "cpu":
             need, free = max(map(memory, items)), available_memory()
-            workers = max(1, min(workers, free // need)) if need and free else workers
+            workers = max(1, min(workers, free // need)) if need and free is not None else workers
         under_way = LANES if overlap and limit is None and self._devices[0].type == "cuda" else 1
         return unordered(partial(_as_worker, work), items, workers, self._devices, under_way)
 

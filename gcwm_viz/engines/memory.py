@@ -3,20 +3,27 @@
 import os
 from pathlib import Path
 
-_LIMIT, _USED = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+_GROUP = Path("/sys/fs/cgroup")
 
 
-def available_memory() -> int:
-    """Bytes free for new work, within the limit of a container where there is one; 0 where the system does not say."""
-    free = _system()
+def available_memory() -> int | None:
+    """Bytes free for new work, within the limit of a container where there is one; None where the system does not
+    say."""
+    known = [free for free in (_system(), _container()) if free is not None]
+    return max(0, min(known)) if known else None
+
+
+def _container() -> int | None:
+    """What a control group (version 2) leaves; pages of files that nobody uses count as free, as the system counts."""
     try:
-        within = int(_LIMIT.read_text()) - int(_USED.read_text())
+        limit, used = (int((_GROUP / name).read_text()) for name in ("memory.max", "memory.current"))
+        lines = (_GROUP / "memory.stat").read_text().splitlines()
+        return limit - used + sum(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))
     except (OSError, ValueError):  # no container, or one without a limit ("max")
-        return free
-    return max(0, min(free, within)) if free else max(0, within)
+        return None
 
 
-def _system() -> int:
+def _system() -> int | None:
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
@@ -24,4 +31,4 @@ def _system() -> int:
         try:
             return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         except (OSError, ValueError):
-            return 0
+            return None

@@ -88,7 +88,7 @@ def answer_loss(model: Any, ids_bl: Tensor, asked_bl: Tensor) -> Tensor:
 class Trainer:
     """A base that adapters are trained on.
 
-    The frozen base is held in bfloat16 where the processor multiplies that natively (a GPU, a CPU with AMX), else in
+    The frozen base is held in bfloat16 where the CPU multiplies that natively (a GPU, a CPU with AMX), else in
     float32; the adapter's factors are float32.
     """
 

@@ -13,6 +13,7 @@ import torch
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.checkpoints.model_config import with_floats
 from gcwm_viz.errors import InputError
+from gcwm_viz.probes.loading import check_depth
 from gcwm_viz.updates.matrices import MatrixKey, target_matrices
 
 # Kinds whose experts (and Mixtral's router, which has another path in memory) PEFT finds under the checkpoint's names.
@@ -49,6 +50,7 @@ def module_names(base: CheckpointIndex, keys: Sequence[MatrixKey]) -> Modules:
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    check_depth(base)
     try:
         # what is built in, whatever code the config points at
         config = AutoConfig.for_model(**with_floats(base.config))

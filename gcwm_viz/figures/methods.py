@@ -33,7 +33,7 @@ ABLATIONS = About(
 )
 COST = About(
     title="What a run costs",
-    line="Mean processor seconds of one run on the lab, one thread: to train or merge, and to measure signals and "
+    line="Mean CPU seconds of one run on the lab, one thread: to train or merge, and to measure signals and "
     "probes. Lower = cheaper.",
 )
 

@@ -80,7 +80,7 @@ def squared_norm(update: Update) -> float:
 
 
 def vector_norm(x: Tensor) -> float:
-    """‖x‖_2 of all elements, accumulated in float64 (on the processor where the device has none)."""
+    """‖x‖_2 of all elements, accumulated in float64 (on the CPU where the device has none)."""
     x = x.cpu() if x.device.type == "mps" else x
     return float(torch.linalg.vector_norm(x, dtype=torch.float64))
 

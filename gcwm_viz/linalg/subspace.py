@@ -57,7 +57,7 @@ def retained_rank(energies_r: Tensor, total_energy: float, energy: float) -> int
 def right_subspace(update: Update, rank: int, energy: float) -> RightSubspace:
     """Truncated right SVD of a non-zero update, computed in float64 from the Gram matrix of its smaller side.
 
-    The result is on the processor whatever the update is on: all that follows from it is small.
+    The result is on the CPU whatever the update is on: all that follows from it is small.
     The total energy comes from ‖Δ‖_F². Raises ``ValueError`` for a zero update: it has no geometry.
     """
     total = squared_norm(update)

@@ -15,8 +15,8 @@ from gcwm_viz.merging.tiles import tile_rows
 
 LOGGED_POINTS = 25
 CONVERGED_RESIDUAL = 1e-4
-PROCESSOR_ROWS = 1024
-"""Rows that a processor takes through all steps of Adam: fewer slow the product down, more only take memory."""
+CPU_ROWS = 1024
+"""Rows that a CPU takes through all steps of Adam: fewer slow the product down, more only take memory."""
 MINIMUM_MU_REL = 1e-6
 """Proximal weight of the exact minimiser that solvers are compared with: as good as none, yet H may be singular."""
 
@@ -66,7 +66,7 @@ def _rows_at_a_time(like_oi: Tensor) -> int | None:
     limit = tile_rows(like_oi.shape[1] * like_oi.itemsize)
     if like_oi.device.type != "cpu":
         return limit
-    return PROCESSOR_ROWS if limit is None else min(limit, PROCESSOR_ROWS)
+    return CPU_ROWS if limit is None else min(limit, CPU_ROWS)
 
 
 def lowest_share(quadratic: Quadratic, mu_rel: float) -> float:

@@ -13,6 +13,7 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, redirect_stderr
 from functools import lru_cache
 from importlib.util import find_spec
@@ -96,12 +97,19 @@ def check_definitions(tasks: Sequence[HarnessTask]) -> None:
     The harness is asked in a process of its own: what it imports does not belong into one that is about to fork.
     """
     check_installed(tasks)
-    if not tasks:
-        return
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        for fault in pool.map(_fault, [task.name for task in tasks]):
-            if fault is not None:
-                raise InputError(fault)
+    fault = _first_fault(tuple(task.name for task in tasks), os.environ.get(DEFINITIONS)) if tasks else None
+    if fault is not None:
+        raise InputError(fault)
+
+
+@lru_cache(maxsize=8)
+def _first_fault(names: tuple[str, ...], folder: str | None) -> str | None:
+    del folder  # the process reads it from the environment itself
+    try:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            return next(filter(None, pool.map(_fault, names)), None)
+    except BrokenProcessPool:  # a script that starts a run as it is imported cannot be started a second time
+        return "harness tasks need a script whose own work stands under if __name__ == '__main__'"
 
 
 def _fault(name: str) -> str | None:

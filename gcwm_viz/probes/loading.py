@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +11,9 @@ import torch
 
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.errors import InputError
+
+_LAYERS = re.compile(r"(num_|n_)?((hidden|decoder|encoder)_)?layers?")
+"""num_hidden_layers, n_layer, num_layers, decoder_layers, …"""
 
 # transformers is imported where it is used: who reads headers or tables does without it.
 
@@ -72,12 +76,17 @@ def sketch_model(base: CheckpointIndex) -> Any:
 
 
 def check_depth(base: CheckpointIndex) -> None:
-    """Raises :class:`InputError` for a config that claims more layers than the base has tensors: transformers would
-    build them all."""
-    for name in ("num_hidden_layers", "n_layer"):
-        layers = base.config.get(name)
-        if isinstance(layers, int) and layers > len(base.tensors):
-            raise InputError(f"{base.config_file}: {name} is {layers}, the base has {len(base.tensors)} tensors in all")
+    """Raises :class:`InputError` for a config that claims more layers than the base has tensors, by whatever name and
+    in whatever part of it: transformers would build them all."""
+    parts: list[dict[str, Any]] = [base.config]
+    while parts:
+        for name, value in parts.pop().items():
+            if isinstance(value, dict):
+                parts.append(value)
+            elif _LAYERS.fullmatch(name) and isinstance(value, int) and value > len(base.tensors):
+                raise InputError(
+                    f"{base.config_file}: {name} is {value}, the base has {len(base.tensors)} tensors in all"
+                )
 
 
 def _lacking(base: CheckpointIndex, names: list[str]) -> str:

@@ -16,7 +16,7 @@ from gcwm_viz.checkpoints.location import local_only
 from gcwm_viz.continual.run_file import PROBE_DTYPES
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes.behaviour import BehaviourProbe
-from gcwm_viz.probes.harness import check_definitions
+from gcwm_viz.probes.harness import BATCH, check_definitions
 from gcwm_viz.probes.loading import load_tokenizer, sketch_model
 from gcwm_viz.probes.representation import RepresentationProbe
 from gcwm_viz.probes.tasks import (
@@ -29,6 +29,8 @@ from gcwm_viz.probes.tasks import (
     load_labelled,
     load_tasks,
 )
+
+HARNESS_TOKENS = 512
 
 
 @dataclass(frozen=True)
@@ -75,13 +77,23 @@ def _row(task: Task | LabelledTask) -> dict[str, Any]:
     }
 
 
+def probe_words(rows: list[dict[str, Any]]) -> str:
+    """Tasks with their numbers of examples, by split."""
+    parts: dict[str, list[str]] = {}
+    for row in rows:
+        count = "all" if row["examples"] is None else row["examples"]
+        parts.setdefault(row["split"] or "representation", []).append(f"{row['task']} ({count} {row['kind']})")
+    return "; ".join(f"{split}: {', '.join(tasks)}" for split, tasks in parts.items())
+
+
 def _memory(
     model: torch.nn.Module, behaviour: BehaviourProbe, representation: RepresentationProbe, dtype: torch.dtype
 ) -> int:
     """Bytes of weights, of the largest matrix while it is set anew, and of the largest batch under way.
 
     A batch's logits are there in the model's precision, in float32, and once more as log-probabilities. Of its hidden
-    states some ten are alive at a time in a block, and four as wide as its widest matrix.
+    states some ten are alive at a time in a block, and four as wide as its widest matrix. Harness tasks count as
+    batches of questions of :data:`HARNESS_TOKENS`; only the harness knows what they are.
     """
     weights = sum(parameter.numel() for parameter in model.parameters()) * dtype.itemsize
     matrices = [parameter.shape for parameter in model.parameters() if parameter.ndim == 2]
@@ -93,10 +105,12 @@ def _memory(
     def states(rows: int, length: int) -> int:
         return rows * length * (10 * hidden + 4 * widest) * dtype.itemsize + 4 * rows * heads * length**2
 
-    batches = [
-        states(*batch.ids_bl.shape) + len(batch.rows) * (batch.tail + 1) * vocabulary * (dtype.itemsize + 2 * 4)
-        for batch in behaviour.batches
-    ]
+    def logits(rows: int, positions: int) -> int:
+        return rows * positions * vocabulary * (dtype.itemsize + 2 * 4)
+
+    batches = [states(*batch.ids_bl.shape) + logits(len(batch.rows), batch.tail + 1) for batch in behaviour.batches]
+    if any(isinstance(task, HarnessTask) for task in behaviour.tasks):
+        batches.append(states(BATCH, HARNESS_TOKENS) + logits(BATCH, HARNESS_TOKENS))
     layers = int(getattr(config, "num_hidden_layers", 0) or 0)
     batches += [
         states(rows, length) + rows * length * hidden * layers * dtype.itemsize

@@ -19,6 +19,12 @@ STRENGTHS = (0.3, 0.5, 0.7, 1.4)
 weak for these updates shows, without another merge."""
 
 
+_COLUMNS = {
+    "scores": {"model", "step", "update", "task", "split", "metric", "value", "se", "n"},
+    "representation": {"model", "step", "update", "dataset", "layer", "accuracy"},
+}
+
+
 def checkpoints(store: RunStore) -> Iterator[Checkpoint]:
     """The base, every expert, the state of every step whose tensors the run keeps, and of a merge the final state at
     other strengths where there are development probes to answer."""
@@ -56,7 +62,9 @@ def read_scores(store: RunStore, checkpoint: Checkpoint) -> dict[str, list[Any]]
     except (OSError, ValueError, RecursionError):
         return None
     whole = isinstance(content, dict) and all(
-        isinstance(content.get(name), list) for name in ("scores", "representation")
+        isinstance(content.get(name), list)
+        and all(isinstance(row, dict) and columns <= row.keys() for row in content[name])
+        for name, columns in _COLUMNS.items()
     )
     return content if whole else None
 

@@ -32,7 +32,7 @@ _started: list[subprocess.Popen[bytes]] = []
 
 @dataclass(frozen=True)
 class Job:
-    """What is known of a job. ``message`` is the last line it printed; ``died`` means gone without a word."""
+    """What is known of a job. ``message`` is the last line it printed; ``died``: it ended without one."""
 
     name: str
     status: Status

@@ -32,7 +32,7 @@ def ensure_lab_run(root: Path, *, only_run: bool) -> bool:
         said = {
             "failed": "The lab run ended with an error.",
             "cancelled": "The lab run was cancelled. What it finished is kept.",
-            "died": "The lab run's process is gone without a word. What it finished is kept.",
+            "died": "The lab run's process ended without a message. What it finished is kept.",
         }
         st.warning(said[job.status])
         if job.message:

@@ -17,7 +17,7 @@ from gcwm_viz.ui.trouble import told
 SAID = {
     "failed": "Leave-one-out ended with an error. What it finished is kept.",
     "cancelled": "Leave-one-out was cancelled. What it finished is kept.",
-    "died": "The process of leave-one-out is gone without a word. What it finished is kept.",
+    "died": "The process of leave-one-out ended without a message. What it finished is kept.",
 }
 
 

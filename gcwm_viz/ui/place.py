@@ -2,7 +2,7 @@
 
 A widget loses its value when its page is left, and Streamlit's own binding to query parameters gives way to whatever a
 widget of another page was bound to: what came with a link is lost with the first click. So the place stands in the URL
-and in the session, no widget is bound, and every link within the app carries it.
+and in the session, none of its widgets is bound, and every link within the app carries it.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from gcwm_viz.continual.plan_file import RunPlan
 from gcwm_viz.engines.memory import available_memory
 from gcwm_viz.errors import InputError
 from gcwm_viz.figures.theme import num
+from gcwm_viz.probes.preflight import probe_words
 from gcwm_viz.ui import jobs
 from gcwm_viz.ui.progress import duration
 
@@ -74,14 +75,18 @@ def _answer(found: dict[str, Any], root: Path) -> None:
                     help=f"{found['parameters']:,} of the base's {found['base_parameters']:,} parameters")  # fmt: skip
     boxes[1].metric("To read", size(found["bytes_to_read"]))
     free = available_memory()
-    boxes[2].metric("Memory", size(found["memory_bytes"]), help="Beyond the libraries, for each process at work")
+    memory = max(found["memory_bytes"], found["probe_memory_bytes"])
+    parts = f"{size(found['memory_bytes'])} to merge, {size(found['probe_memory_bytes'])} to score"
+    boxes[2].metric("Memory", size(memory), help=f"Beyond the libraries, for each process at work: {parts}")
     boxes[3].metric("Disk", size(found["disk_bytes"]), help="For the branches of every step")
     boxes[4].metric("Time", duration(found["seconds"]),
                     help="An order of magnitude, merging alone; scoring with probes comes on top")  # fmt: skip
     disk = shutil.disk_usage(next(folder for folder in (root, *root.parents) if folder.is_dir())).free
-    known = f"{size(free)} of memory and " if free else ""
+    known = "" if free is None else f"{size(free)} of memory and "
     st.caption(f"On {found['device']}. Free now: {known}{size(disk)} of disk.")
-    if free and found["memory_bytes"] > free:
+    if found["probes"]:
+        st.text(f"Probes: {probe_words(found['probes'])}")
+    if free is not None and memory > free:
         st.warning("This needs more memory than is free: the run may end early.")
     if found["disk_bytes"] > disk:
         st.warning("This needs more disk than is free.")

@@ -11,7 +11,7 @@ from pathlib import Path
 import streamlit as st
 
 from gcwm_viz import examples, lab
-from gcwm_viz.checkpoints.hub import local_folder
+from gcwm_viz.checkpoints.hub import HUB_ID, local_folder, splits
 from gcwm_viz.checkpoints.location import is_remote, reached
 from gcwm_viz.continual.config import PRESET_ETA, RunSettings
 from gcwm_viz.continual.plan_file import RunPlan, parse_plan
@@ -232,5 +232,15 @@ def _plan(preset: str, method: str, settings: dict[str, object]) -> RunPlan | No
 
 
 def _input(text: str, roots: list[Path]) -> Path:
-    """A base or update as typed: a folder, a hub id of the cache, or a URL that was allowed at the start."""
-    return within(text if "://" in text else local_folder(text, cached_only=True), roots)
+    """A base or update as typed: a folder, a hub id of the cache, MODEL+ADAPTER of these, or a URL that was allowed at
+    the start. What is no hub id is looked for within the roots alone."""
+    for parts in ((text,), *splits(text)):
+        if any(map(HUB_ID.fullmatch, parts)) and "://" not in text:
+            try:
+                named = [local_folder(part, cached_only=True) if HUB_ID.fullmatch(part) else part for part in parts]
+            except InputError:
+                if len(parts) == 1:
+                    raise
+                continue
+            return within("+".join(map(str, named)), roots)
+    return within(text, roots)

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import unquote
 
-from gcwm_viz.checkpoints.hub import split_lora
+from gcwm_viz.checkpoints.hub import splits
 from gcwm_viz.checkpoints.location import location
 from gcwm_viz.errors import InputError
 from gcwm_viz.examples.base import cache_folder
@@ -40,21 +40,39 @@ def within(path: str | Path, roots: Iterable[Path] | None = None) -> Path:
     text = str(path)
     if "://" in text:
         return location(allowed_url(text))
-    parts = split_lora(text) if text.isprintable() else None
-    if parts is not None:  # MODEL+ADAPTER: two paths
-        return Path("+".join(str(within(part, roots)) for part in parts))
     if not text.isprintable() or len(text) > 4096:
         raise InputError(f"the path {text[:80]!r} has characters that cannot be printed, or is too long")
+    allowed = allowed_roots() if roots is None else list(roots)
+    whole = _inside(text, allowed)
+    if "+" in text and (whole is None or not _exists(whole)):
+        # MODEL+ADAPTER: whoever reads it takes the first split of which both parts exist, so both must lie inside.
+        for parts in splits(text):
+            found = [_inside(part, allowed) for part in parts]
+            if all(part is not None and _exists(part) for part in found):
+                return Path("+".join(map(str, found)))
+        whole = None
+    if whole is None:
+        raise InputError(
+            f"{text}: lies outside the folders that this app may use, or is not there; start it with `-- --allow DIR` "
+            "to add one"
+        )
+    return whole
+
+
+def _inside(text: str, roots: list[Path]) -> Path | None:
+    """The path resolved, None where it lies outside every root: of such a path nothing more is asked."""
     try:
         resolved = Path(text).expanduser().resolve()
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links, an unknown ~user
-        raise InputError(f"{text}: not a usable path ({str(error)[:100]})") from None
-    allowed = allowed_roots() if roots is None else list(roots)
-    if not any(resolved.is_relative_to(root) for root in allowed):
-        raise InputError(
-            f"{text}: lies outside the folders that this app may use; start it with `-- --allow DIR` to add one"
-        )
-    return resolved
+        raise InputError(f"{text[:200]}: not a usable path ({str(error)[:100]})") from None
+    return resolved if any(resolved.is_relative_to(root) for root in roots) else None
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def allowed_url(text: str) -> str:

@@ -25,7 +25,7 @@ _MAKERS = (("run",), ("lab",))
 _WORDS = {"running": "running", "complete": "complete", "interrupted": "not finished", "failed": "did not start"}
 _ENDED = {
     "cancelled": "Cancelled. What was finished is kept.",
-    "died": "Its process is gone without a word. What was finished is kept.",
+    "died": "Its process ended without a message. What was finished is kept.",
 }
 
 

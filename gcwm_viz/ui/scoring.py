@@ -39,7 +39,7 @@ def strength(run: Run, metric: str) -> None:
     if values.empty:
         return
     st.header("How strong should the merge be?", anchor=False)
-    best = best_strength(run)
+    best = best_strength(run, metric)
     if best is not None and best.clear:
         st.info(f"{best.sentence[0].upper()}{best.sentence[1:]}. It was chosen on these probes: the test split tells.")
     else:

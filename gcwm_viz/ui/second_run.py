@@ -75,12 +75,16 @@ def say_what_differs(first: Run, second: Run, step: int) -> None:
 
 def say_how_compared(differences: pd.DataFrame) -> None:
     """What the intervals of ``score_differences`` rest on."""
-    if differences["paired"].all():
+    alone = differences.index[~differences["paired"]]
+    if differences.empty:
+        st.caption("The runs have no probe task in common.")
+    elif alone.empty:
         st.caption("Both runs answered the same examples: intervals are those of paired differences.")
     else:
+        which = "all tasks" if len(alone) == len(differences) else as_markdown(", ".join(alone), 120)
         st.caption(
-            "Intervals take the two runs' scores as independent, so they are rather too wide: the runs answered other "
-            "probes, or one of them kept no examples (`python -m gcwm_viz score RUN --replace` stores them)."
+            f"Intervals of {which} take the two runs' scores as independent, so they are rather too wide: the runs "
+            "answered other probes, or one of them kept no examples (`python -m gcwm_viz score RUN --replace` does)."
         )
 
 

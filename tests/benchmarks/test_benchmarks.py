@@ -21,7 +21,7 @@ def test_naive_transcription_and_package_agree_in_double_precision(shape):
     assert max(found[name] for name in found if name.endswith("difference")) <= layer.DOUBLE
 
 
-def test_gpu_measurement_rehearses_on_the_processor():
+def test_gpu_measurement_rehearses_on_the_cpu():
     result = measure_gpu(torch.device("cpu"), MINUTE, layers=2, iters=2)
     modes = [name for name in result if name.startswith("m=3, ")]
     fast = ["TF32", "bf16x3"]
@@ -35,7 +35,7 @@ def test_gpu_measurement_rehearses_on_the_processor():
         )
     ]
     same = {"gamma": 0.0, "alpha": 0.0, "merged": 0.0, "of_displacement": 0.0}
-    assert result["m=3, effect of TF32"] == same  # a processor has none
+    assert result["m=3, effect of TF32"] == same  # a CPU has none
     split = result["m=3, effect of bf16x3"]
     assert (split["gamma"], split["alpha"]) == (0.0, 0.0)
     assert 0 <= split["of_displacement"] < 0.1

@@ -102,6 +102,16 @@ def test_settings_that_are_not_plain_lora(plain, changes, says):
     assert "adapter_config.json" in str(caught.value) or "adapter_model.safetensors" in str(caught.value)
 
 
+def test_many_patterns_together_are_bounded_too(plain):
+    """Each alone is taken; all of them on every module would take long."""
+    alone = ".?" * 21 + "y"
+    configure(plain, alpha_pattern={alone: 4})
+    assert Adapter.open(plain).modules
+    configure(plain, alpha_pattern={f"{alone}{k}": 4 for k in range(100)})
+    with pytest.raises(InputError, match="alpha_pattern holds 100 patterns, expected fewer or simpler ones"):
+        Adapter.open(plain)
+
+
 @pytest.mark.parametrize(
     "pattern",
     [

@@ -1,4 +1,4 @@
-"""Runs in little memory: fewer workers, tiles of rows, the processor where a device is too small, one step kept."""
+"""Runs in little memory: fewer workers, tiles of rows, the CPU where a device is too small, one step kept."""
 
 import pytest
 import torch
@@ -62,9 +62,7 @@ def map_items(task, items):
         yield item, task(Worker("one", CPU), item)
 
 
-def test_a_device_that_is_too_small_gets_tiles_and_then_hands_the_matrix_to_the_processor(
-    inputs, tmp_path, monkeypatch
-):
+def test_a_device_that_is_too_small_gets_tiles_and_then_hands_the_matrix_to_the_cpu(inputs, tmp_path, monkeypatch):
     genuine, attempts = work.process_matrix, []
 
     def small_device(key, *rest):
@@ -79,7 +77,7 @@ def test_a_device_that_is_too_small_gets_tiles_and_then_hands_the_matrix_to_the_
     continue_run(store, CPU, workers=1)
     assert sorted(store.finished()) == list(range(len(store.keys)))
     rows = open_run(tmp_path / "run").tables["matrices"]
-    handed = rows[rows["reason"].str.contains("on the processor")]
+    handed = rows[rows["reason"].str.contains("on the CPU")]
     assert set(handed["family"]) == {"up_proj"}
     assert handed["conflict"].notna().all()
 

@@ -1,4 +1,4 @@
-"""Every method on updates that lie on another device: nothing mixes devices, and the numbers are the processor's."""
+"""Every method on updates that lie on another device: nothing mixes devices, and the numbers are the CPU's."""
 
 import pytest
 import torch
@@ -39,7 +39,7 @@ def updates(kind: str, shape: tuple[int, int]) -> list:
 
 @pytest.mark.parametrize("kind", ["dense", "thin", "mixed"])
 @pytest.mark.parametrize(("method", "preset", "changes"), CASES)
-def test_the_same_as_on_the_processor(method, preset, changes, kind, monkeypatch):
+def test_the_same_as_on_the_cpu(method, preset, changes, kind, monkeypatch):
     monkeypatch.setattr(psd, "PARTIAL_SIZE", 24)  # so that the Lanczos method has its turn
     imitate_streams(monkeypatch)
     settings = RunSettings.preset_with(preset, {"iters": 3} | changes, method)

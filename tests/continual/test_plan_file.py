@@ -30,6 +30,16 @@ def test_round_trip():
     assert plan.run_settings().gcwm.iters == 7
 
 
+def test_the_precision_of_probes_is_part_of_a_plan():
+    text = b"base: /m/base\nupdates: [{name: a, path: /m/a}]\nprobe_dtype: bfloat16\n"
+    plan = parse_plan(text, "p")
+    assert plan.probe_dtype == "bfloat16"
+    assert parse_plan(plan.to_yaml().encode(), "p") == plan
+    assert "probe_dtype" not in parse_plan(text.replace(b"bfloat16", b"float32"), "p").to_yaml()
+    with pytest.raises(InputError, match="must give probe_dtype as one of float32, bfloat16, float16, found 'int8'"):
+        parse_plan(text.replace(b"bfloat16", b"int8"), "p")
+
+
 def test_defaults_relative_paths_and_numbers_as_on_the_command_line(tmp_path):
     file = tmp_path / "plan.yaml"
     file.write_text(f"base: models/base\n{UPDATES}\nsettings: {{lam: 1e-6, memory: none, gate: none}}\n")

@@ -1,4 +1,4 @@
-"""Two matrices under way on one device, as on a GPU, for which the processor stands here."""
+"""Two matrices under way on one device, as on a GPU, for which the CPU stands here."""
 
 import threading
 

@@ -84,6 +84,14 @@ def test_words_hold_value_interval_and_threshold():
     assert "run leave-one-out" in unknown.words
 
 
+def test_a_small_gain_without_it_is_not_called_a_gain_with_it():
+    """All tasks are better without it, by less than the threshold."""
+    thresholds = Thresholds(better_without=0.05)
+    said = judge(replace(GOOD, overall=near(0.03)), thresholds).words
+    assert "do not do better without it by more than the threshold" in said
+    assert "all tasks together do better with it" in judge(GOOD, thresholds).words
+
+
 def test_thresholds_move_the_verdict():
     assert judge(GOOD, Thresholds(gate_conflict=0.01)).choice == "integrate gated"
     assert judge(GOOD, Thresholds(min_gain=0.5)).choice == "leave out"

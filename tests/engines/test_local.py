@@ -113,7 +113,7 @@ def whoami(worker, item):
 
 @pytest.mark.parametrize(("workers", "names"), [(2, "01"), (3, "010"), (1, "0")])
 def test_every_worker_keeps_a_device_of_its_own_and_they_are_dealt_out_in_turn(workers, names, monkeypatch):
-    """Two devices, both of them the processor by another name."""
+    """Two devices, both of them the CPU by another name."""
     devices = [torch.device("cpu", 0), torch.device("cpu", 1)]
     monkeypatch.setattr("gcwm_viz.engines.local.local_devices", lambda device: devices)
     engine = LocalEngine(torch.device("cpu"), workers)

@@ -1,6 +1,6 @@
 """What is free for new work: the system's word, and that of a container."""
 
-from pathlib import Path
+import os
 
 import pytest
 
@@ -8,26 +8,27 @@ from gcwm_viz.engines import memory
 
 
 @pytest.mark.parametrize(
-    ("system", "limit", "used", "expected"),
+    ("system", "limit", "used", "stat", "expected"),
     [
-        (8_000, None, None, 8_000),
-        (8_000, "max", "10", 8_000),
-        (8_000, "5000", "1000", 4_000),
-        (3_000, "5000", "1000", 3_000),
-        (0, "5000", "1000", 4_000),
-        (8_000, "5000", "6000", 0),
+        (8_000, None, None, None, 8_000),
+        (8_000, "max", "10", "", 8_000),
+        (8_000, "5000", "1000", "anon 7", 4_000),
+        (8_000, "5000", "4900", "anon 100\ninactive_file 3000", 3_100),
+        (3_000, "5000", "1000", "", 3_000),
+        (None, "5000", "1000", "", 4_000),
+        (8_000, "5000", "6000", "", 0),
+        (None, None, None, None, None),
     ],
 )
-def test_a_container_may_have_less_than_its_machine(tmp_path, monkeypatch, system, limit, used, expected):
-    for name, text in (("_LIMIT", limit), ("_USED", used)):
-        file = tmp_path / name
+def test_a_container_may_have_less_than_its_machine(tmp_path, monkeypatch, system, limit, used, stat, expected):
+    for name, text in (("memory.max", limit), ("memory.current", used), ("memory.stat", stat)):
         if text is not None:
-            file.write_text(text + "\n")
-        monkeypatch.setattr(memory, name, file)
+            (tmp_path / name).write_text(text + "\n")
+    monkeypatch.setattr(memory, "_GROUP", tmp_path)
     monkeypatch.setattr(memory, "_system", lambda: system)
     assert memory.available_memory() == expected
 
 
 def test_this_machine_says_something_plausible():
-    total = 1024 * int(next(line for line in Path("/proc/meminfo").read_text().splitlines()).split()[1])
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     assert 0 < memory.available_memory() <= total

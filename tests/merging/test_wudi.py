@@ -321,7 +321,7 @@ def test_split_products_are_near_single_precision_and_far_from_half(shape: tuple
 
 
 def test_faster_products_leave_geometry_alone_and_the_merge_near() -> None:
-    """On a processor tf32 is float32; bf16x3 follows it to a small part of the way that the solver goes."""
+    """On a CPU tf32 is float32; bf16x3 follows it to a small part of the way that the solver goes."""
     stack = updates(3, 40, 24)
     merges = {
         products: merge_layer(stack, config=GCWMConfig(solver="adam", lr=1e-3, products=products))

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,8 +16,9 @@ from gcwm_viz.engines.engine import Worker
 from gcwm_viz.engines.local import LocalEngine
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes.evaluate import evaluate
-from gcwm_viz.probes.loading import load_model
-from gcwm_viz.probes.preflight import preflight
+from gcwm_viz.probes.harness import BATCH
+from gcwm_viz.probes.loading import check_depth, load_model
+from gcwm_viz.probes.preflight import HARNESS_TOKENS, preflight
 from gcwm_viz.probes.stored import checkpoints
 from tests.probes.models import bpe_tokenizer
 from tests.torture.small import NAMES, write_inputs, write_lines
@@ -118,6 +120,25 @@ def test_any_other_missing_weight_is_named_when_the_model_is_loaded(tmp_path):
         load_model(CheckpointIndex.open(tmp_path), torch.float32)
 
 
+@pytest.mark.parametrize(
+    "config", [{"decoder_layers": 10**6}, {"num_layers": 10**6}, {"text_config": {"num_hidden_layers": 10**6}}]
+)
+def test_no_config_makes_transformers_build_a_million_layers(tmp_path, config):
+    base = CheckpointIndex.open(save_llama(tmp_path, hidden=16, vocabulary=300))
+    with pytest.raises(InputError, match=r"layers is 1000000, the base has \d+ tensors in all"):
+        check_depth(replace(base, config=base.config | config))
+
+
+def test_harness_tasks_are_counted_by_the_size_of_their_questions(arguments, tmp_path):
+    pytest.importorskip("lm_eval", reason="lm-evaluation-harness is not installed (the extra `eval`)")
+    base = CheckpointIndex.open(save_llama(tmp_path / "wide", hidden=16, vocabulary=50_000))
+    probes = tmp_path / "harness"
+    probes.mkdir()
+    (probes / "probes.json").write_text(json.dumps({"lm_eval": {"tasks": ["wikitext"]}}))
+    logits = 3 * 4 * BATCH * HARNESS_TOKENS * 50_000
+    assert preflight(base, probes).memory_bytes >= 4 * base.parameters + logits
+
+
 def test_a_kind_of_model_that_writes_no_text_is_refused(tmp_path):
     from transformers import ViTConfig, ViTModel
 
@@ -175,10 +196,17 @@ def test_workers_that_score_are_as_many_as_memory_holds(arguments, tmp_path, mon
     monkeypatch.setattr(local, "unordered", unordered)
     for file in (store.path / "probes").glob("*.json"):
         file.unlink()
-    for free, budget in ((10 * need, None), (2.5 * need, None), (1, None), (10 * need, 3 * need), (10 * need, 1)):
+    for free, budget in (
+        (10 * need, None),
+        (2.5 * need, None),
+        (1, None),
+        (0, None),
+        (10 * need, 3 * need),
+        (10 * need, 1),
+    ):
         monkeypatch.setattr(local, "available_memory", lambda free=free: int(free))
         evaluate(store, LocalEngine(CPU, 8), memory_budget=budget)
-    assert seen == [8, 2, 1, 3, 1]
+    assert seen == [8, 2, 1, 1, 3, 1]
 
 
 def test_a_run_that_keeps_its_last_step_scores_that_one(arguments, tmp_path, capsys):

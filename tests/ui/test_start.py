@@ -22,6 +22,7 @@ ANSWER = {
     "updates": [{"update": NASTY, "kind": "delta", "matrices": 8, "missing": 0, "ignored": 0, "extra": 0}],
     "families": [{"family": "q_proj", "d_out": 4, "d_in": 4, "matrices": 8}],
     "bytes_to_read": 2_000_000, "device": "cpu", "flops": 1.0, "memory_bytes": 3e9, "disk_bytes": 40, "seconds": 200.0,
+    "probes": [{"task": NASTY, "split": "test", "kind": "prompts", "examples": 7}], "probe_memory_bytes": 6e9,
 }  # fmt: skip
 
 
@@ -106,10 +107,13 @@ def test_folders_outside_the_app_are_refused(app, root):
 def test_check_answers_for_this_plan_only(app, root, monkeypatch):
     asked = []
     monkeypatch.setattr(plan_check, "run_check", lambda plan: asked.append(plan) or ANSWER)
+    monkeypatch.setattr(plan_check, "available_memory", lambda: 5 * 10**9)
     app = press(filled(app, root), "Check")
+    assert f"Probes: test: {NASTY} (7 prompts)" in [element.value for element in app.text]
+    assert any("more memory than is free" in element.value for element in app.warning)
     assert [name for name, _ in asked[0].updates] == ["a", "b"]
     assert {box.label: box.value for box in app.metric} == {
-        "Matrices to merge": "8", "To read": "2 MB", "Memory": "3 GB", "Disk": "40 bytes", "Time": "3 min"}  # fmt: skip
+        "Matrices to merge": "8", "To read": "2 MB", "Memory": "6 GB", "Disk": "40 bytes", "Time": "3 min"}  # fmt: skip
     assert not next(button for button in app.button if button.label == "Start the run").disabled
     assert all(NASTY not in element.value for element in (*app.markdown, *app.warning, *app.caption))
     app.number_input(key="set-0-scale-free-gcwm-eta").set_value(0.5).run()
