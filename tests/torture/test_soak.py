@@ -38,7 +38,7 @@ def test_page_loads_and_job_starts(tmp_path, serve, window, torture, record):
     windows = [window() for _ in range(4 if torture else 2)]
     addresses = [f"/{'' if name == 'Overview' else name}" for name in PAGES.values() if name != "Start"]
     warm = 20 if torture else len(addresses)  # the first look at a page imports what it draws with and reads its tables
-    wanted, limit = (180, 600.0) if torture else (warm + 8, 40.0)
+    wanted, limit = (180, 600.0) if torture else (warm + 4, 40.0)
     least = warm + 3  # on a busy machine the clock alone does not end it
     began = time.monotonic()
     loads = 0
