@@ -45,11 +45,12 @@ def add_inputs(parser: argparse.ArgumentParser, *, probes: bool = True, plan: bo
         add_probe_dtype(parser)
 
 
-def add_probe_dtype(parser: argparse.ArgumentParser) -> None:
+def add_probe_dtype(parser: argparse.ArgumentParser, default: str = "float32") -> None:
+    """``default``: what stands for it where the option is not given, in words."""
     parser.add_argument(
         "--probe-dtype",
         choices=("float32", "bfloat16", "float16"),
-        help="precision of the models that are scored [float32]; half the memory, and other rounding, in the others",
+        help=f"precision of the models that are scored [{default}]; 16 bits take half the memory",
     )
 
 

@@ -3,16 +3,14 @@
 import argparse
 from pathlib import Path
 
-from gcwm_viz.commands.options import Bars, add_engine, add_resources, budget_of, engine_of
+from gcwm_viz.commands.options import Bars, add_engine, add_probe_dtype, add_resources, budget_of, engine_of
 
 
 def add(jobs) -> None:  # type: ignore[no-untyped-def]
     parser = jobs.add_parser("score", help="score a merged run by probes; nothing is merged again")
     parser.add_argument("run", type=Path, metavar="RUN")
     parser.add_argument("--probes", type=Path, metavar="DIR", help="[the run's own] resumes what is there")
-    parser.add_argument(
-        "--probe-dtype", choices=("float32", "bfloat16", "float16"), help="precision of the models [the run's own]"
-    )
+    add_probe_dtype(parser, "the run's own")
     parser.add_argument(
         "--replace", action="store_true", help="give up the scores that are there, and leave-one-out's with them"
     )

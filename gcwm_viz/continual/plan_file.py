@@ -8,6 +8,7 @@
     method: gcwm
     settings: {eta: 0.5}
     probes: null
+    probe_dtype: float32
 
 Only ``base`` and ``updates`` are required. Relative paths count from the plan's own folder.
 """
