@@ -29,13 +29,12 @@ def go(page, name: str) -> None:
     ended(page, name)
 
 
-def chosen(page) -> dict[str, str]:
-    """What the side bar shows."""
-    names = {"run": "Run", "layer": "Layer", "family": "Family"}
-    boxes = {key: page.get_by_role("combobox", name=name, exact=True) for key, name in names.items()}
-    found = {key: box.input_value() for key, box in boxes.items()}
-    step = page.get_by_test_id("stSidebar").get_by_role("slider", name="Step")
-    return found | {"step": step.input_value() if step.count() else "1"}
+def shows(page, place: dict[str, str]) -> None:
+    """Wait until the side bar shows this place: a page that has just come may still be drawing it."""
+    bar = page.get_by_test_id("stSidebar")
+    for key, name in {"run": "Run", "layer": "Layer", "family": "Family"}.items():
+        expect(bar.get_by_role("combobox", name=name, exact=True)).to_have_value(place[key], timeout=60_000)
+    expect(bar.get_by_role("slider", name="Step")).to_have_value(place["step"], timeout=60_000)
 
 
 def test_every_page_hands_the_place_of_its_link_to_the_next(server, window):
@@ -47,7 +46,7 @@ def test_every_page_hands_the_place_of_its_link_to_the_next(server, window):
         go(page, there)
         at_place(page, **PLACE)
         if there not in WITHOUT_A_RUN:
-            assert chosen(page) == PLACE, (here, there)
+            shows(page, PLACE)
         expect(page.get_by_test_id("stException")).to_have_count(0)
 
 
@@ -67,12 +66,12 @@ def test_widgets_clicks_links_and_reloads_agree(server, window):
         at_place(page, **moved)
     page.reload()
     ended(page, "Scores")
-    assert chosen(page) == moved
+    shows(page, moved)
     go(page, "Start")
     page.get_by_test_id("stMain").get_by_role("link", name="Open →").first.click()  # "nan" has three steps
     ended(page, "Overview")
     at_place(page, **moved | {"run": "nan", "step": "3"})
-    assert chosen(page) == moved | {"run": "nan", "step": "3"}
+    shows(page, moved | {"run": "nan", "step": "3"})
 
 
 def test_open_this_matrix_arrives(server, window):
@@ -85,7 +84,7 @@ def test_open_this_matrix_arrives(server, window):
     link.click()
     ended(page, "Conflict")
     drawn(page, 14)
-    assert chosen(page) == wanted
+    shows(page, wanted)
     at_place(page, **wanted)
 
 
@@ -112,5 +111,5 @@ def test_nonsense_in_a_link_falls_back(server, window):
     ended(page, "Spectra")
     expect(page.get_by_test_id("stException")).to_have_count(0)
     default = {"run": "nan", "step": "3", "layer": "0", "family": "q_proj"}
-    assert chosen(page) == default
+    shows(page, default)
     at_place(page, **default)
