@@ -18,16 +18,6 @@ Q0 = "model.layers.0.self_attn.q_proj.weight"
 K1 = "model.layers.1.self_attn.k_proj.weight"
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    return CheckpointIndex.open(tiny.save(tiny.model("qwen3"), tmp_path_factory.mktemp("base")))
-
-
-@pytest.fixture(scope="module")
-def keys(base):
-    return target_matrices(base)
-
-
 @pytest.mark.parametrize("adapted", ["all of the name", "the language model's"])
 @pytest.mark.parametrize("name", ["gemma3-vision", "llava"])
 def test_an_adapter_finds_the_language_model_beside_a_vision_tower(tmp_path, name, adapted):

@@ -14,11 +14,6 @@ from tests.checkpoints import tiny
 CONTAINS = "each seems to have been trained on from the one before"
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    return CheckpointIndex.open(tiny.save(tiny.model("qwen3"), tmp_path_factory.mktemp("base")))
-
-
 @pytest.fixture
 def write(base, tmp_path):
     """Full checkpoints base + Δ by name; Δ is a table of matrices."""

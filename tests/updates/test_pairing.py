@@ -12,11 +12,6 @@ from tests.checkpoints import tiny
 Q0 = "model.layers.0.self_attn.q_proj.weight"
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    return CheckpointIndex.open(tiny.save(tiny.model("qwen3"), tmp_path_factory.mktemp("base")))
-
-
 @pytest.fixture
 def expert(base, tmp_path):
     return open_update("expert", tiny.save(tiny.model("qwen3", seed=1), tmp_path / "expert"), base)

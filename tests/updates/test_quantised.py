@@ -34,11 +34,6 @@ FORMS = {
 }
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    return CheckpointIndex.open(tiny.save(tiny.model("qwen3"), tmp_path_factory.mktemp("base")))
-
-
 @pytest.mark.parametrize("named", [True, False], ids=["config", "tensors alone"])
 @pytest.mark.parametrize("form", FORMS)
 def test_quantised_weights_are_refused(base, tmp_path, form, named):

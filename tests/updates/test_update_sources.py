@@ -18,16 +18,6 @@ Q0 = "model.layers.0.self_attn.q_proj.weight"
 K1 = "model.layers.1.self_attn.k_proj.weight"
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    return CheckpointIndex.open(tiny.save(tiny.model("qwen3"), tmp_path_factory.mktemp("base")))
-
-
-@pytest.fixture(scope="module")
-def keys(base):
-    return target_matrices(base)
-
-
 def moved(base, names, scale=0.1, seed=1):
     generator = torch.Generator().manual_seed(seed)
     state = tiny.tensors(base.root)
