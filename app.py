@@ -6,7 +6,7 @@
 import streamlit as st
 
 from gcwm_viz.figures import step_trend
-from gcwm_viz.highlights import scored
+from gcwm_viz.runs.highlights import scored
 from gcwm_viz.ui import charts, downloads, frame, lab_job, overview
 from gcwm_viz.ui.loading import run_names, run_root
 from gcwm_viz.ui.offline import stay_offline

@@ -12,7 +12,7 @@ import psutil
 from benchmarks.inputs import QWEN3_06B, Shapes, write_model
 
 GOAL_GB = 1.5
-_LIBRARIES = "import gcwm_viz.runs, time; print('ready', flush=True); time.sleep(60)"
+_LIBRARIES = "import gcwm_viz.runs.run, time; print('ready', flush=True); time.sleep(60)"
 
 
 def run_peak(folder: Path, updates: int, workers: int, settings: list[str]) -> dict[str, float]:

@@ -4,7 +4,7 @@ import streamlit as st
 
 from gcwm_viz.figures import methods
 from gcwm_viz.probes.metrics import METRICS
-from gcwm_viz.signals.comparison import final_scores, final_steps, method_means, paired_differences
+from gcwm_viz.statistics.comparison import final_scores, final_steps, method_means, paired_differences
 from gcwm_viz.ui import charts, frame, study
 
 with frame.open_page(

@@ -7,8 +7,8 @@ import streamlit as st
 
 from gcwm_viz.figures import score_difference, theme
 from gcwm_viz.figures.layer_grid import grid_axes
-from gcwm_viz.highlights import scored
-from gcwm_viz.two_runs import example_differences, matrix_differences, mean_difference, score_differences
+from gcwm_viz.runs.highlights import scored
+from gcwm_viz.studies.two_runs import example_differences, matrix_differences, mean_difference, score_differences
 from gcwm_viz.ui import charts, frame, grids, scoring, second_run
 
 with frame.frame("Two runs", "The same place in two runs: what differs, and what it does to the scores.") as view:

@@ -20,7 +20,7 @@ TESTS = (
         "tests/continual/test_memory_budget.py",
         "tests/continual/test_adapter_runs.py",
     ),
-    *("tests/updates/test_update_sources.py", "tests/export/test_adapter.py", "tests/test_regate.py"),
+    *("tests/updates/test_update_sources.py", "tests/export/test_adapter.py", "tests/studies/test_regate.py"),
     *("tests/probes/test_behaviour.py", "tests/probes/test_choices_and_texts.py", "tests/probes/test_scores.py"),
 )
 KERNELS = {

@@ -30,8 +30,8 @@ def smollm2(options: argparse.Namespace) -> None:
 
 def train(options: argparse.Namespace) -> None:
     from gcwm_viz.continual.device import pick_device
-    from gcwm_viz.examples.base import base_folder
-    from gcwm_viz.examples.build import build
+    from gcwm_viz.experiments.smollm2.base import base_folder
+    from gcwm_viz.experiments.smollm2.build import build
 
     out = options.out or Path("runs/smollm2-training")
     build(base_folder(report=_say), out, device=pick_device(options.device), report=_say)
@@ -39,9 +39,9 @@ def train(options: argparse.Namespace) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    from gcwm_viz.examples.base import MODEL, base_folder
-    from gcwm_viz.examples.bundle import locate
-    from gcwm_viz.runs import Inputs, create_run
+    from gcwm_viz.experiments.smollm2.base import MODEL, base_folder
+    from gcwm_viz.experiments.smollm2.bundle import locate
+    from gcwm_viz.runs.run import Inputs, create_run
 
     out = options.out or Path("runs/smollm2-sequential" if options.sequential else "runs/smollm2")
     if (out / "run.json").is_file():

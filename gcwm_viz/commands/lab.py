@@ -41,15 +41,15 @@ def add(jobs) -> None:  # type: ignore[no-untyped-def]
 
 
 def build(options: argparse.Namespace) -> None:
-    from gcwm_viz.lab import bundle
+    from gcwm_viz.experiments.lab import bundle
 
     bundle.build(options.seed, options.out, report=print)
     print(f"wrote {options.out}")
 
 
 def run(options: argparse.Namespace) -> None:
-    from gcwm_viz.lab.bundle import locate
-    from gcwm_viz.runs import Inputs, create_run
+    from gcwm_viz.experiments.lab.bundle import locate
+    from gcwm_viz.runs.run import Inputs, create_run
 
     if (options.out / "run.json").is_file():
         store = existing_run(options.out, options)
@@ -63,8 +63,8 @@ def run(options: argparse.Namespace) -> None:
 
 
 def pipeline(options: argparse.Namespace) -> None:
-    from gcwm_viz.lab.pipelines import train_on_bundle
-    from gcwm_viz.runs import Inputs, create_run
+    from gcwm_viz.experiments.lab.pipelines import train_on_bundle
+    from gcwm_viz.runs.run import Inputs, create_run
 
     if options.out.exists():
         raise InputError(f"output {options.out} already exists; use resume to go on with a run")
@@ -74,8 +74,8 @@ def pipeline(options: argparse.Namespace) -> None:
 
 
 def study(options: argparse.Namespace) -> None:
-    from gcwm_viz.lab import study as studies
-    from gcwm_viz.lab.study_summary import summary
+    from gcwm_viz.studies.lab import study as studies
+    from gcwm_viz.studies.lab.summary import summary
 
     methods = options.methods.split(",") if options.methods else studies.METHODS
     tables = studies.study(

@@ -17,8 +17,8 @@ def add(jobs) -> None:  # type: ignore[no-untyped-def]
 
 def leave_one_out(options: argparse.Namespace) -> None:
     from gcwm_viz.continual.device import pick_device
-    from gcwm_viz.leave_one_out import leave_one_out as compare
     from gcwm_viz.probes.metrics import METRICS, UNITS, headline, rows_of_metric
+    from gcwm_viz.studies.leave_one_out import leave_one_out as compare
 
     bars = Bars()
     try:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from gcwm_viz.continual.config import RunSettings
     from gcwm_viz.continual.store import RunStore
     from gcwm_viz.engines.engine import Engine
-    from gcwm_viz.runs import Inputs, Progress
+    from gcwm_viz.runs.run import Inputs, Progress
 
 DEFAULT_PRESET, DEFAULT_METHOD = "scale-free", "gcwm"
 
@@ -158,7 +158,7 @@ def existing_run(out: Path, options: argparse.Namespace) -> "RunStore":
 def inputs_of(options: argparse.Namespace) -> "Inputs":
     from gcwm_viz.checkpoints.hub import local_folder
     from gcwm_viz.continual.run_file import PROBE_DTYPES
-    from gcwm_viz.runs import Inputs
+    from gcwm_viz.runs.run import Inputs
 
     return Inputs(
         base=local_folder(options.base),
@@ -180,7 +180,7 @@ def planned(options: argparse.Namespace) -> "tuple[Inputs, RunSettings]":
 
     from gcwm_viz.continual.config import parse_setting
     from gcwm_viz.continual.plan_file import read_plan
-    from gcwm_viz.runs import Inputs
+    from gcwm_viz.runs.run import Inputs
 
     if options.base is not None or options.update:
         raise InputError("--plan names base and updates; expected no --base and no --update beside it")
@@ -219,9 +219,9 @@ class Bars:
 
 def work_on(opened: "Callable[[], RunStore]", options: argparse.Namespace) -> None:
     """Go on with the run that ``opened`` gives to its end, bars on the terminal; nothing is opened without workers."""
-    from gcwm_viz.runs import continue_run
-    from gcwm_viz.strength import best_strength
-    from gcwm_viz.tables import Run
+    from gcwm_viz.runs.run import continue_run
+    from gcwm_viz.runs.strength import best_strength
+    from gcwm_viz.runs.tables import Run
 
     bars = Bars()
     progress: Progress = bars
@@ -244,7 +244,7 @@ def work_on(opened: "Callable[[], RunStore]", options: argparse.Namespace) -> No
 
 def _measured_notes(store: "RunStore", told: list[str]) -> list[str]:
     """What the weights showed of each update, beyond what its headers had told."""
-    from gcwm_viz.tables import Run
+    from gcwm_viz.runs.tables import Run
 
     notes = []
     for update, note in Run(store).tables["updates"][["update", "note"]].itertuples(index=False):

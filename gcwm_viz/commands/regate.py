@@ -25,7 +25,7 @@ def regate(options: argparse.Namespace) -> None:
     from gcwm_viz.continual.config import parse_setting
     from gcwm_viz.continual.device import pick_device
     from gcwm_viz.continual.store import RunStore
-    from gcwm_viz.regate import regate as score
+    from gcwm_viz.studies.regate import regate as score
 
     if not options.out.parent.is_dir() or options.out.is_dir():
         raise InputError(f"{options.out}: expected a file in an existing folder")

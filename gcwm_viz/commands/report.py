@@ -15,7 +15,7 @@ def report(options: argparse.Namespace) -> None:
     from gcwm_viz.checkpoints.atomic import write_bytes
     from gcwm_viz.errors import InputError
     from gcwm_viz.report.document import report as written
-    from gcwm_viz.tables import open_run
+    from gcwm_viz.runs.tables import open_run
 
     if options.html.is_dir() or not options.html.parent.is_dir():
         raise InputError(f"--html {options.html}: expected a file in a folder that exists")

@@ -23,7 +23,7 @@ def add(jobs) -> None:  # type: ignore[no-untyped-def]
 
 
 def run(options: argparse.Namespace) -> None:
-    from gcwm_viz.runs import create_run
+    from gcwm_viz.runs.run import create_run
 
     inputs, settings = planned(options)
     work_on(lambda: create_run(inputs, options.out, settings), options)

@@ -20,7 +20,7 @@ def add(jobs) -> None:  # type: ignore[no-untyped-def]
 
 
 def score(options: argparse.Namespace) -> None:
-    from gcwm_viz.score import score as scored
+    from gcwm_viz.studies.score import score as scored
 
     bars = Bars()
     with engine_of(options) as engine:

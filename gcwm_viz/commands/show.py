@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pandas as pd
 
-    from gcwm_viz.tables import Run
+    from gcwm_viz.runs.tables import Run
 
 SIGNALS = ["update", "eta", "conflict", "conflict_max", "alpha", "state_conflict", "incoming_conflict", "state_norm"]
 
@@ -22,7 +22,7 @@ def add(jobs) -> None:  # type: ignore[no-untyped-def]
 
 def show(options: argparse.Namespace) -> None:
     from gcwm_viz.errors import InputError
-    from gcwm_viz.tables import open_run
+    from gcwm_viz.runs.tables import open_run
 
     run = open_run(options.run)
     if run.tables["steps"].empty:
@@ -42,7 +42,7 @@ def _show_scores(run: "Run", scores: "pd.DataFrame", split: str | None, metric: 
     from gcwm_viz.errors import InputError
     from gcwm_viz.probes.metrics import METRICS, headline, offered
     from gcwm_viz.probes.scores import downstream, score_matrix
-    from gcwm_viz.strength import best_strength
+    from gcwm_viz.runs.strength import best_strength
 
     splits = [name for name in ("test", "dev") if name in set(scores["split"])]
     split = split or splits[0]

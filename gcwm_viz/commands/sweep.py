@@ -33,8 +33,8 @@ def add(jobs) -> None:  # type: ignore[no-untyped-def]
 
 
 def sweep(options: argparse.Namespace) -> None:
-    from gcwm_viz import sweep as sweeping
-    from gcwm_viz.tune import parse_grid
+    from gcwm_viz.studies import sweep as sweeping
+    from gcwm_viz.studies.tune import parse_grid
 
     inputs = inputs_of(options)
     points = sweeping.sweep_points(

@@ -25,12 +25,12 @@ def add(jobs) -> None:  # type: ignore[no-untyped-def]
 
 
 def tune(options: argparse.Namespace) -> None:
-    from gcwm_viz import tune as tuning
     from gcwm_viz.continual.config import parse_setting
     from gcwm_viz.continual.device import pick_device
     from gcwm_viz.continual.run_file import PROBE_DTYPES
-    from gcwm_viz.lab.bundle import locate
-    from gcwm_viz.runs import Inputs
+    from gcwm_viz.experiments.lab.bundle import locate
+    from gcwm_viz.runs.run import Inputs
+    from gcwm_viz.studies import tune as tuning
 
     if options.lab:
         bundle = locate()

@@ -30,9 +30,9 @@ from gcwm_viz.geometry.layer import cross_norms, geometry_of
 from gcwm_viz.linalg.lowrank import LowRank, Update, dense, difference, norm, scaled, squared_norm
 from gcwm_viz.linalg.subspace import RightSubspace, right_subspace
 from gcwm_viz.merging.gcwm import LayerMerge, blend
-from gcwm_viz.merging.plain import PlainMerge
 from gcwm_viz.merging.registry import Outcome, get_method
 from gcwm_viz.merging.step import MergeStep
+from gcwm_viz.merging.wudi import PlainMerge
 from gcwm_viz.signals.pairwise import Pairs
 from gcwm_viz.signals.state import incoming_conflict, state_signals
 from gcwm_viz.updates.matrices import MatrixKey

@@ -10,9 +10,9 @@ from gcwm_viz.geometry.layer import LayerGeometry, cross_norms
 from gcwm_viz.linalg.lowrank import Update
 from gcwm_viz.linalg.subspace import RightSubspace
 from gcwm_viz.merging.gcwm import LayerMerge
-from gcwm_viz.merging.plain import PlainMerge
 from gcwm_viz.merging.registry import Outcome
-from gcwm_viz.merging.wudi import Solution
+from gcwm_viz.merging.solvers import Solution
+from gcwm_viz.merging.wudi import PlainMerge
 from gcwm_viz.signals.pairwise import mean_pair, symmetric_sar
 from gcwm_viz.signals.state import StateSignals
 

@@ -34,7 +34,7 @@ PUBLISHED = {"global_gap": 0.59, "update_norm": 0.48, "state_gap": 0.45, "active
 
 
 def correlations(table: pd.DataFrame, names: Mapping[str, str], published: bool) -> go.Figure:
-    """Rows of :func:`gcwm_viz.signals.association.association` for one group and target. names: words for signals.
+    """Rows of :func:`gcwm_viz.statistics.association.association` for one group and target. names: words for signals.
 
     published: whether to show the published |ρ|, which are about forgetting. Undefined rows are left out.
     """

@@ -41,7 +41,8 @@ COST = About(
 def method_means(
     means: pd.DataFrame, final: pd.DataFrame, target: str, name: str, data_free: Sequence[str], expert: float
 ) -> go.Figure:
-    """Points with intervals. means: :func:`gcwm_viz.signals.comparison.method_means`; final: last steps, one row a run.
+    """Points with intervals. means: :func:`gcwm_viz.statistics.comparison.method_means`; final: last steps, one row a
+    run.
 
     expert: mean score of the experts on their own tasks, drawn as a line where it is comparable, else NaN.
     """
@@ -86,7 +87,7 @@ def method_means(
 
 
 def paired_differences(differences: pd.DataFrame, reference: str, name: str) -> go.Figure:
-    """Points with intervals of :func:`gcwm_viz.signals.comparison.paired_differences`."""
+    """Points with intervals of :func:`gcwm_viz.statistics.comparison.paired_differences`."""
     if differences.empty:
         return theme.nothing(DIFFERENCES.title, "No other method shares a seed and an order with the reference.")
     methods = [str(method) for method in differences["method"]]
@@ -107,7 +108,7 @@ def paired_differences(differences: pd.DataFrame, reference: str, name: str) -> 
 
 
 def by_task(table: pd.DataFrame, *, higher_is_better: bool) -> go.Figure:
-    """Numbers on colour of :func:`gcwm_viz.signals.comparison.final_scores`."""
+    """Numbers on colour of :func:`gcwm_viz.statistics.comparison.final_scores`."""
     if table.empty:
         return theme.nothing(TASKS.title, "This study has no scores by task.")
     z = table.to_numpy(dtype=float)

@@ -15,10 +15,10 @@ from torch import Tensor
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.geometry.layer import LayerGeometry, check_updates, check_weights, layer_geometry
 from gcwm_viz.linalg.lowrank import LowRank, Update, dense, difference, lerp, map_rows, norm
-from gcwm_viz.merging.plain import build_dtype, displaced, relative_shift
 from gcwm_viz.merging.quadratic import build_pair, total
+from gcwm_viz.merging.solvers import Solution, solve
 from gcwm_viz.merging.step import work_dtype
-from gcwm_viz.merging.wudi import Solution, solve
+from gcwm_viz.merging.wudi import build_dtype, displaced, relative_shift
 
 
 @dataclass(frozen=True)

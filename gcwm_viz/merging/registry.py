@@ -11,9 +11,9 @@ from gcwm_viz.merging.dare import dare, dare_ties
 from gcwm_viz.merging.gcwm import LayerMerge, merge_with_geometry
 from gcwm_viz.merging.localize import localize_and_stitch
 from gcwm_viz.merging.opcm import opcm
-from gcwm_viz.merging.plain import PlainMerge, wudi
 from gcwm_viz.merging.step import MergeStep
 from gcwm_viz.merging.ties import ties
+from gcwm_viz.merging.wudi import PlainMerge, wudi
 
 Outcome = LayerMerge | PlainMerge | Update
 

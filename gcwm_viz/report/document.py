@@ -29,11 +29,11 @@ from gcwm_viz.figures import (
 from gcwm_viz.figures.about import About
 from gcwm_viz.figures.layer_grid import grid_axes, layer_grid
 from gcwm_viz.figures.theme import num, percent
-from gcwm_viz.highlights import Scored, peak, scored
 from gcwm_viz.probes.scores import forgetting_matrix
 from gcwm_viz.probes.values import Z95
 from gcwm_viz.report.markup import Page, flat
-from gcwm_viz.tables import Run
+from gcwm_viz.runs.highlights import Scored, peak, scored
+from gcwm_viz.runs.tables import Run
 
 _COURSE = {
     "overall": "overall",

@@ -15,7 +15,7 @@ from gcwm_viz.decide.order import Outcome, additions, greedy_order, measured, or
 from gcwm_viz.decide.verdict import Thresholds, Verdict, judge
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.probes.metrics import UNITS, offered
-from gcwm_viz.tables import Run
+from gcwm_viz.runs.tables import Run
 
 SPLITS = {"dev": "development", "test": "test"}
 

@@ -9,7 +9,7 @@ import streamlit as st
 
 from gcwm_viz.errors import InputError
 from gcwm_viz.report.document import report
-from gcwm_viz.tables import Run
+from gcwm_viz.runs.tables import Run
 
 
 def report_button(run: Run) -> None:

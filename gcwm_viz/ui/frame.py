@@ -19,7 +19,7 @@ from streamlit.delta_generator import DeltaGenerator
 from gcwm_viz.errors import InputError
 from gcwm_viz.figures.layer_grid import GridAxes, grid_axes
 from gcwm_viz.geometry.config import GCWMConfig
-from gcwm_viz.tables import Run
+from gcwm_viz.runs.tables import Run
 from gcwm_viz.ui import place
 from gcwm_viz.ui.loading import load_run, run_names, run_root
 from gcwm_viz.ui.roots import run_folder

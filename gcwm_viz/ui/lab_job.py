@@ -8,7 +8,7 @@ from pathlib import Path
 import streamlit as st
 
 from gcwm_viz.errors import InputError
-from gcwm_viz.ui import jobs
+from gcwm_viz.jobs import jobs
 from gcwm_viz.ui.loading import DEFAULT_RUN
 from gcwm_viz.ui.trouble import told
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import streamlit as st
 
-from gcwm_viz.leave_one_out import FOLDER
-from gcwm_viz.tables import Run
-from gcwm_viz.ui import jobs
+from gcwm_viz.jobs import jobs
+from gcwm_viz.runs.tables import Run
+from gcwm_viz.studies.leave_one_out import FOLDER
 from gcwm_viz.ui.loading import run_root
 from gcwm_viz.ui.trouble import told
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import streamlit as st
 
 from gcwm_viz.errors import InputError
-from gcwm_viz.tables import Run, open_run
+from gcwm_viz.runs.tables import Run, open_run
 from gcwm_viz.ui.roots import run_root, within
 
 __all__ = ["DEFAULT_RUN", "load_run", "run_names", "run_root"]

@@ -8,11 +8,11 @@ import numpy as np
 import streamlit as st
 
 from gcwm_viz.figures.theme import num, percent
-from gcwm_viz.highlights import Scored, peak
 from gcwm_viz.probes.scores import forgetting_matrix
 from gcwm_viz.probes.values import Z95
-from gcwm_viz.strength import best_strength
-from gcwm_viz.tables import Run
+from gcwm_viz.runs.highlights import Scored, peak
+from gcwm_viz.runs.strength import best_strength
+from gcwm_viz.runs.tables import Run
 from gcwm_viz.ui import place
 from gcwm_viz.ui.frame import View
 from gcwm_viz.ui.text import as_markdown, plain_cell

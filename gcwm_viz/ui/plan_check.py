@@ -16,9 +16,9 @@ from gcwm_viz.continual.plan_file import RunPlan
 from gcwm_viz.engines.memory import available_memory
 from gcwm_viz.errors import InputError
 from gcwm_viz.figures.theme import num
+from gcwm_viz.jobs import jobs
+from gcwm_viz.jobs.progress import duration
 from gcwm_viz.probes.preflight import probe_words
-from gcwm_viz.ui import jobs
-from gcwm_viz.ui.progress import duration
 
 LIMIT_SECONDS = 300.0
 CHECKED = "start-checked"

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import streamlit as st
 
-from gcwm_viz import examples, lab
 from gcwm_viz.checkpoints.hub import HUB_ID, local_folder, splits
 from gcwm_viz.checkpoints.location import is_remote, reached
 from gcwm_viz.continual.config import PRESET_ETA, RunSettings
 from gcwm_viz.continual.plan_file import RunPlan, parse_plan
 from gcwm_viz.errors import InputError
+from gcwm_viz.experiments import lab, smollm2
 from gcwm_viz.merging.registry import METHODS
 from gcwm_viz.ui import setting_fields
 from gcwm_viz.ui.roots import allowed_roots, allowed_url, within
@@ -124,7 +124,7 @@ def _fillers() -> None:
 
 
 def _use_lab() -> None:
-    from gcwm_viz.lab.bundle import locate  # loads transformers, which the form itself does not need
+    from gcwm_viz.experiments.lab.bundle import locate  # loads transformers, which the form itself does not need
 
     try:
         bundle = locate()
@@ -216,7 +216,7 @@ def _plan(preset: str, method: str, settings: dict[str, object]) -> RunPlan | No
         st.caption(f"Still missing: {', '.join(missing)}.")
         return None
     try:
-        roots = [*allowed_roots(), *(Path(part).resolve() for part in (*lab.__path__, *examples.__path__))]
+        roots = [*allowed_roots(), *(Path(part).resolve() for part in (*lab.__path__, *smollm2.__path__))]
         plan = RunPlan(
             base=_input(base, roots),
             updates=tuple((name, _input(path, roots)) for name, path in updates),

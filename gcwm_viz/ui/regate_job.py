@@ -17,12 +17,13 @@ from gcwm_viz.figures import task_scores
 from gcwm_viz.figures.about import About
 from gcwm_viz.figures.theme import num
 from gcwm_viz.geometry.config import GCWMConfig
+from gcwm_viz.jobs import jobs
+from gcwm_viz.jobs.progress import duration
 from gcwm_viz.probes.metrics import METRICS, UNITS, offered, rows_of_metric
 from gcwm_viz.probes.values import Z95
-from gcwm_viz.regate import FORMAT, GATE_SETTINGS, check_regatable
-from gcwm_viz.ui import charts, jobs
+from gcwm_viz.studies.regate import FORMAT, GATE_SETTINGS, check_regatable
+from gcwm_viz.ui import charts
 from gcwm_viz.ui.frame import View
-from gcwm_viz.ui.progress import duration
 from gcwm_viz.ui.roots import run_root
 from gcwm_viz.ui.trouble import told
 

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 from gcwm_viz.checkpoints.hub import splits
 from gcwm_viz.checkpoints.location import location
 from gcwm_viz.errors import InputError
-from gcwm_viz.examples.base import cache_folder
+from gcwm_viz.experiments.smollm2.base import cache_folder
 
 DEFAULT_ROOT = "runs"
 

@@ -13,9 +13,10 @@ import streamlit as st
 
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
-from gcwm_viz.ui import jobs, place
+from gcwm_viz.jobs import jobs
+from gcwm_viz.jobs.progress import duration, paces, run_progress
+from gcwm_viz.ui import place
 from gcwm_viz.ui.loading import run_names
-from gcwm_viz.ui.progress import duration, paces, run_progress
 from gcwm_viz.ui.roots import within
 from gcwm_viz.ui.text import as_markdown
 from gcwm_viz.ui.trouble import told

@@ -7,10 +7,10 @@ import streamlit as st
 
 from gcwm_viz.figures import strength as strength_figure
 from gcwm_viz.figures.theme import num
-from gcwm_viz.highlights import Scored, scored
 from gcwm_viz.probes.metrics import UNITS, offered
-from gcwm_viz.strength import best_strength, strength_curve
-from gcwm_viz.tables import Run
+from gcwm_viz.runs.highlights import Scored, scored
+from gcwm_viz.runs.strength import best_strength, strength_curve
+from gcwm_viz.runs.tables import Run
 from gcwm_viz.ui import charts
 
 _SPLITS = {"test": "test", "dev": "development"}

@@ -12,10 +12,10 @@ from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.figures.signals import ACTIVE, GLOBAL_GAP, INCOMING, STATE, STATE_GAP, Signal
 from gcwm_viz.figures.theme import num
-from gcwm_viz.highlights import Scored
 from gcwm_viz.probes.values import Z95
-from gcwm_viz.tables import Run
-from gcwm_viz.two_runs import MeanDifference
+from gcwm_viz.runs.highlights import Scored
+from gcwm_viz.runs.tables import Run
+from gcwm_viz.studies.two_runs import MeanDifference
 from gcwm_viz.ui.frame import View
 from gcwm_viz.ui.loading import load_run, run_names, run_root
 from gcwm_viz.ui.text import as_markdown

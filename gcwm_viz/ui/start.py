@@ -11,7 +11,8 @@ import streamlit as st
 from gcwm_viz.checkpoints.atomic import write_bytes
 from gcwm_viz.continual.plan_file import RunPlan
 from gcwm_viz.errors import InputError
-from gcwm_viz.ui import jobs, plan_check, plan_form, run_jobs
+from gcwm_viz.jobs import jobs
+from gcwm_viz.ui import plan_check, plan_form, run_jobs
 
 NAME = "start-run-name"
 

@@ -9,12 +9,12 @@ import pandas as pd
 import streamlit as st
 
 from gcwm_viz.errors import InputError
+from gcwm_viz.experiments.lab.pipelines import PIPELINES
 from gcwm_viz.figures.signals import BY_COLUMN
-from gcwm_viz.lab.pipelines import PIPELINES
-from gcwm_viz.lab.study_tables import SHIPPED, read_study
 from gcwm_viz.merging.registry import METHODS
 from gcwm_viz.probes.metrics import UNITS
-from gcwm_viz.signals.association import association
+from gcwm_viz.statistics.association import association
+from gcwm_viz.studies.lab.tables import SHIPPED, read_study
 from gcwm_viz.ui.loading import run_root
 
 TARGETS = {

@@ -14,9 +14,9 @@ import streamlit as st
 from gcwm_viz.errors import InputError
 from gcwm_viz.figures import gate_curve, layer_grid, retained, signals, task_scores
 from gcwm_viz.figures.theme import num, percent
-from gcwm_viz.highlights import Scored, peak, scored
 from gcwm_viz.probes.metrics import is_share
-from gcwm_viz.tables import Run
+from gcwm_viz.runs.highlights import Scored, peak, scored
+from gcwm_viz.runs.tables import Run
 from gcwm_viz.ui.frame import View
 from gcwm_viz.ui.loading import load_run, run_names
 from gcwm_viz.ui.text import as_markdown

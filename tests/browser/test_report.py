@@ -3,7 +3,7 @@
 import pytest
 
 from gcwm_viz.report.document import report
-from gcwm_viz.tables import open_run
+from gcwm_viz.runs.tables import open_run
 from tests.factories_runs import write_run
 
 

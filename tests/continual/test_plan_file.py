@@ -7,7 +7,7 @@ import pytest
 from gcwm_viz.cli import main
 from gcwm_viz.continual.plan_file import MAX_BYTES, RunPlan, parse_plan, read_plan
 from gcwm_viz.errors import InputError
-from gcwm_viz.tables import open_run
+from gcwm_viz.runs.tables import open_run
 from tests.continual.inputs import write_base, write_updates
 
 UPDATES = "updates: [{name: a, path: /u/a}]"

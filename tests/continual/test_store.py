@@ -19,8 +19,8 @@ from gcwm_viz.continual import work
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.store import RunCancelledError, RunStore
 from gcwm_viz.errors import InputError
-from gcwm_viz.runs import Inputs, continue_run, create_run
-from gcwm_viz.tables import COLUMNS
+from gcwm_viz.runs.run import Inputs, continue_run, create_run
+from gcwm_viz.runs.tables import COLUMNS
 from tests.continual.inputs import FAMILIES, LAYERS, matrix_names, write_base, write_updates
 from tests.rounding import rounding
 
@@ -162,7 +162,7 @@ def test_second_writer_is_told_who_holds_the_run(inputs, tmp_path):
     with store.lock():
         assert RunStore.open(store.path).status() == "running"
         code = (
-            "from pathlib import Path; import torch; from gcwm_viz.runs import *; "
+            "from pathlib import Path; import torch; from gcwm_viz.runs.run import *; "
             f"continue_run(RunStore.open(Path({str(store.path)!r})), torch.device('cpu'))"
         )
         result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -6,10 +6,10 @@ from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.geometry.layer import check_weights, layer_geometry
 from gcwm_viz.linalg.lowrank import squared_norm
 from gcwm_viz.merging.gcwm import LayerMerge
-from gcwm_viz.merging.plain import PlainMerge
 from gcwm_viz.merging.registry import get_method
 from gcwm_viz.merging.settings import MethodSettings
 from gcwm_viz.merging.step import MergeStep
+from gcwm_viz.merging.wudi import PlainMerge
 from tests.rounding import rounding
 
 DOUBLE = GCWMConfig(precision="float64")

@@ -20,8 +20,8 @@ from safetensors.torch import save_file
 
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.checkpoints.reader import read_tensor
+from gcwm_viz.experiments.lab.bundle import locate
 from gcwm_viz.geometry.config import GCWMConfig
-from gcwm_viz.lab.bundle import locate
 from gcwm_viz.updates.matrices import target_matrices
 from gcwm_viz.updates.sources import open_update
 from tests.factories import generator

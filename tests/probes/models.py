@@ -3,7 +3,7 @@
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from gcwm_viz.lab.model import ModelShape, build_tokenizer, new_model
+from gcwm_viz.experiments.lab.model import ModelShape, build_tokenizer, new_model
 
 TEXT = ["the cat sat on the mat", "the capital of the land", "a cat, a mat and a hat", "1 + 2 = 3", "at that hat"]
 

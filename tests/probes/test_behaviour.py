@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gcwm_viz.errors import InputError
-from gcwm_viz.lab.bundle import locate
+from gcwm_viz.experiments.lab.bundle import locate
 from gcwm_viz.probes.behaviour import BehaviourProbe, score_tasks
 from gcwm_viz.probes.encoding import encode_prompt
 from gcwm_viz.probes.tasks import PromptTask, load_tasks

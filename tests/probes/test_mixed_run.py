@@ -9,14 +9,14 @@ import torch
 from gcwm_viz.cli import main
 from gcwm_viz.decide.evidence import candidates
 from gcwm_viz.decide.order import outcomes
-from gcwm_viz.highlights import scored
-from gcwm_viz.leave_one_out import leave_one_out
-from gcwm_viz.regate import regate
 from gcwm_viz.report.document import report
-from gcwm_viz.runs import Inputs
-from gcwm_viz.tables import open_run
-from gcwm_viz.tune import tune
-from gcwm_viz.two_runs import mean_difference, score_differences
+from gcwm_viz.runs.highlights import scored
+from gcwm_viz.runs.run import Inputs
+from gcwm_viz.runs.tables import open_run
+from gcwm_viz.studies.leave_one_out import leave_one_out
+from gcwm_viz.studies.regate import regate
+from gcwm_viz.studies.tune import tune
+from gcwm_viz.studies.two_runs import mean_difference, score_differences
 from tests.rounding import rounding
 from tests.torture.small import NAMES, write_inputs
 

@@ -10,7 +10,7 @@ from gcwm_viz.cli import USAGE_ERROR, main
 from gcwm_viz.errors import InputError
 from gcwm_viz.report.document import report
 from gcwm_viz.report.markup import Page, flat, text
-from gcwm_viz.tables import open_run
+from gcwm_viz.runs.tables import open_run
 from tests.factories_runs import NASTY, write_run
 
 LIMIT = 8_000_000

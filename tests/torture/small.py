@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from gcwm_viz.lab.model import ModelShape, build_tokenizer, new_model, target_names
+from gcwm_viz.experiments.lab.model import ModelShape, build_tokenizer, new_model, target_names
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 _PASSING = ("journal.jsonl", "lock", "session")

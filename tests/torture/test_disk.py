@@ -19,8 +19,8 @@ from gcwm_viz.cli import main
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
-from gcwm_viz.runs import continue_run, create_run
-from gcwm_viz.ui import jobs
+from gcwm_viz.jobs import jobs
+from gcwm_viz.runs.run import continue_run, create_run
 from tests.torture.small import contents
 from tests.torture.test_recovery import small_inputs
 

@@ -16,10 +16,10 @@ from gcwm_viz.checkpoints.header import read_header
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
+from gcwm_viz.jobs import jobs
 from gcwm_viz.probes.tasks import load_labelled, load_tasks
-from gcwm_viz.runs import continue_run, reopen_inputs
-from gcwm_viz.tables import COLUMNS
-from gcwm_viz.ui import jobs
+from gcwm_viz.runs.run import continue_run, reopen_inputs
+from gcwm_viz.runs.tables import COLUMNS
 from gcwm_viz.updates.pairing import open_update, plan
 from gcwm_viz.updates.stream import stream
 from tests.checkpoints import tiny

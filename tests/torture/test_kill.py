@@ -12,7 +12,7 @@ import pytest
 
 from gcwm_viz.cli import main
 from gcwm_viz.continual.store import RunStore
-from gcwm_viz.lab.bundle import locate
+from gcwm_viz.experiments.lab.bundle import locate
 from tests.torture.small import contents, start, write_inputs
 
 KILLING = str(Path(__file__).parent / "killing")

@@ -10,7 +10,7 @@ import psutil
 import pytest
 from playwright.sync_api import expect
 
-from gcwm_viz.ui import jobs
+from gcwm_viz.jobs import jobs
 from gcwm_viz.ui.frame import PAGES
 from tests.factories_runs import write_run
 

@@ -10,9 +10,9 @@ import pytest
 import streamlit as st
 
 from gcwm_viz.figures.layer_grid import GridAxes
-from gcwm_viz.highlights import peak, scored
 from gcwm_viz.probes.scores import forgetting_matrix
-from gcwm_viz.tables import open_run
+from gcwm_viz.runs.highlights import peak, scored
+from gcwm_viz.runs.tables import open_run
 from gcwm_viz.ui import charts
 from gcwm_viz.ui.overview import pointers
 from gcwm_viz.ui.text import as_csv, as_markdown

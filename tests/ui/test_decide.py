@@ -6,8 +6,9 @@ import pytest
 
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.plan_file import parse_plan
-from gcwm_viz.tables import open_run
-from gcwm_viz.ui import jobs, left_out_job
+from gcwm_viz.jobs import jobs
+from gcwm_viz.runs.tables import open_run
+from gcwm_viz.ui import left_out_job
 from tests.factories_runs import NASTY, write_run
 from tests.ui.test_pages import titles, words
 

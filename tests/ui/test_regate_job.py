@@ -5,7 +5,8 @@ import json
 import pytest
 
 from gcwm_viz.geometry.config import GCWMConfig
-from gcwm_viz.ui import jobs, regate_job
+from gcwm_viz.jobs import jobs
+from gcwm_viz.ui import regate_job
 from tests.factories_runs import NASTY, write_run
 from tests.ui.test_pages import charts, words
 

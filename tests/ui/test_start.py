@@ -10,8 +10,9 @@ from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.plan_file import RunPlan, parse_plan
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
-from gcwm_viz.ui import jobs, plan_check, plan_form, run_jobs, setting_fields, start
-from gcwm_viz.ui.progress import duration, paces, run_progress
+from gcwm_viz.jobs import jobs
+from gcwm_viz.jobs.progress import duration, paces, run_progress
+from gcwm_viz.ui import plan_check, plan_form, run_jobs, setting_fields, start
 from tests.continual.inputs import write_base, write_updates
 from tests.factories_runs import NASTY, write_run
 from tests.ui.test_pages import words

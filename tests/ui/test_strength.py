@@ -4,9 +4,9 @@ import json
 
 import pandas as pd
 
-from gcwm_viz.highlights import scored
 from gcwm_viz.probes.stored import STRENGTHS
-from gcwm_viz.tables import open_run
+from gcwm_viz.runs.highlights import scored
+from gcwm_viz.runs.tables import open_run
 from gcwm_viz.ui.overview import pointers
 from tests.factories_runs import TASKS, write_run
 

@@ -5,8 +5,9 @@ import re
 
 import pytest
 
-from gcwm_viz.tables import open_run
-from gcwm_viz.ui import downloads, frame, jobs, run_jobs
+from gcwm_viz.jobs import jobs
+from gcwm_viz.runs.tables import open_run
+from gcwm_viz.ui import downloads, frame, run_jobs
 from gcwm_viz.ui.frame import PAGES
 from tests.factories_runs import NASTY, write_run
 from tests.ui.test_pages import VIEWS, words

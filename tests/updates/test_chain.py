@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gcwm_viz.checkpoints.index import CheckpointIndex
-from gcwm_viz.lab.bundle import locate
+from gcwm_viz.experiments.lab.bundle import locate
 from gcwm_viz.updates.chain import chain_note
 from gcwm_viz.updates.pairing import open_update, target_matrices
 from tests.checkpoints import tiny

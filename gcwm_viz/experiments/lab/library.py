@@ -1,0 +1,144 @@
+"""Trained lab models by seed: base, experts and Seq. SFT prefixes, each trained once and kept in a folder.
+
+A Seq. SFT state is kept by the prefix of its task order, so orders that begin alike share their beginning. The state
+after a prefix of one task is that task's expert.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from gcwm_viz.errors import InputError
+from gcwm_viz.experiments.lab.data import LabTask, base_pools, build_tasks
+from gcwm_viz.experiments.lab.examples import Example
+from gcwm_viz.experiments.lab.model import copy_state, load_state, new_model, round_state
+from gcwm_viz.experiments.lab.recipe import Recipe, seeded
+from gcwm_viz.experiments.lab.train import Corpus, train
+
+if TYPE_CHECKING:
+    from transformers import Qwen3ForCausalLM
+
+State = dict[str, Tensor]
+Report = Callable[[str], None]
+
+
+class Library:
+    """Trains on demand. `folder` keeps the results; None keeps them in memory only.
+
+    States are float32. The base is rounded to float16 first and everything is trained from the rounded base, so an
+    update is exact relative to a float16 base file.
+    """
+
+    def __init__(
+        self, seed: int, recipe: Recipe | None = None, folder: Path | None = None, report: Report | None = None
+    ) -> None:
+        self.seed = seed
+        self.recipe = Recipe() if recipe is None else recipe
+        self.folder = folder
+        self._report = report
+        self._kept: dict[str, State] = {}
+
+    @cached_property
+    def tasks(self) -> dict[str, LabTask]:
+        return build_tasks(
+            seeded(self.recipe.data_seed, "tasks"), capitals=self.recipe.capitals, symbols=self.recipe.symbols
+        )
+
+    @cached_property
+    def model(self) -> Qwen3ForCausalLM:
+        """The workspace of all trainings; as drawn from the seed until the first one loads it."""
+        return new_model(self.recipe.shape, seeded(self.seed, "model"))
+
+    def base(self) -> State:
+        """All parameters of the base, float16 values in float32."""
+        return self.keep("base", self._train_base)
+
+    def expert(self, task: str) -> State:
+        """Δ of one task's expert: trained from the base, target matrices only."""
+        return self.sequence([task])[0]
+
+    def sequence(self, order: Sequence[str]) -> list[State]:
+        """Seq. SFT over `order`: S_t = θ_t − θ_pre for t = 1 … len(order)."""
+        for task in order:
+            if task not in self.tasks:
+                raise InputError(f"lab: expected a task among {', '.join(self.tasks)}, found {task!r}")
+        self.base()
+        states: list[State] = []
+        for t in range(1, len(order) + 1):
+            before = states[-1] if states else {}
+            train_step = partial(self._train_step, order[t - 1], before)
+            states.append(self.keep("sft-" + "-".join(order[:t]), train_step))
+        return states
+
+    def corpus(self, task: str) -> Corpus:
+        """Training data of one task."""
+        return Corpus(self.tasks[task].train)
+
+    def stream(self, task: str) -> torch.Generator:
+        """The batches of one task: the same in every order."""
+        return seeded(self.seed, "task", task)
+
+    def _train_base(self) -> State:
+        recipe = self.recipe
+        pools = base_pools(self.tasks, seeded(recipe.data_seed, "base-pools"), invented=recipe.invented)
+        parts: list[tuple[float, Sequence[Example]]] = [
+            (share, pools[name]) for name, share in recipe.base_shares.items() if share > 0
+        ]
+        model = new_model(recipe.shape, seeded(self.seed, "model"))
+        every = [name for name, _ in model.named_parameters()]
+        train(model, copy_state(model), Corpus.mixture(parts), recipe.base, seeded(self.seed, "base"), names=every)
+        return round_state(copy_state(model))
+
+    def _train_step(self, task: str, before: State) -> State:
+        start = add(self.base(), before)
+        result = train(self.model, start, self.corpus(task), self.recipe.expert_settings(task), self.stream(task))
+        return {name: before[name] + delta if before else delta for name, delta in result.delta.items()}
+
+    def keep(self, name: str, make: Callable[[], State]) -> State:
+        """What is kept under `name`, made first where there is nothing yet. Recipe and seed belong to every name;
+        whatever else decides the result must be in it."""
+        if name not in self._kept:
+            path = None if self.folder is None else self.folder / self._file(name)
+            if path is not None and path.exists():
+                self._kept[name] = load_file(path)
+            else:
+                if self._report is not None:
+                    self._report(name)
+                self._kept[name] = make()
+                if path is not None:
+                    _save(path, self._kept[name])
+        return self._kept[name]
+
+    def _file(self, name: str) -> str:
+        """Everything that decides the result is in the name, so a changed recipe never finds an old file."""
+        settings = {k: v for k, v in self.recipe.to_json().items() if k != "order"}
+        key = json.dumps([settings, self.seed, torch.__version__], sort_keys=True)
+        return f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.safetensors"
+
+
+def add(base: State, delta: State, scale: float = 1.0) -> State:
+    """θ_pre + scale·Δ; parameters without an update are the base's own tensors."""
+    return {name: value + scale * delta[name] if name in delta else value for name, value in base.items()}
+
+
+def apply(model: torch.nn.Module, base: State, delta: State, scale: float = 1.0) -> None:
+    """Load θ_pre + scale·Δ into the workspace model."""
+    load_state(model, add(base, delta, scale))
+
+
+def _save(path: Path, state: State) -> None:
+    """A killed training leaves no file that looks finished."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    save_file({name: tensor.contiguous() for name, tensor in state.items()}, part)
+    os.replace(part, path)

@@ -1,0 +1,158 @@
+"""`example smollm2 --train`: data, adapters, Seq. SFT and scores into one folder; a second call goes on.
+
+Every adapter is one folder that appears complete or not at all, so a killed training loses one adapter at most. The
+data stream of a task and the start of its adapter depend on the seed and its name alone: the first step of the sequence
+is the first expert, and each expert has a random A of its own (adapters that share one look alike for that reason).
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gcwm_viz.checkpoints.atomic import write_bytes, write_json
+from gcwm_viz.errors import InputError
+from gcwm_viz.experiments.lab.recipe import seeded
+from gcwm_viz.experiments.smollm2 import data
+from gcwm_viz.experiments.smollm2.base import GGUF, GGUF_SHA256, HUB_ID, WHEEL
+from gcwm_viz.experiments.smollm2.bundle import FORMAT, adapter_folder, digests, state_folder
+from gcwm_viz.experiments.smollm2.notice import NOTICE
+from gcwm_viz.experiments.smollm2.train import LoraSettings, Trainer, put_on
+from gcwm_viz.probes.behaviour import BehaviourProbe
+from gcwm_viz.probes.tasks import load_tasks
+
+STEPS = {"country": 70, "chemistry": 80, "words": 80, "arithmetic": 140, "python": 140}
+"""Optimiser steps of each expert; facts are learned sooner than skills."""
+SEQUENCE_STEPS = {"chemistry": 60, "words": 60, "arithmetic": 90, "python": 90}
+"""The same for Seq. SFT from its second step on: a model that already answers briefly needs fewer."""
+LIBRARIES = ("torch", "transformers", "peft", "gguf", "tokenizers", "safetensors")
+
+
+def build(
+    base: Path,
+    out: Path,
+    *,
+    settings: LoraSettings | None = None,
+    tasks: dict[str, data.ExampleTask] | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    device: torch.device | None = None,
+    report: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Whatever `out` lacks of the example, the recipe last; returns the recipe. `steps`: of every training, None for
+    STEPS and SEQUENCE_STEPS. `device`: None for the CPU.
+
+    Raises InputError when `out` holds adapters of other settings, data or seed, and when training diverges.
+    """
+    settings = LoraSettings() if settings is None else settings
+    device = torch.device("cpu") if device is None else device
+    tasks = data.build_tasks(seed) if tasks is None else tasks
+    order = list(tasks)
+    expert_steps = {name: STEPS[name] if steps is None else steps for name in order}
+    later_steps = {name: SEQUENCE_STEPS[name] if steps is None else steps for name in order[1:]}
+    plan = {
+        "settings": {**asdict(settings), "steps": expert_steps, "sequence_steps": later_steps},
+        "seed": seed,
+        "order": order,
+        "data": data.package_versions(),
+    }
+    _start(out, plan, tasks)
+    jobs: list[tuple[Path, str, Path | None]] = []
+    jobs += [(adapter_folder(out, i, name), name, None) for i, name in enumerate(order, start=1)]
+    before = jobs[0][0]
+    for step, name in enumerate(order[1:], start=2):
+        jobs.append((state_folder(out, step), name, before))
+        before = state_folder(out, step)
+    missing = [job for job in jobs if not (job[0] / "adapter_config.json").is_file()]
+    if missing:
+        trainer = Trainer(base, device)
+        for place, (folder, name, start) in enumerate(missing, start=1):
+            report(f"training {folder.relative_to(out)} ({place} of {len(missing)})")
+            chosen = replace(settings, steps=(expert_steps if start is None else later_steps)[name])
+            made = trainer.train(tasks[name].train, chosen, folder, _seed(seed, name), start=start)
+            report(f"  loss {made['first_loss']} to {made['last_loss']} in {made['seconds']} s")
+        del trainer
+    report("scoring base, adapters and states")
+    recipe = {
+        "format": FORMAT,
+        "base": {"package": WHEEL, "file": GGUF, "sha256": GGUF_SHA256, "model": HUB_ID, "dtype": "bfloat16"},
+        **plan,
+        "dtype": "float16",
+        "training": {
+            folder.relative_to(out).as_posix(): json.loads((folder / "training.json").read_text(encoding="utf-8"))
+            for folder, _, _ in jobs
+        },
+        "hardware": _hardware(device),
+        "versions": {"python": platform.python_version(), **{n: version(n) for n in LIBRARIES}},
+        "scores": measure(base, out, order, device),
+        "sha256": digests(out),
+    }
+    write_json(out / "recipe.json", recipe)
+    return recipe
+
+
+def measure(base: Path, out: Path, order: Sequence[str], device: torch.device) -> list[dict[str, Any]]:
+    """Rows {model, step, update, task, split, metric, value, se, n} of base, experts and Seq. SFT, in float32.
+
+    Step t of Seq. SFT is model "step"; experts have their place in the order as step.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True, trust_remote_code=False)
+    probe = BehaviourProbe(tokenizer, load_tasks(out / "probes"))
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        base, dtype=torch.float32, local_files_only=True, trust_remote_code=False
+    )
+    model = model.to(device)
+    experts = [("expert", i, name, adapter_folder(out, i, name)) for i, name in enumerate(order, start=1)]
+    states = [("step", t, name, state_folder(out, t)) for t, name in enumerate(order, start=1)]
+    states[0] = ("step", 1, order[0], adapter_folder(out, 1, order[0]))
+    rows = list(_rounded({"model": "base", "step": 0, "update": ""}, probe.score(model, device)))
+    scored: dict[Path, list[dict[str, Any]]] = {}
+    for kind, step, name, folder in (*experts, *states):
+        if folder not in scored:
+            adapted = put_on(model, folder)
+            scored[folder] = probe.score(adapted.get_base_model(), device)
+            model = adapted.unload()
+        rows += _rounded({"model": kind, "step": step, "update": name}, scored[folder])
+    return rows
+
+
+def _start(out: Path, plan: dict[str, Any], tasks: dict[str, data.ExampleTask]) -> None:
+    """Plan and data into a new folder; in one that is there, the plan must be the same."""
+    file = out / "plan.json"
+    if file.is_file():
+        if json.loads(file.read_text(encoding="utf-8")) != json.loads(json.dumps(plan)):
+            raise InputError(f"{file}: this training has other settings, seed or packages; expected another --out")
+    elif out.exists() and any(out.iterdir()):
+        raise InputError(f"{out}: expected a new folder or a training to go on with, found something else")
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(file, plan)
+    data.write_tasks(tasks, out)
+    write_json(out / "probes" / "probes.json", {"scoring": "text"})
+    write_bytes(out / "NOTICE.md", NOTICE.format(**data.package_versions()).encode())
+
+
+def _hardware(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    name = torch.cpu.get_capabilities().get("cpu_name") or platform.machine()
+    return f"{name}, {torch.get_num_threads()} thread(s)"
+
+
+def _seed(seed: int, name: str) -> int:
+    return seeded(seed, "smollm2 training", name).initial_seed()
+
+
+def _rounded(place: dict[str, Any], rows: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """JSON has no NaN: a standard error that is none is null."""
+    for row in rows:
+        value, se = (None if x != x else round(x, 6) for x in (row["value"], row["se"]))
+        yield {**place, **row, "value": value, "se": se}

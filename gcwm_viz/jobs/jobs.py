@@ -1,0 +1,220 @@
+"""Long jobs as processes of the same command line that a user would type.
+
+A job is a folder ROOT/.jobs/NAME with ``lock`` (held while it runs), ``state.json``, ``log`` and, to ask it to stop,
+``cancel``. It survives page switches, reloads, a second window and a restart of the server; starting it while it runs
+is refused by the lock, so it never runs twice.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from gcwm_viz.errors import InputError
+from gcwm_viz.jobs import supervisor
+
+Status = Literal["none", "running", "finished", "failed", "cancelled", "died"]
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_TAIL_BYTES = 65536
+_START_TRIES = 5
+_PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
+_started: list[subprocess.Popen[bytes]] = []
+"""Workers started by this process, kept so that the ended ones are reaped."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is known of a job. ``message`` is the last line it printed; ``died``: it ended without one."""
+
+    name: str
+    status: Status
+    message: str = ""
+    started: float = float("nan")
+    command: tuple[str, ...] = ()
+
+
+def valid_name(name: str) -> str:
+    """``name`` if it can be a folder of ours. Raises :class:`InputError` otherwise."""
+    if not _NAME.fullmatch(name):
+        raise InputError(
+            f"run name {name!r}: expected up to 64 letters, digits, dots, dashes or underscores, a letter or "
+            "digit first"
+        )
+    return name
+
+
+def start(root: Path, name: str, arguments: list[str]) -> bool:
+    """Start ``python -m gcwm_viz ARGUMENTS`` as job ``name``; False when it is running already.
+
+    Raises :class:`InputError` where the folder of jobs cannot be written.
+    """
+    folder = _folder(root, name)
+    try:
+        return _start(folder, arguments)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot start a job there ({error.strerror or error})") from None
+
+
+def _start(folder: Path, arguments: list[str]) -> bool:
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = _lock_to_start(folder)
+    if lock is None:
+        return False
+    try:
+        (folder / "cancel").unlink(missing_ok=True)
+        command = [sys.executable, "-m", "gcwm_viz", *arguments]
+        supervisor.write_state(folder, status="running", command=command)
+        _reap()
+        worker = subprocess.Popen(
+            [sys.executable, supervisor.__file__, str(folder), str(lock), *command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            pass_fds=(lock,),
+            env=environment(),
+        )
+        _started.append(worker)
+    finally:
+        os.close(lock)
+    return True
+
+
+def environment() -> dict[str, str]:
+    """Variables for a process of the command line, wherever it is started."""
+    path = os.pathsep.join(filter(None, [_PACKAGE_ROOT, os.environ.get("PYTHONPATH", "")]))
+    return os.environ | {"PYTHONPATH": path}
+
+
+def look(root: Path, name: str) -> Job:
+    """The state of job ``name`` now."""
+    _reap()
+    folder = _folder(root, name)
+    state = _read_state(folder)
+    if state is None:
+        return Job(name, "none")
+    status: Status = state.get("status", "died")
+    if status == "running":
+        lock = _try_lock(folder, fcntl.LOCK_SH)
+        if lock is not None:
+            os.close(lock)
+            # It may have ended between the two looks: only a state that still says "running" means that it died.
+            state = _read_state(folder) or {}
+            status = state.get("status", "died")
+            status = "died" if status == "running" else status
+    started, command = state.get("started"), state.get("command")
+    started = float(started) if isinstance(started, int | float) and abs(started) < 1e12 else float("nan")
+    return Job(
+        name,
+        status if status in get_args(Status) else "died",
+        _last_line(folder / "log"),
+        started,
+        tuple(map(str, command)) if isinstance(command, list) else (),
+    )
+
+
+def cancel(root: Path, name: str, run: Path) -> None:
+    """Ask job ``name``, which writes ``run``, to stop after the matrix at hand; what is finished is kept."""
+    try:
+        (_folder(root, name) / "cancel").touch()
+        if (run / "run.json").is_file():
+            (run / "cancel").touch()
+    except OSError as error:
+        raise InputError(f"{run}: cannot ask the job to stop ({error.strerror or error})") from None
+
+
+def cancel_asked(root: Path, name: str) -> bool:
+    """Whether job ``name`` was asked to stop and has not stopped yet."""
+    return (_folder(root, name) / "cancel").exists()
+
+
+def forget(root: Path, name: str) -> None:
+    """Drop what is known of an ended job; its lock stays, so that a start at this moment is not confused."""
+    if look(root, name).status != "running":
+        (_folder(root, name) / "state.json").unlink(missing_ok=True)
+
+
+def names(root: Path) -> list[str]:
+    """Names of the jobs that were ever started below ``root`` and not forgotten."""
+    folder = root / ".jobs"
+    try:
+        found = sorted(child.name for child in folder.iterdir()) if folder.is_dir() else []
+    except OSError:
+        return []
+    return [name for name in found if _NAME.fullmatch(name) and (folder / name / "state.json").is_file()]
+
+
+def progress(run: Path) -> dict[str, Any]:
+    """The newest readable line of RUN/journal.jsonl, or an empty dict."""
+    for line in reversed(_tail(run / "journal.jsonl")):
+        try:
+            entry = json.loads(line)
+        except (ValueError, RecursionError):
+            continue  # the line that is being written
+        if isinstance(entry, dict):
+            return entry
+    return {}
+
+
+def _reap() -> None:
+    """Take leave of workers that have ended, so that none stays behind as a zombie."""
+    _started[:] = [worker for worker in _started if worker.poll() is None]
+
+
+def _folder(root: Path, name: str) -> Path:
+    return root / ".jobs" / valid_name(name)
+
+
+def _try_lock(folder: Path, kind: int = fcntl.LOCK_EX) -> int | None:
+    try:
+        handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError:
+        if kind == fcntl.LOCK_EX:
+            raise
+        handle = os.open(folder / "lock", os.O_RDONLY | os.O_CLOEXEC)  # a look needs no right to write
+    try:
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        return None
+    return handle
+
+
+def _lock_to_start(folder: Path) -> int | None:
+    """The job's lock, or None when it runs. Another window's glance holds the lock for a moment, hence the retries."""
+    for _ in range(_START_TRIES):
+        lock = _try_lock(folder)
+        if lock is not None:
+            return lock
+        time.sleep(0.05)
+    return None
+
+
+def _read_state(folder: Path) -> dict[str, Any] | None:
+    try:
+        state = json.loads((folder / "state.json").read_text())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return state if isinstance(state, dict) else None
+
+
+def _last_line(path: Path) -> str:
+    return next((line.strip() for line in reversed(_tail(path)) if line.strip()), "")
+
+
+def _tail(path: Path) -> list[str]:
+    try:
+        with open(path, "rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - _TAIL_BYTES))
+            return file.read().decode("utf-8", errors="replace").splitlines()
+    except OSError:
+        return []

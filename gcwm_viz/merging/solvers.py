@@ -1,0 +1,251 @@
+"""The two solvers of the WUDI quadratic: Adam as in the paper, and the closed form with a proximal weight."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.optim.adam import adam
+
+from gcwm_viz.geometry.config import GCWMConfig
+from gcwm_viz.linalg.lowrank import LowRank, Update, vector_norm
+from gcwm_viz.linalg.psd import eigh_psd
+from gcwm_viz.merging.products import Gradient, gradient_of
+from gcwm_viz.merging.quadratic import Quadratic
+from gcwm_viz.merging.tiles import tile_rows
+
+LOGGED_POINTS = 25
+CONVERGED_RESIDUAL = 1e-4
+CPU_ROWS = 1024
+"""Rows that a CPU takes through all steps of Adam: fewer slow the product down, more only take memory."""
+MINIMUM_MU_REL = 1e-6
+"""Proximal weight of the exact minimiser that solvers are compared with: as good as none, yet H may be singular."""
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Displacement D (d_out, d_in) from the plain sum, and how the solver got there.
+
+    D is factored where all updates are and the solver keeps it in their span, as the closed form does: its right
+    factor is then that of the sum of updates. Adam scales single entries and leaves the span.
+
+    path: (iteration, objective, ‖D‖_F) at logged iterations, first and last included. residual: relative norm of the
+    gradient of what was minimised, 0 = stationary. converged: residual ≤ :data:`CONVERGED_RESIDUAL`.
+    minimum: what :func:`lowest_share` says of the same problem; NaN until :func:`solve` has set it.
+    start_norm: ‖M₀‖_F in the coordinates of D, set by whoever knows M₀; NaN until then.
+    """
+
+    displacement_oi: Update
+    iterations: int
+    residual: float
+    converged: bool
+    path: tuple[tuple[int, float, float], ...]
+    minimum: float = float("nan")
+    start_norm: float = float("nan")
+
+
+def solve(quadratic: Quadratic, config: GCWMConfig) -> Solution:
+    """The displacement, in ``config.precision``, by the configured solver.
+
+    Adam's many steps run in that precision; the one solve of the closed form in the quadratic's own.
+    """
+    work = torch.float64 if config.precision == "float64" else torch.float32
+    if config.solver == "adam":
+        cast = quadratic.to(work)
+        rows = _rows_at_a_time(cast.gradient_at_start())
+        solution = solve_adam(cast, config.iters, config.lr, tile_rows=rows, products=config.products)
+    else:
+        solution = solve_exact(quadratic, config.mu_rel)
+    return replace(
+        solution,
+        displacement_oi=solution.displacement_oi.to(dtype=work),
+        minimum=lowest_share(quadratic, MINIMUM_MU_REL),
+    )
+
+
+def _rows_at_a_time(like_oi: Tensor) -> int | None:
+    limit = tile_rows(like_oi.shape[1] * like_oi.itemsize)
+    if like_oi.device.type != "cpu":
+        return limit
+    return CPU_ROWS if limit is None else min(limit, CPU_ROWS)
+
+
+def lowest_share(quadratic: Quadratic, mu_rel: float) -> float:
+    """f at the minimiser of f(D) + μ‖D‖² over f₀, in [0, 1]; near 0 = almost all can be solved away.
+
+    μ = mu_rel · tr H / d_in. NaN where f₀ = 0: the plain sum is a minimum already.
+    """
+    if not quadratic.start > 0:
+        return float("nan")
+    if quadratic.factor_ik is not None and quadratic.load_ok is not None:
+        # D = −W(PᵀP + μI)⁻¹Pᵀ, so with E = −W(PᵀP + μI)⁻¹ the value is f₀ + 2⟨WK, E⟩ + ⟨EKK, E⟩, K = PᵀP.
+        gram_kk = quadratic.factor_ik.mT @ quadratic.factor_ik
+        mu = mu_rel * quadratic.trace / quadratic.factor_ik.shape[0]
+        share_ko = _solve_shifted(gram_kk.clone(), mu, quadratic.load_ok.mT)
+        bent_ko = gram_kk @ share_ko
+        slope = torch.sum(bent_ko * (bent_ko - 2 * quadratic.load_ok.mT), dtype=torch.float64)
+    else:
+        assert quadratic.hessian_ii is not None
+        assert quadratic.gradient_oi is not None
+        mu = mu_rel * quadratic.trace / quadratic.hessian_ii.shape[0]
+        gradient_io = quadratic.gradient_oi.mT
+        minus_d_io = _solve_shifted(quadratic.hessian_ii.clone(), mu, gradient_io)
+        # (H + μI)D = −G₀ᵀ gives ⟨DH, D⟩ = −⟨G₀, D⟩ − μ‖D‖².
+        slope = -torch.sum(gradient_io * minus_d_io, dtype=torch.float64) - mu * vector_norm(minus_d_io) ** 2
+    return max(0.0, 1 + float(slope) / quadratic.start)
+
+
+def solve_adam(
+    quadratic: Quadratic,
+    iters: int,
+    lr: float,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    tile_rows: int | None = None,
+    products: str = "float32",
+) -> Solution:
+    """``iters`` Adam steps on the gradient 2(DH + G₀), the paper's solver, without automatic differentiation.
+
+    Rows of D do not see each other, so ``tile_rows`` at a time (all by default) give the same steps in less memory.
+    """
+    gradient0 = quadratic.gradient_at_start()
+    d_out = gradient0.shape[0]
+    tile_rows = min(tile_rows or d_out, d_out)
+    displacement = torch.zeros_like(gradient0)
+    path = _Path(quadratic.start, iters)
+    for first in range(0, d_out, tile_rows):
+        rows = slice(first, first + tile_rows)
+        gradient_at = gradient_of(quadratic.rows(rows), products)
+        _adam_rows(gradient_at, 2 * gradient0[rows], displacement[rows], path, lr, betas, eps)
+    residual = path.residual()
+    return Solution(displacement, iters, residual, residual <= CONVERGED_RESIDUAL, path.points())
+
+
+def _adam_rows(
+    gradient_at: Gradient,
+    gradient0: Tensor,
+    displacement: Tensor,
+    path: "_Path",
+    lr: float,
+    betas: tuple[float, float],
+    eps: float,
+) -> None:
+    """Adam on some rows of D, in place from zero; ``gradient0`` is the gradient of these rows at D = 0."""
+    mean, square = torch.zeros_like(displacement), torch.zeros_like(displacement)
+    gradient = gradient0.clone()
+    count = torch.zeros((), dtype=torch.float32, device=displacement.device)
+    for iteration in range(path.iters):
+        if iteration > 0:
+            gradient_at(displacement, gradient)
+        path.log(iteration, displacement, gradient, gradient0)
+        adam(
+            [displacement],
+            [gradient],
+            [mean],
+            [square],
+            [],
+            [count],
+            fused=True,
+            amsgrad=False,
+            beta1=betas[0],
+            beta2=betas[1],
+            lr=lr,
+            weight_decay=0.0,
+            eps=eps,
+            maximize=False,
+        )
+    gradient_at(displacement, gradient)
+    path.log(path.iters, displacement, gradient, gradient0)
+
+
+class _Path:
+    """Objective and ‖D‖ along the way, summed over rows in float64."""
+
+    def __init__(self, start: float, iters: int) -> None:
+        self.start, self.iters = start, iters
+        stride = max(1, -(-iters // LOGGED_POINTS))
+        self._slopes = dict.fromkeys([*range(0, iters, stride), iters], 0.0)
+        self._squares = dict(self._slopes)
+        self._gradient_start = self._gradient_end = 0.0
+
+    def log(self, iteration: int, displacement: Tensor, gradient: Tensor, gradient0: Tensor) -> None:
+        if iteration in self._slopes:
+            slope_o = torch.sum((gradient0 + gradient).mul_(displacement), dim=1)
+            self._slopes[iteration] += 0.5 * float(slope_o.cpu().double().sum())
+            norm_o = torch.linalg.vector_norm(displacement, dim=1)
+            self._squares[iteration] += float(norm_o.cpu().double().square().sum())
+        if iteration == 0:
+            self._gradient_start += vector_norm(gradient0) ** 2
+        if iteration == self.iters:
+            self._gradient_end += vector_norm(gradient) ** 2
+
+    def points(self) -> tuple[tuple[int, float, float], ...]:
+        return tuple((at, self.start + slope, self._squares[at] ** 0.5) for at, slope in self._slopes.items())
+
+    def residual(self) -> float:
+        return (self._gradient_end / self._gradient_start) ** 0.5 if self._gradient_start > 0 else 0.0
+
+
+def solve_exact(quadratic: Quadratic, mu_rel: float) -> Solution:
+    """The minimiser of f(D) + μ‖D‖² with μ = mu_rel · tr H / d_in: D = −G₀ (H + μI)^{-1}, one Cholesky solve.
+
+    mu_rel → ∞ gives D = 0, the plain sum; → 0 the pure WUDI minimiser. The factored form solves the k × k system of
+    PᵀP + μI instead. The logged objective is f without the proximal term.
+    """
+    if quadratic.factor_ik is not None:
+        return _solve_factored(quadratic, mu_rel)
+    gradient0 = 2 * quadratic.gradient_at_start()
+    scale0 = vector_norm(gradient0)
+    if scale0 == 0:
+        return Solution(gradient0.zero_(), 0, 0.0, True, ((0, quadratic.start, 0.0),))
+    mu = mu_rel * quadratic.trace / gradient0.shape[1]
+    assert quadratic.hessian_ii is not None
+    displacement = _solve_shifted(quadratic.hessian_ii.clone(), mu, gradient0.mT).mT.contiguous().mul_(-0.5)
+    gradient = quadratic.gradient_at(displacement, out=torch.empty_like(gradient0))
+    slope = 0.5 * float(torch.sum((gradient0 + gradient).mul_(displacement), dtype=torch.float64))
+    residual = vector_norm(gradient.add_(displacement, alpha=2 * mu)) / scale0
+    path = ((0, quadratic.start, 0.0), (1, quadratic.start + slope, vector_norm(displacement)))
+    return Solution(displacement, 1, residual, residual <= CONVERGED_RESIDUAL, path)
+
+
+def _solve_factored(quadratic: Quadratic, mu_rel: float) -> Solution:
+    """D = EPᵀ with E = −W(PᵀP + μI)⁻¹; every norm is taken in the k directions of P, and nothing large is formed."""
+    assert quadratic.factor_ik is not None
+    assert quadratic.load_ok is not None
+    factor_ik, load_ok = quadratic.factor_ik, quadratic.load_ok
+    gram_kk = factor_ik.mT @ factor_ik
+
+    def reach(x_ok: Tensor) -> float:
+        """‖XPᵀ‖_F."""
+        return max(0.0, float(torch.sum((x_ok @ gram_kk).mul_(x_ok), dtype=torch.float64))) ** 0.5
+
+    mu = mu_rel * quadratic.trace / factor_ik.shape[0]
+    scale0 = reach(load_ok)
+    share_ok = _solve_shifted(gram_kk.clone(), mu, load_ok.mT).mT.neg() if scale0 > 0 else torch.zeros_like(load_ok)
+    displacement: Update
+    if quadratic.mix_kr is not None and quadratic.right_ri is not None:
+        displacement = LowRank(share_ok @ quadratic.mix_kr, quadratic.right_ri)
+    else:
+        displacement = share_ok @ factor_ik.mT
+    if scale0 == 0:
+        return Solution(displacement, 0, 0.0, True, ((0, quadratic.start, 0.0),))
+    bent_ok = share_ok @ gram_kk
+    slope = float(torch.sum(bent_ok * (2 * load_ok + bent_ok), dtype=torch.float64))
+    residual = reach(bent_ok + load_ok + mu * share_ok) / scale0
+    path = ((0, quadratic.start, 0.0), (1, quadratic.start + slope, reach(share_ok)))
+    return Solution(displacement, 1, residual, residual <= CONVERGED_RESIDUAL, path)
+
+
+def _solve_shifted(gram_nn: Tensor, mu: float, rhs_nk: Tensor) -> Tensor:
+    """(G + μI)^{-1} R for PSD G, which is overwritten, and R in the range of G."""
+    rounding = len(gram_nn) * torch.finfo(gram_nn.dtype).eps
+    # A smaller μ is lost in the rounding of a singular G, and whether Cholesky then fails is chance.
+    holds = mu > rounding * float(gram_nn.diagonal().sum())
+    gram_nn.diagonal().add_(mu)
+    if holds:
+        root, failed = torch.linalg.cholesky_ex(gram_nn)
+        if not failed:
+            return torch.cholesky_solve(rhs_nk, root)
+    # R has no part in the null directions of G, so they are left out.
+    values, vectors = eigh_psd(gram_nn)
+    kept = values > rounding * values[-1]
+    return vectors[:, kept] @ ((vectors[:, kept].mT @ rhs_nk) / values[kept, None])

@@ -1,0 +1,56 @@
+"""What a run comes to: its scores on one split with everything read off them, and where conflict peaks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from gcwm_viz.probes.metrics import METRICS, UNITS, headline, rows_of_metric
+from gcwm_viz.probes.scores import downstream, expert_scores, score_matrix
+from gcwm_viz.runs.tables import Run
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Scores of one split and metric. R, errors (standard errors) and n (examples): index step (0 = base), columns
+    tasks; own: by task."""
+
+    R: pd.DataFrame
+    errors: pd.DataFrame
+    n: pd.DataFrame
+    own: pd.Series
+    downstream: pd.DataFrame
+    metric: str
+    split: str = "test"
+
+    @property
+    def higher_is_better(self) -> bool:
+        return METRICS[self.metric]
+
+    @property
+    def unit(self) -> str:
+        return UNITS[self.metric]
+
+
+def scored(run: Run, split: str = "test", metric: str | None = None) -> Scored | None:
+    """Scores of ``run`` on one split, by its headline metric there unless said; None when it has none there."""
+    table = run.tables["scores"]
+    here = table[(table["split"] == split) & (table["model"] == "step")]
+    metric = headline(here) if metric is None else metric
+    if rows_of_metric(here, metric).empty:
+        return None
+    R, errors, n = (score_matrix(table, split, metric, column) for column in ("value", "se", "n"))
+    experts = expert_scores(table, split, metric)
+    own = {task: experts.at[task, task] if task in experts.index else np.nan for task in R.columns}
+    course = downstream(R, run.updates, errors=errors, higher_is_better=METRICS[metric])
+    return Scored(
+        R=R, errors=errors, n=n, own=pd.Series(own, dtype=float), downstream=course, metric=metric, split=split
+    )
+
+
+def peak(matrices: pd.DataFrame) -> pd.Series | None:
+    """The (step, matrix) row with the highest active conflict, or None where no pair of updates was ever active."""
+    conflict = matrices["active_conflict"].to_numpy(dtype=float)
+    return None if np.isnan(conflict).all() else matrices.iloc[int(np.nanargmax(conflict))]

@@ -1,0 +1,102 @@
+"""Whether the merged model would do better at another strength: base + s · S_T on the development probes.
+
+Every s is a rescaling of the same merge. A strength is chosen on the probes that it is shown with, so its advantage is
+somewhat too large, and a test split is what tells it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from gcwm_viz.probes.metrics import METRICS, UNITS, headline, own_metric, rows_of_metric
+from gcwm_viz.probes.stored import read_examples, read_strength_examples
+from gcwm_viz.probes.values import Z95, difference_error
+from gcwm_viz.runs.tables import Run
+
+Z95_OF_FOUR = 2.50
+"""The best of four strengths is clear where it would be by a test of each alone at 5 % / 4 (Bonferroni)."""
+
+
+@dataclass(frozen=True)
+class Strength:
+    """The best of the strengths tried. ``value``, ``own``: mean over development tasks there and at 1, in ``metric``'s
+    unit; ``gain``: how much better, ≥ 0, and ``error``, the standard error of that paired difference (NaN where the
+    run kept no examples); ``eta``: the step size that merges at this strength, NaN under a decaying η."""
+
+    factor: float
+    value: float
+    own: float
+    gain: float
+    error: float
+    metric: str
+    eta: float
+
+    @property
+    def clear(self) -> bool:
+        """Whether the gain is beyond chance, though the strength was chosen by it: 95 % over all strengths tried."""
+        return self.factor != 1.0 and self.gain > Z95_OF_FOUR * self.error
+
+    @property
+    def sentence(self) -> str:
+        unit = UNITS[self.metric]
+        said = (
+            f"on the development probes {self.factor:g} times the merged update scores {self.value:.3f} {unit}, the "
+            f"merged model {self.own:.3f} (better by {self.gain:.3f} ± {Z95 * self.error:.3f}, 95 %)"
+        )
+        return said if np.isnan(self.eta) else f"{said}; --set eta={self.eta:g} merges at that strength"
+
+
+def strength_curve(run: Run, metric: str | None = None, value: str = "value") -> pd.DataFrame:
+    """Scores on the development probes. Index: strength, ascending; columns: tasks in order of arrival; empty where no
+    other strength was tried.
+
+    ``metric``: by default the headline metric of the table. ``value="se"`` gives their standard errors.
+    """
+    table = run.tables["strength"]
+    if table.empty:
+        return pd.DataFrame()
+    table = table.assign(split="dev")
+    rows = rows_of_metric(table, metric or headline(table))
+    curve = rows.pivot(index="strength", columns="task", values=value).sort_index().astype(float)
+    arrived = [update for update in run.updates if update in curve]
+    return curve[[*arrived, *(task for task in curve if task not in arrived)]]
+
+
+def best_strength(run: Run, metric: str | None = None) -> Strength | None:
+    """The strength with the best mean over development tasks; None where none were tried or a score is undefined.
+
+    ``metric``: by default the headline metric of the table.
+    """
+    metric = metric or headline(run.tables["strength"].assign(split="dev"))
+    curve = strength_curve(run, metric)
+    if curve.empty or curve.isna().to_numpy().any() or 1.0 not in curve.index:
+        return None
+    sign = 1.0 if METRICS[metric] else -1.0
+    means = curve.mean(axis=1)
+    factor = float(means.index[int(np.argmax(sign * means))])
+    continual = run.store.settings.continual
+    return Strength(
+        factor=factor,
+        value=float(means[factor]),
+        own=float(means[1.0]),
+        gain=sign * float(means[factor] - means[1.0]),
+        error=_error(run, factor, metric, set(map(str, curve))),
+        metric=metric,
+        eta=float(f"{factor * continual.eta:.6g}") if continual.decay == 1.0 else float("nan"),
+    )
+
+
+def _error(run: Run, factor: float, metric: str, tasks: set[str]) -> float:
+    """Of the mean over ``tasks`` of paired differences; tasks are independent samples. NaN unless all were kept."""
+    if factor == 1.0:
+        return 0.0
+    there = {task.name: task for task in read_strength_examples(run.store).get(factor, [])}
+    errors = {}
+    for task in read_examples(run.store, run.steps):
+        name = own_metric(task.metrics, metric)
+        if task.split == "dev" and name and task.name in there:
+            errors[task.name] = difference_error(name, there[task.name].metrics[name] - task.metrics[name])
+    return float(np.sqrt(np.square([*errors.values()]).sum()) / len(tasks)) if errors.keys() == tasks else float("nan")

@@ -1,0 +1,155 @@
+"""One seed of the lab as a workbench: trained models, probes, and what a sequence of states is described with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from gcwm_viz.continual.config import RunSettings
+from gcwm_viz.continual.matrix import process_matrix
+from gcwm_viz.experiments.lab.library import Library, State, apply
+from gcwm_viz.experiments.lab.model import build_tokenizer, target_names
+from gcwm_viz.experiments.lab.recipe import Recipe
+from gcwm_viz.experiments.lab.train import Corpus, answer_loss
+from gcwm_viz.geometry.layer import LayerGeometry, layer_geometry
+from gcwm_viz.linalg.lowrank import dense
+from gcwm_viz.merging.gcwm import LayerMerge
+from gcwm_viz.merging.registry import get_method
+from gcwm_viz.merging.step import MergeStep
+from gcwm_viz.merging.wudi import PlainMerge
+from gcwm_viz.probes.behaviour import BehaviourProbe
+from gcwm_viz.probes.tasks import PromptTask
+from gcwm_viz.signals.gradients import gradient_conflict, gradient_cosines, task_gradients
+from gcwm_viz.updates.matrices import MatrixKey
+
+Rows = list[dict[str, Any]]
+
+
+class Bench:
+    """Everything that the study measures on one seed. `folder` keeps the trainings."""
+
+    def __init__(self, seed: int, recipe: Recipe, folder: Path, report: Callable[[str], None] | None = None) -> None:
+        self.library = Library(seed, recipe, folder, report)
+        self._geometry: list[LayerGeometry] | None = None
+
+    @cached_property
+    def tasks(self) -> tuple[str, ...]:
+        return self.library.recipe.order
+
+    @cached_property
+    def keys(self) -> list[MatrixKey]:
+        """The target matrices in the model's order."""
+        base = self.library.base()
+        return [
+            MatrixKey(name, int(name.split(".")[2]), name.split(".")[-2], (base[name].shape[0], base[name].shape[1]))
+            for name in target_names(base)
+        ]
+
+    def score(self, delta: State, splits: Sequence[str] = ("dev", "test")) -> Rows:
+        """Rows {task, split, metric, value, se, n} of base + Δ."""
+        apply(self.library.model, self.library.base(), delta)
+        return [row for split in splits for row in self._probes[split].score(self.library.model)]
+
+    def exact(self, delta: State, split: str) -> tuple[float, float]:
+        """Mean exact match over tasks in [0, 1] and its standard error, tasks as independent."""
+        rows = [row for row in self.score(delta, (split,)) if row["metric"] == "em"]
+        errors = sum(row["se"] ** 2 for row in rows) ** 0.5
+        return sum(row["value"] for row in rows) / len(rows), errors / len(rows)
+
+    def gradients(self, delta: State, tasks: Sequence[str]) -> pd.DataFrame:
+        """Per matrix: mean, least and negative share of the cosines of the tasks' gradients on their dev probes."""
+        apply(self.library.model, self.library.base(), delta)
+        losses = {task: partial(answer_loss, self.library.model, *self._batches[task]) for task in tasks}
+        names = [key.name for key in self.keys]
+        return gradient_conflict(gradient_cosines(task_gradients(self.library.model, losses, names), names))
+
+    def describe(
+        self, order: Sequence[str], settings: RunSettings, states: Sequence[State] | None = None
+    ) -> tuple[Rows, list[State]]:
+        """Rows of the table `matrices` over all steps, and S_1 … S_T: merged by `settings`, or the given ones."""
+        rows: Rows = []
+        merged: list[State] = [{} for _ in order]
+        for key in self.keys:
+            deltas = [self.library.expert(task)[key.name] for task in order]
+            given = None if states is None else [state[key.name] for state in states]
+            result = process_matrix(key, list(order), deltas, settings, given)
+            for step, row in enumerate(result.rows["matrices"], start=1):
+                rows.append(row)
+                if states is None:
+                    merged[step - 1][key.name] = settings.continual.eta * _blend(result.tensors, step, row)
+        return rows, merged if states is None else list(states)
+
+    def final_merge(self, order: Sequence[str], settings: RunSettings) -> State:
+        """Δ_merge,T with all updates active and no signals: what choosing η needs."""
+        method = get_method(settings.method)
+        state: State = {}
+        for place, key in enumerate(self.keys):
+            deltas = [self.library.expert(task)[key.name] for task in order]
+            previous: Tensor | None = None
+            memory: dict[str, float] = {}
+            for t in range(1 if method.sequential else len(order), len(order) + 1):
+                outcome = method.merge(
+                    MergeStep(
+                        deltas=deltas[:t],
+                        names=list(order[:t]),
+                        weights=[1.0] * t,
+                        geometry=self._geometry_of(place, deltas, settings),
+                        previous=previous,
+                        arriving=deltas[t - 1],
+                        norms=[float(delta.norm()) for delta in deltas[:t]],
+                        matrix=key.name,
+                        shape=key.shape,
+                        options=settings.options,
+                        memory=memory,
+                    ),
+                    settings.gcwm,
+                )
+                previous = dense(outcome.merged if isinstance(outcome, LayerMerge | PlainMerge) else outcome).float()
+            assert previous is not None
+            state[key.name] = previous
+        return state
+
+    def _geometry_of(self, place: int, deltas: Sequence[Tensor], settings: RunSettings) -> LayerGeometry:
+        """GCWM's own settings decide its geometry; the other methods only ask which updates are present, for which
+        the metric that takes no iteration does."""
+        if settings.method == "gcwm":
+            return layer_geometry(deltas, None, settings.gcwm)
+        if self._geometry is None:
+            experts = [self.library.expert(task) for task in self.tasks]
+            cheap = replace(settings.gcwm, metric="mean")
+            self._geometry = [
+                layer_geometry([expert[key.name] for expert in experts], None, cheap) for key in self.keys
+            ]
+        return self._geometry[place]
+
+    @cached_property
+    def _probes(self) -> Mapping[str, BehaviourProbe]:
+        tokenizer = build_tokenizer()
+        lab = [self.library.tasks[name] for name in self.tasks]
+        return {
+            split: BehaviourProbe(
+                tokenizer,
+                [PromptTask(t.name, split, *map(tuple, zip(*getattr(t, split), strict=True))) for t in lab],
+            )
+            for split in ("dev", "test")
+        }
+
+    @cached_property
+    def _batches(self) -> Mapping[str, tuple[Tensor, Tensor]]:
+        corpora = {name: Corpus(self.library.tasks[name].dev) for name in self.tasks}
+        return {name: (corpus.ids, corpus.labels) for name, corpus in corpora.items()}
+
+
+def _blend(tensors: Mapping[str, Tensor], step: int, row: Mapping[str, Any]) -> Tensor:
+    if f"merged.{step}" in tensors:
+        return tensors[f"merged.{step}"]
+    plain, geo = tensors[f"plain.{step}"], tensors[f"geo.{step}"]
+    share = {"blend": row["alpha"], "geo": 1.0}.get(row["mode"], 0.0)
+    return torch.lerp(plain, geo, share)

@@ -1,0 +1,103 @@
+"""What a study consists of: methods with their grids, task orders, and cells of work in stages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import permutations
+from typing import Any
+
+import torch
+
+from gcwm_viz.continual.config import RunSettings
+from gcwm_viz.errors import InputError
+from gcwm_viz.experiments.lab.pipelines import PIPELINES
+from gcwm_viz.experiments.lab.recipe import Recipe, seeded
+from gcwm_viz.studies.lab.ablations import QUESTIONS
+
+MERGE_ETAS = (0.6, 0.8, 1.0, 1.2, 1.4, 1.6)
+WITHOUT_BARYCENTER: dict[str, Any] = {"metric": "mean"}
+"""For everything but GCWM the metric has no part in merge, conflict or state signals, and the barycenter takes most
+of the time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contender:
+    """A merge method of the study: settings, and the grid from which the development split chooses."""
+
+    method: str
+    fixed: dict[str, Any] = field(default_factory=dict)
+    grid: dict[str, Sequence[Any]] = field(default_factory=dict)
+
+
+MERGES: dict[str, Contender] = {
+    "gcwm": Contender(method="gcwm", grid={"eta": MERGE_ETAS}),
+    "gcwm-no-gate": Contender(method="gcwm", fixed={"gate": "none"}, grid={"eta": MERGE_ETAS}),
+    "gcwm-mean-metric": Contender(method="gcwm", fixed={"metric": "mean"}, grid={"eta": MERGE_ETAS}),
+    "wudi": Contender(method="wudi", grid={"eta": MERGE_ETAS}),
+    "task-arithmetic": Contender(method="task-arithmetic", grid={"eta": (0.2, 0.3, 0.4, 0.5, 0.6, 0.8)}),
+    "mean": Contender(method="mean"),
+    "ties": Contender(method="ties", grid={"eta": (0.5, 1.0, 1.5, 2.0, 3.0)}),
+    "dare": Contender(method="dare", grid={"dare_drop": (0.5, 0.9), "eta": (0.2, 0.3, 0.4, 0.6)}),
+    "localize-and-stitch": Contender(
+        method="localize-and-stitch", grid={"localize_keep": (0.05, 0.2), "eta": (1.0, 1.5, 2.0)}
+    ),
+    "opcm": Contender(method="opcm", grid={"eta": (0.5, 1.0, 1.5, 2.0, 3.0)}),
+}
+METHODS: tuple[str, ...] = ("seq-sft", *MERGES, "ewc", "forever", "aimmerging", "joint")
+ABLATIONS = "ablations"
+TRAINING = "training"
+"""The question of the ablations that trains instead of merging: on the first seed alone, for it takes longest."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One piece of work: a method on one order and seed, or a question of the ablations of a seed (for an order)."""
+
+    method: str
+    seed: int
+    order: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return "-".join(filter(None, (self.method, str(self.seed), *self.order)))
+
+
+def task_orders(recipe: Recipe, count: int) -> list[tuple[str, ...]]:
+    """The recipe's order, then others drawn from its data seed without repetition. Raises InputError beyond n!."""
+    tasks = recipe.order
+    every = list(permutations(tasks))
+    if not 1 <= count <= len(every):
+        raise InputError(f"number of orders: expected 1 to {len(every)} for {len(tasks)} tasks, found {count}")
+    drawn = torch.randperm(len(every), generator=seeded(recipe.data_seed, "orders")).tolist()
+    others = [every[i] for i in drawn if every[i] != tasks]
+    return [tasks, *others[: count - 1]]
+
+
+def definition(method: str) -> Any:
+    """What decides a method's result beside recipe, seed and order; a finished cell with another one is done anew."""
+    if method in MERGES:
+        contender = MERGES[method]
+        settings = RunSettings.preset_with("scale-free", contender.fixed, contender.method)
+        return {"settings": settings.to_dict(), "grid": {name: list(values) for name, values in contender.grid.items()}}
+    if method in PIPELINES:
+        return {"training": PIPELINES[method].settings, "signals": RunSettings().gcwm.to_dict()}
+    return {"settings": RunSettings().to_dict()} if method == ABLATIONS else {}
+
+
+def stages(
+    orders: Sequence[tuple[str, ...]], seeds: Sequence[int], methods: Sequence[str], ablations: bool
+) -> list[list[Cell]]:
+    """Stages of cells that can run side by side. One worker trains a seed's base and experts before all else."""
+
+    def cells(*names: str) -> list[Cell]:
+        return [Cell(m, seed, order) for order in orders for seed in seeds for m in names if m in methods]
+
+    planned = [[Cell("experts", seed, ()) for seed in seeds], cells("seq-sft", *MERGES)]
+    if ablations:
+        planned.append([Cell(ABLATIONS, seeds[0], (TRAINING,))])
+        merging = [question for question in QUESTIONS if question != TRAINING]
+        planned.append([Cell(ABLATIONS, seed, (question,)) for question in merging for seed in seeds])
+    planned += [cells(name) for name in PIPELINES if name not in ("seq-sft", "joint")]
+    # In another order joint training sees the same data in the end, and it takes longer than all the rest.
+    return [*planned, [cell for cell in cells("joint") if cell.order == tuple(orders[0])]]

@@ -1,0 +1,227 @@
+"""Every system on the lab over task orders and seeds: one table of runs, resumable.
+
+    OUT/study.json            orders, seeds, methods, recipe and versions
+    OUT/trained/              base, experts and pipeline states, each trained once
+    OUT/cells/….json          one run: a method on one order and seed, its signals and scores of every step
+    OUT/tables/NAME.parquet   runs, scores, cells, choices, ablations
+
+A run is committed by renaming, so an interrupted study goes on where it stopped, and one with more orders, seeds or
+methods takes what is there. Coefficients are chosen on the development split and reported on test.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from gcwm_viz.checkpoints.atomic import write_bytes, write_json
+from gcwm_viz.continual.config import RunSettings
+from gcwm_viz.continual.store import order_rows
+from gcwm_viz.continual.summary import steps_table
+from gcwm_viz.engines.local import unordered
+from gcwm_viz.errors import InputError
+from gcwm_viz.experiments.lab.pipelines import PIPELINES, train_pipeline
+from gcwm_viz.experiments.lab.recipe import Recipe
+from gcwm_viz.geometry.config import GCWMConfig
+from gcwm_viz.studies.lab.ablations import run_ablations
+from gcwm_viz.studies.lab.bench import Bench, Rows
+from gcwm_viz.studies.lab.plan import (
+    ABLATIONS,
+    MERGES,
+    METHODS,
+    WITHOUT_BARYCENTER,
+    Cell,
+    definition,
+    stages,
+    task_orders,
+)
+from gcwm_viz.studies.lab.tables import write_study_tables
+
+FORMAT = "gcwm_viz.study"
+
+
+def study(
+    out: Path,
+    *,
+    orders: int = 6,
+    seeds: int = 3,
+    methods: Sequence[str] = METHODS,
+    ablations: bool = True,
+    recipe: Recipe | None = None,
+    workers: int = 1,
+    report: Callable[[str], None] | None = None,
+) -> dict[str, pd.DataFrame]:
+    """Run what is missing and return the tables (see :mod:`gcwm_viz.studies.lab.tables`).
+
+    `orders`: how many task orders, the recipe's own first; `seeds`: 0 … seeds − 1; `workers`: processes at a time, one
+    thread each. Cheap methods come first for all orders and seeds, then the pipelines one after another; the tables
+    are written after each stage. Raises :class:`InputError` for an unknown method, too many orders, and an `out` that
+    belongs to a study of another recipe.
+    """
+    chosen = Recipe() if recipe is None else recipe
+    # Plain dictionaries: the read-only views of the defaults cannot be sent to another process.
+    chosen = replace(chosen, base_shares=dict(chosen.base_shares), expert_steps=dict(chosen.expert_steps))
+    unknown = [name for name in methods if name not in METHODS]
+    if unknown:
+        raise InputError(f"method must be one of {', '.join(METHODS)}, got {unknown[0]!r}")
+    sequences = task_orders(chosen, orders)
+    if seeds < 1:
+        raise InputError(f"number of seeds: expected at least 1, found {seeds}")
+    _claim(out, chosen, sequences, seeds, methods)
+    work = partial(_work, out, chosen)
+    begin = time.monotonic()
+    for stage in stages(sequences, range(seeds), methods, ablations):
+        todo = [cell for cell in stage if not _finished(out, cell)]
+        for done, (cell, _) in enumerate(unordered(work, todo, workers), start=1):
+            if report is not None:
+                report(f"{time.monotonic() - begin:.0f} s: {cell.name} ({done} of {len(todo)} in this stage)")
+        if todo:
+            write_study_tables(out)
+    return write_study_tables(out)
+
+
+def _finished(out: Path, cell: Cell) -> bool:
+    file = cell_file(out, cell)
+    if not file.is_file():
+        return False
+    found = json.loads(file.read_bytes()).get("definition") or {}
+    if "settings" in found:  # a setting that is newer than the cell had its default there
+        found["settings"] = RunSettings.from_dict(found["settings"]).to_dict()
+    if "signals" in found:
+        found["signals"] = GCWMConfig.from_dict(found["signals"]).to_dict()
+    return bool(found == json.loads(json.dumps(definition(cell.method))))
+
+
+def cell_file(out: Path, cell: Cell) -> Path:
+    return out / "cells" / f"{cell.name}.json"
+
+
+def _work(out: Path, recipe: Recipe, cell: Cell) -> None:
+    bench = _bench(out, recipe, cell.seed)
+    begin = time.process_time()
+    if cell.method == "experts":
+        content = _references(bench)
+    elif cell.method == ABLATIONS:
+        content = {"ablations": run_ablations(bench, cell.order[0])}
+    else:
+        content = _run(bench, cell)
+    content |= {"method": cell.method, "seed": cell.seed, "order": list(cell.order)}
+    content["definition"] = definition(cell.method)
+    content["seconds"] = time.process_time() - begin
+    file = cell_file(out, cell)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(file, json.dumps(content).encode())
+
+
+_OPEN: dict[tuple[Path, str, int], Bench] = {}
+"""The last bench of this process: encoding probes and loading a model takes longer than scoring one state."""
+
+
+def _bench(out: Path, recipe: Recipe, seed: int) -> Bench:
+    key = (out, _digest(recipe), seed)
+    if key not in _OPEN:
+        _OPEN.clear()
+        _OPEN[key] = Bench(seed, recipe, out / "trained")
+    return _OPEN[key]
+
+
+def _digest(recipe: Recipe) -> str:
+    return hashlib.sha256(json.dumps(recipe.to_json(), sort_keys=True).encode()).hexdigest()
+
+
+def _references(bench: Bench) -> dict[str, Any]:
+    """Scores of the base and of every expert."""
+    rows = [{"model": "base", "step": 0, "update": ""} | row for row in bench.score({})]
+    for place, task in enumerate(bench.tasks, start=1):
+        expert = bench.library.expert(task)
+        rows += [{"model": "expert", "step": place, "update": task} | row for row in bench.score(expert)]
+    return {"scores": rows}
+
+
+def _run(bench: Bench, cell: Cell) -> dict[str, Any]:
+    choices: Rows = []
+    states = None
+    begin = time.process_time()
+    if cell.method in PIPELINES:
+        settings = RunSettings.preset_with("scale-free", WITHOUT_BARYCENTER)
+        states = train_pipeline(cell.method, bench.library, cell.order)
+    else:
+        settings, choices = _choose(bench, cell)
+    trained = time.process_time() - begin
+    matrices, states = bench.describe(cell.order, settings, states)
+    steps = steps_table(pd.DataFrame(order_rows(matrices)), settings).to_dict("records")
+    scores: Rows = [{"model": "base", "step": 0, "update": ""} | row for row in bench.score({})]
+    gradients: dict[tuple[int, str], dict[Any, Any]] = {}
+    for step, state in enumerate(states, start=1):
+        scores += [{"model": "step", "step": step, "update": cell.order[step - 1]} | row for row in bench.score(state)]
+        if step > 1:
+            rows = bench.gradients(state, cell.order[:step]).to_dict("records")
+            gradients |= {(step, row["matrix"]): row for row in rows}
+    return {
+        "settings": settings.to_dict() if cell.method in MERGES else {},
+        "choices": choices,
+        "train_seconds": trained,
+        "steps": steps,
+        "cells": [row | gradients.get((row["step"], row["matrix"]), {}) for row in matrices],
+        "scores": scores,
+    }
+
+
+def _choose(bench: Bench, cell: Cell) -> tuple[RunSettings, Rows]:
+    """The grid's best point by exact match of the final step on dev, the first of equals."""
+    contender = MERGES[cell.method]
+
+    def settings(values: dict[str, Any]) -> RunSettings:
+        spared = {} if contender.method == "gcwm" else WITHOUT_BARYCENTER
+        return RunSettings.preset_with("scale-free", spared | contender.fixed | values, contender.method)
+
+    points: list[dict[str, Any]] = [{}]
+    for name, values in contender.grid.items():
+        points = [point | {name: value} for point in points for value in values]
+    if len(points) == 1:
+        return settings(points[0]), []
+    rows: Rows = []
+    merged: dict[str, Any] = {}
+    for point in points:
+        before = json.dumps({name: value for name, value in point.items() if name != "eta"})
+        if before not in merged:
+            merged[before] = bench.final_merge(cell.order, settings(point))
+        dev, error = bench.exact({n: point["eta"] * m for n, m in merged[before].items()}, "dev")
+        rows.append({"point": json.dumps(point), "dev": dev, "dev_se": error})
+    best = max(range(len(rows)), key=lambda i: rows[i]["dev"])
+    return settings(points[best]), [row | {"best": i == best} for i, row in enumerate(rows)]
+
+
+def _claim(out: Path, recipe: Recipe, orders: Sequence[tuple[str, ...]], seeds: int, methods: Sequence[str]) -> None:
+    file = out / "study.json"
+    digest = _digest(recipe)
+    if file.is_file():
+        found = json.loads(file.read_bytes())
+        if found.get("format") != FORMAT or found.get("recipe_digest") != digest:
+            raise InputError(f"{out}: holds a study of another recipe; use another output folder")
+    elif out.exists() and (not out.is_dir() or any(p.name not in ("trained",) for p in out.iterdir())):
+        raise InputError(f"output {out} already exists and is not empty")
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(
+        file,
+        {
+            "format": FORMAT,
+            "recipe_digest": digest,
+            "recipe": recipe.to_json(),
+            "orders": [list(order) for order in orders],
+            "seeds": list(range(seeds)),
+            "methods": list(methods),
+            "merges": {name: {"fixed": m.fixed, "grid": m.grid} for name, m in MERGES.items()},
+            "versions": {"python": platform.python_version()} | {n: version(n) for n in ("torch", "transformers")},
+        },
+    )

@@ -1,0 +1,79 @@
+"""Probes for a run that is merged already: given for the first time, mended, or others in their place."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from gcwm_viz.checkpoints.atomic import write_json
+from gcwm_viz.continual.run_file import PROBE_DTYPES
+from gcwm_viz.continual.store import RunStore
+from gcwm_viz.engines.engine import Engine
+from gcwm_viz.errors import InputError
+from gcwm_viz.probes.evaluate import evaluate
+from gcwm_viz.probes.stored import discard_scores, has_scores
+from gcwm_viz.runs.run import Progress, begin, failure_in_journal, probe_entries, reopen_inputs
+from gcwm_viz.studies import leave_one_out
+
+
+def score(
+    run: Path,
+    engine: Engine,
+    probes: Path | None = None,
+    dtype: str | None = None,
+    *,
+    replace: bool = False,
+    memory_budget: int | None = None,
+    progress: Progress | None = None,
+) -> RunStore:
+    """Score every checkpoint of a merged run by ``probes``, by default its own; goes on where it was interrupted.
+
+    ``dtype``: precision of the models that are scored, by default the run's. ``replace``: give up the scores
+    that are there, of whatever probes and precision, and what leave-one-out measured with them.
+
+    Raises :class:`InputError` for a run that is not merged yet or has no probes, for scores that would be lost without
+    ``replace``, for changed inputs, and as :func:`~gcwm_viz.probes.preflight.preflight` does.
+    """
+    store = RunStore.open(run)
+    with store.lock():
+        unfinished = len(store.keys) - len(store.finished())
+        if unfinished:
+            raise InputError(f"run {run} is not merged yet: {unfinished} matrices are missing; use resume first")
+        given = probes or (Path(store.info["probes"]) if store.info.get("probes") else None)
+        if given is None:
+            raise InputError(f"run {run} was started without probes, expected a folder of them")
+        base = reopen_inputs(store, probes=False).base
+        entries = probe_entries(base, given, dtype or store.info.get("probe_dtype") or PROBE_DTYPES[0])
+        store.check_settings()  # all that can be refused is, before scores are given up
+        if replace or _others(store, entries):
+            _give_up_scores(store, replace)
+        write_json(run / "run.json", store.info | entries)
+        store = RunStore.open(run)
+        begin(store, engine)
+        with failure_in_journal(store):
+            evaluate(store, engine, progress and (lambda *event: progress("probes", *event)), memory_budget)
+            store.log("complete", done=len(store.keys), total=len(store.keys))
+    return store
+
+
+def _others(store: RunStore, entries: dict[str, Any]) -> bool:
+    """Whether the run's scores are of other probes, or of another precision; a run of an earlier version, which names
+    neither, was scored in the default one."""
+    known = store.info.get("probes_fingerprint") or entries["probes_fingerprint"]
+    precision = store.info.get("probe_dtype") or PROBE_DTYPES[0]
+    return known != entries["probes_fingerprint"] or precision != entries["probe_dtype"]
+
+
+def _give_up_scores(store: RunStore, replace: bool) -> None:
+    """Scores go before run.json names other probes: a crash in between leaves a run without scores, never a mixture."""
+    measured = store.path / leave_one_out.FOLDER
+    if not has_scores(store) and not measured.exists():
+        return
+    if not replace:
+        raise InputError(
+            f"run {store.path} holds scores of {store.info.get('probes') or 'other probes'} in "
+            f"{store.info.get('probe_dtype') or PROBE_DTYPES[0]}, expected --replace to give them up for these"
+        )
+    if measured.is_dir():
+        with RunStore(measured, store.info).lock():  # a leave-one-out at work is not to be deleted
+            shutil.rmtree(measured, ignore_errors=True)
+    discard_scores(store)

@@ -1,0 +1,214 @@
+"""The same run without each update, with a tiny random model."""
+
+import json
+import math
+
+import fsspec
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from gcwm_viz.checkpoints.location import location
+from gcwm_viz.cli import main
+from gcwm_viz.continual.config import RunSettings
+from gcwm_viz.continual.store import RunCancelledError, RunStore
+from gcwm_viz.errors import InputError
+from gcwm_viz.probes.merged import MergedModel
+from gcwm_viz.runs.run import Inputs, continue_run, create_run
+from gcwm_viz.runs.tables import COLUMNS, open_run
+from gcwm_viz.studies.leave_one_out import _compare, leave_one_out
+from tests.factories import updates
+from tests.probes.models import tiny_lab
+
+CPU = torch.device("cpu")
+NAMES = ("sums", "names", "<b>odd")
+PROBES = {
+    "dev": {"sums": [("1+1=", "2"), ("2+2=", "4")], "names": [("a:", "b"), ("c:", "dd")]},
+    "test": {"sums": [("3+1=", "4"), ("2+5=", "7"), ("1+7=", "8")], "names": [("x:", "y"), ("yy:", "z")]},
+}
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    """A base with three updates, the last of which alone has the last layer's last matrix, and probes."""
+    root = tmp_path_factory.mktemp("model")
+    model, tokenizer = tiny_lab()
+    model.save_pretrained(root / "base")
+    tokenizer.save_pretrained(root / "base")
+    names = [n for n, p in model.named_parameters() if p.dim() == 2 and ".layers." in n and n.endswith("weight")]
+    listed = []
+    for place, update in enumerate(NAMES):
+        folder = root / f"update{place}"
+        folder.mkdir()
+        touched = names if place == 2 else names[:-1]
+        deltas = {
+            n: 20 * updates(1, *model.get_parameter(n).shape, seed=50 * place + k)[0] for k, n in enumerate(touched)
+        }
+        save_file(deltas, folder / "update.safetensors", metadata={"gcwm_viz": "update"})
+        listed.append((update, folder))
+    for split, tasks in PROBES.items():
+        (root / "probes" / split).mkdir(parents=True)
+        for task, pairs in tasks.items():
+            lines = [json.dumps({"prompt": prompt, "answer": answer}) for prompt, answer in pairs]
+            (root / "probes" / split / f"{task}.jsonl").write_text("\n".join(lines))
+    return Inputs(base=root / "base", updates=listed, probes=root / "probes")
+
+
+def finish(inputs, out, method="gcwm", **overrides):
+    store = create_run(inputs, out, RunSettings.preset_with("scale-free", overrides, method))
+    continue_run(store, CPU, workers=1)
+    return store
+
+
+@pytest.fixture(scope="module")
+def run(inputs, tmp_path_factory):
+    return finish(inputs, tmp_path_factory.mktemp("runs") / "run").path
+
+
+@pytest.fixture(scope="module")
+def compared(run):
+    seen = []
+    frame = leave_one_out(run, device=CPU, workers=1, progress=lambda *event: seen.append(event))
+    return frame, seen
+
+
+def test_updates_may_lie_on_another_file_system(inputs, tmp_path):
+    pytest.importorskip("upath", reason="universal-pathlib is not installed (the extra `remote`)")
+    store = fsspec.filesystem("memory")
+    listed = []
+    for name, folder in inputs.updates:
+        store.put(str(folder), f"/loo/{folder.name}", recursive=True)
+        listed.append((name, location(f"memory://loo/{folder.name}")))
+    try:
+        there = finish(Inputs(base=inputs.base, updates=listed, probes=inputs.probes), tmp_path / "there")
+        here = finish(inputs, tmp_path / "here")
+        left_out = [leave_one_out(run.path, device=CPU, workers=1) for run in (there, here)]
+        pd.testing.assert_frame_equal(*left_out)
+    finally:
+        store.rm("/loo", recursive=True)
+
+
+def test_one_row_an_update_task_split_and_metric(run, compared):
+    frame, seen = compared
+    assert list(frame.columns) == list(COLUMNS["leave_one_out"])
+    assert len(frame) == 3 * 2 * 2 * 2
+    assert list(dict.fromkeys(frame["left_out"])) == list(NAMES)
+    pd.testing.assert_frame_equal(open_run(run).tables["leave_one_out"], frame)
+    assert [event for event in seen if event[0] == "scored"] == [("scored", k, 3, NAMES[k - 1]) for k in (1, 2, 3)]
+    assert not any((run / "leave_one_out" / "runs").iterdir())  # tensors of every step are not kept
+    newest = RunStore(run / "leave_one_out", RunStore.open(run).info).journal()[-1]
+    assert newest["event"] == "complete"
+
+
+@pytest.mark.parametrize("index", [0, 2])
+def test_without_an_update_scores_as_a_run_that_never_had_it(inputs, compared, tmp_path, index):
+    frame, _ = compared
+    rest = [update for place, update in enumerate(inputs.updates) if place != index]
+    store = finish(Inputs(base=inputs.base, updates=rest, probes=inputs.probes), tmp_path / "run")
+    scores = pd.read_parquet(store.path / "tables" / "scores.parquet")
+    last = scores[(scores["model"] == "step") & (scores["step"] == 2)].set_index(["task", "split", "metric"])
+    found = frame[frame["left_out"] == NAMES[index]].set_index(["task", "split", "metric"])
+    for column in ("value", "se"):
+        assert found[column].to_numpy() == pytest.approx(last[column].reindex(found.index).to_numpy(), rel=1e-5)
+
+
+def test_full_scores_are_those_of_the_run(run, compared):
+    frame, _ = compared
+    scores = open_run(run).tables["scores"]
+    last = scores[(scores["model"] == "step") & (scores["step"] == 3)].set_index(["task", "split", "metric"])
+    part = frame[frame["left_out"] == "sums"].set_index(["task", "split", "metric"])
+    assert part["full_value"].to_numpy() == pytest.approx(last["value"].reindex(part.index).to_numpy(), rel=1e-5)
+    assert frame["difference"].to_numpy() == pytest.approx((frame["value"] - frame["full_value"]).to_numpy())
+    assert (frame[frame["metric"] == "nll"]["difference"] != 0).all()
+
+
+def test_pairing_tightens_the_error():
+    full = torch.tensor([0.1, 2.0, 5.0, 9.0], dtype=torch.float64)
+    row = _compare("nll", full + torch.tensor([0.1, 0.2, 0.1, 0.2]), full)
+    assert row["difference"] == pytest.approx(0.15)
+    assert row["difference_se"] == pytest.approx(0.05 / 3**0.5)
+    assert row["difference_se"] < row["full_se"] / 10
+
+
+def test_no_changed_answer_is_not_certainty():
+    same = torch.tensor([1.0, 0.0, 1.0], dtype=torch.float64)
+    assert _compare("em", same, same)["difference_se"] == pytest.approx(1 / 5)
+    assert _compare("nll", same, same)["difference_se"] == 0
+    alone = _compare("em", same[:1], same[:1])
+    assert alone["difference"] == 0
+    assert math.isnan(alone["difference_se"])
+
+
+def test_a_second_call_computes_nothing(run, compared, monkeypatch):
+    monkeypatch.setattr(MergedModel, "__init__", lambda *_: pytest.fail("the model was loaded again"))
+    monkeypatch.setattr("gcwm_viz.studies.leave_one_out.continue_run", lambda *_, **__: pytest.fail("merged again"))
+    pd.testing.assert_frame_equal(leave_one_out(run, device=CPU, workers=1), compared[0])
+
+
+def test_a_cancelled_call_goes_on(run, compared, tmp_path):
+    out = tmp_path / "out"
+
+    def stop(phase, done, total, label):
+        if phase == "without names" and done == 2:
+            (out / "cancel").touch()
+
+    with pytest.raises(RunCancelledError, match="the same command goes on"):
+        leave_one_out(run, out, device=CPU, workers=1, progress=stop)
+    assert len(pd.read_parquet(out / "tables" / "leave_one_out.parquet")) == 8
+    half = len(RunStore.open(out / "runs" / "002").finished())
+    assert 0 < half < len(RunStore.open(out / "runs" / "002").keys)
+    seen = []
+    frame = leave_one_out(run, out, device=CPU, workers=1, keep_runs=True, progress=lambda *event: seen.append(event))
+    pd.testing.assert_frame_equal(frame, compared[0])
+    assert not any(phase == "without sums" for phase, *_ in seen)
+    assert next(done for phase, done, *_ in seen if phase == "without names") == half + 1
+    assert sorted(folder.name for folder in (out / "runs").iterdir()) == ["002", "003"]
+
+
+def test_results_in_another_precision_are_refused(run, compared):
+    info = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(info | {"probe_dtype": "bfloat16"}))
+    try:
+        with pytest.raises(InputError, match="holds results for another probe_dtype"):
+            leave_one_out(run, device=CPU, workers=1)
+    finally:
+        (run / "run.json").write_text(json.dumps(info))
+
+
+def test_results_of_another_run_are_refused(inputs, run, compared, tmp_path):
+    other = finish(inputs, tmp_path / "other", method="mean").path
+    with pytest.raises(InputError, match="holds results for another settings"):
+        leave_one_out(other, run / "leave_one_out", device=CPU)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+    with pytest.raises(InputError, match="not empty"):
+        leave_one_out(run, tmp_path / "full", device=CPU)
+
+
+def test_runs_that_cannot_be_compared_say_why(inputs, tmp_path):
+    single = finish(Inputs(base=inputs.base, updates=inputs.updates[:1], probes=inputs.probes), tmp_path / "one")
+    with pytest.raises(InputError, match="at least two"):
+        leave_one_out(single.path)
+    bare = finish(Inputs(base=inputs.base, updates=inputs.updates), tmp_path / "bare")
+    with pytest.raises(InputError, match="without probes"):
+        leave_one_out(bare.path)
+    new = create_run(inputs, tmp_path / "new", RunSettings.preset_with("scale-free", {}))
+    with pytest.raises(InputError, match="is not finished: 14 matrices are missing"):
+        leave_one_out(new.path)
+    paths = [path for _, path in inputs.updates]
+    trained = create_run(
+        Inputs(base=inputs.base, updates=inputs.updates, states=paths, probes=inputs.probes),
+        tmp_path / "trained",
+        RunSettings.preset_with("scale-free", {}),
+    )
+    with pytest.raises(InputError, match="training pipeline"):
+        leave_one_out(trained.path)
+
+
+def test_command_prints_what_leaving_out_changes(run, compared, capsys):
+    assert main(["leave-one-out", str(run), "--device", "cpu"]) == 0
+    said = capsys.readouterr().out
+    assert "test split" in said
+    assert len(said.strip().splitlines()) == 2 + 1 + len(NAMES)
+    assert main(["leave-one-out", str(run / "matrices")]) == 2

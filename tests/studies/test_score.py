@@ -1,0 +1,162 @@
+"""Probes for a run that is merged already."""
+
+import json
+
+import numpy as np
+import pytest
+
+from gcwm_viz.cli import main
+from gcwm_viz.continual.store import RunStore
+from gcwm_viz.runs.tables import open_run
+from gcwm_viz.studies.two_runs import example_differences
+from tests.torture.small import contents, write_inputs, write_lines
+
+
+@pytest.fixture
+def model(tmp_path):
+    """Arguments without probes, and with them."""
+    arguments = write_inputs(tmp_path)
+    place = arguments.index("--probes")
+    return [*arguments[:place], *arguments[place + 2 :]], arguments
+
+
+def test_a_run_without_probes_is_scored_as_if_it_had_had_them(model, tmp_path):
+    bare, arguments = model
+    assert main(["run", *arguments, "--workers", "1", "--out", str(tmp_path / "whole")]) == 0
+    assert main(["run", *bare, "--workers", "1", "--out", str(tmp_path / "bare")]) == 0
+    matrices = (tmp_path / "bare" / "matrices" / "00000.safetensors").stat().st_mtime_ns
+    score = ["score", str(tmp_path / "bare"), "--workers", "1", "--device", "cpu"]
+    assert main([*score, "--probes", str(tmp_path / "probes")]) == 0
+    whole, late = contents(tmp_path / "whole"), contents(tmp_path / "bare")
+    assert late.pop("run.json") != whole.pop("run.json")  # their names
+    assert late == whole
+    assert (tmp_path / "bare" / "matrices" / "00000.safetensors").stat().st_mtime_ns == matrices
+    assert RunStore.open(tmp_path / "bare").status() == "complete"
+    assert main(score) == 0  # nothing is left to do
+    assert main(["resume", str(tmp_path / "bare"), "--workers", "1"]) == 0
+
+
+def test_scores_of_other_probes_are_given_up_when_that_is_said(model, tmp_path, capsys):
+    _, arguments = model
+    run = tmp_path / "run"
+    assert main(["run", *arguments, "--workers", "1", "--out", str(run)]) == 0
+    assert main(["leave-one-out", str(run), "--workers", "1", "--device", "cpu"]) == 0
+    other = tmp_path / "other"
+    (other / "test").mkdir(parents=True)
+    write_lines(other / "test" / "first.jsonl", [{"prompt": "1+1=", "answer": "2"}, {"prompt": "2=", "answer": "2"}])
+    score = ["score", str(run), "--probes", str(other), "--workers", "1", "--device", "cpu"]
+    before = contents(run)
+    capsys.readouterr()
+    assert main(score) == 2
+    assert "expected --replace to give them up" in capsys.readouterr().err
+    assert contents(run) == before
+    assert main([*score, "--replace"]) == 0
+    scores = open_run(run).tables["scores"]
+    assert set(scores["task"]) == {"first"}
+    assert set(scores["n"]) == {2}
+    assert open_run(run).tables["representation"].empty
+    assert open_run(run).tables["leave_one_out"].empty
+    assert RunStore.open(run).info["probes"] == str(other)
+    assert main(["score", str(run), "--probe-dtype", "bfloat16", "--workers", "1"]) == 2
+
+
+def test_probes_that_changed_on_disk_are_mended_by_score(model, tmp_path, capsys):
+    _, arguments = model
+    run = tmp_path / "run"
+    assert main(["run", *arguments, "--workers", "1", "--out", str(run)]) == 0
+    write_lines(tmp_path / "probes" / "test" / "first.jsonl", [{"prompt": "1=", "answer": "1"}])
+    assert main(["resume", str(run), "--workers", "1"]) == 2
+    assert "the command score takes others" in capsys.readouterr().err
+    assert main(["score", str(run), "--replace", "--workers", "1"]) == 0
+    scores = open_run(run).tables["scores"].query("task == 'first' and split == 'test'")
+    assert set(scores["n"]) == {1}
+
+
+def test_a_refusal_costs_no_scores(model, tmp_path, capsys):
+    _, arguments = model
+    run = tmp_path / "run"
+    assert main(["run", *arguments, "--workers", "1", "--out", str(run)]) == 0
+    hidden = tmp_path / "pro\u200bbes"
+    (tmp_path / "probes").rename(hidden)
+    before = contents(run)
+    assert main(["score", str(run), "--probes", str(hidden), "--replace", "--workers", "1"]) == 2
+    assert "expected a path of printable characters" in capsys.readouterr().err
+    assert contents(run) == before
+
+
+def test_a_leave_one_out_at_work_is_not_deleted(model, tmp_path, capsys):
+    _, arguments = model
+    run = tmp_path / "run"
+    assert main(["run", *arguments, "--workers", "1", "--out", str(run)]) == 0
+    measured = run / "leave_one_out"
+    measured.mkdir()
+    with RunStore(measured, RunStore.open(run).info).lock():
+        assert main(["score", str(run), "--replace", "--workers", "1"]) == 2
+    assert "is being written by process" in capsys.readouterr().err
+    assert measured.is_dir()
+    assert list((run / "probes").glob("step-*.json"))
+
+
+def test_scores_of_a_run_of_an_earlier_version_are_its_own(model, tmp_path):
+    _, arguments = model
+    run = tmp_path / "run"
+    assert main(["run", *arguments, "--workers", "1", "--out", str(run)]) == 0
+    info = json.loads((run / "run.json").read_text())
+    for name in ("probe_dtype", "probe_memory", "probes_fingerprint"):
+        del info[name]
+    (run / "run.json").write_text(json.dumps(info))
+    for file in (run / "probes").glob("strength-*.json"):
+        file.unlink()
+    kept = (run / "probes" / "base-000.json").stat().st_mtime_ns
+    assert main(["score", str(run), "--workers", "1", "--device", "cpu"]) == 0
+    assert (run / "probes" / "base-000.json").stat().st_mtime_ns == kept
+    assert len(list((run / "probes").glob("strength-*.json"))) == 4
+
+
+def test_a_damaged_score_file_is_made_again(model, tmp_path):
+    _, arguments = model
+    run = tmp_path / "run"
+    assert main(["run", *arguments, "--workers", "1", "--out", str(run)]) == 0
+    before = contents(run)
+    for name, row in (("step-002", 1), ("strength-001", {})):
+        (run / "probes" / f"{name}.json").write_text(json.dumps({"scores": [row], "representation": []}))
+    assert main(["score", str(run), "--workers", "1", "--device", "cpu"]) == 0
+    assert contents(run) == before
+
+
+def test_what_cannot_be_scored_says_why(model, tmp_path, capsys):
+    bare, _ = model
+    run = tmp_path / "run"
+    assert main(["run", *bare, "--workers", "1", "--out", str(run)]) == 0
+    assert main(["score", str(run)]) == 2
+    assert "was started without probes" in capsys.readouterr().err
+    (run / "matrices" / "00001.json").unlink()
+    assert main(["score", str(run), "--probes", str(tmp_path / "probes")]) == 2
+    assert "is not merged yet: 1 matrices are missing" in capsys.readouterr().err
+    assert main(["resume", str(run), "--workers", "1"]) == 0
+    (tmp_path / "probes" / "test" / "first.jsonl").write_text("no json")
+    assert main(["score", str(run), "--probes", str(tmp_path / "probes")]) == 2
+    assert "first.jsonl:1: expected a JSON object" in capsys.readouterr().err
+    assert json.loads((run / "run.json").read_text())["probes"] is None
+
+
+def test_two_runs_are_compared_on_the_same_examples(model, tmp_path):
+    _, arguments = model
+    for name, more in (("one", []), ("two", ["--set", "eta=3"])):
+        assert main(["run", *arguments, *more, "--workers", "1", "--out", str(tmp_path / name)]) == 0
+    one, two = open_run(tmp_path / "one"), open_run(tmp_path / "two")
+    differences = example_differences(one, two, 3, "test", "nll")
+    assert set(differences) == {"first", "second", "third"}
+    means = [
+        run.tables["scores"].query("model == 'step' and step == 3 and split == 'test' and metric == 'nll'")
+        for run in (one, two)
+    ]
+    expected = means[0].set_index("task")["value"] - means[1].set_index("task")["value"]
+    for task, values in differences.items():
+        assert len(values) == 6
+        assert np.mean(values) == pytest.approx(expected[task], abs=1e-12)  # means of six numbers near 5
+    file = tmp_path / "two" / "probes" / "step-003.json"
+    content = json.loads(file.read_bytes())
+    del content["examples"]  # as a run of an earlier version
+    file.write_text(json.dumps(content))
+    assert example_differences(one, open_run(tmp_path / "two"), 3, "test", "nll") == {}

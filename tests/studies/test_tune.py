@@ -1,0 +1,187 @@
+"""Choosing coefficients on the development split, with a tiny random model."""
+
+import json
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from gcwm_viz.continual.config import RunSettings
+from gcwm_viz.continual.store import RunStore
+from gcwm_viz.errors import InputError
+from gcwm_viz.probes.merged import MergedModel
+from gcwm_viz.runs.run import Inputs, continue_run, create_run
+from gcwm_viz.studies.tune import grid_points, parse_grid, tune
+from tests.factories import updates
+from tests.probes.models import tiny_lab
+
+CPU = torch.device("cpu")
+PROBES = {
+    "dev": {"sums": [("1+1=", "2"), ("2+2=", "4")], "names": [("a:", "b"), ("c:", "dd")]},
+    "test": {"sums": [("3+1=", "4")], "names": [("x:", "y"), ("yy:", "z"), ("z:", "x")]},
+}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A base with two updates and probes of them."""
+    root = tmp_path_factory.mktemp("model")
+    model, tokenizer = tiny_lab()
+    model.save_pretrained(root / "base")
+    tokenizer.save_pretrained(root / "base")
+    names = [n for n, p in model.named_parameters() if p.dim() == 2 and ".layers." in n and n.endswith("weight")]
+    for place, update in enumerate(("sums", "names")):
+        (root / update).mkdir()
+        deltas = {n: updates(1, *model.get_parameter(n).shape, seed=50 * place + k)[0] for k, n in enumerate(names)}
+        save_file(deltas, root / update / "update.safetensors", metadata={"gcwm_viz": "update"})
+    write_probes(root / "probes", PROBES)
+    return root
+
+
+def write_probes(folder, probes):
+    for split, tasks in probes.items():
+        (folder / split).mkdir(parents=True)
+        for task, pairs in tasks.items():
+            lines = [json.dumps({"prompt": prompt, "answer": answer}) for prompt, answer in pairs]
+            (folder / split / f"{task}.jsonl").write_text("\n".join(lines))
+
+
+def inputs(root, **more):
+    listed = [(name, root / name) for name in ("sums", "names")]
+    return Inputs(**({"base": root / "base", "updates": listed, "probes": root / "probes"} | more))
+
+
+def go(root, out, grid, method="wudi", **more):
+    return tune(
+        inputs(root), out, method, "scale-free", grid, **({"metric": "nll", "device": CPU, "workers": 1} | more)
+    )
+
+
+@pytest.fixture(scope="module")
+def tuned(model, tmp_path_factory):
+    out = tmp_path_factory.mktemp("tuned") / "out"
+    seen = []
+    grid = {"mu_rel": [0.1, 10.0], "eta": [0.5, 1.0], "decay": [1.0, 0.7]}
+    frame = go(model, out, grid, progress=lambda *event: seen.append(event))
+    return out, grid, frame, seen
+
+
+def test_one_row_a_point_and_one_run_a_merge(tuned):
+    out, _, frame, seen = tuned
+    assert len(frame) == 8
+    assert list(frame.columns) == ["mu_rel", "eta", "decay", "dev", "dev_se", "test", "test_se", "best", "run"]
+    assert sorted(path.name for path in (out / "runs").iterdir()) == ["mu_rel=0.1", "mu_rel=10.0"]
+    assert frame["run"].nunique() == 2
+    assert not frame[["dev", "dev_se", "test"]].isna().any().any()
+    pd.testing.assert_frame_equal(pd.read_parquet(out / "tables" / "tune.parquet"), frame)
+    assert {phase for phase, *_ in seen} == {"matrices mu_rel=0.1", "matrices mu_rel=10.0", "points"}
+    assert [done for phase, done, _, _ in seen if phase == "points"] == list(range(1, 9))
+
+
+def test_the_best_is_chosen_on_development(tuned):
+    _, _, frame, _ = tuned
+    assert list(frame.index[frame["best"]]) == [frame["dev"].idxmin()]
+    assert frame["dev"].nunique() == 8
+
+
+@pytest.mark.parametrize("place", [2, 5])
+def test_a_point_scores_as_its_own_run_does(model, tuned, tmp_path, place):
+    _, grid, frame, _ = tuned
+    point = {name: frame[name].iloc[place] for name in grid}
+    settings = RunSettings.preset_with("scale-free", {name: float(value) for name, value in point.items()}, "wudi")
+    store = create_run(inputs(model), tmp_path / "run", settings)
+    continue_run(store, CPU, workers=1)
+    scores = pd.read_parquet(store.path / "tables" / "scores.parquet")
+    last = scores[(scores["model"] == "step") & (scores["step"] == 2) & (scores["metric"] == "nll")]
+    for split in ("dev", "test"):
+        part = last[last["split"] == split]
+        assert frame[split].iloc[place] == part["value"].mean()
+    errors = last[last["split"] == "dev"]["se"]
+    assert frame["dev_se"].iloc[place] == pytest.approx((errors.iloc[0] ** 2 + errors.iloc[1] ** 2) ** 0.5 / 2)
+
+
+def test_a_second_call_computes_nothing(model, tuned, monkeypatch):
+    out, grid, frame, _ = tuned
+    monkeypatch.setattr(MergedModel, "__init__", lambda *_: pytest.fail("the model was loaded again"))
+    monkeypatch.setattr("gcwm_viz.studies.tune.continue_run", lambda *_, **__: pytest.fail("a run was continued"))
+    pd.testing.assert_frame_equal(go(model, out, grid), frame)
+
+
+def test_new_points_of_a_known_merge_cost_no_merge(model, tuned, monkeypatch):
+    out, _, frame, _ = tuned
+    monkeypatch.setattr("gcwm_viz.studies.tune.continue_run", lambda *_, **__: pytest.fail("a run was continued"))
+    more = go(model, out, {"mu_rel": [0.1], "eta": [1.0, 2.0], "decay": [1.0]})
+    assert more["dev"].iloc[0] == frame[(frame["mu_rel"] == 0.1) & (frame["eta"] == 1.0)]["dev"].iloc[0]
+    assert len(more) == 2
+
+
+def test_a_run_cut_short_is_finished(model, tmp_path):
+    out = tmp_path / "out"
+    whole = go(model, out, {"ties_keep": [0.5]}, "ties")
+    run = RunStore.open(out / "runs" / "ties_keep=0.5")
+    lines = (run.path / "journal.jsonl").read_text().splitlines(keepends=True)
+    (run.path / "journal.jsonl").write_text("".join(lines[:4]))
+    (out / "scores" / "ties_keep=0.5.json").unlink()
+    pd.testing.assert_frame_equal(go(model, out, {"ties_keep": [0.5]}, "ties"), whole)
+
+
+def test_words_and_none_in_a_grid(model, tmp_path):
+    frame = go(model, tmp_path / "out", {"memory": [None, 1]}, "task-arithmetic", fixed={"eta": 0.5}, metric="em")
+    assert list(frame["memory"]) == ["none", "1"]
+    assert frame["best"].sum() == 1
+    assert list(frame["run"]) == ["runs/memory=none", "runs/memory=1"]
+
+
+def test_another_comparison_in_the_same_folder_is_refused(model, tuned, tmp_path):
+    out, grid, _, _ = tuned
+    with pytest.raises(InputError, match="another method: 'wudi', not 'gcwm'"):
+        go(model, out, grid, "gcwm")
+    other = inputs(model, updates=[("sums", model / "sums")])
+    with pytest.raises(InputError, match="another updates"):
+        tune(other, out, "wudi", "scale-free", grid)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+    with pytest.raises(InputError, match="already exists and is not empty"):
+        go(model, tmp_path / "full", grid)
+
+
+def test_bad_questions(model, tmp_path):
+    with pytest.raises(InputError, match="unknown setting 'mu'"):
+        go(model, tmp_path / "out", {"mu": [1.0]})
+    with pytest.raises(InputError, match="setting eta must be"):
+        go(model, tmp_path / "out", {"eta": [1.0, -1.0]})
+    with pytest.raises(InputError, match="at least one setting"):
+        go(model, tmp_path / "out", {})
+    with pytest.raises(InputError, match="at least one value"):
+        go(model, tmp_path / "out", {"eta": []})
+    with pytest.raises(InputError, match="every value of a setting once"):
+        go(model, tmp_path / "out", {"eta": [1.0, 1.0]})
+    with pytest.raises(InputError, match="both in the grid and fixed"):
+        go(model, tmp_path / "out", {"eta": [1.0]}, fixed={"eta": 2.0})
+    with pytest.raises(InputError, match="metric must be one of em, acc"):
+        go(model, tmp_path / "out", {"eta": [1.0]}, metric="f1")
+    with pytest.raises(InputError, match="needs a folder of probes"):
+        tune(inputs(model, probes=None), tmp_path / "out", "wudi", "scale-free", {"eta": [1.0]})
+    write_probes(tmp_path / "tests-only", {"test": PROBES["test"]})
+    with pytest.raises(InputError, match="expected development probes"):
+        tune(inputs(model, probes=tmp_path / "tests-only"), tmp_path / "out", "wudi", "scale-free", {"eta": [1.0]})
+    assert not (tmp_path / "out").exists()
+
+
+def test_points_are_named_for_what_they_set():
+    points = grid_points("gcwm", "paper", {"eta": [0.1, 0.2], "gate": ["none", "conflict"]}, {"iters": 5})
+    assert [point.name for point in points][:2] == ["eta=0.1,gate=none", "eta=0.1,gate=conflict"]
+    assert {point.run for point in points} == {"gate=none,iters=5", "gate=conflict,iters=5"}
+    assert [point.run for point in grid_points("mean", "paper", {"eta": [1.0]})] == ["default"]
+
+
+def test_a_grid_from_a_command_line():
+    assert parse_grid(["eta=0.5,1", "memory=none,2", "gate=none,conflict"]) == {
+        "eta": [0.5, 1],
+        "memory": [None, 2],
+        "gate": ["none", "conflict"],
+    }
+    for bad in (["eta"], ["eta="], ["eta=1,"], ["=1"], ["eta=1", "eta=2"]):
+        with pytest.raises(InputError):
+            parse_grid(bad)
