@@ -10,7 +10,7 @@ from benchmarks import machine
 from benchmarks.inputs import random_update
 from gcwm_viz import GCWMConfig, merge_layer
 from gcwm_viz.continual.config import RunSettings
-from gcwm_viz.continual.matrix import process_matrix
+from gcwm_viz.continual.result import process_matrix
 from gcwm_viz.updates.matrices import MatrixKey
 
 

@@ -8,7 +8,7 @@ from gcwm_viz.ui import charts, frame, study
 
 with frame.open_page("Explain", "Whether geometry conflict goes with forgetting, here, beyond both growing with time."):
     tables, folder = study.load()
-    runs = tables["runs"]
+    runs, names = tables["runs"], study.names()
     column, target, _ = study.choose_target("forgetting")
     everything = "all methods"
     method = st.selectbox("Runs of", [everything, *dict.fromkeys(runs["method"])], key="of", bind="query-params")
@@ -18,18 +18,18 @@ with frame.open_page("Explain", "Whether geometry conflict goes with forgetting,
             "Over all methods, a correlation also holds what tells the methods apart: look at each by itself too."
         )
     table = study.correlations(runs, chosen, column, folder)
-    figure = associations.correlations(table, study.NAMES, published=target == "forgetting")
+    figure = associations.correlations(table, names, published=target == "forgetting")
     charts.show(figure, associations.RHO, table, key="correlations")
     undefined = table[table["rho"].isna()]
     if len(undefined):
-        st.caption("Not defined: " + "; ".join(f"{study.NAMES[s]}: {r}" for s, r in zip(undefined["signal"], undefined["reason"], strict=True)))  # fmt: skip # noqa: E501
+        st.caption("Not defined: " + "; ".join(f"{names[s]}: {r}" for s, r in zip(undefined["signal"], undefined["reason"], strict=True)))  # fmt: skip # noqa: E501
 
     rows = runs if chosen is None else runs[runs["method"] == chosen]
     left, right = st.columns(2, gap="medium")
     with left:
-        signals = [name for name in study.SIGNALS if name in runs]
-        signal = st.selectbox("Signal", signals, index=signals.index("global_gap"), format_func=study.NAMES.__getitem__)
-        figure = associations.points(rows, signal, column, study.NAMES[signal], study.TARGETS[target])
+        signals = study.explained(runs)
+        signal = st.selectbox("Signal", signals, index=signals.index("global_gap"), format_func=names.__getitem__)
+        figure = associations.points(rows, signal, column, names[signal], study.TARGETS[target])
         charts.show(
             figure, associations.POINTS, rows[["method", "seed", "order", "step", signal, column]], key="points"
         )

@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from gcwm_viz.figures import gate_curve, signals
+from gcwm_viz.figures import gate_curve
+from gcwm_viz.signals.catalogue import ALPHA
 from gcwm_viz.ui import charts, frame, grids, regate_job, whatif
 
 with frame.frame(
@@ -23,7 +24,7 @@ with frame.frame(
         figure = gate_curve.gate_curve(cells, config, before=view.config, chosen=chosen)
         charts.show(figure, gate_curve.ABOUT, decided[["matrix", "conflict", "alpha", "mode"]], key="gate-curve")
     with right:
-        grids.show_grid(view, decided, signals.ALPHA, limits=(0, 1))
+        grids.show_grid(view, decided, ALPHA, limits=(0, 1))
 
     st.header("Effect of the gate", anchor=False)
     grids.show_grids(view, decided, whatif.SIGNALS)

@@ -2,8 +2,9 @@
 
 import streamlit as st
 
-from gcwm_viz.figures import signals, solver_path
+from gcwm_viz.figures import solver_path
 from gcwm_viz.figures.theme import num, percent
+from gcwm_viz.signals.catalogue import on_page
 from gcwm_viz.ui import charts, frame, grids
 
 with frame.frame(
@@ -26,7 +27,7 @@ with frame.frame(
             "where they began, not geometry. The exact solver or a larger step size shows more."
         )
 
-    grids.show_grids(view, cells, (signals.PLAIN_SHIFT, signals.GEO_SHIFT), columns=2)
+    grids.show_grids(view, cells, on_page("Solver"), columns=2)
 
     st.header("The chosen matrix", anchor=False)
     if matrix is not None:

@@ -1,98 +1,62 @@
-"""Settings of a sequence of updates: which stay active, how strongly each step is integrated."""
+"""All settings of a run, and how they are written on a command line."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, get_args
+from typing import Any
 
+from gcwm_viz.continual.sequence import ContinualConfig
 from gcwm_viz.errors import InputError
-from gcwm_viz.geometry.config import PRESETS, GCWMConfig
-from gcwm_viz.merging.registry import get_method
-from gcwm_viz.merging.settings import MethodSettings
-
-Policy = Literal["all_history", "current_anchor"]
-Keep = Literal["all", "last"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ContinualConfig:
-    """Continual update (METHOD section 3). Raises :class:`InputError` for a setting out of range.
-
-    policy: ``all_history`` keeps every earlier update active, or the last ``memory`` updates with the current one
-        counted; ``current_anchor`` merges the previous merged update with the current one.
-    keep: tensors of which steps stay on disk: ``all``, or only those of the ``last``, which takes a constant η.
-    eta, decay: θ_t = θ_{t−1} + η·decay^{t−1} · Δ_inc. old_weight, new_weight: ω of earlier and current updates.
-    """
-
-    policy: Policy = "all_history"
-    memory: int | None = None
-    eta: float = 1.0
-    decay: float = 1.0
-    old_weight: float = 1.0
-    new_weight: float = 1.0
-    keep: Keep = "all"
-
-    def __post_init__(self) -> None:
-        if self.policy not in get_args(Policy):
-            raise InputError(f"setting policy must be one of {', '.join(get_args(Policy))}, got {self.policy!r}")
-        if self.memory is not None and (
-            isinstance(self.memory, bool) or not isinstance(self.memory, int) or self.memory < 1
-        ):
-            raise InputError(f"setting memory must be an integer of at least 1 or none, got {self.memory!r}")
-        if self.keep not in get_args(Keep):
-            raise InputError(f"setting keep must be one of {', '.join(get_args(Keep))}, got {self.keep!r}")
-        if self.keep == "last" and self.decay != 1.0:
-            raise InputError(
-                f"setting keep must be all where η decays, because every step enters S_T, got {self.keep!r}"
-            )
-        for name in ("eta", "decay", "new_weight"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-                raise InputError(f"setting {name} must be a finite number above 0, got {value!r}")
-        if not isinstance(self.old_weight, int | float) or not 0 <= self.old_weight < float("inf"):
-            raise InputError(f"setting old_weight must be a finite number of at least 0, got {self.old_weight!r}")
-
-    def step_eta(self, step: int) -> float:
-        """η_t of step 1, 2, …"""
-        return self.eta * self.decay ** (step - 1)
+from gcwm_viz.geometry.config import DEFAULT_PRESET, GCWMConfig, get_preset
+from gcwm_viz.merging.registry import DEFAULT_METHOD, METHODS, get_method
+from gcwm_viz.settings.declare import Setting, Settings
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings:
-    """All settings of a run: merge method, per-matrix settings, continual settings, options of other methods."""
+    """All settings of a run: merge method, per-matrix settings, those of the sequence, and the method's own."""
 
-    method: str = "gcwm"
-    preset: str = "scale-free"
+    method: str = DEFAULT_METHOD
+    preset: str = DEFAULT_PRESET
     gcwm: GCWMConfig = field(default_factory=GCWMConfig)
     continual: ContinualConfig = field(default_factory=ContinualConfig)
-    options: MethodSettings = field(default_factory=MethodSettings)
+    options: Settings = field(default_factory=Settings)
 
     @classmethod
-    def preset_with(cls, preset: str, overrides: Mapping[str, Any], method: str = "gcwm") -> "RunSettings":
-        """A preset with single settings replaced; the names are those of the three configurations.
+    def preset_with(cls, preset: str, overrides: Mapping[str, Any], method: str = DEFAULT_METHOD) -> "RunSettings":
+        """A preset with single settings replaced; the names are those of the three groups.
 
-        η is the preset's for the methods that the preset is about, and the method's own default for the others.
+        η is the preset's for the methods that the preset is about, and the method's own default for the others. A
+        setting of another method has no effect, so that one grid can serve a sweep over methods.
         """
-        gcwm = GCWMConfig.preset(preset).to_dict()
-        eta = get_method(method).eta
-        continual = asdict(ContinualConfig(eta=PRESET_ETA[preset] if eta is None else eta))
-        options = MethodSettings().to_dict()
+        chosen, merge = get_preset(preset), get_method(method)
+        eta = chosen.eta if merge.eta is None else merge.eta
+        groups: list[tuple[type[Settings], dict[str, Any]]] = [
+            (GCWMConfig, dict(chosen.geometry)),
+            (ContinualConfig, {"eta": eta}),
+            (merge.settings, {}),
+        ]
+        foreign = _options_of_methods()
         for name, value in overrides.items():
-            if name in gcwm:
-                gcwm[name] = value
-            elif name in continual:
-                continual[name] = value
-            elif name in options:
-                options[name] = value
+            values = next((values for group, values in groups if name in group.names()), None)
+            if values is not None:
+                values[name] = value
+            elif name in foreign:
+                foreign[name].check(value)
             else:
-                known = ", ".join([*gcwm, *continual, *options])
-                raise InputError(f"unknown setting {name!r}; known are {known}")
-        return cls(
-            method=method,
-            preset=preset,
-            gcwm=GCWMConfig(**gcwm),
-            continual=ContinualConfig(**continual),
-            options=MethodSettings(**options),
-        )
+                known = [*GCWMConfig.names(), *ContinualConfig.names(), *foreign]
+                raise InputError(f"unknown setting {name!r}; known are {', '.join(known)}")
+        gcwm, continual, options = (group(**values) for group, values in groups)
+        assert isinstance(gcwm, GCWMConfig)
+        assert isinstance(continual, ContinualConfig)
+        return cls(method=method, preset=preset, gcwm=gcwm, continual=continual, options=options)
+
+    def single(self) -> dict[str, Any]:
+        """Every setting's value by the name that ``--set`` takes."""
+        return {**self.gcwm.to_dict(), **self.continual.to_dict(), **self.options.to_dict()}
+
+    def declared(self) -> dict[str, Setting]:
+        """The declaration of every setting by that name."""
+        return {each.name: each for group in (self.gcwm, self.continual, self.options) for each in group.declared()}
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -102,18 +66,20 @@ class RunSettings:
         unknown = sorted(set(values) - {entry.name for entry in fields(cls)})
         if unknown:
             raise InputError(f"unknown run setting {unknown[0]!r}")
+        own = get_method(values["method"]).settings
+        foreign = _options_of_methods().keys() - set(own.names())  # earlier versions kept the settings of every method
         return cls(
             method=values["method"],
             preset=values["preset"],
             gcwm=GCWMConfig.from_dict(values["gcwm"]),
             continual=ContinualConfig(**values["continual"]),
-            options=MethodSettings.from_dict(values.get("options", {})),
+            options=own.from_dict({name: v for name, v in values.get("options", {}).items() if name not in foreign}),
         )
 
 
-# The paper sweeps η around 0.1 and the released launcher uses 0.2; the exact solver is at its best near 1.
-PRESET_ETA = {"scale-free": 1.0, "paper": 0.1, "release": 0.2}
-assert PRESET_ETA.keys() == PRESETS.keys()
+def _options_of_methods() -> dict[str, Setting]:
+    """The own settings of every method by name."""
+    return {each.name: each for method in METHODS.values() for each in method.settings.declared()}
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
@@ -136,9 +102,9 @@ def difference(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str 
     for name in sorted(before.keys() | after.keys(), key=str):
         old, new = before.get(name), after.get(name)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
-            found = difference(old, new, f"{prefix}{name}.")
-            if found:
-                return found
+            inside = difference(old, new, f"{prefix}{name}.")
+            if inside:
+                return inside
         elif old != new:
             return f"{prefix}{name} was {str(old)[:50]}, is {str(new)[:50]}"
     return ""

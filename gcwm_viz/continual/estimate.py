@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import torch
 
+from gcwm_viz.continual.active_set import active_set
 from gcwm_viz.continual.config import RunSettings
-from gcwm_viz.continual.memory import active_set
 from gcwm_viz.engines.local import default_workers, local_devices
+from gcwm_viz.merging.registry import get_method
 from gcwm_viz.updates.matrices import MatrixKey
 
 EIGH_COST = 25.0
@@ -78,7 +79,7 @@ def stored_bytes(
             for key, steps in zip(keys, states, strict=True)
             for columns in steps[first:]
         )
-    branches = 2 if settings.method == "gcwm" else 1
+    branches = len(get_method(settings.method).branches)
     steps = updates if settings.continual.keep == "all" else 1
     total = 0
     for key, width in zip(keys, _widths(keys, settings, ranks), strict=True):
@@ -91,7 +92,7 @@ def _widths(
     keys: Sequence[MatrixKey], settings: RunSettings, ranks: Sequence[int | None] | None
 ) -> Sequence[int | None]:
     """Columns of the factors in which a merge stays, where it does: in the closed form, of adapters, thin enough."""
-    if ranks is None or settings.method not in ("gcwm", "wudi") or settings.gcwm.solver != "exact":
+    if ranks is None or not get_method(settings.method).factored(settings.gcwm):
         return [None] * len(keys)
     return [k if k is not None and k <= key.shape[1] else None for key, k in zip(keys, ranks, strict=True)]
 
@@ -135,7 +136,7 @@ def memory_of(shape: tuple[int, int], updates: int, settings: RunSettings) -> in
     """Bytes of tensors of one matrix at its last step."""
     d_out, d_in = shape
     kept = updates if settings.continual.keep == "all" else 1
-    single = updates + (2 * kept if settings.method == "gcwm" else kept)  # updates, and results of every step
+    single = updates + kept * len(get_method(settings.method).branches)  # updates, and results of every step
     # Branches, states and their differences in float32. In float64: total, one update in work, its difference, two
     # gradients, solution, right-hand side and a product; H, its copy, factor and what LAPACK takes.
     return 4 * (single + 8) * d_out * d_in + 8 * (8 * d_out * d_in + 4 * d_in**2)

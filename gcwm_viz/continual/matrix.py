@@ -1,86 +1,41 @@
-"""All steps of one matrix: geometry, merge, state and signals. Matrices are independent of each other.
+"""All steps of one matrix: geometry, merge and state. Matrices are independent of each other."""
 
-Shape suffixes: o = d_out, i = d_in.
-"""
-
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from gcwm_viz.checkpoints.reader import check_finite
-from gcwm_viz.continual.config import ContinualConfig, RunSettings
-from gcwm_viz.continual.kept import tensors_of
-from gcwm_viz.continual.member import Angles, Member
-from gcwm_viz.continual.memory import ANCHOR, ActiveSet, active_set
-from gcwm_viz.continual.rows import (
-    NAN,
-    Row,
-    barycenter_rows,
-    geometry_row,
-    pair_rows,
-    reason,
-    signal_row,
-    solver_rows,
-    spectrum_rows,
-)
-from gcwm_viz.errors import InputError
+from gcwm_viz.continual.active_set import ActiveSet, active_set
+from gcwm_viz.continual.config import RunSettings
+from gcwm_viz.continual.sequence import ContinualConfig
 from gcwm_viz.geometry.layer import cross_norms, geometry_of
-from gcwm_viz.linalg.lowrank import LowRank, Update, dense, difference, norm, scaled, squared_norm
+from gcwm_viz.geometry.member import ANCHOR, Member
+from gcwm_viz.linalg.lowrank import LowRank, Update, dense, scaled, squared_norm
 from gcwm_viz.linalg.subspace import RightSubspace, right_subspace
-from gcwm_viz.merging.gcwm import LayerMerge, blend
-from gcwm_viz.merging.registry import Outcome, get_method
+from gcwm_viz.merging.merge import Merge
+from gcwm_viz.merging.registry import get_method
 from gcwm_viz.merging.step import MergeStep
-from gcwm_viz.merging.wudi import PlainMerge
-from gcwm_viz.signals.pairwise import Pairs
+from gcwm_viz.signals.pairwise import Angles, Pairs
 from gcwm_viz.signals.state import incoming_conflict, state_signals
+from gcwm_viz.signals.step import Step
 from gcwm_viz.updates.matrices import MatrixKey
 
 
-@dataclass
-class MatrixResult:
-    """Rows for the tables ``matrices``, ``pairs``, ``spectra``, ``barycenter`` and ``solver``, and tensors to keep.
-
-    ``tensors``: the branches of every step, or what the method gives, as :mod:`gcwm_viz.continual.kept` names them.
-    """
-
-    rows: dict[str, list[Row]] = field(
-        default_factory=lambda: {"matrices": [], "pairs": [], "spectra": [], "barycenter": [], "solver": []}
-    )
-    tensors: dict[str, Tensor] = field(default_factory=dict)
-
-
-def process_matrix(
+def steps(
     key: MatrixKey,
     names: Sequence[str],
     deltas: Sequence[Update | None],
     settings: RunSettings,
     states: Sequence[Update | None] | None = None,
-) -> MatrixResult:
-    """Run every step of one matrix.
+) -> Iterator[Step]:
+    """Every step of one matrix in order.
 
     ``deltas``: Δ of each update in arrival order, None where it does not touch the matrix. ``states``: given S_t of a
     training pipeline, which are then described instead of merged.
 
-    Raises :class:`InputError` where a merge is not finite or a decomposition fails, naming the matrix.
+    Raises :class:`InputError` where a merge is not finite, naming the matrix.
     """
-    try:
-        return _all_steps(key, names, deltas, settings, states)
-    except torch.linalg.LinAlgError as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"matrix {key.name!r}: its updates cannot be decomposed ({reason}); expected updates of an ordinary scale"
-        ) from None
-
-
-def _all_steps(
-    key: MatrixKey,
-    names: Sequence[str],
-    deltas: Sequence[Update | None],
-    settings: RunSettings,
-    states: Sequence[Update | None] | None,
-) -> MatrixResult:
     config = settings.gcwm
     members = [Member.of(name, delta, config) for name, delta in zip(names, deltas, strict=True)]
     overlap = _overlaps(members)
@@ -88,90 +43,62 @@ def _all_steps(
     device = next((member.delta.device for member in members if member.delta is not None), torch.device("cpu"))
     thin = all(member.delta is None or isinstance(member.delta, LowRank) for member in members)
     state: Update = _nothing(key.shape, device) if thin else torch.zeros(key.shape, device=device)
-    state_subspace: RightSubspace | None = None
+    subspace: RightSubspace | None = None
     previous: Update | None = None
-    memory: dict[str, float] = {}
-    result = MatrixResult()
-    for step, arriving in enumerate(members, start=1):
-        active = active_set(step, settings.continual)
-        anchor = Member.of(ANCHOR, previous, config) if active.anchored else None
-        chosen = [anchor] * (anchor is not None) + [members[index] for index in active.indices]
-        present = [member for member in chosen if member is not None and member.delta is not None]
-        weights = [
-            weight
-            for member, weight in zip(chosen, active.weights, strict=True)
-            if member is not None and member.delta is not None
-        ]
-        sar = _sar(present, active, members, overlap, anchor)
-        geometry = geometry_of([member.gate for member in present], sar, weights, config)
-        outcome: Outcome
-        incoming = incoming_conflict(state_subspace, arriving.analysis, config, pairs)
-        before = state
-        if states is not None:
-            given = states[step - 1]
-            state = _nothing(key.shape, device) if given is None else given.to(device=device, dtype=torch.float32)
-            state = state if thin else dense(state)
-            outcome = state
-        else:
-            merge_step = MergeStep(
-                deltas=[member.delta for member in present if member.delta is not None],
-                # The anchor is another matrix at every step, and a random mask of it must be another one too.
-                names=[f"{ANCHOR} {step}" if member is anchor else member.name for member in present],
-                weights=weights,
-                geometry=geometry,
-                previous=previous,
-                arriving=arriving.delta,
-                norms=[m.analysis.total_energy**0.5 for m in members[:step] if m.analysis is not None],
-                matrix=key.name,
-                shape=key.shape,
-                options=settings.options,
-                memory=memory,
+    carried: dict[str, float] = {}
+    for number, arriving in enumerate(members, start=1):
+        chosen = active_set(number, settings.continual)
+        anchor = Member.of(ANCHOR, previous, config) if chosen.anchored else None
+        listed = [anchor] * (anchor is not None) + [members[index] for index in chosen.indices]
+        pairing = [(m, w) for m, w in zip(listed, chosen.weights, strict=True) if m is not None and m.delta is not None]
+        active, weights = [member for member, _ in pairing], [weight for _, weight in pairing]
+        sar = _sar(active, chosen, members, overlap, anchor)
+        geometry = geometry_of([member.gate for member in active], sar, weights, config)
+        incoming = incoming_conflict(subspace, arriving.analysis, config, pairs)
+        before, merge = state, None
+        if states is None:
+            merge = get_method(settings.method).merge(
+                MergeStep(
+                    deltas=[member.delta for member in active if member.delta is not None],
+                    # The anchor is another matrix at every step, and a random mask of it must be another one too.
+                    names=[f"{ANCHOR} {number}" if member is anchor else member.name for member in active],
+                    weights=weights,
+                    geometry=geometry,
+                    previous=previous,
+                    arriving=arriving.delta,
+                    norms=[m.analysis.total_energy**0.5 for m in members[:number] if m.analysis is not None],
+                    matrix=key.name,
+                    shape=key.shape,
+                    config=config,
+                    settings=settings.options,
+                    carried=carried,
+                )
             )
-            outcome = get_method(settings.method).merge(merge_step, config)
-            merged = _single(outcome).to(device=device)  # where nothing is active yet, zeros of no device
-            for part in (merged.left_or, merged.right_ri) if isinstance(merged, LowRank) else (merged,):
-                check_finite(part, f"matrix {key.name!r}: the merge of step {step} ({arriving.name})")
-            state = integrate(state if step > 1 else None, merged, previous, settings.continual, step)
+            merged = _checked(merge, device, f"matrix {key.name!r}: the merge of step {number} ({arriving.name})")
+            state = integrate(state if number > 1 else None, merged, previous, settings.continual, number)
             previous = merged
-        state_subspace = (
-            right_subspace(state, config.analysis_rank, config.analysis_energy) if squared_norm(state) > 0 else None
-        )
-        analysis = [member.analysis for member in present if member.analysis is not None]
-        signals = state_signals(analysis, state_subspace, config, pairs)
-        place = {"step": step, "matrix": key.name, "layer": key.layer, "family": key.family}
-        result.rows["matrices"].append(
-            place
-            | {"update": arriving.name, "d_out": key.shape[0], "d_in": key.shape[1], "active": len(present)}
-            | geometry_row(geometry, outcome, states is not None)
-            | signal_row(signals, incoming, sar)
-            | {
-                "update_norm": arriving.analysis.total_energy**0.5 if arriving.analysis is not None else 0.0,
-                "merged_norm": norm(previous if previous is not None else state),
-                "increment_norm": norm(difference(state, before)),
-                "state_norm": norm(state),
-            }
-            | {"reason": reason(geometry, arriving, step)}
-        )
-        result.rows["pairs"] += [
-            place | row
-            for row in pair_rows(present, geometry, signals, sar, state_subspace, state, incoming, arriving, angles)
-        ]
-        result.rows["spectra"] += [place | row for row in spectrum_rows(present, geometry, state_subspace)]
-        result.rows["barycenter"] += [place | row for row in barycenter_rows(geometry)]
-        result.rows["solver"] += [place | row for row in solver_rows(outcome)]
-        if step < len(members) and settings.continual.keep == "last":
-            continue
-        if isinstance(outcome, LayerMerge):
-            kept = {"plain": outcome.plain, "geo": outcome.geo}
         else:
-            kept = {"merged": _single(outcome)}
-        for name, update in kept.items():
-            result.tensors |= tensors_of(name, step, update)
-    return result
-
-
-def _nothing(shape: tuple[int, int], device: torch.device) -> LowRank:
-    return LowRank(torch.zeros(shape[0], 0, device=device), torch.zeros(0, shape[1], device=device))
+            given = states[number - 1]
+            state = _nothing(key.shape, device) if given is None else given.to(device=device, dtype=torch.float32)
+            merged = state = state if thin else dense(state)
+        subspace = right_subspace(state, config.analysis_rank, config.analysis_energy) if squared_norm(state) else None
+        yield Step(
+            number=number,
+            key=key,
+            config=config,
+            arriving=arriving,
+            active=active,
+            sar=sar,
+            geometry=geometry,
+            merge=merge,
+            merged=merged,
+            before=before,
+            after=state,
+            subspace=subspace,
+            state=state_signals([m.analysis for m in active if m.analysis is not None], subspace, config, pairs),
+            incoming=incoming,
+            angles=angles,
+        )
 
 
 def integrate(
@@ -188,18 +115,22 @@ def integrate(
     return eta * change if state is None else torch.add(dense(state), change, alpha=eta)
 
 
-def _single(outcome: Outcome) -> Update:
-    """Δ_merge from branches rounded to float32, as they are kept on disk and read back."""
-    single = torch.float32
-    if isinstance(outcome, LayerMerge):
-        return blend(outcome.plain.to(dtype=single), outcome.geo.to(dtype=single), outcome.alpha, outcome.mode)
-    return (outcome.merged if isinstance(outcome, PlainMerge) else outcome).to(dtype=single)
+def _checked(merge: Merge, device: torch.device, what: str) -> Update:
+    """Δ_merge in float32 on ``device``. Raises :class:`InputError`, naming ``what``, where it is not finite."""
+    merged = merge.rounded.to(device=device)  # where nothing is active yet, zeros of no device
+    for part in (merged.left_or, merged.right_ri) if isinstance(merged, LowRank) else (merged,):
+        check_finite(part, what)
+    return merged
+
+
+def _nothing(shape: tuple[int, int], device: torch.device) -> LowRank:
+    return LowRank(torch.zeros(shape[0], 0, device=device), torch.zeros(0, shape[1], device=device))
 
 
 def _overlaps(members: Sequence[Member]) -> Tensor:
     """SAR [i→j] between all updates, (K, K), computed once; NaN for absent ones."""
     k = len(members)
-    table = torch.full((k, k), NAN, dtype=torch.float64)
+    table = torch.full((k, k), float("nan"), dtype=torch.float64)
     index = [i for i, member in enumerate(members) if member.delta is not None]
     if index:
         present = [members[i] for i in index]
@@ -209,9 +140,9 @@ def _overlaps(members: Sequence[Member]) -> Tensor:
 
 
 def _sar(
-    present: Sequence[Member], active: ActiveSet, members: Sequence[Member], overlap: Tensor, anchor: Member | None
+    active: Sequence[Member], chosen: ActiveSet, members: Sequence[Member], overlap: Tensor, anchor: Member | None
 ) -> Tensor:
     if anchor is not None:  # the anchor is new at every step
-        return cross_norms([m.delta for m in present if m.delta is not None], [m.analysis for m in present])
-    index = torch.tensor([i for i in active.indices if members[i].delta is not None], dtype=torch.long)
+        return cross_norms([m.delta for m in active if m.delta is not None], [m.analysis for m in active])
+    index = torch.tensor([i for i in chosen.indices if members[i].delta is not None], dtype=torch.long)
     return overlap[index[:, None], index[None, :]]

@@ -1,145 +1,110 @@
-"""One step of one matrix as rows of the tables; ``tables.py`` documents the columns."""
+"""One step of one matrix as rows of the tables; ``runs/tables.py`` documents the columns."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor
 
-from gcwm_viz.continual.member import Angles, Member
-from gcwm_viz.geometry.layer import LayerGeometry, cross_norms
-from gcwm_viz.linalg.lowrank import Update
-from gcwm_viz.linalg.subspace import RightSubspace
-from gcwm_viz.merging.gcwm import LayerMerge
-from gcwm_viz.merging.registry import Outcome
+from gcwm_viz.geometry.layer import cross_norms
+from gcwm_viz.merging.merge import ABSENT
 from gcwm_viz.merging.solvers import Solution
-from gcwm_viz.merging.wudi import PlainMerge
-from gcwm_viz.signals.pairwise import mean_pair, symmetric_sar
-from gcwm_viz.signals.state import StateSignals
+from gcwm_viz.signals import catalogue
+from gcwm_viz.signals.step import Step
 
 NAN = float("nan")
 STATE = "state"
+TRAINED = "trained"
+"""The mode of a step that describes a given state."""
 Row = dict[str, Any]
 
 
-def geometry_row(geometry: LayerGeometry, outcome: Outcome, trained: bool) -> Row:
-    """Gate, branches, solver and barycenter of one step; NaN where the method has none."""
-    center = geometry.barycenter
+def step_rows(step: Step) -> dict[str, list[Row]]:
+    """The rows of one step by table."""
+    where = {"step": step.number, "matrix": step.key.name, "layer": step.key.layer, "family": step.key.family}
+    return {name: [where | row for row in rows(step)] for name, rows in _TABLES.items()}
+
+
+def _matrix_rows(step: Step) -> list[Row]:
+    """Signals, solver and barycenter; NaN where the method has none."""
+    center = step.geometry.barycenter
+    solutions = _solutions(step)
+    mode = TRAINED if step.merge is None else step.merge.mode
     row: Row = {
-        "conflict": geometry.conflict,
-        "alpha": NAN,
-        "mode": "trained" if trained else "merged",
-        "displacement": NAN,
-        "plain_shift": NAN,
-        "geo_shift": NAN,
-        "plain_objective": NAN,
-        "geo_objective": NAN,
-        "plain_minimum": NAN,
-        "geo_minimum": NAN,
-        "solver_iterations": 0,
-        "solver_residual": NAN,
-        "solver_converged": True,
+        "update": step.arriving.name,
+        "d_out": step.key.shape[0],
+        "d_in": step.key.shape[1],
+        "active": len(step.active),
+        "mode": ABSENT if step.geometry.metric is None else mode,
     }
-    if geometry.metric is None:
-        row["mode"] = "absent"
-    elif isinstance(outcome, LayerMerge) and outcome.plain_solution and outcome.geo_solution:
-        solutions = (outcome.plain_solution, outcome.geo_solution)
-        row |= {
-            "alpha": geometry.alpha,
-            "mode": geometry.mode,
-            "displacement": outcome.displacement,
-            "plain_shift": outcome.plain_shift,
-            "geo_shift": outcome.geo_shift,
-            "plain_objective": _ratio(solutions[0].path),
-            "geo_objective": _ratio(solutions[1].path),
-            "plain_minimum": solutions[0].minimum,
-            "geo_minimum": solutions[1].minimum,
-            "solver_iterations": max(solution.iterations for solution in solutions),
-            "solver_residual": max(solution.residual for solution in solutions),
-            "solver_converged": all(solution.converged for solution in solutions),
-        }
-    elif isinstance(outcome, PlainMerge) and outcome.solution:
-        row |= {
-            "plain_shift": outcome.shift,
-            "plain_objective": _ratio(outcome.solution.path),
-            "plain_minimum": outcome.solution.minimum,
-            "solver_iterations": outcome.solution.iterations,
-            "solver_residual": outcome.solution.residual,
-            "solver_converged": outcome.solution.converged,
-        }
-    shares = geometry.lambda_shares[~geometry.lambda_shares.isnan()]
-    return row | {
-        "center_mismatch": geometry.center_mismatch,
-        "union_rank": geometry.union_rank,
-        "lam": geometry.lam,
-        "lambda_share": float(shares.max()) if len(shares) else NAN,
+    row |= catalogue.values_of(step)
+    row |= {
+        "lam": step.geometry.lam,
         "barycenter_iterations": center.iterations if center else 0,
         "barycenter_residual": center.residual if center else NAN,
         "barycenter_converged": center.converged if center else True,
     }
+    for branch in ("plain", "geo"):
+        solution = solutions.get(branch)
+        row[f"{branch}_objective"] = NAN if solution is None else _objective(solution)
+        row[f"{branch}_minimum"] = NAN if solution is None else solution.minimum
+    ended = solutions.values()
+    return [
+        row
+        | {
+            "solver_iterations": max((solution.iterations for solution in ended), default=0),
+            "solver_residual": max((solution.residual for solution in ended), default=NAN),
+            "solver_converged": all(solution.converged for solution in ended),
+            "reason": _reason(step),
+        }
+    ]
 
 
-def _ratio(path: Sequence[tuple[int, float, float]]) -> float:
-    """Objective at the end over objective at the plain sum; NaN where it starts at zero."""
-    return path[-1][1] / path[0][1] if path[0][1] > 0 else NAN
+def _solutions(step: Step) -> dict[str, Solution]:
+    """What the inner solver found, by branch; empty where there was nothing to solve."""
+    branches = {} if step.own_merge is None else step.own_merge.branches
+    return {name: branch.solution for name, branch in branches.items() if branch.solution is not None}
 
 
-def signal_row(signals: StateSignals, incoming: float, sar: Tensor) -> Row:
-    """The signals of one step (Sec. 3)."""
-    return {
-        "active_conflict": signals.active_conflict,
-        "state_conflict": signals.state_conflict,
-        "state_gap": signals.state_gap,
-        "global_active": signals.global_active,
-        "global_with_state": signals.global_with_state,
-        "global_gap": signals.global_gap,
-        "incoming_conflict": incoming,
-        "sar": mean_pair(symmetric_sar(sar)),
-    }
+def _objective(solution: Solution) -> float:
+    """At the end over at the plain sum; NaN where it starts at zero."""
+    start, end = solution.path[0][1], solution.path[-1][1]
+    return end / start if start > 0 else NAN
 
 
-def reason(geometry: LayerGeometry, arriving: Member, step: int) -> str:
+def _reason(step: Step) -> str:
     """Why values of a step are undefined, or empty."""
-    reasons = [geometry.reason] if geometry.reason else []
-    if step == 1:
+    reasons = [step.geometry.reason] if step.geometry.reason else []
+    if step.number == 1:
         reasons.append("no state before the first step, so no incoming conflict")
-    elif arriving.delta is None:
-        reasons.append(f"update {arriving.name} does not touch this matrix, so no incoming conflict")
+    elif step.arriving.delta is None:
+        reasons.append(f"update {step.arriving.name} does not touch this matrix, so no incoming conflict")
     return "; ".join(reasons)
 
 
-def pair_rows(
-    present: Sequence[Member],
-    geometry: LayerGeometry,
-    signals: StateSignals,
-    sar: Tensor,
-    state_subspace: RightSubspace | None,
-    state: Update,
-    incoming: float,
-    arriving: Member,
-    angles: Angles,
-) -> list[Row]:
-    """Rows of ``pairs``: active updates among themselves, each with the state, the arriving one with S_{t−1}."""
-    rows = []
-    for i, first in enumerate(present):
+def _pair_rows(step: Step) -> list[Row]:
+    """Active updates among themselves, each with the state, the arriving one with S_{t−1}."""
+    rows, state, sar = [], step.state, step.sar
+    for i, first in enumerate(step.active):
         rows += [
-            _pair("active", first.name, present[j].name, float(signals.active_mm[i, j]))
+            _pair("active", first.name, second.name, float(state.active_mm[i, j]))
             | {
-                "gate_conflict": float(geometry.pairwise_conflict[i, j]),
+                "gate_conflict": float(step.geometry.pairwise_conflict[i, j]),
                 "sar_ij": float(sar[i, j]),
                 "sar_ji": float(sar[j, i]),
-                "principal_angles": angles.between(first, present[j]),
+                "principal_angles": step.angles.between(first.gate, second.gate),
             }
-            for j in range(i + 1, len(present))
+            for j, second in enumerate(step.active)
+            if j > i
         ]
-    missing = "" if state_subspace is not None else "the state is exactly zero in this matrix"
-    for i, member in enumerate(present):
-        row = _pair(STATE, member.name, STATE, float(signals.state_m[i]), missing)
-        if state_subspace is not None and member.delta is not None:
-            both = cross_norms([member.delta, state], [member.analysis, state_subspace])
+    missing = "" if step.subspace is not None else "the state is exactly zero in this matrix"
+    for i, member in enumerate(step.active):
+        row = _pair(STATE, member.name, STATE, float(state.state_m[i]), missing)
+        if step.subspace is not None and member.delta is not None:
+            both = cross_norms([member.delta, step.after], [member.analysis, step.subspace])
             row |= {"sar_ij": float(both[0, 1]), "sar_ji": float(both[1, 0])}
         rows.append(row)
-    if incoming == incoming:
-        rows.append(_pair("incoming", arriving.name, STATE, incoming))
+    if step.incoming == step.incoming:
+        rows.append(_pair("incoming", step.arriving.name, STATE, step.incoming))
     return rows
 
 
@@ -157,17 +122,9 @@ def _pair(kind: str, i: str, j: str, conflict: float, reason: str = "") -> Row:
     }
 
 
-def barycenter_rows(geometry: LayerGeometry) -> list[Row]:
-    """Rows of ``barycenter``: the residual of every iteration."""
-    center = geometry.barycenter
-    if center is None:
-        return []
-    first = center.iterations + 1 - len(center.residuals)  # a residual at the start is listed by some iterations only
-    return [{"iteration": first + at, "residual": residual} for at, residual in enumerate(center.residuals)]
-
-
-def spectrum_rows(present: Sequence[Member], geometry: LayerGeometry, state: RightSubspace | None) -> list[Row]:
-    """Rows of ``spectra``: updates, mean, barycenter and state."""
+def _spectrum_rows(step: Step) -> list[Row]:
+    """Updates, mean, barycenter and state."""
+    geometry = step.geometry
     rows: list[Row] = []
 
     def add(source: str, kind: str, eigenvalues: Tensor) -> None:
@@ -181,35 +138,46 @@ def spectrum_rows(present: Sequence[Member], geometry: LayerGeometry, state: Rig
             }
         )
 
-    for member, spectrum, rank in zip(present, geometry.spectra, geometry.retained_ranks, strict=True):
+    for member, spectrum, rank in zip(step.active, geometry.spectra, geometry.retained_ranks, strict=True):
         add(member.name, "update", spectrum[:rank])  # the rest of the union basis is λ
     if geometry.metric is not None:
         add("mean", "mean", geometry.mean_spectrum)
         if geometry.barycenter is not None:
             add("barycenter", "barycenter", geometry.barycenter_spectrum)
-    if state is not None:
-        add(STATE, STATE, state.energies_r)
+    if step.subspace is not None:
+        add(STATE, STATE, step.subspace.energies_r)
     return rows
 
 
-def solver_rows(outcome: Outcome) -> list[Row]:
-    """Rows of ``solver``: the objective along the iterations of each branch."""
-    rows = []
-    branches: list[tuple[str, Solution | None]] = []
-    if isinstance(outcome, LayerMerge):
-        branches = [("plain", outcome.plain_solution), ("geo", outcome.geo_solution)]
-    elif isinstance(outcome, PlainMerge):
-        branches = [("plain", outcome.solution)]
-    for branch, solution in branches:
-        if solution is not None:
-            rows += [
-                {
-                    "branch": branch,
-                    "iteration": iteration,
-                    "objective": objective,
-                    "shift": shift,
-                    "relative_shift": shift / solution.start_norm if solution.start_norm > 0 else NAN,
-                }
-                for iteration, objective, shift in solution.path
-            ]
-    return rows
+def _barycenter_rows(step: Step) -> list[Row]:
+    """The residual of every iteration."""
+    center = step.geometry.barycenter
+    if center is None:
+        return []
+    first = center.iterations + 1 - len(center.residuals)  # a residual at the start is listed by some iterations only
+    return [{"iteration": first + at, "residual": residual} for at, residual in enumerate(center.residuals)]
+
+
+def _solver_rows(step: Step) -> list[Row]:
+    """The objective along the iterations of each branch."""
+    return [
+        {
+            "branch": branch,
+            "iteration": iteration,
+            "objective": objective,
+            "shift": shift,
+            "relative_shift": shift / solution.start_norm if solution.start_norm > 0 else NAN,
+        }
+        for branch, solution in _solutions(step).items()
+        for iteration, objective, shift in solution.path
+    ]
+
+
+_TABLES: dict[str, Callable[[Step], Sequence[Row]]] = {
+    "matrices": _matrix_rows,
+    "pairs": _pair_rows,
+    "spectra": _spectrum_rows,
+    "barycenter": _barycenter_rows,
+    "solver": _solver_rows,
+}
+TABLES = tuple(_TABLES)

@@ -28,10 +28,12 @@ from gcwm_viz.checkpoints.header import read_header
 from gcwm_viz.continual import journal
 from gcwm_viz.continual.config import RunSettings, difference
 from gcwm_viz.continual.kept import Branches, read_branches
-from gcwm_viz.continual.matrix import MatrixResult, integrate
+from gcwm_viz.continual.matrix import integrate
+from gcwm_viz.continual.result import MatrixResult
 from gcwm_viz.continual.run_file import FORMAT, PROBE_DTYPES, SCHEMA, matrix_keys, read_run_file
 from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.lowrank import Update, dense
+from gcwm_viz.merging.registry import get_method
 
 _SKELETON = {"matrices", "probes", "lock", partial_name(Path("run.json")).name}
 """What a run folder can hold before run.json is there: all that is left of a run killed while it was created."""
@@ -129,7 +131,7 @@ class RunStore:
         for entry in self.journal():
             started = entry.get("settings")
             if entry["event"] == "start" and isinstance(started, dict):
-                changed = difference(started, json.loads(json.dumps(self.settings.to_dict())))
+                changed = difference(_as_now(started), json.loads(json.dumps(self.settings.to_dict())))
                 if changed:
                     raise InputError(
                         f"run {self.path} started with other settings than its run.json has now: {changed}"
@@ -224,7 +226,8 @@ class RunStore:
                 f"run {self.path} keeps the tensors of its last step alone (keep=last), expected step {self.steps}, "
                 f"found {step}"
             )
-        return read_branches(self._tensors(index), step, self.keys[index].shape)
+        branches = get_method(self.settings.method).branches
+        return read_branches(self._tensors(index), step, self.keys[index].shape, branches)
 
     def state(self, index: int, step: int, alphas: dict[int, tuple[float, str]] | None = None) -> Tensor:
         """S_t of one matrix, rebuilt from its branches; ``alphas`` replaces (α, mode) of single steps."""
@@ -254,6 +257,14 @@ class RunStore:
 
     def _rows(self, index: int) -> Path:
         return self.path / "matrices" / f"{index:05d}.json"
+
+
+def _as_now(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings in a journal as this version writes them; as they are where they cannot be read."""
+    try:
+        return RunSettings.from_dict(settings).to_dict()
+    except (InputError, KeyError, TypeError, AttributeError):
+        return settings
 
 
 def _try_lock(handle: IO[str]) -> bool:

@@ -6,48 +6,26 @@ from typing import Any
 import pandas as pd
 
 from gcwm_viz.continual.config import RunSettings
-
-AVERAGED = (
-    "conflict",
-    "alpha",
-    "active_conflict",
-    "state_conflict",
-    "state_gap",
-    "global_active",
-    "global_with_state",
-    "global_gap",
-    "incoming_conflict",
-    "sar",
-    "update_norm",
-    "merged_norm",
-    "increment_norm",
-    "state_norm",
-    "displacement",
-    "center_mismatch",
-    "plain_shift",
-    "geo_shift",
-    "lambda_share",
-    "union_rank",
-)
+from gcwm_viz.signals.catalogue import computed
 
 
 def steps_table(matrices: pd.DataFrame, settings: RunSettings) -> pd.DataFrame:
     """One row a step: the mean over matrices of every signal, undefined ones left out, and ranges of g and α."""
     rows: list[dict[str, Any]] = []
-    for step, part in matrices.groupby("step", sort=True):
+    signals = [signal for signal in computed() if signal.averaged and signal.column in matrices]
+    for _, part in matrices.groupby("step", sort=True):
         row: dict[str, Any] = {
             "step": int(part["step"].iloc[0]),
             "update": part["update"].iloc[0],
             "eta": settings.continual.step_eta(int(part["step"].iloc[0])),
             "matrices": int((part["active"] > 0).sum()),
         }
-        for column in AVERAGED:
-            row[column] = _mean(part[column])
-        for column in ("conflict", "alpha"):
-            row[f"{column}_min"] = float(part[column].min())
-            row[f"{column}_max"] = float(part[column].max())
+        row |= {signal.column: _mean(part[signal.column]) for signal in signals}
+        for signal in signals:
+            if signal.extremes:
+                row[f"{signal.column}_min"] = float(part[signal.column].min())
+                row[f"{signal.column}_max"] = float(part[signal.column].max())
         rows.append(row)
-        del step
     return pd.DataFrame(rows)
 
 

@@ -12,13 +12,13 @@ import torch
 
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.continual.estimate import memory_of
-from gcwm_viz.continual.matrix import MatrixResult, process_matrix
-from gcwm_viz.continual.member import remembered
+from gcwm_viz.continual.result import MatrixResult, process_matrix
 from gcwm_viz.continual.session import writing
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.continual.transfer import settle, to_device
 from gcwm_viz.engines.engine import Worker
 from gcwm_viz.errors import InputError
+from gcwm_viz.geometry.member import shared_subspaces
 from gcwm_viz.linalg.lowrank import Update
 from gcwm_viz.merging.tiles import tile_bytes
 from gcwm_viz.updates.sources import UpdateSource, open_update
@@ -44,12 +44,12 @@ def work_matrix(runs: tuple[tuple[Path, str], ...], tile: int | None, worker: Wo
     What a worker that died has left complete is taken as it is.
     """
     seconds = []
-    with remembered() as known:
+    with shared_subspaces() as subspaces:
         deltas = _Deltas(worker.device)
 
         def forget() -> None:
             deltas.leave_device()
-            known.clear()
+            subspaces.clear()
 
         def make_room() -> None:
             forget()

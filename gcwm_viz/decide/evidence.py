@@ -154,7 +154,7 @@ def _or(places: pd.DataFrame, column: str, reason: str) -> Interval:
 
 
 def _no_gate(settings: RunSettings) -> str:
-    if get_method(settings.method).name != "gcwm":
+    if not get_method(settings.method).conflict_gate:
         return f"the method {settings.method} has no gate"
     return ""
 

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from gcwm_viz.checkpoints.atomic import write_bytes
-from gcwm_viz.continual.memory import active_set
+from gcwm_viz.continual.active_set import active_set
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
 

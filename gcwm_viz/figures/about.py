@@ -3,6 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
+
+
+class Explained(Protocol):
+    """What can stand beside a chart: an :class:`About`, or a signal, which says the same of itself."""
+
+    @property
+    def title(self) -> str: ...
+    @property
+    def line(self) -> str: ...
+    @property
+    def formula(self) -> str: ...
+    @property
+    def source(self) -> str: ...
 
 
 @dataclass(frozen=True, kw_only=True)

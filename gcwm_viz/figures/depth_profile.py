@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from gcwm_viz.figures import theme
 from gcwm_viz.figures.about import About
-from gcwm_viz.figures.signals import Signal
+from gcwm_viz.signals.signal import Signal
 
 ABOUT = About(
     title="Depth profile",

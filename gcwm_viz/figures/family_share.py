@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from gcwm_viz.figures import theme
 from gcwm_viz.figures.about import About
 from gcwm_viz.figures.layer_grid import short_family
-from gcwm_viz.figures.signals import Signal
+from gcwm_viz.signals.signal import Signal
 
 ABOUT = About(
     title="Families among the highest cells",

@@ -9,9 +9,9 @@ import plotly.graph_objects as go
 from gcwm_viz.figures import theme
 from gcwm_viz.figures.about import About
 from gcwm_viz.figures.layer_grid import short_family
-from gcwm_viz.figures.signals import ALPHA
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.geometry.gate import gate
+from gcwm_viz.signals.catalogue import ALPHA
 
 ABOUT = About(
     title="The gate and every matrix on it",

@@ -9,7 +9,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from gcwm_viz.figures import theme
-from gcwm_viz.figures.signals import Signal, bounds
+from gcwm_viz.figures.bounds import bounds
+from gcwm_viz.signals.signal import Signal
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def layer_grid(
     axes = axes or grid_axes(cells)
     z = pivot(cells, signal.column, axes)
     columns, rows = list(range(len(axes.families))), list(range(len(axes.layers)))
-    low, high = limits or bounds(cells[signal.column], signal.scale)
+    low, high = limits or bounds(cells[signal.column], diverging=signal.diverging)
 
     made = theme.figure(signal.title, height=_height(len(rows)))
     theme.undefined_cells(made, z, columns, rows)
@@ -85,7 +86,7 @@ def layer_grid(
         hoverongaps=False,
         xgap=1.5,
         ygap=1.5,
-        colorscale=theme.DIVERGING if signal.scale == "gap" else theme.SEQUENTIAL,
+        colorscale=theme.DIVERGING if signal.diverging else theme.SEQUENTIAL,
         name=signal.title,
         colorbar={"thickness": 9, "outlinewidth": 0, "nticks": 5, "len": 1.0, "tickformat": "~g", "xpad": 6},
     )
@@ -144,7 +145,7 @@ def _hover(cells: pd.DataFrame, signal: Signal, axes: GridAxes) -> list[str]:
                 texts.append(f"{head}<br>no such matrix in this run")
                 continue
             value, reason = known[layer, family]
-            shown = theme.num(value, signed=signal.scale == "gap")
+            shown = theme.num(value, signed=signal.diverging)
             why = "" if pd.notna(value) else f"<br>{theme.as_text(theme.reason_or_default(reason), limit=160)}"
             texts.append(f"{head}<br>{signal.title}: {shown}{why}")
     return texts

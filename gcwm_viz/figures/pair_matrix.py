@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from gcwm_viz.figures import theme
 from gcwm_viz.figures.about import About
-from gcwm_viz.figures.signals import ACTIVE, SAR
+from gcwm_viz.signals.catalogue import ACTIVE, SAR
 
 ABOUT = About(
     title="Conflict between updates",

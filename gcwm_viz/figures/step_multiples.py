@@ -9,8 +9,9 @@ from plotly.subplots import make_subplots
 
 from gcwm_viz.figures import theme
 from gcwm_viz.figures.about import About
+from gcwm_viz.figures.bounds import bounds
 from gcwm_viz.figures.layer_grid import GridAxes, pivot, short_family
-from gcwm_viz.figures.signals import Signal, bounds
+from gcwm_viz.signals.signal import Signal
 
 ABOUT = About(
     title="Over the steps",
@@ -44,10 +45,10 @@ def step_multiples(
     made.update_layout(template=house.template, title=house.title, height=house.height, showlegend=False)
     made.update_layout(margin={"l": 8, "r": 8, "t": 78, "b": 8})
     made.update_annotations(font_size=12)
-    low, high = limits or bounds(matrices[signal.column], signal.scale)
+    low, high = limits or bounds(matrices[signal.column], diverging=signal.diverging)
     made.update_layout(
         coloraxis={
-            "colorscale": theme.DIVERGING if signal.scale == "gap" else theme.SEQUENTIAL,
+            "colorscale": theme.DIVERGING if signal.diverging else theme.SEQUENTIAL,
             "cmin": low,
             "cmax": high,
             "colorbar": {"thickness": 9, "outlinewidth": 0, "nticks": 5, "tickformat": "~g"},

@@ -14,11 +14,12 @@ from torch import Tensor
 
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.geometry.layer import LayerGeometry, check_updates, check_weights, layer_geometry
-from gcwm_viz.linalg.lowrank import LowRank, Update, dense, difference, lerp, map_rows, norm
+from gcwm_viz.linalg.lowrank import LowRank, Update, dense, difference, map_rows, norm
+from gcwm_viz.merging.displaced import build_dtype, displaced, relative_shift
+from gcwm_viz.merging.merge import mixed
 from gcwm_viz.merging.quadratic import build_pair, total
 from gcwm_viz.merging.solvers import Solution, solve
 from gcwm_viz.merging.step import work_dtype
-from gcwm_viz.merging.wudi import build_dtype, displaced, relative_shift
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def merge_with_geometry(
     )
     plain, geo = displaced(start, plain_displacement), displaced(start, geo_displacement)
     return LayerMerge(
-        merged=blend(plain, geo, geometry.alpha, geometry.mode),
+        merged=mixed({"plain": plain, "geo": geo}, geometry.alpha, geometry.mode),
         plain=plain,
         geo=geo,
         displacement=metric.norm(difference(geo_displacement, plain_displacement)),
@@ -146,10 +147,3 @@ def merge_with_geometry(
         plain_solution=replace(plain_solution, start_norm=norm(start)),
         geo_solution=replace(geo_solution, start_norm=norm(map_rows(start, whiten))),
     )
-
-
-def blend(plain: Update, geo: Update, alpha: float, mode: str) -> Update:
-    """Δ_merge of equation 10 from the two branches."""
-    if mode in ("plain", "absent"):
-        return plain
-    return geo if mode == "geo" else lerp(plain, geo, alpha)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,7 +10,6 @@ from torch import Tensor
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.geometry.layer import LayerGeometry
 from gcwm_viz.linalg.lowrank import Update, dense
-from gcwm_viz.merging.settings import MethodSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,8 +19,8 @@ class MergeStep:
     deltas, names, weights: active updates (d_out, d_in), their names and ω, the arriving one last. geometry: theirs.
     previous: Δ_merge,t−1, None at step 1. arriving: Δ_t, or None when it does not touch the matrix.
     norms: ‖Δ‖_F of every update that has arrived so far, whether still active or not.
-    matrix: its name. options: settings of the methods. memory: what a sequential method keeps from step to step of
-    this matrix; empty at step 1.
+    matrix: its name. config: settings of geometry, gate and solver. settings: an instance of the method's own group.
+    carried: what a sequential method keeps from step to step of this matrix; empty at step 1.
     """
 
     deltas: Sequence[Update]
@@ -32,23 +32,27 @@ class MergeStep:
     norms: Sequence[float]
     matrix: str
     shape: tuple[int, int]
-    options: MethodSettings = field(default_factory=MethodSettings)
-    memory: dict[str, float] = field(default_factory=dict)
+    config: GCWMConfig
+    settings: Any
+    carried: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def work_dtype(self) -> torch.dtype:
+        return work_dtype(self.config)
 
     def active(self) -> list[tuple[str, Update, float]]:
         """(name, Δ, ω) of the active updates that are not zero and have ω > 0, as they are."""
         return [(self.names[i], self.deltas[i], self.weights[i]) for i in self.geometry.present]
 
-    def active_dense(self, config: GCWMConfig) -> list[tuple[str, Tensor, float]]:
+    def active_dense(self) -> list[tuple[str, Tensor, float]]:
         """The same as dense matrices in the working precision."""
-        work = work_dtype(config)
-        return [(name, dense(delta.to(dtype=work)), weight) for name, delta, weight in self.active()]
+        return [(name, dense(delta.to(dtype=self.work_dtype)), weight) for name, delta, weight in self.active()]
 
-    def zeros(self, config: GCWMConfig) -> Tensor:
+    def zeros(self) -> Tensor:
         """(d_out, d_in) in the working precision."""
-        known = self.deltas[0] if self.deltas else self.previous
-        device = known.device if known is not None else torch.device("cpu")
-        return torch.zeros(self.shape, dtype=work_dtype(config), device=device)
+        like = self.deltas[0] if self.deltas else self.previous
+        device = like.device if like is not None else torch.device("cpu")
+        return torch.zeros(self.shape, dtype=self.work_dtype, device=device)
 
 
 def work_dtype(config: GCWMConfig) -> torch.dtype:

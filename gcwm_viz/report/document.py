@@ -20,13 +20,13 @@ from gcwm_viz.figures import (
     representation,
     retention,
     score_heatmap,
-    signals,
     solver_path,
     spectrum,
     step_multiples,
     step_trend,
 )
 from gcwm_viz.figures.about import About
+from gcwm_viz.figures.bounds import bounds
 from gcwm_viz.figures.layer_grid import grid_axes, layer_grid
 from gcwm_viz.figures.theme import num, percent
 from gcwm_viz.probes.scores import forgetting_matrix
@@ -34,6 +34,7 @@ from gcwm_viz.probes.values import Z95
 from gcwm_viz.report.markup import Page, flat
 from gcwm_viz.runs.highlights import Scored, peak, scored
 from gcwm_viz.runs.tables import Run
+from gcwm_viz.signals.catalogue import ACTIVE, ALPHA, INCOMING, STATE, on_page, summarised
 
 _COURSE = {
     "overall": "overall",
@@ -42,7 +43,6 @@ _COURSE = {
     "forgetting": "forgetting",
     "bwt": "backward transfer",
 }
-_SIGNALS = (signals.ACTIVE, signals.STATE, signals.GLOBAL_GAP, signals.INCOMING, signals.ALPHA, signals.DISPLACEMENT)
 
 
 def report(run: Run) -> str:
@@ -118,10 +118,10 @@ def _headline(page: Page, run: Run, found: Scored | None) -> None:
                 str(int(step["step"])),
                 str(step["update"]),
                 *(num(scores.get(name)) for name in _COURSE),
-                *(num(step[signal.column]) for signal in _SIGNALS),
+                *(num(step[signal.column]) for signal in summarised()),
             ]
         )
-    head = ["step", "update", *_COURSE.values(), *(signal.title for signal in _SIGNALS)]
+    head = ["step", "update", *_COURSE.values(), *(signal.title for signal in summarised())]
     page.table(head, rows, words=2, fold="The same as numbers")
 
 
@@ -130,25 +130,25 @@ def _conflict(page: Page, run: Run) -> None:
     page.paragraph("Layers downwards, module families across, after the last step.")
     matrices, pairs = run.tables["matrices"], run.tables["pairs"]
     axes, top = grid_axes(matrices), peak(matrices)
-    limits = {s.column: signals.bounds(matrices[s.column], s.scale, fit=True) for s in signals.CONFLICT_PAGE}
+    limits = {s.column: bounds(matrices[s.column], diverging=s.diverging, fit=True) for s in on_page("Conflict")}
     step = int(matrices["step"].max())
     cells = matrices[matrices["step"] == step]
     chosen = None if top is None else (int(top["layer"]), str(top["family"]))
     page.charts(
-        ((layer_grid(cells, s, axes=axes, limits=limits[s.column], chosen=chosen), s) for s in signals.CONFLICT_PAGE),
+        ((layer_grid(cells, s, axes=axes, limits=limits[s.column], chosen=chosen), s) for s in on_page("Conflict")),
         columns=3,
     )
-    over_steps = step_multiples.step_multiples(matrices, signals.ACTIVE, axes, limits[signals.ACTIVE.column])
+    over_steps = step_multiples.step_multiples(matrices, ACTIVE, axes, limits[ACTIVE.column])
     page.charts([(over_steps, step_multiples.ABOUT)])
     squares = (
         (_square(pairs, step, run.updates, about, value), about)
         for about, value in ((pair_matrix.ABOUT, "conflict"), (pair_matrix.OVERLAP, "sar"))
     )
-    shares = family_share.family_shares(matrices, signals.ACTIVE.column, 20)
-    drawn = (signals.ACTIVE, signals.STATE, signals.INCOMING)
+    shares = family_share.family_shares(matrices, ACTIVE.column, 20)
+    drawn = (ACTIVE, STATE, INCOMING)
     rest = [
         (depth_profile.depth_profile(cells, drawn), depth_profile.ABOUT),
-        (family_share.family_share(shares, signals.ACTIVE), family_share.ABOUT),
+        (family_share.family_share(shares, ACTIVE), family_share.ABOUT),
     ]
     page.charts([*squares, *rest], columns=2)
 
@@ -164,7 +164,7 @@ def _gate(page: Page, run: Run, last: pd.DataFrame) -> None:
     page.charts(
         [
             (gate_curve.gate_curve(last, config), gate_curve.ABOUT),
-            (layer_grid(last, signals.ALPHA, axes=axes, limits=(0, 1)), signals.ALPHA),
+            (layer_grid(last, ALPHA, axes=axes, limits=(0, 1)), ALPHA),
         ],
         columns=2,
     )
@@ -248,7 +248,7 @@ def _notes(page: Page, run: Run) -> None:
 
 
 def _square(pairs: pd.DataFrame, step: int, names: list[str], about: About, value: str) -> go.Figure:
-    top = signals.bounds(pairs["conflict" if value == "conflict" else "sar_ij"], "share")[1]
+    top = bounds(pairs["conflict" if value == "conflict" else "sar_ij"])[1]
     return pair_matrix.pair_matrix(pair_matrix.pair_values(pairs[pairs["step"] == step], names, value), about, top)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from gcwm_viz.figures.about import About
+from gcwm_viz.figures.about import Explained
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1b2128; --soft: #5c6672; --line: #dde2e8; --page: #fff; --panel: #f4f6f8; }
@@ -86,12 +86,12 @@ class Page:
         whole = f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
         self._body.append(f"<details><summary>{text(fold)}</summary>{whole}</details>" if fold else whole)
 
-    def charts(self, figures: Iterable[tuple[go.Figure, About]], columns: int = 1) -> None:
+    def charts(self, figures: Iterable[tuple[go.Figure, Explained]], columns: int = 1) -> None:
         """Figures in rows of 1, 2 or 3, each with its line, its formula folded away, and a name for screen readers."""
         parts = "".join(self._chart(figure, about, columns) for figure, about in figures)
         self._body.append(f'<div class="charts">{parts}</div>')
 
-    def _chart(self, figure: go.Figure, about: About, columns: int) -> str:
+    def _chart(self, figure: go.Figure, about: Explained, columns: int) -> str:
         self._charts += 1
         name = f"chart-{self._charts}"
         more = "".join(

@@ -19,6 +19,7 @@ from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes.metrics import own_metric
 from gcwm_viz.probes.stored import read_examples
+from gcwm_viz.signals.catalogue import computed
 
 _PLACE = {
     "step": "step, 1 … T",
@@ -26,29 +27,8 @@ _PLACE = {
     "layer": "index of the decoder block",
     "family": "module family, such as q_proj",
 }
-_SIGNALS = {
-    "conflict": "layer conflict g of the active updates (eq. 5), the gate's input",
-    "alpha": "gate α (eq. 6); NaN for methods without a gate",
-    "active_conflict": "A_t: mean γ over pairs of active updates, pair bases",
-    "state_conflict": "M_t: mean γ between the state S_t and each active update",
-    "state_gap": "M_t − A_t, in [-1, 1]",
-    "global_active": "G_t: mean pairwise γ of active updates in one common basis",
-    "global_with_state": "G⁺_t: the same with the state added",
-    "global_gap": "G⁺_t − G_t, in [-1, 1]",
-    "incoming_conflict": "γ between S_{t−1} and the arriving update, known before the step",
-    "sar": "mean symmetric subspace activation ratio over active pairs, in [0, 1]",
-    "update_norm": "norm of the arriving update",
-    "merged_norm": "norm of Δ_merge,t",
-    "increment_norm": "norm of S_t − S_{t−1}",
-    "state_norm": "norm of S_t",
-    "displacement": "D = ‖Δ_geo − Δ_plain‖ in the metric 𝓑 without the ridge (Prop. 1)",
-    "center_mismatch": "r = Σ ω_i d²(B_i, B̄) (Lemma 1)",
-    "plain_shift": "‖plain branch − Σ Δ_i‖ / ‖Σ Δ_i‖: how far the solver moved",
-    "geo_shift": "the same for the geometry branch",
-    "lambda_share": "largest share of any tr B_i that λ supplies, in [0, 1]",
-    "union_rank": "dimension of the union basis Q",
-}
-COLUMNS: dict[str, dict[str, str]] = {
+_METRIC = "em, acc, acc_norm (higher = better); nll, ppl, bpb (lower = better): see gcwm_viz/probes/metrics.py"
+_COLUMNS: dict[str, dict[str, str]] = {
     "matrices": _PLACE
     | {
         "update": "update that arrives at this step",
@@ -57,7 +37,6 @@ COLUMNS: dict[str, dict[str, str]] = {
         "active": "active updates that touch this matrix",
         "mode": "blend, plain, geo; absent (no update); merged (method without branches); trained (given states)",
     }
-    | _SIGNALS
     | {
         "lam": "λ in use",
         "barycenter_iterations": "iterations of the barycenter",
@@ -108,9 +87,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "shift": "‖D‖, distance from the plain sum in the branch's own coordinates (whitened for the geometry branch)",
         "relative_shift": "the same over the norm of the plain sum in those coordinates; NaN where that is 0",
     },
-    "steps": {"step": "step", "update": "arriving update", "eta": "η_t", "matrices": "matrices with an active update"}
-    | {name: f"mean over matrices: {text}" for name, text in _SIGNALS.items()}
-    | {f"{name}_{end}": f"{end} of {name} over matrices" for name in ("conflict", "alpha") for end in ("min", "max")},
+    "steps": {"step": "step", "update": "arriving update", "eta": "η_t", "matrices": "matrices with an active update"},
     "updates": {
         "index": "place in the order of arrival, 1 … T",
         "update": "name",
@@ -129,7 +106,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "update": "update of the expert, or arriving at the step",
         "task": "probe task",
         "split": "dev or test",
-        "metric": "em, acc, acc_norm (higher = better); nll, ppl, bpb (lower = better): see gcwm_viz/probes/metrics.py",
+        "metric": _METRIC,
         "value": "mean over examples",
         "se": "its standard error",
         "n": "examples",
@@ -137,7 +114,7 @@ COLUMNS: dict[str, dict[str, str]] = {
     "strength": {
         "strength": "factor of the final state S_T; the merged model has 1",
         "task": "probe task; development split alone",
-        "metric": "em, acc, acc_norm (higher = better); nll, ppl, bpb (lower = better): see gcwm_viz/probes/metrics.py",
+        "metric": _METRIC,
         "value": "mean over examples of the model at base + strength · S_T",
         "se": "its standard error",
         "n": "examples",
@@ -157,7 +134,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "left_out": "update without which the others were merged; of the final step, like all of this row",
         "task": "probe task",
         "split": "dev or test",
-        "metric": "em, acc, acc_norm (higher = better); nll, ppl, bpb (lower = better): see gcwm_viz/probes/metrics.py",
+        "metric": _METRIC,
         "value": "mean over examples without the update",
         "se": "its standard error",
         "full_value": "mean over examples with all updates",
@@ -171,6 +148,26 @@ _ELSEWHERE = {"leave_one_out": "leave_one_out/tables/leave_one_out.parquet"}
 """Tables of later work on a run, which stand in a folder of that work."""
 
 
+def columns(table: str) -> dict[str, str]:
+    """The columns of a table in order, each with its meaning; those of signals from their declarations.
+
+    Raises :class:`KeyError` for an unknown table.
+    """
+    if table not in _COLUMNS:
+        raise KeyError(f"no table {table!r}; there are {', '.join(_COLUMNS)}")
+    own, signals = _COLUMNS[table], computed()
+    if table == "matrices":
+        before = list(own).index("mode") + 1
+        meanings = {signal.column: signal.meaning or signal.line for signal in signals}
+        return dict([*list(own.items())[:before], *meanings.items(), *list(own.items())[before:]])
+    if table == "steps":
+        averaged = [signal for signal in signals if signal.averaged]
+        means = {s.column: f"mean over matrices: {s.meaning or s.line}" for s in averaged}
+        ends = [(s.column, end) for s in averaged if s.extremes for end in ("min", "max")]
+        return own | means | {f"{column}_{end}": f"{end} of {column} over matrices" for column, end in ends}
+    return own
+
+
 class Tables(Mapping[str, pd.DataFrame]):
     """The tables by name, each read when first asked for; one that was not written yet is empty."""
 
@@ -179,22 +176,21 @@ class Tables(Mapping[str, pd.DataFrame]):
         self._loaded: dict[str, pd.DataFrame] = {}
 
     def __getitem__(self, name: str) -> pd.DataFrame:
-        if name not in COLUMNS:
-            raise KeyError(f"no table {name!r}; there are {', '.join(COLUMNS)}")
         if name not in self._loaded:
             self._loaded[name] = self._read(name)
         return self._loaded[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(COLUMNS)
+        return iter(_COLUMNS)
 
     def __len__(self) -> int:
-        return len(COLUMNS)
+        return len(_COLUMNS)
 
     def _read(self, name: str) -> pd.DataFrame:
+        documented = list(columns(name))
         file = self._store.path / _ELSEWHERE.get(name, f"tables/{name}.parquet")
         if not file.is_file():
-            return pd.DataFrame({column: pd.Series(dtype="object") for column in COLUMNS[name]})
+            return pd.DataFrame({column: pd.Series(dtype="object") for column in documented})
         try:
             frame = pq.read_table(file).to_pandas()
         except (pa.ArrowInvalid, OSError) as error:
@@ -202,7 +198,7 @@ class Tables(Mapping[str, pd.DataFrame]):
         if name == "matrices":
             seconds = {self._store.keys[index].name: value for index, value in self._store.seconds().items()}
             frame["seconds"] = frame["matrix"].map(seconds).astype("float64")
-        return frame.reindex(columns=list(COLUMNS[name]))
+        return frame.reindex(columns=documented)
 
 
 @dataclass(frozen=True)

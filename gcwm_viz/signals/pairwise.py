@@ -94,6 +94,25 @@ def principal_angles(first: RightSubspace, second: RightSubspace) -> list[float]
     return [float(angle) for angle in torch.rad2deg(torch.arccos(cosines))]
 
 
+class Angles:
+    """Principal angles between gate subspaces, computed once for every two of them.
+
+    The cache is keyed by identity, because the anchor of every step is another matrix, and therefore keeps them.
+    """
+
+    def __init__(self) -> None:
+        self._cache: dict[tuple[int, int], tuple[RightSubspace, RightSubspace, list[float]]] = {}
+
+    def between(self, first: RightSubspace | None, second: RightSubspace | None) -> list[float]:
+        """In degrees, ascending, to four digits; empty where one of the two is absent."""
+        if first is None or second is None:
+            return []
+        key = id(first), id(second)
+        if key not in self._cache:
+            self._cache[key] = first, second, [round(angle, 4) for angle in principal_angles(first, second)]
+        return self._cache[key][2]
+
+
 def mean_pair(table_mm: Tensor) -> float:
     """Mean over unordered pairs of a symmetric (m, m) table, undefined pairs left out; NaN when none is defined."""
     i, j = torch.triu_indices(table_mm.shape[0], table_mm.shape[1], offset=1, device=table_mm.device)

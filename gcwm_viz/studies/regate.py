@@ -15,6 +15,7 @@ from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.geometry.gate import branch_mode, gate
+from gcwm_viz.merging.registry import get_method
 from gcwm_viz.probes.tasks import load_tasks
 from gcwm_viz.probes.values import TaskValues, difference_error, mean_error
 
@@ -40,7 +41,7 @@ def check_regatable(store: RunStore) -> None:
     where = f"run {store.path}"
     if store.info.get("states"):
         raise InputError(f"{where} describes states of a training pipeline, so it has no gate to change")
-    if store.settings.method != "gcwm":
+    if not get_method(store.settings.method).conflict_gate:
         raise InputError(f"{where} was merged by {store.settings.method}, which has no gate to change")
     if store.settings.continual.policy == "current_anchor" and store.steps > 1:
         raise InputError(

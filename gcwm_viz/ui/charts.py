@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from gcwm_viz.figures.about import About
+from gcwm_viz.figures.about import Explained
 from gcwm_viz.figures.layer_grid import GridAxes
 from gcwm_viz.ui.picture import png_button
 from gcwm_viz.ui.text import as_csv
@@ -19,7 +19,7 @@ PAPER = "arXiv 2605.09608"
 
 def show(
     figure: go.Figure,
-    about: About,
+    about: Explained,
     data: pd.DataFrame,
     *,
     key: str,

@@ -15,10 +15,12 @@ from gcwm_viz.decide.plan import plan_of
 from gcwm_viz.decide.verdict import Verdict
 from gcwm_viz.errors import InputError
 from gcwm_viz.figures import pair_matrix
-from gcwm_viz.figures.signals import INCOMING, Signal, bounds
+from gcwm_viz.figures.bounds import bounds
 from gcwm_viz.figures.theme import num
 from gcwm_viz.probes.metrics import METRICS, rows_of_metric
 from gcwm_viz.probes.values import Z95
+from gcwm_viz.signals.catalogue import INCOMING
+from gcwm_viz.signals.signal import Signal
 from gcwm_viz.ui import grids
 from gcwm_viz.ui.decision import Decision
 from gcwm_viz.ui.frame import View
@@ -127,7 +129,8 @@ def explain(view: View, decision: Decision) -> None:
     cells = by_place(view.run.tables["matrices"], decision.evidence.pairs, view.run.store.settings, view.update)
     cells.insert(0, "step", view.step)
     limits = {
-        signal.column: bounds(cells[signal.column], signal.scale, fit=True) for signal in (INCOMING, PAIRWISE, EXPECTED)
+        signal.column: bounds(cells[signal.column], diverging=signal.diverging, fit=True)
+        for signal in (INCOMING, PAIRWISE, EXPECTED)
     }
     grids.show_grids(view, cells, (INCOMING, PAIRWISE, EXPECTED), limits)
 

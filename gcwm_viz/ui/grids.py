@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from gcwm_viz.figures.layer_grid import layer_grid
-from gcwm_viz.figures.signals import Signal
+from gcwm_viz.signals.signal import Signal
 from gcwm_viz.ui import charts
 from gcwm_viz.ui.frame import View
 

@@ -12,22 +12,17 @@ import streamlit as st
 
 from gcwm_viz.checkpoints.hub import HUB_ID, local_folder, splits
 from gcwm_viz.checkpoints.location import is_remote, reached
-from gcwm_viz.continual.config import PRESET_ETA, RunSettings
+from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.plan_file import RunPlan, parse_plan
 from gcwm_viz.errors import InputError
 from gcwm_viz.experiments import lab, smollm2
+from gcwm_viz.geometry.config import PRESETS
 from gcwm_viz.merging.registry import METHODS
 from gcwm_viz.ui import setting_fields
 from gcwm_viz.ui.roots import allowed_roots, allowed_url, within
 
 ROWS, SERIAL, PROBLEM = "start-rows", "start-serial", "start-problem"
 MAX_FOUND = 200
-_PRESETS = {
-    "scale-free": "scale-free: our default",
-    "paper": "paper: its settings",
-    "release": "release: the released code's",
-}
-assert _PRESETS.keys() == PRESET_ETA.keys()
 
 
 def name_key(row: int) -> str:
@@ -46,11 +41,12 @@ def fill(plan: RunPlan) -> None:
     for name, path in plan.updates:
         add_row(name, str(path))
     state["start-preset"], state["start-method"] = plan.preset, plan.method
-    known = setting_fields.defaults(RunSettings.preset_with(plan.preset, {}, plan.method))
+    declared = RunSettings.preset_with(plan.preset, {}, plan.method).declared()
     # A whole number is written 1 in a plan and is 1.0 to a field of decimals.
     settings = {
-        name: float(value) if isinstance(known[name], float) and isinstance(value, int) else value
+        name: float(value) if declared[name].kind is float and isinstance(value, int) else value
         for name, value in plan.settings.items()
+        if name in declared
     }
     setting_fields.fill(settings, plan.preset, plan.method)
 
@@ -186,19 +182,16 @@ def _rows() -> None:
 
 def _settings() -> tuple[str, str, dict[str, object]]:
     left, right, _ = st.columns([1, 2, 1])
-    preset = left.selectbox("Preset", list(_PRESETS), key="start-preset", persist_state="session",
-                            format_func=_PRESETS.__getitem__)  # fmt: skip
+    preset = left.selectbox("Preset", list(PRESETS), key="start-preset", persist_state="session",
+                            format_func=lambda name: f"{name}: {PRESETS[name].summary}")  # fmt: skip
     method = right.selectbox("Method", list(METHODS), key="start-method", persist_state="session",
                              format_func=lambda name: f"{name}: {METHODS[name].summary}")  # fmt: skip
-    known = setting_fields.defaults(RunSettings.preset_with(preset, {}, method))
-    few = ["eta", *METHODS[method].options]
-    if method in ("gcwm", "wudi"):
-        few += ["solver", "mu_rel"]
-    few.append("lam")
-    settings = setting_fields.show(few, known, preset, method)
+    usual = RunSettings.preset_with(preset, {}, method)
+    few = ["eta", *METHODS[method].settings.names(), *METHODS[method].main, "lam"]
+    settings = setting_fields.show(few, usual)
     with st.expander("All settings"):
         st.caption("Values start from the preset; the question mark says what each one means.")
-        settings |= setting_fields.show([name for name in known if name not in few], known, preset, method)
+        settings |= setting_fields.show([name for name in usual.single() if name not in few], usual)
     return preset, method, settings
 
 

@@ -9,7 +9,8 @@ import streamlit as st
 
 from gcwm_viz.figures import pair_matrix
 from gcwm_viz.figures.layer_grid import layer_grid
-from gcwm_viz.figures.signals import CONFLICT_PAGE, Signal
+from gcwm_viz.signals.catalogue import on_page
+from gcwm_viz.signals.signal import Signal
 from gcwm_viz.ui import charts, grids
 from gcwm_viz.ui.frame import View
 from gcwm_viz.ui.text import as_markdown
@@ -30,7 +31,7 @@ def player(view: View, limits: dict[str, tuple[float, float]]) -> None:
     ):
         return
     with st.container(border=True):
-        options = {signal.title: signal for signal in CONFLICT_PAGE}
+        options = {signal.title: signal for signal in on_page("Conflict")}
         left, right = st.columns([1, 2], gap="medium", vertical_alignment="bottom")
         signal = options[left.selectbox("Signal to play", list(options))]
         running = right.toggle("Move on by itself", value=last > 1, key="play-on", disabled=last == 1)

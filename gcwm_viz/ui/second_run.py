@@ -10,28 +10,20 @@ import streamlit as st
 
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
-from gcwm_viz.figures.signals import ACTIVE, GLOBAL_GAP, INCOMING, STATE, STATE_GAP, Signal
 from gcwm_viz.figures.theme import num
 from gcwm_viz.probes.values import Z95
 from gcwm_viz.runs.highlights import Scored
 from gcwm_viz.runs.tables import Run
+from gcwm_viz.signals.catalogue import ACTIVE, GLOBAL_GAP, INCOMING, STATE, STATE_GAP, STATE_NORM
 from gcwm_viz.studies.two_runs import MeanDifference
 from gcwm_viz.ui.frame import View
 from gcwm_viz.ui.loading import load_run, run_names, run_root
 from gcwm_viz.ui.text import as_markdown
 
-STATE_NORM = Signal(
-    column="state_norm",
-    scale="size",
-    title="State norm",
-    line="Frobenius norm of what the model has changed since the base.",
-    formula=r"\lVert S_t\rVert_F",
-    source="Sec. 3",
-)
 SIGNALS = tuple(
     replace(
         signal,
-        scale="gap",
+        diverging=True,
         title=f"{signal.title}, difference",
         line=f"First run minus second; above zero = higher in the first. {signal.line}",
     )

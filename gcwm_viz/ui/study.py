@@ -10,9 +10,9 @@ import streamlit as st
 
 from gcwm_viz.errors import InputError
 from gcwm_viz.experiments.lab.pipelines import PIPELINES
-from gcwm_viz.figures.signals import BY_COLUMN
 from gcwm_viz.merging.registry import METHODS
 from gcwm_viz.probes.metrics import UNITS
+from gcwm_viz.signals.catalogue import SIGNALS
 from gcwm_viz.statistics.association import association
 from gcwm_viz.studies.lab.tables import SHIPPED, read_study
 from gcwm_viz.ui.loading import run_root
@@ -39,17 +39,17 @@ LABELS = {
 }
 """What the control and a link call the targets."""
 SCORES = ("overall", "old_mean", "learned", "current")
-NAMES = {column: signal.title for column, signal in BY_COLUMN.items()} | {
-    "merged_norm": "Merged norm",
-    "gradient_mean": "Gradient cosine, mean",
-    "gradient_min": "Gradient cosine, lowest",
-    "gradient_negative": "Gradient conflict, negative share",
-}
-SIGNALS = (
-    *("update_norm", "merged_norm", "active_conflict", "state_conflict", "state_gap", "global_gap"),
-    *("incoming_conflict", "sar", "gradient_mean", "gradient_min", "gradient_negative"),
-)
 Tables = dict[str, pd.DataFrame]
+
+
+def names() -> dict[str, str]:
+    """The title of every signal by its column."""
+    return {column: signal.title for column, signal in SIGNALS.items()}
+
+
+def explained(runs: pd.DataFrame) -> list[str]:
+    """Columns of ``runs`` that are signals to be correlated with forgetting."""
+    return [column for column, signal in SIGNALS.items() if signal.explained and column in runs]
 
 
 def load() -> tuple[Tables, Path]:
@@ -119,13 +119,13 @@ def needs(methods: pd.Series, tasks: int) -> pd.DataFrame:
 
 def correlations(runs: pd.DataFrame, method: str | None, target: str, folder: Path) -> pd.DataFrame:
     """Every signal against ``target`` over the runs of one method (None: all), kept until the study changes."""
-    return _correlations(runs, method, target, str(folder), _stamp(folder))
+    return _correlations(runs, method, target, str(folder), (*_stamp(folder), *explained(runs)))
 
 
 @st.cache_data(max_entries=40, show_spinner="Correlating")
 def _correlations(_runs: pd.DataFrame, method: str | None, target: str, folder: str, stamp: Any) -> pd.DataFrame:
     rows = _runs if method is None else _runs[_runs["method"] == method]
-    return association(rows, [name for name in SIGNALS if name in rows], [target], by=None)
+    return association(rows, explained(rows), [target], by=None)
 
 
 @st.cache_resource(max_entries=3, show_spinner="Reading the study")

@@ -12,11 +12,13 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from gcwm_viz.errors import InputError
-from gcwm_viz.figures import gate_curve, layer_grid, retained, signals, task_scores
+from gcwm_viz.figures import gate_curve, layer_grid, retained, task_scores
+from gcwm_viz.figures.bounds import bounds
 from gcwm_viz.figures.theme import num, percent
 from gcwm_viz.probes.metrics import is_share
 from gcwm_viz.runs.highlights import Scored, peak, scored
 from gcwm_viz.runs.tables import Run
+from gcwm_viz.signals.catalogue import ACTIVE
 from gcwm_viz.ui.frame import View
 from gcwm_viz.ui.loading import load_run, run_names
 from gcwm_viz.ui.text import as_markdown
@@ -97,8 +99,8 @@ def where_conflict_sits(view: View, root: Path) -> Screen:
     )
     if values.isna().any():
         sentence += f" In {int(values.isna().sum())} of {len(values)} matrices it is not defined."
-    low_high = signals.bounds(cells["active_conflict"], "share", fit=True)
-    figure = layer_grid.layer_grid(cells, signals.ACTIVE, axes=view.axes, limits=low_high,
+    low_high = bounds(cells[ACTIVE.column], fit=True)
+    figure = layer_grid.layer_grid(cells, ACTIVE, axes=view.axes, limits=low_high,
                                    chosen=(int(top["layer"]), str(top["family"])))  # fmt: skip
     figure.update_layout(height=HEIGHT)
     return Screen(title, sentence, figure, sentence)

@@ -6,14 +6,15 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from gcwm_viz.figures.signals import DISPLACEMENT, GATE_CONFLICT, Signal
 from gcwm_viz.figures.theme import num
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.geometry.gate import branch_mode, gate
+from gcwm_viz.signals.catalogue import DISPLACEMENT, GATE_CONFLICT
+from gcwm_viz.signals.signal import Signal
 
 CHANGE = Signal(
     column="alpha_change",
-    scale="gap",
+    diverging=True,
     title="Change of α",
     line="α with the settings above minus α as run. Above zero: more of the geometry branch.",
     formula=r"\alpha_{\text{now}}-\alpha_{\text{run}}",
@@ -21,7 +22,6 @@ CHANGE = Signal(
 )
 MOVED = Signal(
     column="moved",
-    scale="size",
     title="Distance from the plain merge",
     line="How far the blend lies from the plain branch, in the merge metric. 0 = the gate changes nothing here.",
     formula=r"\lVert\Delta_{\mathrm{merge}}-\Delta_{\mathrm{plain}}\rVert_{\mathcal B}=\alpha D,\quad "

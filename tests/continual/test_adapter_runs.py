@@ -7,7 +7,7 @@ from gcwm_viz.checkpoints.header import read_header
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.estimate import estimate, stored_bytes
-from gcwm_viz.continual.matrix import process_matrix
+from gcwm_viz.continual.result import process_matrix
 from gcwm_viz.linalg.lowrank import LowRank, dense
 from gcwm_viz.runs.run import Inputs, continue_run, create_run, open_inputs
 from gcwm_viz.updates.matrices import target_matrices
@@ -103,5 +103,5 @@ def test_given_states_that_are_adapters_stay_factored_too(inputs, tmp_path):
     continue_run(store, CPU, workers=1)
     for index, key in enumerate(store.keys):
         for step, source in enumerate(sources(inputs), start=1):
-            assert isinstance(store.branches(index, step).merged, LowRank)
+            assert isinstance(store.branches(index, step).updates["merged"], LowRank)
             torch.testing.assert_close(store.state(index, step), dense(source.delta(key)))

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from gcwm_viz.continual.active_set import active_set
 from gcwm_viz.continual.config import ContinualConfig, RunSettings, parse_setting
-from gcwm_viz.continual.memory import active_set
 from gcwm_viz.errors import InputError
 
 
@@ -73,7 +73,6 @@ def test_active_sets():
     assert active_set(4, ContinualConfig(memory=2)).indices == (2, 3)
     anchored = active_set(3, ContinualConfig(policy="current_anchor", old_weight=0.5))
     assert (anchored.indices, anchored.anchored, anchored.weights) == ((2,), True, (0.5, 1.0))
-    assert anchored.names(["a", "b", "c"]) == ["anchor", "c"]
 
 
 def test_decay_scales_eta_step_by_step():

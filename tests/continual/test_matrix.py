@@ -9,7 +9,8 @@ from scipy.linalg import subspace_angles
 
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.kept import update_of
-from gcwm_viz.continual.matrix import integrate, process_matrix
+from gcwm_viz.continual.matrix import integrate
+from gcwm_viz.continual.result import process_matrix
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.linalg.lowrank import LowRank
 from gcwm_viz.linalg.subspace import right_subspace

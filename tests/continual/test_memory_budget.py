@@ -52,8 +52,8 @@ def test_a_budget_limits_workers_and_tiles_and_leaves_the_result(inputs, tmp_pat
         continue_run(small, CPU, workers=4, memory_budget=budget)
         for index in range(len(store.keys)):
             ours, whole = small.branches(index, 3), store.branches(index, 3)
-            torch.testing.assert_close(ours.plain, whole.plain, rtol=0, atol=1e-8)
-            torch.testing.assert_close(ours.geo, whole.geo, rtol=0, atol=1e-7)
+            torch.testing.assert_close(ours.updates["plain"], whole.updates["plain"], rtol=0, atol=1e-8)
+            torch.testing.assert_close(ours.updates["geo"], whole.updates["geo"], rtol=0, atol=1e-7)
     assert seen == [1, 2, 4]
 
 

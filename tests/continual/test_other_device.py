@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gcwm_viz.continual.config import RunSettings
-from gcwm_viz.continual.matrix import process_matrix
+from gcwm_viz.continual.result import process_matrix
 from gcwm_viz.continual.transfer import to_device
 from gcwm_viz.linalg import psd
 from gcwm_viz.linalg.lowrank import LowRank

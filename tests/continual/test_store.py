@@ -20,7 +20,7 @@ from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.store import RunCancelledError, RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.runs.run import Inputs, continue_run, create_run
-from gcwm_viz.runs.tables import COLUMNS
+from gcwm_viz.runs.tables import columns
 from tests.continual.inputs import FAMILIES, LAYERS, matrix_names, write_base, write_updates
 from tests.rounding import rounding
 
@@ -52,9 +52,9 @@ def test_tables_have_exactly_the_documented_columns(inputs, tmp_path):
     run = open_run(tmp_path / "run")
     for name in ("matrices", "pairs", "spectra", "barycenter", "solver", "steps", "updates"):
         stored = pd.read_parquet(tmp_path / "run" / "tables" / f"{name}.parquet")
-        documented = set(COLUMNS[name]) - ({"seconds"} if name == "matrices" else set())
+        documented = set(columns(name)) - ({"seconds"} if name == "matrices" else set())
         assert set(stored.columns) == documented, name
-        assert list(run.tables[name].columns) == list(COLUMNS[name])
+        assert list(run.tables[name].columns) == list(columns(name))
     matrices = run.tables["matrices"]
     assert len(matrices) == 3 * LAYERS * len(FAMILIES)
     assert list(matrices["matrix"][: LAYERS * len(FAMILIES)]) == matrix_names()
@@ -229,7 +229,7 @@ def test_a_table_that_was_not_written_yet_is_empty_with_its_columns(inputs, tmp_
     run = open_run(store.path)
     assert run.status == "interrupted"
     assert run.tables["scores"].empty
-    assert list(run.tables["matrices"].columns) == list(COLUMNS["matrices"])
+    assert list(run.tables["matrices"].columns) == list(columns("matrices"))
     with pytest.raises(KeyError):
         run.tables["score"]
 

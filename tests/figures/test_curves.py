@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from gcwm_viz.figures import angles, barycenter_path, depth_profile, family_share, gate_curve, solver_path, spectrum
-from gcwm_viz.figures.signals import ACTIVE, INCOMING, STATE
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.geometry.gate import gate
+from gcwm_viz.signals.catalogue import ACTIVE, INCOMING, STATE
 from tests.factories_runs import NASTY, make_tables
 from tests.rounding import rounding
 

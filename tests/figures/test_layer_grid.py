@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from gcwm_viz.figures.bounds import bounds
 from gcwm_viz.figures.layer_grid import GridAxes, grid_axes, layer_grid, pivot
-from gcwm_viz.figures.signals import ACTIVE, CONFLICT_PAGE, GLOBAL_GAP, INCOMING, bounds
 from gcwm_viz.figures.step_multiples import step_multiples
+from gcwm_viz.signals.catalogue import ACTIVE, GLOBAL_GAP, INCOMING, on_page
 from tests.factories_runs import make_tables
 
 
@@ -19,7 +20,7 @@ def heatmap(made):
     return next(trace for trace in made.data if trace.type == "heatmap" and trace.name != "undefined")
 
 
-@pytest.mark.parametrize("signal", CONFLICT_PAGE, ids=lambda signal: signal.column)
+@pytest.mark.parametrize("signal", on_page("Conflict"), ids=lambda signal: signal.column)
 def test_every_value_is_in_its_cell(signal):
     rows = cells()
     axes = grid_axes(rows)

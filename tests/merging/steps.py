@@ -5,20 +5,18 @@ import torch
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.geometry.layer import check_weights, layer_geometry
 from gcwm_viz.linalg.lowrank import squared_norm
-from gcwm_viz.merging.gcwm import LayerMerge
 from gcwm_viz.merging.registry import get_method
-from gcwm_viz.merging.settings import MethodSettings
 from gcwm_viz.merging.step import MergeStep
-from gcwm_viz.merging.wudi import PlainMerge
 from tests.rounding import rounding
 
 DOUBLE = GCWMConfig(precision="float64")
 MATRIX = "model.layers.0.mlp.up_proj.weight"
 
 
-def merge_step(deltas, config=DOUBLE, *, weights=None, names=None, matrix=MATRIX, **more):
+def merge_step(method, deltas, config=DOUBLE, *, weights=None, names=None, matrix=MATRIX, **more):
     deltas = list(deltas)
-    options = {key: more.pop(key) for key in list(more) if key in MethodSettings().to_dict()}
+    settings = get_method(method).settings
+    options = {key: more.pop(key) for key in list(more) if key in settings.names()}
     values = {"previous": None, "arriving": deltas[-1], "norms": [squared_norm(delta) ** 0.5 for delta in deltas]}
     return MergeStep(
         deltas=deltas,
@@ -27,13 +25,10 @@ def merge_step(deltas, config=DOUBLE, *, weights=None, names=None, matrix=MATRIX
         geometry=layer_geometry(deltas, weights, config),
         matrix=matrix,
         shape=tuple(deltas[0].shape),
-        options=MethodSettings(**options),
+        config=config,
+        settings=settings(**options),
         **(values | more),
     )
-
-
-def merged_of(outcome):
-    return outcome.merged if isinstance(outcome, LayerMerge | PlainMerge) else outcome
 
 
 def merge(method, deltas, config=DOUBLE, *, weights=None, names=None, **options):
@@ -41,21 +36,22 @@ def merge(method, deltas, config=DOUBLE, *, weights=None, names=None, **options)
     deltas = list(deltas)
     names = names or [f"u{i}" for i in range(len(deltas))]
     weights = list(weights or [1.0] * len(deltas))
-    previous, memory = None, {}
+    previous, carried = None, {}
     for t in range(1, len(deltas) + 1):
         present = bool(squared_norm(deltas[t - 1]))
         step = merge_step(
+            method,
             deltas[:t],
             config,
             weights=weights[:t],
             names=names[:t],
             previous=previous,
-            memory=memory,
+            carried=carried,
             arriving=deltas[t - 1] if present else None,
             norms=[squared_norm(delta) ** 0.5 for delta in deltas[:t] if squared_norm(delta)],
             **options,
         )
-        previous = merged_of(get_method(method).merge(step, config))
+        previous = get_method(method).merge(step).merged
     return previous
 
 

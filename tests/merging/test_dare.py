@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from gcwm_viz.merging.dare import drop_and_rescale
-from gcwm_viz.merging.settings import MethodSettings
+from gcwm_viz.merging.methods.dare import DareSettings, drop_and_rescale
 from tests.factories import updates
 from tests.merging.steps import MATRIX, close, merge
 from tests.merging.test_ties import naive_ties
@@ -16,7 +15,7 @@ NAMES = ["a", "b", "c"]
 
 
 def masked(delta, name, **options):
-    return drop_and_rescale(delta, MATRIX, name, MethodSettings(**options))
+    return drop_and_rescale(delta, MATRIX, name, DareSettings(**options))
 
 
 def test_without_drops_it_is_task_arithmetic_or_ties():
@@ -57,7 +56,7 @@ def test_masks_depend_on_seed_matrix_and_update_alone():
     for other in (
         masked(delta, "b", dare_drop=0.5),
         masked(delta, "a", dare_drop=0.5, dare_seed=1),
-        drop_and_rescale(delta, "another.weight", "a", MethodSettings(dare_drop=0.5)),
+        drop_and_rescale(delta, "another.weight", "a", DareSettings(dare_drop=0.5)),
     ):
         assert not torch.equal(mask, other)
     torch.manual_seed(123)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from gcwm_viz.merging.opcm import project_away
+from gcwm_viz.merging.methods.opcm import project_away
 from tests.factories import low_rank_updates, updates
 from tests.merging.steps import close, merge
 from tests.rounding import rounding

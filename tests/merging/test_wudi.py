@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gcwm_viz.continual.config import RunSettings
-from gcwm_viz.continual.matrix import process_matrix
+from gcwm_viz.continual.result import process_matrix
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.merging.gcwm import merge_layer
 from gcwm_viz.merging.registry import get_method
@@ -20,9 +20,9 @@ DELTAS = updates(3, 14, 10, seed=9, dtype=torch.float64)
 @pytest.mark.parametrize("weights", [None, [1.0, 2.0, 0.0]])
 def test_equals_the_plain_branch_of_gcwm(preset, weights):
     config = GCWMConfig(**{**GCWMConfig.preset(preset).to_dict(), "precision": "float64"})
-    outcome = get_method("wudi").merge(merge_step(DELTAS, config, weights=weights), config)
+    (outcome,) = get_method("wudi").merge(merge_step("wudi", DELTAS, config, weights=weights)).branches.values()
     branch = merge_layer(DELTAS, weights, config)
-    close(outcome.merged, branch.plain)
+    close(outcome.update, branch.plain)
     assert outcome.shift == pytest.approx(branch.plain_shift, rel=2 * rounding(14), abs=0)
     assert outcome.solution.path == branch.plain_solution.path
 

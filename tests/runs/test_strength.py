@@ -15,7 +15,7 @@ from gcwm_viz.probes.merged import MergedModel
 from gcwm_viz.probes.stored import STRENGTHS
 from gcwm_viz.probes.tasks import load_tasks
 from gcwm_viz.runs.strength import best_strength, strength_curve
-from gcwm_viz.runs.tables import COLUMNS, open_run
+from gcwm_viz.runs.tables import columns, open_run
 from tests.torture.small import write_inputs
 
 CPU = torch.device("cpu")
@@ -50,7 +50,7 @@ def with_examples(run, folder, values):
 
 def test_every_strength_is_the_base_with_so_much_of_the_state(run):
     table = run.tables["strength"]
-    assert list(table.columns) == list(COLUMNS["strength"])
+    assert list(table.columns) == list(columns("strength"))
     assert sorted(set(table["strength"])) == sorted([*STRENGTHS, 1.0])
     model = MergedModel(CheckpointIndex.open(run.info["base"]["path"]), run.store, CPU)
     tasks = [task for task in load_tasks(run.info["probes"]) if task.split == "dev"]

@@ -16,7 +16,7 @@ from gcwm_viz.continual.store import RunCancelledError, RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes.merged import MergedModel
 from gcwm_viz.runs.run import Inputs, continue_run, create_run
-from gcwm_viz.runs.tables import COLUMNS, open_run
+from gcwm_viz.runs.tables import columns, open_run
 from gcwm_viz.studies.leave_one_out import _compare, leave_one_out
 from tests.factories import updates
 from tests.probes.models import tiny_lab
@@ -91,7 +91,7 @@ def test_updates_may_lie_on_another_file_system(inputs, tmp_path):
 
 def test_one_row_an_update_task_split_and_metric(run, compared):
     frame, seen = compared
-    assert list(frame.columns) == list(COLUMNS["leave_one_out"])
+    assert list(frame.columns) == list(columns("leave_one_out"))
     assert len(frame) == 3 * 2 * 2 * 2
     assert list(dict.fromkeys(frame["left_out"])) == list(NAMES)
     pd.testing.assert_frame_equal(open_run(run).tables["leave_one_out"], frame)

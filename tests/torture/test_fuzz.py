@@ -19,7 +19,6 @@ from gcwm_viz.errors import InputError
 from gcwm_viz.jobs import jobs
 from gcwm_viz.probes.tasks import load_labelled, load_tasks
 from gcwm_viz.runs.run import continue_run, reopen_inputs
-from gcwm_viz.runs.tables import COLUMNS
 from gcwm_viz.updates.pairing import open_update, plan
 from gcwm_viz.updates.stream import stream
 from tests.checkpoints import tiny
@@ -84,7 +83,7 @@ def run_file(root: Path) -> tuple[Path, Callable[[], None]]:
         assert run.status in ("complete", "running", "interrupted")
         run.store.check_settings()
         run.store.seconds()
-        for name in COLUMNS:
+        for name in run.tables:
             _ = run.tables[name]
         run.store.state(0, run.steps)
         reopen_inputs(run.store)

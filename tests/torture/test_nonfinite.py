@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from gcwm_viz.cli import main
 from gcwm_viz.continual import matrix
 from gcwm_viz.continual.config import RunSettings
-from gcwm_viz.continual.matrix import process_matrix
+from gcwm_viz.continual.result import process_matrix
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.export.checkpoint import export_step

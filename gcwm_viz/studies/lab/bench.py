@@ -13,17 +13,15 @@ import torch
 from torch import Tensor
 
 from gcwm_viz.continual.config import RunSettings
-from gcwm_viz.continual.matrix import process_matrix
+from gcwm_viz.continual.result import process_matrix
 from gcwm_viz.experiments.lab.library import Library, State, apply
 from gcwm_viz.experiments.lab.model import build_tokenizer, target_names
 from gcwm_viz.experiments.lab.recipe import Recipe
 from gcwm_viz.experiments.lab.train import Corpus, answer_loss
 from gcwm_viz.geometry.layer import LayerGeometry, layer_geometry
 from gcwm_viz.linalg.lowrank import dense
-from gcwm_viz.merging.gcwm import LayerMerge
 from gcwm_viz.merging.registry import get_method
 from gcwm_viz.merging.step import MergeStep
-from gcwm_viz.merging.wudi import PlainMerge
 from gcwm_viz.probes.behaviour import BehaviourProbe
 from gcwm_viz.probes.tasks import PromptTask
 from gcwm_viz.signals.gradients import gradient_conflict, gradient_cosines, task_gradients
@@ -93,9 +91,9 @@ class Bench:
         for place, key in enumerate(self.keys):
             deltas = [self.library.expert(task)[key.name] for task in order]
             previous: Tensor | None = None
-            memory: dict[str, float] = {}
+            carried: dict[str, float] = {}
             for t in range(1 if method.sequential else len(order), len(order) + 1):
-                outcome = method.merge(
+                merge = method.merge(
                     MergeStep(
                         deltas=deltas[:t],
                         names=list(order[:t]),
@@ -106,12 +104,12 @@ class Bench:
                         norms=[float(delta.norm()) for delta in deltas[:t]],
                         matrix=key.name,
                         shape=key.shape,
-                        options=settings.options,
-                        memory=memory,
-                    ),
-                    settings.gcwm,
+                        config=settings.gcwm,
+                        settings=settings.options,
+                        carried=carried,
+                    )
                 )
-                previous = dense(outcome.merged if isinstance(outcome, LayerMerge | PlainMerge) else outcome).float()
+                previous = dense(merge.merged).float()
             assert previous is not None
             state[key.name] = previous
         return state
@@ -119,7 +117,7 @@ class Bench:
     def _geometry_of(self, place: int, deltas: Sequence[Tensor], settings: RunSettings) -> LayerGeometry:
         """GCWM's own settings decide its geometry; the other methods only ask which updates are present, for which
         the metric that takes no iteration does."""
-        if settings.method == "gcwm":
+        if get_method(settings.method).conflict_gate:
             return layer_geometry(deltas, None, settings.gcwm)
         if self._geometry is None:
             experts = [self.library.expert(task) for task in self.tasks]

@@ -33,6 +33,7 @@ from gcwm_viz.errors import InputError
 from gcwm_viz.experiments.lab.pipelines import PIPELINES, train_pipeline
 from gcwm_viz.experiments.lab.recipe import Recipe
 from gcwm_viz.geometry.config import GCWMConfig
+from gcwm_viz.merging.registry import get_method
 from gcwm_viz.studies.lab.ablations import run_ablations
 from gcwm_viz.studies.lab.bench import Bench, Rows
 from gcwm_viz.studies.lab.plan import (
@@ -182,7 +183,7 @@ def _choose(bench: Bench, cell: Cell) -> tuple[RunSettings, Rows]:
     contender = MERGES[cell.method]
 
     def settings(values: dict[str, Any]) -> RunSettings:
-        spared = {} if contender.method == "gcwm" else WITHOUT_BARYCENTER
+        spared = {} if get_method(contender.method).conflict_gate else WITHOUT_BARYCENTER
         return RunSettings.preset_with("scale-free", spared | contender.fixed | values, contender.method)
 
     points: list[dict[str, Any]] = [{}]

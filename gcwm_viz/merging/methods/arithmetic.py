@@ -6,21 +6,35 @@ are the plain sum and the plain mean over the active updates that touch the matr
 
 from torch import Tensor
 
-from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.linalg.lowrank import accumulate
+from gcwm_viz.merging.merge import Merge, MergeMethod
 from gcwm_viz.merging.step import MergeStep
 
 
-def task_arithmetic(step: MergeStep, config: GCWMConfig) -> Tensor:
+def weighted_sum(step: MergeStep) -> Tensor:
     """Σ_i ω_i Δ_i (d_out, d_in)."""
-    total_oi = step.zeros(config)
+    total_oi = step.zeros()
     for _, delta, weight in step.active():
         accumulate(delta.to(dtype=total_oi.dtype), total_oi, weight)
     return total_oi
 
 
-def mean(step: MergeStep, config: GCWMConfig) -> Tensor:
+def weighted_mean(step: MergeStep) -> Tensor:
     """Σ_i ω_i Δ_i / Σ_i ω_i (d_out, d_in); zero without an update."""
     weight = sum(weight for _, _, weight in step.active())
-    total_oi = task_arithmetic(step, config)
+    total_oi = weighted_sum(step)
     return total_oi / weight if weight > 0 else total_oi
+
+
+TASK_ARITHMETIC = MergeMethod(
+    name="task-arithmetic",
+    source="arXiv 2212.04089",
+    summary="sum of the updates",
+    merge=lambda step: Merge.of(weighted_sum(step)),
+)
+MEAN = MergeMethod(
+    name="mean",
+    source="arXiv 2203.05482",
+    summary="mean of the updates",
+    merge=lambda step: Merge.of(weighted_mean(step)),
+)

@@ -1,12 +1,8 @@
-"""Memory policies: which updates are active at a step, and with which weights (METHOD section 3)."""
+"""The active set: which updates are merged at a step, and with which weights (METHOD section 3)."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gcwm_viz.continual.config import ContinualConfig
-
-ANCHOR = "anchor"
-"""Name of Δ_merge,t−1 as a member of the active set under ``current_anchor``."""
+from gcwm_viz.continual.sequence import ContinualConfig
 
 
 @dataclass(frozen=True)
@@ -17,12 +13,9 @@ class ActiveSet:
     anchored: bool
     weights: tuple[float, ...]
 
-    def names(self, updates: Sequence[str]) -> list[str]:
-        return [ANCHOR] * self.anchored + [updates[index] for index in self.indices]
-
 
 def active_set(step: int, config: ContinualConfig) -> ActiveSet:
-    """Active set of step 1, 2, …; weights in the order anchor, earlier updates, current update."""
+    """Active set of step 1, 2, …; weights in the order anchor, earlier updates, arriving update."""
     current = step - 1
     if config.policy == "current_anchor":
         anchored = step > 1

@@ -5,34 +5,45 @@ task weights do not act on it. Here λ_t holds the norm of each matrix; the auth
 Shape suffixes: o = d_out, i = d_in, k = rank of the state.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.linalg.lowrank import dense, vector_norm
-from gcwm_viz.merging.step import MergeStep, work_dtype
+from gcwm_viz.merging.merge import Merge, MergeMethod
+from gcwm_viz.merging.step import MergeStep
+from gcwm_viz.settings.declare import Settings, number
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpcmSettings(Settings):
+    opcm_energy: float = number(
+        0.5, "share of the sum of the state's singular values that OPCM's leading block exceeds", least=0, below=1
+    )
+
 
 LAMBDA = "opcm_lambda"
 
 
-def opcm(step: MergeStep, config: GCWMConfig) -> Tensor:
+def next_state(step: MergeStep) -> Tensor:
     """S_t = (λ_{t−1} S_{t−1} + X_t) / λ_t (d_out, d_in), with X_t the projected update and S_1 = Δ_1.
 
     λ_t makes ‖S_t‖_F the mean norm of the updates seen so far that touch the matrix; λ_1 = 1. X_t ⊥ S_{t−1}, so it
     exists. A step whose update does not touch the matrix leaves the state as it is.
     """
     if step.arriving is None:
-        return step.zeros(config) if step.previous is None else dense(step.previous).to(work_dtype(config), copy=True)
-    work, device = work_dtype(config), step.arriving.device
-    place = torch.device("cpu") if device.type == "mps" else device  # MPS has no float64
-    arriving_oi = dense(step.arriving.to(device=place).to(dtype=torch.float64))
+        return step.zeros() if step.previous is None else dense(step.previous).to(step.work_dtype, copy=True)
+    work, device = step.work_dtype, step.arriving.device
+    double = torch.device("cpu") if device.type == "mps" else device  # MPS has no float64
+    arriving_oi = dense(step.arriving.to(device=double).to(dtype=torch.float64))
     if step.previous is None or not bool(dense(step.previous).any()):
-        step.memory[LAMBDA] = 1.0
+        step.carried[LAMBDA] = 1.0
         return arriving_oi.to(device=device, dtype=work, copy=True)
-    state_oi = dense(step.previous).to(place).double()
-    total_oi = step.memory[LAMBDA] * state_oi + project_away(arriving_oi, state_oi, step.options.opcm_energy)
-    step.memory[LAMBDA] = vector_norm(total_oi) * len(step.norms) / sum(step.norms)
-    return (total_oi / step.memory[LAMBDA]).to(device=device, dtype=work)
+    state_oi = dense(step.previous).to(double).double()
+    total_oi = step.carried[LAMBDA] * state_oi + project_away(arriving_oi, state_oi, step.settings.opcm_energy)
+    step.carried[LAMBDA] = vector_norm(total_oi) * len(step.norms) / sum(step.norms)
+    return (total_oi / step.carried[LAMBDA]).to(device=device, dtype=work)
 
 
 def project_away(delta_oi: Tensor, state_oi: Tensor, energy: float) -> Tensor:
@@ -50,3 +61,13 @@ def project_away(delta_oi: Tensor, state_oi: Tensor, energy: float) -> Tensor:
     removed_kk = torch.diag(projected_kk.diagonal())
     removed_kk[:leading, :leading] = projected_kk[:leading, :leading]
     return delta_oi - u_ok @ removed_kk @ vt_ki
+
+
+OPCM = MergeMethod(
+    name="opcm",
+    source="arXiv 2501.09522",
+    summary="each arriving update projected away from the state, norm held",
+    merge=lambda step: Merge.of(next_state(step)),
+    settings=OpcmSettings,
+    sequential=True,
+)

@@ -4,21 +4,29 @@ Trimming is by matrix, as everything here is; the paper ranks the entries of the
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.merging.magnitude import top_magnitudes
+from gcwm_viz.merging.merge import Merge, MergeMethod
 from gcwm_viz.merging.step import MergeStep
+from gcwm_viz.settings.declare import Settings, number
 
 
-def ties(step: MergeStep, config: GCWMConfig) -> Tensor:
+@dataclass(frozen=True, kw_only=True)
+class TiesSettings(Settings):
+    ties_keep: float = number(0.2, "share of each update's entries that TIES keeps, the largest", above=0, most=1)
+
+
+def ties(step: MergeStep) -> Merge:
     """Trim to ``ties_keep``, elect, disjoint mean (d_out, d_in)."""
-    active = step.active_dense(config)
+    active = step.active_dense()
     if not active:
-        return step.zeros(config)
-    return trim_elect_mean([delta for _, delta, _ in active], [w for _, _, w in active], step.options.ties_keep)
+        return Merge.of(step.zeros())
+    deltas, weights = [delta for _, delta, _ in active], [weight for _, _, weight in active]
+    return Merge.of(trim_elect_mean(deltas, weights, step.settings.ties_keep))
 
 
 def trim_elect_mean(deltas: Sequence[Tensor], weights: Sequence[float], keep: float) -> Tensor:
@@ -38,3 +46,12 @@ def trim_elect_mean(deltas: Sequence[Tensor], weights: Sequence[float], keep: fl
         total_oi.add_(torch.where(agrees, delta, 0.0), alpha=weight)
         share_oi.add_(agrees.to(share_oi.dtype), alpha=weight)
     return total_oi / torch.where(share_oi > 0, share_oi, 1.0)
+
+
+TIES = MergeMethod(
+    name="ties",
+    source="arXiv 2306.01708",
+    summary="largest entries, one sign for each, mean of those that agree",
+    merge=ties,
+    settings=TiesSettings,
+)

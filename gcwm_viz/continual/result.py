@@ -1,0 +1,49 @@
+"""What a run keeps of one matrix: rows of its tables, and the branches of its merges."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from gcwm_viz.continual.config import RunSettings
+from gcwm_viz.continual.kept import step_tensors
+from gcwm_viz.continual.matrix import steps
+from gcwm_viz.continual.rows import TABLES, Row, step_rows
+from gcwm_viz.errors import InputError
+from gcwm_viz.linalg.lowrank import Update
+from gcwm_viz.updates.matrices import MatrixKey
+
+
+@dataclass
+class MatrixResult:
+    """Rows by table, and tensors by the names of :mod:`gcwm_viz.continual.kept`."""
+
+    rows: dict[str, list[Row]] = field(default_factory=lambda: {name: [] for name in TABLES})
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+
+
+def process_matrix(
+    key: MatrixKey,
+    names: Sequence[str],
+    deltas: Sequence[Update | None],
+    settings: RunSettings,
+    states: Sequence[Update | None] | None = None,
+) -> MatrixResult:
+    """Run every step of one matrix; arguments as :func:`gcwm_viz.continual.matrix.steps` takes them.
+
+    Raises :class:`InputError` where a merge is not finite or a decomposition fails, naming the matrix.
+    """
+    result = MatrixResult()
+    try:
+        for step in steps(key, names, deltas, settings, states):
+            for name, rows in step_rows(step).items():
+                result.rows[name] += rows
+            if step.number == len(names) or settings.continual.keep == "all":
+                result.tensors |= step_tensors(step)
+    except torch.linalg.LinAlgError as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"matrix {key.name!r}: its updates cannot be decomposed ({reason}); expected updates of an ordinary scale"
+        ) from None
+    return result

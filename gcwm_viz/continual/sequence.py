@@ -1,0 +1,46 @@
+"""Settings of a sequence of updates: which stay active, how strongly each step is integrated."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from gcwm_viz.errors import InputError
+from gcwm_viz.settings.declare import Settings, choice, integer, number
+
+Policy = Literal["all_history", "current_anchor"]
+Keep = Literal["all", "last"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContinualConfig(Settings):
+    """Continual update (METHOD section 3): θ_t = θ_{t−1} + η·decay^{t−1} · Δ_inc.
+
+    Raises :class:`InputError` for a setting out of range.
+    """
+
+    policy: Policy = choice(
+        "all_history",
+        "all_history keeps every earlier update active, or as many as memory says; current_anchor merges the previous "
+        "merged update with the arriving one",
+        Policy,
+    )
+    memory: int | None = integer(
+        None, "size of the active set under all_history, the arriving update counted; none for all", optional=True
+    )
+    eta: float = number(1.0, "η, the share of the merged increment that a step adds to the state", above=0)
+    decay: float = number(1.0, "factor of η from each step to the next", above=0)
+    old_weight: float = number(1.0, "task weight ω of earlier updates", least=0)
+    new_weight: float = number(1.0, "task weight ω of the arriving update", above=0)
+    keep: Keep = choice(
+        "all", "steps whose tensors stay on disk: all, or the last alone, which takes a constant η", Keep
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.keep == "last" and self.decay != 1.0:
+            raise InputError(
+                f"setting keep must be all where η decays, because every step enters S_T, got {self.keep!r}"
+            )
+
+    def step_eta(self, step: int) -> float:
+        """η_t of step 1, 2, …"""
+        return self.eta * self.decay ** (step - 1)

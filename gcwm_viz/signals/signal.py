@@ -1,0 +1,43 @@
+"""A signal: one number a matrix and step, declared once with all that is said and drawn of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from gcwm_viz.signals.step import Step
+
+Need = Literal["state", "probes", "gradients"]
+Page = Literal["Conflict", "Gate", "Solver", ""]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signal:
+    """A column of the table ``matrices``, its mean over matrices in ``steps``, and how both are drawn.
+
+    column: its name in the tables. title: its name on charts. line: one plain sentence with unit and direction.
+    formula: LaTeX, or empty. source: where in the paper (arXiv 2605.09608) it is defined, or empty.
+    meaning: the column's line in the tables' documentation, by default ``line``.
+    least, most: its range, None for an open end. diverging: whether its colours meet at zero.
+    averaged: whether ``steps`` holds its mean over matrices; extremes: its range over matrices too.
+    page: where its heatmap stands; "" for none. summary: whether it stands in tables of one row a step or run.
+    explained: whether the page Explain correlates it with forgetting.
+    needs: what must be at hand for it. of: its value, NaN where it is undefined; None where it is measured elsewhere
+    (gradients of probe tasks by the study) or derived for one page.
+    """
+
+    column: str
+    title: str
+    line: str
+    formula: str = ""
+    source: str = ""
+    meaning: str = ""
+    least: float | None = 0.0
+    most: float | None = 1.0
+    diverging: bool = False
+    averaged: bool = True
+    extremes: bool = False
+    page: Page = "Conflict"
+    summary: bool = False
+    explained: bool = True
+    needs: tuple[Need, ...] = ()
+    of: Callable[[Step], float] | None = None
