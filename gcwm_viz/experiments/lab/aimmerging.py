@@ -31,7 +31,8 @@ from gcwm_viz.experiments.training import Hook, answer_loss
 class AIMSettings:
     """interval, shortest, longest: steps between merges, at first and within which limits. gamma > 1. window: number
     of Λ in the sliding window. tolerance, probes, every: forgetting threshold, measured every `every` steps.
-    rehearsal: steps of rehearsal after a merge. batch_size: of replayed batches. memory: examples kept of each task."""
+    rehearsal: steps of rehearsal after a merge. batch_size: of replayed batches. memory: examples of each earlier task.
+    """
 
     interval: int = 12
     shortest: int = 4
@@ -77,7 +78,7 @@ class MergeController:
         return replay_loss > self.settings.tolerance * sum(first) / len(first)
 
     def merged(self, movement: float, steps_since: int) -> None:
-        """A merge was made: `movement` = Σ|τ_b|, `steps_since` = S_b. Sets the next interval and threshold."""
+        """After merge b: `movement` = Σ|τ_b|, `steps_since` = S_b. Sets the next interval and threshold."""
         self._losses.clear()
         self.learning = [*self.learning, movement / steps_since][-self.settings.window :]
         changes = [b - a for a, b in pairwise(self.learning)]
@@ -89,12 +90,11 @@ class MergeController:
 
 
 class IterativeMerge(Hook):
-    """Merges during the training of one task. `merges` lists (step, Λ, mean weight w)."""
+    """Merges during the training of one task."""
 
     def __init__(self, buffer: ReplayBuffer, corpus: Corpus, settings: AIMSettings) -> None:
         self.buffer, self.corpus, self.settings = buffer, corpus, settings
         self.controller = MergeController(settings)
-        self.merges: list[tuple[int, float, float]] = []
         self._trained: Mapping[str, torch.nn.Parameter] = {}
         self._previous: dict[str, Tensor] = {}
         self._since = 0
@@ -117,9 +117,9 @@ class IterativeMerge(Hook):
             with torch.no_grad():
                 replay_loss = float(answer_loss(model, *self.buffer.batch(self.settings.batch_size)))
         if self.controller.due(self._since, replay_loss):
-            self._merge(model, step)
+            self._merge(model)
 
-    def _merge(self, model: torch.nn.Module, step: int) -> None:
+    def _merge(self, model: torch.nn.Module) -> None:
         tau = {name: p.detach() - self._previous[name] for name, p in self._trained.items()}
         # The buffer's stream: drawing from the training's would change the batches that a task is trained on.
         learning = self._importance(model, tau, self.corpus.sample(self.settings.batch_size, self.buffer.generator))
@@ -130,7 +130,6 @@ class IterativeMerge(Hook):
             for name, parameter in self._trained.items():
                 parameter.copy_(self._previous[name] + weights[name] * tau[name])
                 self._previous[name] = parameter.detach().clone()
-        self.merges.append((step, movement / self._since, sum(weights.values()) / len(weights)))
         self.controller.merged(movement, self._since)
         self._since, self._rehearse = 0, self.settings.rehearsal
 

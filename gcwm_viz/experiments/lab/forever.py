@@ -31,7 +31,7 @@ FIRST_DAYS = (1.0, 2.0, 4.0, 7.0, 15.0)
 @dataclass(frozen=True, kw_only=True)
 class ForeverSettings:
     """window: steps of the warm-up window. session: steps of one replay. batch_size: examples of a replayed batch.
-    strength, weight_range: weight of the replayed loss. memory: examples kept of each task."""
+    strength, weight_range: weight of the replayed loss. memory: examples of each earlier task."""
 
     window: int = 10
     session: int = 32

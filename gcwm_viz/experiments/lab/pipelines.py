@@ -21,61 +21,22 @@ from gcwm_viz.experiments.lab.library import Library, State
 from gcwm_viz.experiments.lab.recipe import Recipe
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Pipeline:
-    """`train`: S_t = θ_t − θ_pre of every step, float32, target matrices. `keeps`: what it stores of earlier tasks.
-    `settings`: its defaults, with which `train` works."""
+    """`train`: S_t = θ_t − θ_pre of every step, float32, target matrices. `keeps`: what it needs of earlier tasks, in
+    words. `settings`: its defaults, with which `train` works."""
 
-    name: str
-    source: str
-    summary: str
-    keeps: str
     train: Callable[[Library, Sequence[str]], list[State]]
+    keeps: str
     settings: dict[str, Any] = field(default_factory=dict)
 
 
-PIPELINES: dict[str, Pipeline] = {
-    pipeline.name: pipeline
-    for pipeline in (
-        Pipeline(
-            name="seq-sft",
-            source="sequential fine-tuning",
-            summary="one task after another, nothing else",
-            keeps="nothing",
-            train=Library.sequence,
-        ),
-        Pipeline(
-            name="ewc",
-            source="arXiv 1612.00796",
-            summary="a Fisher-weighted penalty holds what earlier tasks need",
-            keeps="parameters and a Fisher diagonal of every task",
-            train=ewc,
-            settings=asdict(EWCSettings()),
-        ),
-        Pipeline(
-            name="forever",
-            source="arXiv 2601.03938",
-            summary="replay on a forgetting curve in model time",
-            keeps="some examples of every task",
-            train=forever,
-            settings=asdict(ForeverSettings()),
-        ),
-        Pipeline(
-            name="aimmerging",
-            source="arXiv 2509.17348",
-            summary="merges during training, timed by learning and forgetting signals, with rehearsal",
-            keeps="some examples of every task",
-            train=aimmerging,
-            settings=asdict(AIMSettings()),
-        ),
-        Pipeline(
-            name="joint",
-            source="multi-task learning",
-            summary="one model on all tasks seen so far: the upper bound",
-            keeps="all data of every task",
-            train=joint,
-        ),
-    )
+PIPELINES = {
+    "seq-sft": Pipeline(Library.sequence, "nothing"),
+    "ewc": Pipeline(ewc, "parameters and a Fisher diagonal of every task", asdict(EWCSettings())),
+    "forever": Pipeline(forever, "some examples of every task", asdict(ForeverSettings())),
+    "aimmerging": Pipeline(aimmerging, "some examples of every task", asdict(AIMSettings())),
+    "joint": Pipeline(joint, "all data of every task"),
 }
 
 
