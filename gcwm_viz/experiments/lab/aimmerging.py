@@ -2,14 +2,14 @@
 
 Learning signal: after merge b, Λ_b = Σ|τ_b| / S_b with τ_b the update since the last merge and S_b the steps it took.
 Where Λ rises over most of a sliding window the next interval is divided by γ (at least `shortest`), where it falls
-over most of it multiplied (at most `longest`). Forgetting signal: the loss on a small memory batch, measured without
-gradient; above a running threshold it triggers a merge at once.
+over most of it multiplied (at most `longest`). Forgetting signal: the loss on a small batch from the replay buffer,
+measured without gradient; above a running threshold it triggers a merge at once.
 
-Chosen here where the summary at hand is silent: the threshold is `tolerance` times the mean memory loss of the first
+Chosen here where the summary at hand is silent: the threshold is `tolerance` times the mean replay loss of the first
 `probes` measurements after the last merge, and a merge is never nearer than `shortest` steps to the last. A merge sets
 every target matrix to θ_prev + w τ with w = I_L / (I_L + I_F): learning importance I_L = Σ|τ ∘ ∇L_new| and forgetting
 importance I_F = Σ|τ ∘ ∇L_memory|, first-order estimates of what undoing τ would cost and spare, each divided by its
-mean over matrices. Rehearsal: the `rehearsal` steps after a merge add the loss of a memory batch.
+mean over matrices. Rehearsal: the `rehearsal` steps after a merge add the loss of a replayed batch.
 """
 
 from __future__ import annotations
@@ -21,16 +21,18 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from gcwm_viz.experiments.corpus import Corpus
 from gcwm_viz.experiments.lab.library import Library, State
-from gcwm_viz.experiments.lab.sequence import Memory, label_of, train_sequence
-from gcwm_viz.experiments.lab.train import Corpus, Hook, answer_loss
+from gcwm_viz.experiments.lab.sequence import ReplayBuffer, train_sequence
+from gcwm_viz.experiments.training import Hook, answer_loss
 
 
 @dataclass(frozen=True, kw_only=True)
 class AIMSettings:
     """interval, shortest, longest: steps between merges, at first and within which limits. gamma > 1. window: number
     of Λ in the sliding window. tolerance, probes, every: forgetting threshold, measured every `every` steps.
-    rehearsal: steps of rehearsal after a merge. batch_size: of memory batches. memory: examples kept of each task."""
+    rehearsal: steps of rehearsal after a merge. batch_size: of replayed batches. memory: examples of each earlier task.
+    """
 
     interval: int = 12
     shortest: int = 4
@@ -64,19 +66,19 @@ class MergeController:
         self.learning: list[float] = []
         self._losses: list[float] = []
 
-    def due(self, steps_since: int, memory_loss: float | None) -> bool:
-        """Whether to merge `steps_since` steps after the last one; `memory_loss` None = not measured now."""
-        if memory_loss is not None:
-            self._losses.append(memory_loss)
+    def due(self, steps_since: int, replay_loss: float | None) -> bool:
+        """Whether to merge `steps_since` steps after the last one; `replay_loss` None = not measured now."""
+        if replay_loss is not None:
+            self._losses.append(replay_loss)
         if steps_since >= self.interval:
             return True
         first = self._losses[: self.settings.probes]
-        if memory_loss is None or len(self._losses) <= self.settings.probes or steps_since < self.settings.shortest:
+        if replay_loss is None or len(self._losses) <= self.settings.probes or steps_since < self.settings.shortest:
             return False
-        return memory_loss > self.settings.tolerance * sum(first) / len(first)
+        return replay_loss > self.settings.tolerance * sum(first) / len(first)
 
     def merged(self, movement: float, steps_since: int) -> None:
-        """A merge was made: `movement` = Σ|τ_b|, `steps_since` = S_b. Sets the next interval and threshold."""
+        """After merge b: `movement` = Σ|τ_b|, `steps_since` = S_b. Sets the next interval and threshold."""
         self._losses.clear()
         self.learning = [*self.learning, movement / steps_since][-self.settings.window :]
         changes = [b - a for a, b in pairwise(self.learning)]
@@ -88,47 +90,46 @@ class MergeController:
 
 
 class IterativeMerge(Hook):
-    """Merges during the training of one task. `merges` lists (step, Λ, mean weight w)."""
+    """Merges during the training of one task."""
 
-    def __init__(self, memory: Memory, corpus: Corpus, generator: torch.Generator, settings: AIMSettings) -> None:
-        self.memory, self.corpus, self.generator, self.settings = memory, corpus, generator, settings
+    def __init__(self, buffer: ReplayBuffer, corpus: Corpus, settings: AIMSettings) -> None:
+        self.buffer, self.corpus, self.settings = buffer, corpus, settings
         self.controller = MergeController(settings)
-        self.merges: list[tuple[int, float, float]] = []
         self._trained: Mapping[str, torch.nn.Parameter] = {}
         self._previous: dict[str, Tensor] = {}
         self._since = 0
         self._rehearse = 0
 
-    def start(self, model: torch.nn.Module, trained: Mapping[str, torch.nn.Parameter]) -> None:
+    def start(self, trained: Mapping[str, torch.nn.Parameter]) -> None:
         self._trained = trained
         self._previous = {name: p.detach().clone() for name, p in trained.items()}
 
-    def loss_term(self, model: torch.nn.Module, step: int) -> Tensor | None:
+    def loss_term(self, model: torch.nn.Module) -> Tensor | None:
         if self._rehearse == 0:
             return None
         self._rehearse -= 1
-        return answer_loss(model, *self.memory.batch(self.settings.batch_size))
+        return answer_loss(model, *self.buffer.batch(self.settings.batch_size))
 
-    def after_step(self, model: torch.nn.Module, step: int, loss: float) -> None:
+    def after_step(self, model: torch.nn.Module, step: int) -> None:
         self._since += 1
-        memory_loss = None
+        replay_loss = None
         if self._since % self.settings.every == 0:
             with torch.no_grad():
-                memory_loss = float(answer_loss(model, *self.memory.batch(self.settings.batch_size)))
-        if self.controller.due(self._since, memory_loss):
-            self._merge(model, step)
+                replay_loss = float(answer_loss(model, *self.buffer.batch(self.settings.batch_size)))
+        if self.controller.due(self._since, replay_loss):
+            self._merge(model)
 
-    def _merge(self, model: torch.nn.Module, step: int) -> None:
+    def _merge(self, model: torch.nn.Module) -> None:
         tau = {name: p.detach() - self._previous[name] for name, p in self._trained.items()}
-        learning = self._importance(model, tau, self.corpus.sample(self.settings.batch_size, self.generator))
-        forgetting = self._importance(model, tau, self.memory.batch(self.settings.batch_size))
+        # The buffer's stream: drawing from the training's would change the batches that a task is trained on.
+        learning = self._importance(model, tau, self.corpus.sample(self.settings.batch_size, self.buffer.generator))
+        forgetting = self._importance(model, tau, self.buffer.batch(self.settings.batch_size))
         weights = fusion_weights(learning, forgetting)
         movement = float(sum(t.abs().sum() for t in tau.values()))
         with torch.no_grad():
             for name, parameter in self._trained.items():
                 parameter.copy_(self._previous[name] + weights[name] * tau[name])
                 self._previous[name] = parameter.detach().clone()
-        self.merges.append((step, movement / self._since, sum(weights.values()) / len(weights)))
         self.controller.merged(movement, self._since)
         self._since, self._rehearse = 0, self.settings.rehearsal
 
@@ -155,9 +156,6 @@ def aimmerging(library: Library, order: Sequence[str], settings: AIMSettings | N
     chosen = settings or AIMSettings()
 
     def hooks(prefix: Sequence[str], before: Sequence[State]) -> list[Hook]:
-        memory = Memory(library, prefix, chosen.memory)
-        # Its own stream: drawing from the training's would change the batches that a task is trained on.
-        corpus, stream = library.corpus(prefix[-1]), memory.generator
-        return [IterativeMerge(memory, corpus, stream, chosen)]
+        return [IterativeMerge(ReplayBuffer(library, prefix, chosen.memory), library.corpus(prefix[-1]), chosen)]
 
-    return train_sequence(library, label_of("aimmerging", chosen), order, hooks)
+    return train_sequence(library, "aimmerging", chosen, order, hooks)

@@ -12,20 +12,19 @@ from dataclasses import dataclass
 
 import torch
 
+from gcwm_viz.experiments.draw import Draw, Example, distinct
 from gcwm_viz.experiments.lab import facts
 from gcwm_viz.experiments.lab.examples import (
-    Draw,
-    Example,
     addition_example,
     close_example,
     copy_example,
-    distinct,
     eval_example,
     index_example,
     invented_capital,
     invented_symbol,
     reverse_example,
 )
+from gcwm_viz.experiments.lexicon import verb_forms
 
 TASKS = ("past", "capital", "index", "symbol", "close", "eval")
 POOL_SIZE = 4000
@@ -61,7 +60,7 @@ def fact_task(name: str, examples: Sequence[Example], draw: Draw) -> LabTask:
 def build_tasks(generator: torch.Generator, *, capitals: int, symbols: int) -> dict[str, LabTask]:
     """The six tasks by name. Needs the packages of the `lab` extra."""
     draw = Draw(generator)
-    verbs = draw.shuffled(facts.verb_forms())[:POOL_SIZE]
+    verbs = draw.shuffled(verb_forms())[:POOL_SIZE]
     capital = [(f"capital {country}=", city) for country, city in facts.capitals(capitals)]
     symbol = [(f"symbol {name}=", sign) for name, sign in facts.symbols(symbols)]
     tasks = (
@@ -82,7 +81,7 @@ def base_pools(tasks: dict[str, LabTask], generator: torch.Generator, *, invente
     """
     draw = Draw(generator)
     probes = {prompt for task in tasks.values() for prompt, _ in (*task.dev, *task.test)}
-    forms = facts.verb_forms()
+    forms = verb_forms()
     pools = {
         "past": list(tasks["past"].train),
         "progressive": [(f"ing {lemma}=", word) for lemma, _, word, _ in forms],
@@ -122,8 +121,8 @@ def labelled_sets(generator: torch.Generator) -> dict[str, list[tuple[str, str]]
     sets = {}
     for name, make, classes in (("bracket", bracket, 4), ("larger", larger, 2)):
         rows = draw.shuffled(distinct(make, draw, 4 * LABELLED_TEXTS))
-        kept: list[Example] = []
+        balanced: list[Example] = []
         for label in sorted({label for _, label in rows}):
-            kept += [row for row in rows if row[1] == label][: LABELLED_TEXTS // classes]
-        sets[name] = draw.shuffled(kept)
+            balanced += [row for row in rows if row[1] == label][: LABELLED_TEXTS // classes]
+        sets[name] = draw.shuffled(balanced)
     return sets

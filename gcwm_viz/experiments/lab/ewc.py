@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
+from gcwm_viz.experiments.corpus import Corpus
+from gcwm_viz.experiments.draw import seeded
 from gcwm_viz.experiments.lab.library import Library, State, add
 from gcwm_viz.experiments.lab.model import load_state, target_names
-from gcwm_viz.experiments.lab.recipe import seeded
-from gcwm_viz.experiments.lab.sequence import label_of, train_sequence
-from gcwm_viz.experiments.lab.train import IGNORED, Corpus, Hook
+from gcwm_viz.experiments.lab.sequence import train_sequence
+from gcwm_viz.experiments.training import Hook, answer_loss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,10 +42,10 @@ class Penalty(Hook):
         self.strength = strength
         self._trained: Mapping[str, torch.nn.Parameter] = {}
 
-    def start(self, model: torch.nn.Module, trained: Mapping[str, torch.nn.Parameter]) -> None:
+    def start(self, trained: Mapping[str, torch.nn.Parameter]) -> None:
         self._trained = trained
 
-    def loss_term(self, model: torch.nn.Module, step: int) -> Tensor | None:
+    def loss_term(self, model: torch.nn.Module) -> Tensor | None:
         terms = [
             (fisher[name] * (parameter - anchor[name]).square()).sum()
             for anchor, fisher in self.anchors
@@ -62,9 +62,7 @@ def fisher_diagonal(
     names = target_names(parameters)
     fisher = {name: torch.zeros_like(parameters[name]) for name in names}
     for _ in range(examples):
-        ids, labels = corpus.sample(1, generator)
-        logits = model(input_ids=ids, use_cache=False).logits[0, :-1]
-        loss = cross_entropy(logits, labels[0, 1:], ignore_index=IGNORED, reduction="sum")
+        loss = answer_loss(model, *corpus.sample(1, generator), reduction="sum")
         gradients = torch.autograd.grad(loss, [parameters[name] for name in names])
         for name, gradient in zip(names, gradients, strict=True):
             fisher[name] += gradient.square() / examples
@@ -83,12 +81,11 @@ def ewc(library: Library, order: Sequence[str], settings: EWCSettings | None = N
         corpus, stream = library.corpus(task), seeded(library.seed, "fisher", task)
         return theta, fisher_diagonal(library.model, corpus, chosen.examples, stream)
 
-    known: dict[int, tuple[State, State]] = {}
+    anchors: list[tuple[State, State]] = []
 
     def hooks(prefix: Sequence[str], before: Sequence[State]) -> list[Hook]:
-        for u, state in enumerate(before):
-            if u not in known:
-                known[u] = anchor(prefix[u], state)
-        return [Penalty([known[u] for u in range(len(before))], chosen.strength)]
+        for task, state in list(zip(prefix, before, strict=False))[len(anchors) :]:
+            anchors.append(anchor(task, state))
+        return [Penalty(list(anchors), chosen.strength)]
 
-    return train_sequence(library, label_of("ewc", chosen), order, hooks)
+    return train_sequence(library, "ewc", chosen, order, hooks)

@@ -2,45 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TypeVar
-
-import torch
-
-Example = tuple[str, str]
-T = TypeVar("T")
+from gcwm_viz.experiments.draw import LETTERS, Draw, Example
 
 OPENERS = "([{<"
 CLOSERS = ")]}>"
-LETTERS = "abcdefghijklmnopqrstuvwxyz"
 DIGITS = "0123456789"
-
-
-class Draw:
-    """The few random choices that the generators need, all from one torch.Generator.
-
-    Uniform numbers are fetched in blocks: one call of torch for every character would take a second a task.
-    """
-
-    def __init__(self, generator: torch.Generator) -> None:
-        self.generator = generator
-        self._block: list[float] = []
-
-    def integer(self, low: int, high: int) -> int:
-        """An integer in [low, high], both included."""
-        if not self._block:
-            self._block = torch.rand(1 << 14, generator=self.generator, dtype=torch.float64).tolist()
-        return low + int(self._block.pop() * (high - low + 1))
-
-    def choice(self, items: Sequence[T]) -> T:
-        return items[self.integer(0, len(items) - 1)]
-
-    def text(self, alphabet: str, low: int, high: int) -> str:
-        """A string of low to high characters of `alphabet`, repetition allowed."""
-        return "".join(self.choice(alphabet) for _ in range(self.integer(low, high)))
-
-    def shuffled(self, items: Sequence[T]) -> list[T]:
-        return [items[i] for i in torch.randperm(len(items), generator=self.generator).tolist()]
 
 
 def index_example(draw: Draw) -> Example:
@@ -101,14 +67,3 @@ def invented_capital(draw: Draw) -> Example:
 
 def invented_symbol(draw: Draw) -> Example:
     return f"symbol {invented_name(draw)}=", draw.text(LETTERS, 1, 2).capitalize()
-
-
-def distinct(make: Callable[[Draw], Example], draw: Draw, count: int) -> list[Example]:
-    """`count` examples with different prompts, or fewer where the generator has no more to give."""
-    seen: dict[str, str] = {}
-    for _ in range(20 * count):
-        prompt, answer = make(draw)
-        seen.setdefault(prompt, answer)
-        if len(seen) == count:
-            break
-    return list(seen.items())

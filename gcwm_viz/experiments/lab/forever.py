@@ -1,27 +1,29 @@
 """FOREVER (arXiv 2601.03938) on the lab: replay on a forgetting curve that runs in model time.
 
 Model time is the accumulated norm of optimiser updates, Σ_k ‖θ_k − θ_{k−1}‖, in units ("days") of its value over a
-warm-up window at the start of the first task. Within a task, memories are replayed when model time passes day 1, 2, 4,
-7, 15, 30, 60, …: often while the model has just begun to move, seldom later, and later in steps where steps are small.
+warm-up window at the start of the first task. Within a task, examples of earlier ones are replayed when model time
+passes day 1, 2, 4, 7, 15, 30, 60, …: often while the model has just begun to move, seldom later, and later in steps
+where steps are small.
 
 Not public, or left open by the summary at hand, and chosen here: the clock starts at zero with every task and all
-earlier tasks are replayed together; a replay adds the loss of a memory batch to each of the next `session` steps; its
-weight is `strength` times the ratio of the present movement per step to that of the warm-up window, within
-`weight_range`, so that fast movement is answered with strong replay.
+earlier tasks are replayed together; a replay adds the loss of a batch from the replay buffer to each of the next
+`session` steps; its weight is `strength` times the ratio of the present movement per step to that of the warm-up
+window, within `weight_range`, so that fast movement is answered with strong replay.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
 
 from gcwm_viz.experiments.lab.library import Library, State
-from gcwm_viz.experiments.lab.sequence import Memory, label_of, train_sequence
-from gcwm_viz.experiments.lab.train import Hook, answer_loss, train
+from gcwm_viz.experiments.lab.sequence import ReplayBuffer, train_sequence
+from gcwm_viz.experiments.lab.train import train_update
+from gcwm_viz.experiments.training import Hook, answer_loss
 
 FIRST_DAYS = (1.0, 2.0, 4.0, 7.0, 15.0)
 
@@ -29,7 +31,7 @@ FIRST_DAYS = (1.0, 2.0, 4.0, 7.0, 15.0)
 @dataclass(frozen=True, kw_only=True)
 class ForeverSettings:
     """window: steps of the warm-up window. session: steps of one replay. batch_size: examples of a replayed batch.
-    strength, weight_range: weight of the replayed loss. memory: examples kept of each task."""
+    strength, weight_range: weight of the replayed loss. memory: examples of each earlier task."""
 
     window: int = 10
     session: int = 32
@@ -52,11 +54,11 @@ class ModelClock(Hook):
         self._trained: Mapping[str, torch.nn.Parameter] = {}
         self._last: list[Tensor] = []
 
-    def start(self, model: torch.nn.Module, trained: Mapping[str, torch.nn.Parameter]) -> None:
+    def start(self, trained: Mapping[str, torch.nn.Parameter]) -> None:
         self._trained = trained
         self._last = [p.detach().clone() for p in trained.values()]
 
-    def after_step(self, model: torch.nn.Module, step: int, loss: float) -> None:
+    def after_step(self, model: torch.nn.Module, step: int) -> None:
         now = [p.detach() for p in self._trained.values()]
         changes = torch._foreach_sub(now, self._last)
         self.moved = float(torch.stack(torch._foreach_norm(changes)).norm())
@@ -70,23 +72,23 @@ class Replay(ModelClock):
     `replays` lists (step, model time in days) at which a replay fell due.
     """
 
-    def __init__(self, memory: Memory, day: float, settings: ForeverSettings) -> None:
+    def __init__(self, buffer: ReplayBuffer, day: float, settings: ForeverSettings) -> None:
         super().__init__()
-        self.memory, self.day, self.settings = memory, day, settings
+        self.buffer, self.day, self.settings = buffer, day, settings
         self.pace = day / settings.window
         self.replays: list[tuple[int, float]] = []
         self._left = 0
 
-    def loss_term(self, model: torch.nn.Module, step: int) -> Tensor | None:
+    def loss_term(self, model: torch.nn.Module) -> Tensor | None:
         if self._left == 0:
             return None
         self._left -= 1
         low, high = self.settings.weight_range
         weight = self.settings.strength * min(high, max(low, self.moved / self.pace))
-        return weight * answer_loss(model, *self.memory.batch(self.settings.batch_size))
+        return weight * answer_loss(model, *self.buffer.batch(self.settings.batch_size))
 
-    def after_step(self, model: torch.nn.Module, step: int, loss: float) -> None:
-        super().after_step(model, step, loss)
+    def after_step(self, model: torch.nn.Module, step: int) -> None:
+        super().after_step(model, step)
         days = self.time / self.day
         if days >= due_day(len(self.replays)):
             self.replays.append((step, days))
@@ -100,38 +102,20 @@ def due_day(index: int) -> float:
     return FIRST_DAYS[-1] * 2.0 ** (index - len(FIRST_DAYS) + 1)
 
 
-class _WindowDone(Exception):  # noqa: N818 - not an error
-    """The warm-up window has been measured."""
-
-
-class _Window(ModelClock):
-    def __init__(self, steps: int) -> None:
-        super().__init__()
-        self.steps = steps
-
-    def after_step(self, model: torch.nn.Module, step: int, loss: float) -> None:
-        super().after_step(model, step, loss)
-        if step + 1 >= self.steps:
-            raise _WindowDone
-
-
 def day_length(library: Library, task: str, window: int) -> float:
     """Model time of the first `window` steps of the first task's training."""
-    clock = _Window(window)
+    clock = ModelClock()
     settings, stream = library.recipe.expert_settings(task), library.stream(task)
-    with suppress(_WindowDone):
-        train(library.model, library.base(), library.corpus(task), settings, stream, hooks=[clock])
+    train_update(library.model, library.base(), library.corpus(task), settings, stream, hooks=[clock], stop=window)
     return clock.time
 
 
 def forever(library: Library, order: Sequence[str], settings: ForeverSettings | None = None) -> list[State]:
     """S_1 … S_T of FOREVER over `order`."""
     chosen = settings or ForeverSettings()
-    day: list[float] = []
+    day = cache(lambda: day_length(library, order[0], chosen.window))
 
     def hooks(prefix: Sequence[str], before: Sequence[State]) -> list[Hook]:
-        if not day:
-            day.append(day_length(library, prefix[0], chosen.window))
-        return [Replay(Memory(library, prefix, chosen.memory), day[0], chosen)]
+        return [Replay(ReplayBuffer(library, prefix, chosen.memory), day(), chosen)]
 
-    return train_sequence(library, label_of("forever", chosen), order, hooks)
+    return train_sequence(library, "forever", chosen, order, hooks)

@@ -11,24 +11,24 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
+from gcwm_viz.experiments.draw import seeded
 from gcwm_viz.experiments.lab.data import TASKS
 from gcwm_viz.experiments.lab.library import Library, State
-from gcwm_viz.experiments.lab.recipe import seeded
-from gcwm_viz.experiments.lab.train import Corpus, train
+from gcwm_viz.experiments.lab.train import CharacterCorpus, train_update
 
 
 def joint(library: Library, order: Sequence[str]) -> list[State]:
     """S_1 … S_T of joint training over the prefixes of `order`; S_1 is the first task's expert."""
     states = [library.expert(order[0])]
     for t in range(2, len(order) + 1):
-        known = [task for task in TASKS if task in order[:t]]
-        states.append(library.keep("joint-" + "-".join(known), partial(_train, library, known)))
+        tasks = [task for task in TASKS if task in order[:t]]
+        states.append(library.stored("joint-" + "-".join(tasks), partial(_train, library, tasks)))
     return states
 
 
 def _train(library: Library, tasks: Sequence[str]) -> State:
     steps = sum(library.recipe.expert_settings(task).steps for task in tasks)
-    corpus = Corpus.mixture([(1.0, library.tasks[task].train) for task in tasks])
+    corpus = CharacterCorpus.mixture([(1.0, library.tasks[task].train) for task in tasks])
     stream = seeded(library.seed, "joint", *tasks)
     settings = replace(library.recipe.expert, steps=steps)
-    return dict(train(library.model, library.base(), corpus, settings, stream).delta)
+    return train_update(library.model, library.base(), corpus, settings, stream)

@@ -1,6 +1,6 @@
-"""Trained lab models by seed: base, experts and Seq. SFT prefixes, each trained once and kept in a folder.
+"""Trained lab models by seed: base, experts and Seq. SFT prefixes, each trained once and stored in a folder.
 
-A Seq. SFT state is kept by the prefix of its task order, so orders that begin alike share their beginning. The state
+A Seq. SFT state is stored by the prefix of its task order, so orders that begin alike share their beginning. The state
 after a prefix of one task is that task's expert.
 """
 
@@ -19,11 +19,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from gcwm_viz.errors import InputError
+from gcwm_viz.experiments.draw import seeded
 from gcwm_viz.experiments.lab.data import LabTask, base_pools, build_tasks
-from gcwm_viz.experiments.lab.examples import Example
 from gcwm_viz.experiments.lab.model import copy_state, load_state, new_model, round_state
-from gcwm_viz.experiments.lab.recipe import Recipe, seeded
-from gcwm_viz.experiments.lab.train import Corpus, train
+from gcwm_viz.experiments.lab.recipe import Recipe
+from gcwm_viz.experiments.lab.train import CharacterCorpus, train_update
+from gcwm_viz.experiments.training import Hook, train
 
 if TYPE_CHECKING:
     from transformers import Qwen3ForCausalLM
@@ -33,7 +34,7 @@ Report = Callable[[str], None]
 
 
 class Library:
-    """Trains on demand. `folder` keeps the results; None keeps them in memory only.
+    """Trains on demand. `folder` stores the results; None leaves them in memory only.
 
     States are float32. The base is rounded to float16 first and everything is trained from the rounded base, so an
     update is exact relative to a float16 base file.
@@ -46,7 +47,7 @@ class Library:
         self.recipe = Recipe() if recipe is None else recipe
         self.folder = folder
         self._report = report
-        self._kept: dict[str, State] = {}
+        self._states: dict[str, State] = {}
 
     @cached_property
     def tasks(self) -> dict[str, LabTask]:
@@ -61,7 +62,7 @@ class Library:
 
     def base(self) -> State:
         """All parameters of the base, float16 values in float32."""
-        return self.keep("base", self._train_base)
+        return self.stored("base", self._train_base)
 
     def expert(self, task: str) -> State:
         """Δ of one task's expert: trained from the base, target matrices only."""
@@ -75,14 +76,19 @@ class Library:
         self.base()
         states: list[State] = []
         for t in range(1, len(order) + 1):
-            before = states[-1] if states else {}
-            train_step = partial(self._train_step, order[t - 1], before)
-            states.append(self.keep("sft-" + "-".join(order[:t]), train_step))
+            step = partial(self.train_step, order[t - 1], states[-1] if states else {})
+            states.append(self.stored("sft-" + "-".join(order[:t]), step))
         return states
 
-    def corpus(self, task: str) -> Corpus:
+    def train_step(self, task: str, before: State, hooks: Sequence[Hook] = ()) -> State:
+        """S_t: `before` = S_{t−1} (empty at the first step) and the update of training `task` from there."""
+        start, settings = add(self.base(), before), self.recipe.expert_settings(task)
+        update = train_update(self.model, start, self.corpus(task), settings, self.stream(task), hooks=hooks)
+        return {name: before[name] + delta if before else delta for name, delta in update.items()}
+
+    def corpus(self, task: str) -> CharacterCorpus:
         """Training data of one task."""
-        return Corpus(self.tasks[task].train)
+        return CharacterCorpus(self.tasks[task].train)
 
     def stream(self, task: str) -> torch.Generator:
         """The batches of one task: the same in every order."""
@@ -91,33 +97,27 @@ class Library:
     def _train_base(self) -> State:
         recipe = self.recipe
         pools = base_pools(self.tasks, seeded(recipe.data_seed, "base-pools"), invented=recipe.invented)
-        parts: list[tuple[float, Sequence[Example]]] = [
-            (share, pools[name]) for name, share in recipe.base_shares.items() if share > 0
-        ]
+        corpus = CharacterCorpus.mixture(
+            [(share, pools[name]) for name, share in recipe.base_shares.items() if share > 0]
+        )
         model = new_model(recipe.shape, seeded(self.seed, "model"))
-        every = [name for name, _ in model.named_parameters()]
-        train(model, copy_state(model), Corpus.mixture(parts), recipe.base, seeded(self.seed, "base"), names=every)
+        train(model, dict(model.named_parameters()), corpus, recipe.base, seeded(self.seed, "base"))
         return round_state(copy_state(model))
 
-    def _train_step(self, task: str, before: State) -> State:
-        start = add(self.base(), before)
-        result = train(self.model, start, self.corpus(task), self.recipe.expert_settings(task), self.stream(task))
-        return {name: before[name] + delta if before else delta for name, delta in result.delta.items()}
-
-    def keep(self, name: str, make: Callable[[], State]) -> State:
-        """What is kept under `name`, made first where there is nothing yet. Recipe and seed belong to every name;
+    def stored(self, name: str, make: Callable[[], State]) -> State:
+        """The state of this `name`, made and stored where there is none yet. Recipe and seed belong to every name;
         whatever else decides the result must be in it."""
-        if name not in self._kept:
+        if name not in self._states:
             path = None if self.folder is None else self.folder / self._file(name)
             if path is not None and path.exists():
-                self._kept[name] = load_file(path)
+                self._states[name] = load_file(path)
             else:
                 if self._report is not None:
                     self._report(name)
-                self._kept[name] = make()
+                self._states[name] = make()
                 if path is not None:
-                    _save(path, self._kept[name])
-        return self._kept[name]
+                    _save(path, self._states[name])
+        return self._states[name]
 
     def _file(self, name: str) -> str:
         """Everything that decides the result is in the name, so a changed recipe never finds an old file."""
@@ -126,14 +126,14 @@ class Library:
         return f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.safetensors"
 
 
-def add(base: State, delta: State, scale: float = 1.0) -> State:
-    """θ_pre + scale·Δ; parameters without an update are the base's own tensors."""
-    return {name: value + scale * delta[name] if name in delta else value for name, value in base.items()}
+def add(base: State, delta: State) -> State:
+    """θ_pre + Δ; parameters without an update are the base's own tensors."""
+    return {name: value + delta[name] if name in delta else value for name, value in base.items()}
 
 
-def apply(model: torch.nn.Module, base: State, delta: State, scale: float = 1.0) -> None:
-    """Load θ_pre + scale·Δ into the workspace model."""
-    load_state(model, add(base, delta, scale))
+def apply(model: torch.nn.Module, base: State, delta: State) -> None:
+    """Load θ_pre + Δ into the workspace model."""
+    load_state(model, add(base, delta))
 
 
 def _save(path: Path, state: State) -> None:

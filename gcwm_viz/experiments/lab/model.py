@@ -86,7 +86,7 @@ def new_model(shape: ModelShape, generator: torch.Generator) -> Qwen3ForCausalLM
 
 
 def target_names(names: Iterable[str]) -> list[str]:
-    """The names of the target matrices among `names`, order kept."""
+    """The names of the target matrices among `names`, in their order."""
     return [n for n in names if n.endswith(".weight") and n.split(".")[-2] in TARGET_FAMILIES]
 
 
@@ -96,7 +96,7 @@ def copy_state(model: torch.nn.Module) -> dict[str, Tensor]:
 
 
 def load_state(model: torch.nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Write `state` into the model's parameters of the same names; others keep their values."""
+    """Write `state` into the model's parameters of the same names; others stay as they are."""
     parameters = dict(model.named_parameters())
     with torch.no_grad():
         for name, value in state.items():

@@ -1,19 +1,16 @@
-"""Settings of the lab: model, base mixture, experts, and where their randomness comes from."""
+"""Settings of the lab: model, base mixture, experts."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-import torch
-
 from gcwm_viz.errors import InputError
 from gcwm_viz.experiments.lab.data import TASKS
 from gcwm_viz.experiments.lab.model import ModelShape
-from gcwm_viz.experiments.lab.train import TrainSettings
+from gcwm_viz.experiments.training import TrainSettings
 
 BASE_SHARES: Mapping[str, float] = MappingProxyType(
     {
@@ -68,12 +65,3 @@ class Recipe:
         """Plain values for recipe.json and for cache keys."""
         values = asdict(replace(self, base_shares=dict(self.base_shares), expert_steps=dict(self.expert_steps)))
         return {**values, "order": list(self.order)}
-
-
-def seeded(seed: int, *labels: str) -> torch.Generator:
-    """A generator of its own for each purpose, so that adding one never shifts another.
-
-    The data stream of a task depends on the seed and its name alone: the first step of a sequence is the expert.
-    """
-    digest = hashlib.sha256("/".join([str(seed), *labels]).encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)

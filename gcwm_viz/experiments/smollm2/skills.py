@@ -6,18 +6,15 @@ operation with its numbers, the expression.
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Callable
-from pathlib import Path
 
-from gcwm_viz.experiments.lab import facts
-from gcwm_viz.experiments.lab.examples import LETTERS, Draw
+from gcwm_viz.experiments.draw import LETTERS, Draw
+from gcwm_viz.experiments.lexicon import plurals, verb_forms
 
 Keyed = tuple[str, str, str]
 """(key, prompt, answer)"""
 
 MISSPELT = ("bestride",)  # a past tense that lemminflect's table has wrong
-LONGEST_NOUN = 9
 
 NAMES = (
     "Anna",
@@ -47,14 +44,14 @@ STORIES: tuple[tuple[str, Callable[[int, int], int], str], ...] = (
 
 def word_forms(draw: Draw) -> list[Keyed]:
     """Past tenses and plurals. Verbs and nouns with a form that no rule gives come first, as there are few of them."""
-    verbs = [(lemma, past) for lemma, past, _, _ in facts.verb_forms() if lemma not in MISSPELT]
+    verbs = [(lemma, past) for lemma, past, _, _ in verb_forms() if lemma not in MISSPELT]
     irregular = [pair for pair in verbs if not pair[1].endswith("ed")]
     regular = draw.shuffled([pair for pair in verbs if pair[1].endswith("ed")])[:700]
-    plurals = _plurals()
-    odd = [pair for pair in plurals if not pair[1].endswith("s")]
-    plain = draw.shuffled([pair for pair in plurals if pair[1].endswith("s")])[:500]
+    nouns = plurals()
+    odd = [pair for pair in nouns if not pair[1].endswith("s")]
+    plain = draw.shuffled([pair for pair in nouns if pair[1].endswith("s")])[:500]
     rows = [(f"verb {v}", f"What is the past tense of the verb '{v}'?", past) for v, past in irregular + regular]
-    rows += [(f"noun {n}", f"What is the plural of the noun '{n}'?", many) for n, many in odd + plain]
+    rows += [(f"noun {n}", f"What is the plural of the noun '{n}'?", plural) for n, plural in odd + plain]
     return rows
 
 
@@ -77,17 +74,17 @@ def python_expression(draw: Draw) -> Keyed:
     """An expression of literals and builtins beside the value that Python computes for it; the answer is its repr."""
     word = draw.text(LETTERS, 3, 6)
     numbers = [draw.integer(0, 20) for _ in range(draw.integer(3, 5))]
-    a, b, place = draw.integer(2, 30), draw.integer(2, 9), draw.integer(0, 2)
+    a, b, position = draw.integer(2, 30), draw.integer(2, 9), draw.integer(0, 2)
     prefix = draw.choice((word[:2], f"{word[:1]}z"))
     other = draw.integer(2, 30)
     expression, value = draw.choice(
         (
             (f"len({word!r})", len(word)),
             (f"{word!r}.upper()", word.upper()),
-            (f"{word!r}[{place}]", word[place]),
-            (f"{word!r}[:{place + 1}]", word[: place + 1]),
+            (f"{word!r}[{position}]", word[position]),
+            (f"{word!r}[:{position + 1}]", word[: position + 1]),
             (f"{word!r}.startswith({prefix!r})", word.startswith(prefix)),
-            (f"{numbers}[{place}]", numbers[place]),
+            (f"{numbers}[{position}]", numbers[position]),
             (f"max({numbers})", max(numbers)),
             (f"min({numbers})", min(numbers)),
             (f"sorted({numbers})[0]", sorted(numbers)[0]),
@@ -98,20 +95,3 @@ def python_expression(draw: Draw) -> Keyed:
         )
     )
     return expression, f"What does the Python expression {expression} evaluate to?", repr(value)
-
-
-def _plurals() -> list[tuple[str, str]]:
-    """(noun, plural) of lemminflect's nouns that have one plural other than themselves."""
-    import lemminflect
-
-    path = Path(lemminflect.__file__).parent / "resources" / "infl_lu.csv.gz"
-    pairs = set()
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
-        for line in lines:
-            cells = line.strip().split(",")
-            if len(cells) != 3 or cells[1] != "noun" or not 3 <= len(cells[0]) <= LONGEST_NOUN:
-                continue
-            noun, plural = cells[0], cells[2]
-            if all(w.isascii() and w.isalpha() and w.islower() for w in (noun, plural)) and noun != plural:
-                pairs.add((noun, plural))
-    return sorted(pairs)

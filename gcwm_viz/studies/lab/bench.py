@@ -17,7 +17,8 @@ from gcwm_viz.continual.result import process_matrix
 from gcwm_viz.experiments.lab.library import Library, State, apply
 from gcwm_viz.experiments.lab.model import build_tokenizer, target_names
 from gcwm_viz.experiments.lab.recipe import Recipe
-from gcwm_viz.experiments.lab.train import Corpus, answer_loss
+from gcwm_viz.experiments.lab.train import CharacterCorpus as Corpus
+from gcwm_viz.experiments.training import answer_loss
 from gcwm_viz.geometry.layer import LayerGeometry, layer_geometry
 from gcwm_viz.linalg.lowrank import dense
 from gcwm_viz.merging.registry import get_method

@@ -11,8 +11,9 @@ import torch
 
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.errors import InputError
+from gcwm_viz.experiments.draw import seeded
 from gcwm_viz.experiments.lab.pipelines import PIPELINES
-from gcwm_viz.experiments.lab.recipe import Recipe, seeded
+from gcwm_viz.experiments.lab.recipe import Recipe
 from gcwm_viz.studies.lab.ablations import QUESTIONS
 
 MERGE_ETAS = (0.6, 0.8, 1.0, 1.2, 1.4, 1.6)

@@ -9,12 +9,13 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from gcwm_viz.errors import InputError
+from gcwm_viz.experiments.draw import seeded
 from gcwm_viz.experiments.lab.bundle import build, locate
 from gcwm_viz.experiments.lab.data import labelled_sets
 from gcwm_viz.experiments.lab.library import Library
 from gcwm_viz.experiments.lab.model import ModelShape, target_names
-from gcwm_viz.experiments.lab.recipe import Recipe, seeded
-from gcwm_viz.experiments.lab.train import TrainSettings
+from gcwm_viz.experiments.lab.recipe import Recipe
+from gcwm_viz.experiments.training import TrainSettings
 from gcwm_viz.probes.behaviour import BehaviourProbe
 from gcwm_viz.probes.tasks import load_labelled, load_tasks
 

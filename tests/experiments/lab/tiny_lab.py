@@ -1,10 +1,11 @@
 """A lab that trains in seconds and needs no fact packages: three rotations of an alphabet, a one-layer model."""
 
+from gcwm_viz.experiments.draw import seeded
 from gcwm_viz.experiments.lab.data import LabTask
 from gcwm_viz.experiments.lab.library import Library
 from gcwm_viz.experiments.lab.model import ModelShape, copy_state, new_model, round_state
-from gcwm_viz.experiments.lab.recipe import Recipe, seeded
-from gcwm_viz.experiments.lab.train import TrainSettings
+from gcwm_viz.experiments.lab.recipe import Recipe
+from gcwm_viz.experiments.training import TrainSettings
 
 TINY = Recipe(
     shape=ModelShape(hidden=32, intermediate=64, layers=1, heads=2, kv_heads=1, head_dim=16, initializer_range=0.2),

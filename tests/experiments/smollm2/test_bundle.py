@@ -9,10 +9,11 @@ import torch
 from gcwm_viz.checkpoints.adapters import Adapter
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.errors import InputError
+from gcwm_viz.experiments.bundles import digests
 from gcwm_viz.experiments.smollm2.base import GGUF_SHA256, HUB_ID
 from gcwm_viz.experiments.smollm2.build import SEQUENCE_STEPS, STEPS
-from gcwm_viz.experiments.smollm2.bundle import digests, locate
-from gcwm_viz.experiments.smollm2.data import TASKS, read_pairs
+from gcwm_viz.experiments.smollm2.bundle import locate
+from gcwm_viz.experiments.smollm2.data import TASKS
 from gcwm_viz.experiments.smollm2.train import FAMILIES, LoraSettings
 from gcwm_viz.linalg.lowrank import squared_norm
 from gcwm_viz.updates.pairing import plan
@@ -117,7 +118,7 @@ def test_the_recipe_holds_a_score_of_every_checkpoint_and_task(shipped):
     assert len(found) == len(rows)
     assert set(found) == expected
     for task in TASKS:
-        lines = len(read_pairs(shipped.probes / "test" / f"{task}.jsonl"))
+        lines = len((shipped.probes / "test" / f"{task}.jsonl").read_text(encoding="utf-8").splitlines())
         assert found["base", 0, "test", task, "em"]["n"] == lines
 
 

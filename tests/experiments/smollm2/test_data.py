@@ -6,6 +6,7 @@ import re
 import pytest
 
 from gcwm_viz.errors import InputError
+from gcwm_viz.experiments.bundles import versions
 from gcwm_viz.experiments.smollm2 import data, facts, skills
 from gcwm_viz.experiments.smollm2.bundle import locate
 from gcwm_viz.probes.tasks import load_tasks
@@ -117,8 +118,8 @@ def test_without_the_packages_the_sentence_names_one(monkeypatch):
 
 def test_the_shipped_data_are_these(tasks, tmp_path):
     shipped = locate()
-    if shipped.recipe["data"] != data.package_versions():
-        pytest.skip(f"the shipped data came from {shipped.recipe['data']}, here is {data.package_versions()}")
+    if shipped.recipe["data"] != versions(data.PACKAGES):
+        pytest.skip(f"the shipped data came from {shipped.recipe['data']}, here is {versions(data.PACKAGES)}")
     data.write_tasks(tasks, tmp_path)
     for path in sorted(tmp_path.rglob("*.jsonl")):
         assert (shipped.root / path.relative_to(tmp_path)).read_bytes() == path.read_bytes()

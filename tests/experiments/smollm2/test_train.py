@@ -9,10 +9,12 @@ from safetensors.torch import load_file
 
 from gcwm_viz.checkpoints.adapters import Adapter
 from gcwm_viz.errors import InputError
+from gcwm_viz.experiments.corpus import IGNORED
 from gcwm_viz.experiments.smollm2 import build as building
 from gcwm_viz.experiments.smollm2.bundle import locate
 from gcwm_viz.experiments.smollm2.data import Choice, ExampleTask
-from gcwm_viz.experiments.smollm2.train import Corpus, LoraSettings, Trainer, answer_loss
+from gcwm_viz.experiments.smollm2.train import LoraSettings, Trainer, chat_corpus
+from gcwm_viz.experiments.training import answer_loss
 from tests.experiments.smollm2 import tiny
 
 pytest.importorskip("peft")
@@ -52,12 +54,12 @@ def build(base, out, **changed):
 
 def test_the_loss_is_that_of_the_answers_alone(trainer):
     """Against the model's own loss with everything but answer and closing token masked."""
-    corpus = Corpus(trainer.tokenizer, [*PAIRS, ("a longer prompt", "ab")])
-    ids, asked = corpus.sample(8, torch.Generator().manual_seed(0))
+    corpus = chat_corpus(trainer.tokenizer, [*PAIRS, ("a longer prompt", "ab")])
+    ids, labels = corpus.sample(8, torch.Generator().manual_seed(0))
     model = tiny.model()
-    labels = ids.masked_fill(~asked, -100)
-    torch.testing.assert_close(answer_loss(model, ids, asked), model(input_ids=ids, labels=labels).loss)
-    ends = [trainer.tokenizer.decode(row[mask]) for row, mask in zip(ids, asked, strict=True)]
+    expected = model(input_ids=ids, labels=labels).loss
+    torch.testing.assert_close(answer_loss(model, ids, labels, labelled_only=True), expected)
+    ends = [trainer.tokenizer.decode(row[row != IGNORED]) for row in labels]
     assert set(ends) <= {f"{answer}<|im_end|>" for answer in ("a", "b", "c", "d", "ab")}
 
 
