@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 
 from gcwm_viz.figures import theme
 from gcwm_viz.figures.about import About
+from gcwm_viz.statistics.means import Z95
 
 ABOUT = About(
     title="Who costs whom",
@@ -41,7 +42,7 @@ def left_out_matrix(change: pd.DataFrame, errors: pd.DataFrame, unit: str = "exa
         hoverongaps=False,
         colorbar={"thickness": 9, "outlinewidth": 0, "nticks": 5, "tickformat": "~g"},
     )
-    spread = theme.Z95 * errors.reindex(index=change.index, columns=change.columns).to_numpy(dtype=float)
+    spread = Z95 * errors.reindex(index=change.index, columns=change.columns).to_numpy(dtype=float)
     r, c = np.divmod(np.arange(z.size), len(tasks))
     told = np.abs(z) > spread
     made.add_scatter(

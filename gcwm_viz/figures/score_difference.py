@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 
 from gcwm_viz.figures import theme
 from gcwm_viz.figures.about import About
+from gcwm_viz.statistics.means import Z95
 
 BY_TASK = About(
     title="Difference by task",
@@ -48,7 +49,7 @@ def score_difference(differences: pd.DataFrame, overall: tuple[float, float], un
             "symbol": ["circle"] * len(known) + ["diamond"],
             "color": [theme.OKABE_ITO[0]] * len(known) + [theme.OKABE_ITO[5]],
         },
-        customdata=[theme.Z95 * error for error in errors],
+        customdata=[Z95 * error for error in errors],
         text=names,
         hovertemplate="%{text}: %{x:+.3g} ± %{customdata:.2g}<extra></extra>",
     )

@@ -89,5 +89,5 @@ def _hover(row: str, task: str, value: float, errors: pd.DataFrame | None, i: in
     if np.isnan(value):
         return f"{row} on {task}: not measured"
     se = errors.to_numpy(dtype=float)[i, j] if errors is not None and i < len(errors) else np.nan
-    error = "" if np.isnan(se) else f" ± {theme.num(theme.Z95 * se)} (95 %)"
+    error = "" if np.isnan(se) else f" {theme.margin(se)} (95 %)"
     return f"{row} on {task}: {theme.num(value)}{error}"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
 from gcwm_viz.figures import theme
 from gcwm_viz.figures.about import About
+from gcwm_viz.statistics.means import error_over_tasks
 
 ABOUT = About(
     title="Strength of the merge",
@@ -38,7 +38,7 @@ def strength(values: pd.DataFrame, errors: pd.DataFrame, unit: str) -> go.Figure
             marker={"symbol": look["symbol"], "size": 6, "color": look["color"]},
             hovertemplate="s = %{x}: %{y:.3g}<extra>%{fullData.name}</extra>",
         )
-    error = np.sqrt(np.square(errors).sum(axis=1)) / errors.shape[1]
+    error = errors.fillna(0.0).apply(error_over_tasks, axis=1)  # a task of one example has none
     made.add_scatter(
         x=values.index,
         y=values.mean(axis=1),

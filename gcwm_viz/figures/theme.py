@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from gcwm_viz.probes.values import Z95
+from gcwm_viz.statistics.means import Z95
 
 SEQUENTIAL = "Cividis"
 DIVERGING = [
@@ -78,6 +78,11 @@ def num(value: Any, signed: bool = False) -> str:
     if 1e-3 <= abs(value) < 1000:
         return f"{value:{sign}#.3g}".rstrip(".")
     return f"{value:{sign}.2e}"
+
+
+def margin(error: float) -> str:
+    """``± `` half of the 95 % interval of an estimate with standard error ``error``."""
+    return f"± {num(Z95 * error)}"
 
 
 def percent(value: Any) -> str:
