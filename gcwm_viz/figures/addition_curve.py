@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from gcwm_viz.figures import theme
 from gcwm_viz.figures.about import About
@@ -27,17 +26,14 @@ def addition_curve(paths: dict[str, pd.DataFrame], unit: str = "exact match") ->
     if not drawn:
         return theme.nothing(ABOUT.title, "An order needs two updates with a defined conflict; this run has fewer.")
     scored = any(path["value"].notna().any() for path in drawn.values())
-    made = make_subplots(rows=2 if scored else 1, cols=1, shared_xaxes=True, vertical_spacing=0.07)
-    house = theme.figure(ABOUT.title, height=460 if scored else 300, legend=True).layout
-    made.update_layout(
-        template=house.template,
-        title=house.title,
-        height=house.height,
-        margin=house.margin,
-        legend=house.legend,
-        showlegend=True,
+    made = theme.panels(
+        ABOUT.title,
+        height=460 if scored else 300,
+        rows=2 if scored else 1,
+        legend=-0.16 if scored else -0.26,
+        shared_xaxes=True,
+        vertical_spacing=0.07,
     )
-    made.update_layout(legend_y=-0.16 if scored else -0.26)
     for index, (name, path) in enumerate(drawn.items()):
         look = theme.category(index)
         added = [theme.as_text(update, limit=22) for update in path["update"]]
