@@ -42,18 +42,9 @@ def step_trend(
     if scored and downstream is not None:
         for index, (column, name) in enumerate(_SCORES.items()):
             theme.line(
-                made,
-                index,
-                downstream.index,
-                downstream[column],
-                f"score, {name}",
-                width=2.4,
-                size=8,
-                row=1,
-                col=1,
-                error_y=theme.error_bar(downstream.get(f"{column}_se"), thickness=1.2),
-                hovertemplate="%{y:.3g}",
-            )
+                made, index, downstream.index, downstream[column], f"score, {name}", width=2.4, size=8, row=1, col=1,
+                error_y=theme.error_bar(downstream.get(f"{column}_se"), thickness=1.2), hovertemplate="%{y:.3g}",
+            )  # fmt: skip
         made.update_yaxes(title_text=unit, row=1, col=1)
     row = 2 if scored else 1
     for index, signal in enumerate(signals):

@@ -152,32 +152,16 @@ def interval_bar(values: pd.Series, low: pd.Series, high: pd.Series, **look: Any
 
 
 def line(
-    made: go.Figure,
-    index: int,
-    x: Any,
-    y: Any,
-    name: str,
-    *,
-    width: float,
-    size: int,
-    dash: str = "",
-    mode: str = "lines+markers",
-    **trace: Any,
+    made: go.Figure, index: int, x: Any, y: Any, name: str, *, width: float, size: int, dash: str = "", **trace: Any
 ) -> None:
     """Add a line with marks in the colour and symbol of the ``index``-th category.
 
-    width, size: of the line and its marks, in pixels. trace: all else of the trace.
+    width, size: of the line and its marks, in pixels. trace: all else of the trace, which goes before these.
     """
     look = category(index)
-    made.add_scatter(
-        x=x,
-        y=y,
-        name=name,
-        mode=mode,
-        line={"color": look["color"], "width": width, "dash": dash or None},
-        marker={"symbol": look["symbol"], "size": size},
-        **trace,
-    )
+    style = {"color": look["color"], "width": width, "dash": dash or None}
+    marker = {"symbol": look["symbol"], "size": size}
+    made.add_scatter(x=x, y=y, name=name, line=style, marker=marker, **{"mode": "lines+markers", **trace})
 
 
 def note(made: go.Figure, text: str, **position: Any) -> None:
