@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 
 from gcwm_viz.continual.config import RunSettings
-from gcwm_viz.decide.interval import Interval, from_error, mean_over_matrices, missing
 from gcwm_viz.geometry.gate import gate
 from gcwm_viz.merging.registry import get_method
 from gcwm_viz.probes.metrics import METRICS, rows_of_metric
 from gcwm_viz.probes.scores import score_matrix
+from gcwm_viz.statistics.interval import Interval, from_error, mean_over_matrices, missing
+from gcwm_viz.statistics.means import error_over_tasks
 
 NOT_MEASURED = "not measured; run leave-one-out"
 TRAINED = "not measured; sequential fine-tuning has no merge to leave an update out of"
@@ -190,5 +191,5 @@ def _mean_effect(rows: pd.DataFrame, none: str) -> Interval:
 
 
 def _mean_change(change: np.ndarray, se: np.ndarray) -> Interval:
-    """Mean over tasks, whose probes are independent samples."""
-    return from_error(float(change.mean()), float(np.sqrt((se**2).sum())) / len(se))
+    """Mean over tasks."""
+    return from_error(float(change.mean()), error_over_tasks(se))

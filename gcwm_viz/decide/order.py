@@ -12,6 +12,7 @@ from gcwm_viz.errors import InputError
 from gcwm_viz.merging.registry import get_method
 from gcwm_viz.probes.metrics import rows_of_metric
 from gcwm_viz.probes.scores import score_matrix
+from gcwm_viz.statistics.means import error_over_tasks
 
 
 @dataclass(frozen=True)
@@ -123,9 +124,8 @@ def measured(found: Sequence[Outcome], order: Sequence[str], *, ordered: bool) -
 
 
 def _outcome(updates: tuple[str, ...], values: pd.Series, errors: pd.Series, source: str) -> Outcome:
-    values, errors = values.astype(float), errors.astype(float)
-    se = float(np.sqrt((errors**2).sum(skipna=False))) / len(errors) if len(errors) else math.nan
-    return Outcome(updates, float(values.mean(skipna=False)), se, source)
+    values = values.astype(float)
+    return Outcome(updates, float(values.mean(skipna=False)), error_over_tasks(errors), source)
 
 
 def _places(square: pd.DataFrame, names: Sequence[str]) -> list[int]:

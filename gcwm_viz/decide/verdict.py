@@ -11,9 +11,9 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 from gcwm_viz.decide.evidence import Candidate
-from gcwm_viz.decide.interval import Interval, Place
 from gcwm_viz.errors import InputError
 from gcwm_viz.geometry.config import GCWMConfig
+from gcwm_viz.statistics.interval import Interval, Place
 
 Choice = Literal["integrate", "integrate gated", "leave out"]
 Certainty = Literal["clear", "inconclusive", "predicted"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from gcwm_viz.figures import theme
 from gcwm_viz.figures.about import About
@@ -27,49 +26,28 @@ def addition_curve(paths: dict[str, pd.DataFrame], unit: str = "exact match") ->
     if not drawn:
         return theme.nothing(ABOUT.title, "An order needs two updates with a defined conflict; this run has fewer.")
     scored = any(path["value"].notna().any() for path in drawn.values())
-    made = make_subplots(rows=2 if scored else 1, cols=1, shared_xaxes=True, vertical_spacing=0.07)
-    house = theme.figure(ABOUT.title, height=460 if scored else 300, legend=True).layout
-    made.update_layout(
-        template=house.template,
-        title=house.title,
-        height=house.height,
-        margin=house.margin,
-        legend=house.legend,
-        showlegend=True,
+    made = theme.panels(
+        ABOUT.title,
+        height=460 if scored else 300,
+        rows=2 if scored else 1,
+        legend=-0.16 if scored else -0.26,
+        shared_xaxes=True,
+        vertical_spacing=0.07,
     )
-    made.update_layout(legend_y=-0.16 if scored else -0.26)
     for index, (name, path) in enumerate(drawn.items()):
-        look = theme.category(index)
         added = [theme.as_text(update, limit=22) for update in path["update"]]
-        style = {"color": look["color"], "width": 2.2}
-        marker = {"symbol": look["symbol"], "size": 8, "color": look["color"]}
-        made.add_scatter(
-            x=path["size"],
-            y=path["subset_conflict"],
-            name=name,
-            mode="lines+markers",
-            line=style,
-            marker=marker,
-            customdata=added,
-            hovertemplate="%{x} updates, + %{customdata}: conflict %{y:.3g}<extra></extra>",
-            row=1,
-            col=1,
-        )
+        color = theme.category(index)["color"]
+        theme.line(
+            made, index, path["size"], path["subset_conflict"], name, width=2.2, size=8, marker_color=color,
+            customdata=added, hovertemplate="%{x} updates, + %{customdata}: conflict %{y:.3g}<extra></extra>",
+            row=1, col=1,
+        )  # fmt: skip
         if path["value"].notna().any():
-            made.add_scatter(
-                x=path["size"],
-                y=path["value"],
-                name=name,
-                showlegend=False,
-                mode="lines+markers",
-                line=style,
-                marker=marker,
-                error_y=theme.error_bar(path["se"], width=4, thickness=1.4),
-                customdata=added,
-                hovertemplate="%{x} updates, + %{customdata}: %{y:.3g}<extra></extra>",
-                row=2,
-                col=1,
-            )
+            theme.line(
+                made, index, path["size"], path["value"], name, width=2.2, size=8, marker_color=color,
+                customdata=added, hovertemplate="%{x} updates, + %{customdata}: %{y:.3g}<extra></extra>",
+                error_y=theme.error_bar(path["se"], width=4, thickness=1.4), showlegend=False, row=2, col=1,
+            )  # fmt: skip
     made.update_yaxes(title_text="mean conflict", rangemode="tozero", row=1, col=1)
     if scored:
         made.update_yaxes(title_text=unit, row=2, col=1)

@@ -50,16 +50,12 @@ def angles(pairs: pd.DataFrame, arriving: str) -> go.Figure:
             hovertemplate="direction %{x}: %{y:.1f}°<extra>%{text}</extra>",
         )
     for index, (i, j, values) in enumerate(line for line in lines if arriving in line[:2]):
-        look = theme.category(index)
-        made.add_scatter(
-            x=list(range(1, len(values) + 1)),
-            y=values,
-            mode="lines+markers",
-            name=f"with {theme.as_text(j if i == arriving else i, limit=24)}",
-            line={"color": look["color"], "width": 2, "dash": look["dash"]},
-            marker={"symbol": look["symbol"], "size": 6},
+        name = f"with {theme.as_text(j if i == arriving else i, limit=24)}"
+        theme.line(
+            made, index, list(range(1, len(values) + 1)), values, name, width=2, size=6,
+            dash=theme.category(index)["dash"],
             hovertemplate="direction %{x}: %{y:.1f}°<extra>%{fullData.name}</extra>",
-        )
+        )  # fmt: skip
     longest = max(len(values) for _, _, values in lines)
     made.update_xaxes(dtick=max(1, longest // 16), tick0=1)
     made.update_yaxes(range=[-2, 92], tickvals=[0, 15, 30, 45, 60, 75, 90], ticksuffix="°")

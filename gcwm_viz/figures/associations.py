@@ -66,14 +66,7 @@ def correlations(table: pd.DataFrame, names: Mapping[str, str], published: bool)
             mode="markers",
             name=name,
             marker={"size": 10, "line": {"width": 2}, "symbol": symbol, "color": color},
-            error_x={
-                "type": "data",
-                "symmetric": False,
-                "array": (known[high] - known[column]).fillna(0.0),
-                "arrayminus": (known[column] - known[low]).fillna(0.0),
-                "thickness": 1.6,
-                "color": color,
-            },
+            error_x=theme.interval_bar(known[column], known[low], known[high], thickness=1.6, color=color),
             text=[f"p over runs {theme.num(p)}, {n} runs" for p, n in zip(known["p_runs"], known["runs"], strict=True)],
             hovertemplate="%{x:+.2f}, %{text}<extra>%{fullData.name}</extra>",
         )

@@ -37,16 +37,8 @@ def barycenter_path(rows: pd.DataFrame, tolerance: float) -> go.Figure:
         hovertemplate="iteration %{x}: %{y:.2e}<extra></extra>",
     )
     made.add_hline(y=tolerance, line={"color": theme.NEUTRAL, "width": 1.5, "dash": "dot"})
-    made.add_annotation(
-        text=f"tolerance {theme.num(tolerance)}",
-        x=0,
-        xref="paper",
-        xanchor="left",
-        y=np.log10(tolerance),
-        yanchor="bottom",
-        showarrow=False,
-        font={"size": 12},
-    )
+    words = f"tolerance {theme.num(tolerance)}"
+    theme.note(made, words, x=0, xref="paper", xanchor="left", y=np.log10(tolerance), yanchor="bottom")
     smallest = min(float(residual[residual > 0].min()), tolerance)
     made.update_yaxes(
         type="log",

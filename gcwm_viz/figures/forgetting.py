@@ -54,16 +54,10 @@ def forgetting_course(downstream: pd.DataFrame) -> go.Figure:
         return theme.nothing(COURSE.title, "These need two scored steps; this run has fewer.")
     made = theme.figure(COURSE.title, height=360, x="step", y="difference of scores", legend=True)
     for column in drawn:
-        look = theme.category(list(_LINES).index(column))
-        made.add_scatter(
-            x=downstream.index,
-            y=downstream[column],
-            name=_LINES[column],
-            mode="lines+markers",
-            line={"color": look["color"], "width": 2},
-            marker={"symbol": look["symbol"], "size": 7},
+        theme.line(
+            made, list(_LINES).index(column), downstream.index, downstream[column], _LINES[column], width=2, size=7,
             hovertemplate="step %{x}: %{y:+.3g}<extra>%{fullData.name}</extra>",
-        )
+        )  # fmt: skip
     made.update_yaxes(zeroline=True, zerolinecolor=theme.NEUTRAL)
     made.update_xaxes(dtick=1 if len(downstream) <= 14 else 2)
     return made

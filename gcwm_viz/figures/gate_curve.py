@@ -38,23 +38,12 @@ def gate_curve(
     made = theme.figure(title, height=440, x="layer conflict g", y="α, share of the geometry branch", legend=True)
     top = float(max(0.3, min(1.0, defined["conflict"].max() * 1.15)))
     grid = np.linspace(0, top, 161)
+    curves: list[tuple[str, GCWMConfig, float, str]] = [("gate", config, 3, "")]
     if before is not None and before != config:
-        made.add_scatter(
-            x=grid,
-            y=gate(grid, before),
-            mode="lines",
-            name="as run",
-            hoverinfo="skip",
-            line={"color": theme.NEUTRAL, "width": 1.5, "dash": "dash"},
-        )
-    made.add_scatter(
-        x=grid,
-        y=gate(grid, config),
-        mode="lines",
-        name="gate",
-        hoverinfo="skip",
-        line={"color": theme.NEUTRAL, "width": 3},
-    )
+        curves.insert(0, ("as run", before, 1.5, "dash"))
+    for name, settings, width, dash in curves:
+        line = {"color": theme.NEUTRAL, "width": width, "dash": dash or None}
+        made.add_scatter(x=grid, y=gate(grid, settings), mode="lines", name=name, hoverinfo="skip", line=line)
     for index, (family, rows) in enumerate(defined.groupby("family", sort=False)):
         look = theme.category(index)
         made.add_scatter(
@@ -78,16 +67,7 @@ def gate_curve(
         )
     if config.gate != "none":
         made.add_vline(x=config.tau, line={"color": theme.NEUTRAL, "width": 1, "dash": "dot"})
-        made.add_annotation(
-            text=f"τ = {theme.num(config.tau)}",
-            x=config.tau,
-            y=0.02,
-            yref="paper",
-            xanchor="left",
-            xshift=5,
-            showarrow=False,
-            font={"size": 12},
-        )
+        theme.note(made, f"τ = {theme.num(config.tau)}", x=config.tau, y=0.02, yref="paper", xanchor="left", xshift=5)
     made.update_yaxes(range=[-0.02, 1.02])
     made.update_xaxes(range=[0, top])
     return made

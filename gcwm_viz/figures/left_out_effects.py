@@ -36,7 +36,7 @@ def left_out_effects(effects: pd.DataFrame, unit: str = "exact match") -> go.Fig
             marker={"size": 10, "color": color, "symbol": "diamond" if own else "circle"},
             error_x=theme.error_bar(part["se"], width=4, thickness=1.6, color=color),
             customdata=[
-                f"{theme.num(change, signed=True)} ± {theme.num(theme.Z95 * se)}, {n} examples"
+                f"{theme.num(change, signed=True)} {theme.margin(se)}, {n} examples"
                 for change, se, n in zip(part["change"], part["se"], part["n"], strict=True)
             ],
             hovertemplate="%{y}: %{customdata}<extra></extra>",

@@ -8,6 +8,8 @@ import plotly.graph_objects as go
 
 from gcwm_viz.figures import theme
 from gcwm_viz.figures.about import About
+from gcwm_viz.figures.number_grid import number_grid
+from gcwm_viz.statistics.means import Z95
 
 ABOUT = About(
     title="Who costs whom",
@@ -22,45 +24,22 @@ def left_out_matrix(change: pd.DataFrame, errors: pd.DataFrame, unit: str = "exa
     z = change.to_numpy(dtype=float)
     if not np.isfinite(z).any():
         return theme.nothing(ABOUT.title, "Not measured yet; run leave-one-out.")
-    rows, columns = list(range(len(change.index))), list(range(len(change.columns)))
     updates = [theme.as_text(name, limit=18) for name in change.index]
     tasks = [theme.as_text(name, limit=18) for name in change.columns]
     top = float(np.nanmax(np.abs(z))) or 1.0
-    made = theme.figure(ABOUT.title, height=int(130 + np.clip(36 * len(rows), 90, 620)), x="task", y="left out")
-    theme.undefined_cells(made, z, columns, rows)
-    made.add_heatmap(
-        z=z,
-        x=columns,
-        y=rows,
-        zmin=-top,
-        zmax=top,
-        colorscale=theme.DIVERGING,
-        xgap=1.5,
-        ygap=1.5,
-        hoverinfo="skip",
-        hoverongaps=False,
-        colorbar={"thickness": 9, "outlinewidth": 0, "nticks": 5, "tickformat": "~g"},
-    )
-    spread = theme.Z95 * errors.reindex(index=change.index, columns=change.columns).to_numpy(dtype=float)
-    r, c = np.divmod(np.arange(z.size), len(tasks))
-    told = np.abs(z) > spread
-    made.add_scatter(
-        x=c,
-        y=r,
-        mode="markers" if len(tasks) > 12 else "text",
-        marker={"opacity": 0, "size": 14},
-        showlegend=False,
-        text=["" if np.isnan(value) else f"{value:+.2f}" for value in z.ravel()],
-        textfont={"size": 12, "color": [_ink(*cell) for cell in zip(z.ravel() / top, told.ravel(), strict=True)]},
-        hovertext=[
-            f"{tasks[j]} without {updates[i]}: {theme.num(z[i, j], signed=True)} ± {theme.num(spread[i, j])} {unit}"
-            for i, j in zip(r, c, strict=True)
-        ],
-        hoverinfo="text",
-    )
-    made.update_layout(hoverdistance=-1, hovermode="closest")
-    made.update_xaxes(tickvals=columns, ticktext=tasks, showgrid=False, range=[-0.5, len(tasks) - 0.5])
-    made.update_yaxes(tickvals=rows, ticktext=updates, showgrid=False, range=[len(rows) - 0.5, -0.5])
+    spread = Z95 * errors.reindex(index=change.index, columns=change.columns).to_numpy(dtype=float)
+
+    def hover(i: int, j: int) -> str:
+        change = f"{theme.num(z[i, j], signed=True)} ± {theme.num(spread[i, j])} {unit}"
+        return f"{tasks[j]} without {updates[i]}: {change}"
+
+    made = number_grid(
+        ABOUT.title, z, updates, tasks, hover, x="task", y="left out",
+        height=int(130 + np.clip(36 * len(updates), 90, 620)), limits=(-top, top), colorscale=theme.DIVERGING,
+        number=lambda value: f"{value:+.2f}",
+        ink=[_ink(*cell) for cell in zip(z.ravel() / top, (np.abs(z) > spread).ravel(), strict=True)],
+    )  # fmt: skip
+    made.update_xaxes(range=[-0.5, len(tasks) - 0.5])
     return made
 
 

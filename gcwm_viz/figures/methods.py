@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 
 from gcwm_viz.figures import theme
 from gcwm_viz.figures.about import About
+from gcwm_viz.figures.number_grid import number_grid
 
 MEANS = About(
     title="Every method at its last step",
@@ -36,6 +37,7 @@ COST = About(
     line="Mean CPU seconds of one run on the lab, one thread: to train or merge, and to measure signals and "
     "probes. Lower = cheaper.",
 )
+_BAR = {"thickness": 1.8, "color": theme.NEUTRAL}
 
 
 def method_means(
@@ -49,25 +51,17 @@ def method_means(
     if means.empty:
         return theme.nothing(MEANS.title, f"No run of this study has {name}.")
     methods = [str(method) for method in means["method"]]
-    place = {method: index for index, method in enumerate(methods)}
     made = theme.figure(MEANS.title, height=_height(len(methods)), x=name)
     runs = final[final["method"].isin(methods) & final[target].notna()]
-    made.add_scatter(
-        x=runs[target],
-        y=[place[method] + 0.22 for method in runs["method"]],
-        mode="markers",
-        name="single runs",
-        marker={"size": 5, "color": theme.NEUTRAL, "opacity": 0.6},
-        text=[f"{theme.as_text(m)}, seed {s}" for m, s in zip(runs["method"], runs["seed"], strict=True)],
-        hovertemplate="%{text}: %{x:.3g}<extra></extra>",
-    )
+    words = [f"{theme.as_text(m)}, seed {s}" for m, s in zip(runs["method"], runs["seed"], strict=True)]
+    _singles(made, runs[target], methods, runs["method"], "single runs", words)
     free = [method in set(data_free) for method in methods]
     made.add_scatter(
         x=means["mean"],
         y=list(range(len(methods))),
         mode="markers",
         name="mean",
-        error_x=_interval(means["mean"], means),
+        error_x=theme.interval_bar(means["mean"], means["low"], means["high"], **_BAR),
         marker={
             "size": 11,
             "symbol": ["circle" if is_free else "diamond-open" for is_free in free],
@@ -79,10 +73,7 @@ def method_means(
     )
     if np.isfinite(expert):
         made.add_vline(x=expert, line={"color": theme.OKABE_ITO[1], "width": 1.6, "dash": "dash"})
-        made.add_annotation(
-            text=f"experts {theme.num(expert)}", x=expert, y=1, yref="paper", xanchor="right", yanchor="bottom",
-            showarrow=False, font={"size": 12},
-        )  # fmt: skip
+        theme.note(made, f"experts {theme.num(expert)}", x=expert, y=1, yref="paper", xanchor="right", yanchor="bottom")
     return _rows(made, methods)
 
 
@@ -99,7 +90,7 @@ def paired_differences(differences: pd.DataFrame, reference: str, name: str) -> 
         y=list(range(len(methods))),
         mode="markers",
         name="difference",
-        error_x=_interval(differences["difference"], differences),
+        error_x=theme.interval_bar(differences["difference"], differences["low"], differences["high"], **_BAR),
         marker={"size": 10, "color": theme.OKABE_ITO[0]},
         text=[f"p {theme.num(p)}, {n} pairs" for p, n in zip(differences["p"], differences["pairs"], strict=True)],
         hovertemplate="%{x:+.3g}, %{text}<extra></extra>",
@@ -112,30 +103,13 @@ def by_task(table: pd.DataFrame, *, higher_is_better: bool) -> go.Figure:
     if table.empty:
         return theme.nothing(TASKS.title, "This study has no scores by task.")
     z = table.to_numpy(dtype=float)
-    rows, columns = list(range(len(table))), list(range(len(table.columns)))
-    made = theme.figure(TASKS.title, height=_height(len(rows)))
-    theme.undefined_cells(made, z, columns, rows)
-    low, high = 0.0, 1.0 if higher_is_better else max(float(np.nanmax(z, initial=0.0)), 1e-9)
-    made.add_heatmap(
-        z=z, x=columns, y=rows, zmin=low, zmax=high, colorscale=theme.SEQUENTIAL, reversescale=not higher_is_better,
-        xgap=1.5, ygap=1.5, hoverinfo="skip", hoverongaps=False, showscale=False,
-    )  # fmt: skip
-    share = z / high if higher_is_better else 1 - z / high
-    r, c = np.divmod(np.arange(z.size), len(columns))
+    top = 1.0 if higher_is_better else max(float(np.nanmax(z, initial=0.0)), 1e-9)
+    methods = [theme.as_text(name) for name in table.index]
     tasks = [theme.as_text(name, limit=18) for name in table.columns]
-    made.add_scatter(
-        x=c,
-        y=r,
-        mode="text",
-        text=["" if np.isnan(v) else theme.num(v) for v in z.ravel()],
-        textfont={"size": 12, "color": list(theme.ink(share.ravel()))},
-        hovertext=[
-            f"{theme.as_text(table.index[i])} on {tasks[j]}: {theme.num(z[i, j])}" for i, j in zip(r, c, strict=True)
-        ],
-        hoverinfo="text",
-        showlegend=False,
-    )
-    made.update_xaxes(tickvals=columns, ticktext=tasks, showgrid=False)
+    made = number_grid(
+        TASKS.title, z, methods, tasks, lambda i, j: f"{methods[i]} on {tasks[j]}: {theme.num(z[i, j])}",
+        height=_height(len(table)), limits=(0.0, top), reversescale=not higher_is_better, most=None, colorbar=False,
+    )  # fmt: skip
     return _rows(made, [str(name) for name in table.index])
 
 
@@ -145,17 +119,9 @@ def ablations(table: pd.DataFrame, question: str) -> go.Figure:
     if rows.empty:
         return theme.nothing(ABLATIONS.title, "This study has not asked that question yet.")
     variants = list(dict.fromkeys(rows["variant"]))
-    place = {variant: index for index, variant in enumerate(variants)}
     made = theme.figure(ABLATIONS.title, height=_height(len(variants)), x="exact match on test")
-    made.add_scatter(
-        x=rows["test"],
-        y=[place[variant] + 0.22 for variant in rows["variant"]],
-        mode="markers",
-        name="single seeds",
-        marker={"size": 5, "color": theme.NEUTRAL, "opacity": 0.6},
-        text=[f"seed {seed}, η {theme.num(eta)}" for seed, eta in zip(rows["seed"], rows["eta"], strict=True)],
-        hovertemplate="%{text}: %{x:.3g}<extra></extra>",
-    )
+    words = [f"seed {seed}, η {theme.num(eta)}" for seed, eta in zip(rows["seed"], rows["eta"], strict=True)]
+    _singles(made, rows["test"], variants, rows["variant"], "single seeds", words)
     means = rows.groupby("variant", sort=False)[["test", "test_se"]].mean()
     made.add_scatter(
         x=means["test"],
@@ -189,16 +155,17 @@ def cost(final: pd.DataFrame) -> go.Figure:
     return _rows(made, [str(method) for method in seconds.index])
 
 
-def _interval(values: pd.Series, table: pd.DataFrame) -> dict:
-    high, low = (table["high"] - values).fillna(0.0), (values - table["low"]).fillna(0.0)
-    return {
-        "type": "data",
-        "symmetric": False,
-        "array": high,
-        "arrayminus": low,
-        "thickness": 1.8,
-        "color": theme.NEUTRAL,
-    }
+def _singles(made: go.Figure, x: pd.Series, rows: Sequence[str], drawn: pd.Series, name: str, text: list[str]) -> None:
+    """Small marks a little below the row of each; drawn: the row that each belongs to."""
+    made.add_scatter(
+        x=x,
+        y=[rows.index(row) + 0.22 for row in drawn],
+        mode="markers",
+        name=name,
+        marker={"size": 5, "color": theme.NEUTRAL, "opacity": 0.6},
+        text=text,
+        hovertemplate="%{text}: %{x:.3g}<extra></extra>",
+    )
 
 
 def _rows(made: go.Figure, names: Sequence[str]) -> go.Figure:

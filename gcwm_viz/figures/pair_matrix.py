@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 
 from gcwm_viz.figures import theme
 from gcwm_viz.figures.about import About
+from gcwm_viz.figures.number_grid import number_grid
 from gcwm_viz.signals.catalogue import ACTIVE, SAR
 
 ABOUT = About(
@@ -56,39 +57,13 @@ def pair_matrix(square: pd.DataFrame, about: About = ABOUT, top: float = 1.0) ->
         return theme.nothing(about.title, "A pair needs two updates; this step has fewer, and no state beside them.")
     z = square.to_numpy(dtype=float)
     labels = [theme.as_text(name, limit=18) for name in square.index]
-    places = list(range(len(labels)))
-    made = theme.figure(about.title, height=int(130 + np.clip(36 * len(labels), 90, 520)))
-    theme.undefined_cells(made, z, places, places)
-    crowded = len(labels) > 9
-    made.add_heatmap(
-        z=z,
-        x=places,
-        y=places,
-        zmin=0,
-        zmax=top,
-        colorscale=theme.SEQUENTIAL,
-        xgap=1.5,
-        ygap=1.5,
-        hoverongaps=False,
-        hoverinfo="skip",
-        colorbar={"thickness": 9, "outlinewidth": 0, "nticks": 5, "tickformat": "~g"},
-    )
-    rows, columns = np.divmod(np.arange(z.size), len(labels))
-    made.add_scatter(
-        x=columns,
-        y=rows,
-        mode="markers" if crowded else "text",
-        marker={"opacity": 0, "size": 14},
-        showlegend=False,
-        text=["" if np.isnan(v) else theme.num(v) for v in z.ravel()],
-        textfont={"size": 11, "color": list(theme.ink(z.ravel() / top))},
-        hovertext=[
-            f"{labels[r]} → {labels[c]}: {theme.num(z[r, c]) if r != c else 'the same update'}"
-            for r, c in zip(rows, columns, strict=True)
-        ],
-        hoverinfo="text",
-    )
-    made.update_layout(hoverdistance=-1, hovermode="closest")
-    made.update_xaxes(tickvals=places, ticktext=labels, showgrid=False, range=[-0.5, len(labels) - 0.5])
-    made.update_yaxes(tickvals=places, ticktext=labels, showgrid=False, range=[len(labels) - 0.5, -0.5])
+
+    def hover(r: int, c: int) -> str:
+        return f"{labels[r]} → {labels[c]}: {theme.num(z[r, c]) if r != c else 'the same update'}"
+
+    made = number_grid(
+        about.title, z, labels, labels, hover, height=int(130 + np.clip(36 * len(labels), 90, 520)),
+        limits=(0, top), size=11, most=9,
+    )  # fmt: skip
+    made.update_xaxes(range=[-0.5, len(labels) - 0.5])
     return made

@@ -35,17 +35,10 @@ def representation(rows: pd.DataFrame, *, step: int | None = None, expert: str |
         if line["accuracy"].notna().sum() == 0:
             continue
         line = line.sort_values("layer")
-        look = theme.category(index)
-        made.add_scatter(
-            x=line["layer"],
-            y=line["accuracy"],
-            name=name,
-            mode="lines+markers",
-            error_y=theme.error_bar(line["se"]),
-            line={"color": look["color"], "width": 2.2},
-            marker={"symbol": look["symbol"], "size": 7},
+        theme.line(
+            made, index, line["layer"], line["accuracy"], name, width=2.2, size=7, error_y=theme.error_bar(line["se"]),
             hovertemplate="layer %{x}: %{y:.3g}<extra>%{fullData.name}</extra>",
-        )
+        )  # fmt: skip
     chance = float(rows["chance"].iloc[0])
     made.add_hline(y=chance, line={"color": theme.NEUTRAL, "width": 1.2, "dash": "dot"})
     made.update_xaxes(dtick=max(1, rows["layer"].nunique() // 12), tick0=0)

@@ -24,16 +24,10 @@ def retained(courses: Mapping[str, pd.Series], *, unit: str, height: int = 420) 
         return theme.nothing(ABOUT.title, "No step has an earlier task that was scored.")
     made = theme.figure(ABOUT.title, height=height, x="step", y=unit, legend=True)
     for index, (name, values) in enumerate(drawn.items()):
-        look = theme.category(index)
-        made.add_scatter(
-            x=values.index,
-            y=values,
-            name=theme.as_text(name),
-            mode="lines+markers",
-            line={"color": look["color"], "width": 4, "dash": look["dash"]},
-            marker={"symbol": look["symbol"], "size": 13},
-            hovertemplate="step %{x}: %{y:.3g}",
-        )
+        theme.line(
+            made, index, values.index, values, theme.as_text(name), width=4, size=13,
+            dash=theme.category(index)["dash"], hovertemplate="step %{x}: %{y:.3g}",
+        )  # fmt: skip
     made.update_xaxes(dtick=1)
     made.update_yaxes(rangemode="tozero")
     return made

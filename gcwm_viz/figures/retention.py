@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from gcwm_viz.figures import theme
 from gcwm_viz.figures.about import About
@@ -29,18 +28,18 @@ def retention(
     tasks = list(R.columns)
     columns = min(_COLUMNS, len(tasks))
     rows = -(-len(tasks) // columns)
-    made = make_subplots(
+    made = theme.panels(
+        ABOUT.title,
+        height=80 + 190 * rows,
         rows=rows,
         cols=columns,
+        top=76,
         shared_xaxes=True,
         shared_yaxes=True,
         horizontal_spacing=0.04,
         vertical_spacing=min(0.2, 0.34 / rows),
         subplot_titles=[theme.as_text(task, limit=26) for task in tasks],
     )
-    house = theme.figure(ABOUT.title, height=80 + 190 * rows).layout
-    made.update_layout(template=house.template, title=house.title, height=house.height, showlegend=False)
-    made.update_layout(margin={"l": 8, "r": 8, "t": 76, "b": 8})
     for annotation in made.layout.annotations:
         annotation.update(font={"size": 13}, xanchor="center")
     for index, task in enumerate(tasks):

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 
 from gcwm_viz.figures import theme
 from gcwm_viz.figures.about import About
+from gcwm_viz.statistics.means import Z95
 
 BY_TASK = About(
     title="Difference by task",
@@ -48,7 +49,7 @@ def score_difference(differences: pd.DataFrame, overall: tuple[float, float], un
             "symbol": ["circle"] * len(known) + ["diamond"],
             "color": [theme.OKABE_ITO[0]] * len(known) + [theme.OKABE_ITO[5]],
         },
-        customdata=[theme.Z95 * error for error in errors],
+        customdata=[Z95 * error for error in errors],
         text=names,
         hovertemplate="%{text}: %{x:+.3g} ± %{customdata:.2g}<extra></extra>",
     )
@@ -65,17 +66,12 @@ def two_courses(courses: Mapping[str, pd.DataFrame], unit: str) -> go.Figure:
     made = theme.figure(COURSE.title, height=400, x="step (0 = base)", y=unit, legend=True)
     for (run, course), dash in zip(courses.items(), ("solid", "dash"), strict=True):
         for index, (column, name) in enumerate(_LINES.items()):
-            look = theme.category(index)
-            errors = course.get(f"{column}_se")
-            made.add_scatter(
-                x=course.index,
-                y=course[column],
-                name=f"{theme.as_text(run, limit=24)}: {name}",
-                mode="lines+markers",
-                error_y=theme.error_bar(errors, thickness=1.2),
-                line={"color": look["color"], "width": 2.2, "dash": dash},
-                marker={"symbol": look["symbol"] if dash == "solid" else f"{look['symbol']}-open", "size": 8},
+            symbol = theme.category(index)["symbol"]
+            theme.line(
+                made, index, course.index, course[column], f"{theme.as_text(run, limit=24)}: {name}", width=2.2, size=8,
+                dash=dash, marker_symbol=symbol if dash == "solid" else f"{symbol}-open",
+                error_y=theme.error_bar(course.get(f"{column}_se"), thickness=1.2),
                 hovertemplate="step %{x}: %{y:.3g}<extra>%{fullData.name}</extra>",
-            )
+            )  # fmt: skip
     made.update_xaxes(dtick=1 if max(len(course) for course in courses.values()) <= 15 else 2)
     return made

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 
 from gcwm_viz.figures import theme
 from gcwm_viz.figures.about import About
+from gcwm_viz.figures.number_grid import number_grid
 
 ABOUT = About(
     title="Score matrix R",
@@ -42,46 +43,15 @@ def score_heatmap(
         names.append("own expert")
     z = table.to_numpy(dtype=float)
     tasks = [theme.as_text(name, limit=18) for name in R.columns]
-    columns, rows = list(range(len(tasks))), list(range(len(names)))
-    made = theme.figure(ABOUT.title, height=int(110 + np.clip(34 * len(rows), 100, 720)))
-    theme.undefined_cells(made, z, columns, rows)
-    low, high = (0.0, 1.0) if higher_is_better else (0.0, float(np.nanmax(z)) if np.isfinite(z).any() else 1.0)
-    made.add_heatmap(
-        z=z,
-        x=columns,
-        y=rows,
-        zmin=low,
-        zmax=high,
-        colorscale=theme.SEQUENTIAL,
-        xgap=1.5,
-        ygap=1.5,
-        hoverinfo="skip",
-        hoverongaps=False,
-        reversescale=not higher_is_better,
-        colorbar={"thickness": 9, "outlinewidth": 0, "nticks": 5, "tickformat": "~g"},
-    )
-    share = (z - low) / (high - low or 1.0)
-    crowded = len(tasks) > 12
-    r, c = np.divmod(np.arange(z.size), len(tasks))
-    made.add_scatter(
-        x=c,
-        y=r,
-        mode="markers" if crowded else "text",
-        marker={"opacity": 0, "size": 14},
-        showlegend=False,
-        text=["" if np.isnan(v) else theme.num(v) for v in z.ravel()],
-        textfont={"size": 12, "color": list(theme.ink((share if higher_is_better else 1 - share).ravel()))},
-        hovertext=[_hover(names[i], tasks[j], z[i, j], errors, i, j) for i, j in zip(r, c, strict=True)],
-        hoverinfo="text",
-    )
+    top = 1.0 if higher_is_better or not np.isfinite(z).any() else float(np.nanmax(z))
     steps = list(R.index)
-    for column, task in enumerate(R.columns):
-        step = order.index(task) + 1 if task in order else None
-        if step in steps:
-            theme.cell_outline(made, column, steps.index(step))
-    made.update_layout(hoverdistance=-1, hovermode="closest")
-    made.update_xaxes(tickvals=columns, ticktext=tasks, showgrid=False, side="bottom")
-    made.update_yaxes(tickvals=rows, ticktext=names, showgrid=False, range=[len(rows) - 0.5, -0.5])
+    arrival = {task: order.index(task) + 1 for task in R.columns if task in order}
+    made = number_grid(
+        ABOUT.title, z, names, tasks, lambda i, j: _hover(names[i], tasks[j], z[i, j], errors, i, j),
+        height=int(110 + np.clip(34 * len(names), 100, 720)), limits=(0.0, top), reversescale=not higher_is_better,
+        framed=[(steps.index(arrival[task]), j) for j, task in enumerate(R.columns) if arrival.get(task) in steps],
+    )  # fmt: skip
+    made.update_xaxes(side="bottom")
     return made
 
 
@@ -89,5 +59,5 @@ def _hover(row: str, task: str, value: float, errors: pd.DataFrame | None, i: in
     if np.isnan(value):
         return f"{row} on {task}: not measured"
     se = errors.to_numpy(dtype=float)[i, j] if errors is not None and i < len(errors) else np.nan
-    error = "" if np.isnan(se) else f" ± {theme.num(theme.Z95 * se)} (95 %)"
+    error = "" if np.isnan(se) else f" {theme.margin(se)} (95 %)"
     return f"{row} on {task}: {theme.num(value)}{error}"

@@ -68,17 +68,12 @@ def _paths(solver: pd.DataFrame, column: str, about: About, *, relative: bool) -
         path = rows[rows["branch"] == branch].sort_values("iteration")
         if path.empty:
             continue
-        look = theme.category(index)
         y = path[column] / path[column].iloc[0] if relative and path[column].iloc[0] > 0 else path[column]
-        made.add_scatter(
-            x=path["iteration"],
-            y=y,
-            name=name,
+        theme.line(
+            made, index, path["iteration"], y, name, width=2.2, size=8, dash="solid" if index == 0 else "dash",
             mode="lines+markers" if len(path) <= 40 else "lines",
-            line={"color": look["color"], "width": 2.2, "dash": "solid" if index == 0 else "dash"},
-            marker={"symbol": look["symbol"], "size": 8},
             hovertemplate="iteration %{x}: %{y:.4g}<extra>%{fullData.name}</extra>",
-        )
+        )  # fmt: skip
     if rows["iteration"].max() <= 12:
         made.update_xaxes(dtick=1)
     if relative:

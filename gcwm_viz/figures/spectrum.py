@@ -50,17 +50,8 @@ def spectrum(spectra: pd.DataFrame, lambda_share: float = float("nan")) -> go.Fi
     lam = float(spectra["lam"].iloc[0])
     if np.isfinite(lam) and lam > 0:
         made.add_hline(y=lam, line={"color": theme.NEUTRAL, "width": 1.5, "dash": "dot"})
-        made.add_annotation(
-            text=f"λ = {theme.num(lam)}, {theme.percent(lambda_share)} of the trace",
-            x=1,
-            xref="paper",
-            xanchor="right",
-            y=np.log10(lam),
-            yref="y",
-            yanchor="top",
-            showarrow=False,
-            font={"size": 12},
-        )
+        words = f"λ = {theme.num(lam)}, {theme.percent(lambda_share)} of the trace"
+        theme.note(made, words, x=1, xref="paper", xanchor="right", y=np.log10(lam), yref="y", yanchor="top")
     made.update_yaxes(type="log", exponentformat="power", dtick="D2")
     return made
 

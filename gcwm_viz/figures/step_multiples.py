@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from gcwm_viz.figures import theme
 from gcwm_viz.figures.about import About
@@ -32,18 +31,18 @@ def step_multiples(
     names = dict(zip(matrices["step"], matrices["update"], strict=True))
     columns = min(_COLUMNS, len(steps))
     rows = -(-len(steps) // columns)
-    made = make_subplots(
+    panel = int(np.clip(300 / len(axes.layers), 7, 24) * len(axes.layers))
+    made = theme.panels(
+        title,
+        height=90 + rows * (panel + 46),
         rows=rows,
         cols=columns,
+        top=78,
         horizontal_spacing=0.012,
         vertical_spacing=0.16 / rows,
         subplot_titles=[f"{step} · {theme.as_text(names[step], limit=14)}" for step in steps],
         shared_yaxes=True,
     )
-    panel = int(np.clip(300 / len(axes.layers), 7, 24) * len(axes.layers))
-    house = theme.figure(title, height=90 + rows * (panel + 46)).layout
-    made.update_layout(template=house.template, title=house.title, height=house.height, showlegend=False)
-    made.update_layout(margin={"l": 8, "r": 8, "t": 78, "b": 8})
     made.update_annotations(font_size=12)
     low, high = limits or bounds(matrices[signal.column], diverging=signal.diverging)
     made.update_layout(
@@ -51,7 +50,7 @@ def step_multiples(
             "colorscale": theme.DIVERGING if signal.diverging else theme.SEQUENTIAL,
             "cmin": low,
             "cmax": high,
-            "colorbar": {"thickness": 9, "outlinewidth": 0, "nticks": 5, "tickformat": "~g"},
+            "colorbar": theme.COLORBAR,
         }
     )
     for index, step in enumerate(steps):

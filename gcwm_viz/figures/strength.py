@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
 from gcwm_viz.figures import theme
 from gcwm_viz.figures.about import About
+from gcwm_viz.statistics.means import error_over_tasks
 
 ABOUT = About(
     title="Strength of the merge",
@@ -27,18 +27,12 @@ def strength(values: pd.DataFrame, errors: pd.DataFrame, unit: str) -> go.Figure
     made = theme.figure(ABOUT.title, height=360, x="strength s, in units of the merged update", y=unit, legend=True)
     made.add_vline(x=1, line={"color": theme.NEUTRAL, "width": 1, "dash": "dot"})
     for index, task in enumerate(values):
-        look = theme.category(index)
-        made.add_scatter(
-            x=values.index,
-            y=values[task],
-            name=theme.as_text(task, limit=22),
-            mode="lines+markers",
-            opacity=0.85,
-            line={"color": look["color"], "width": 1.3},
-            marker={"symbol": look["symbol"], "size": 6, "color": look["color"]},
+        theme.line(
+            made, index, values.index, values[task], theme.as_text(task, limit=22), width=1.3, size=6, opacity=0.85,
+            marker_color=theme.category(index)["color"],
             hovertemplate="s = %{x}: %{y:.3g}<extra>%{fullData.name}</extra>",
-        )
-    error = np.sqrt(np.square(errors).sum(axis=1)) / errors.shape[1]
+        )  # fmt: skip
+    error = errors.fillna(0.0).apply(error_over_tasks, axis=1)  # a task of one example has none
     made.add_scatter(
         x=values.index,
         y=values.mean(axis=1),

@@ -12,9 +12,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
-from gcwm_viz.probes.values import Z95
+from gcwm_viz.statistics.means import Z95
 
 SEQUENTIAL = "Cividis"
 DIVERGING = [
@@ -29,6 +31,7 @@ NEUTRAL = "#8b929c"
 UNDEFINED = "#c9cdd3"
 UNDEFINED_MARK = "#7d848f"
 GRID = "rgba(139,146,156,0.22)"
+COLORBAR = {"thickness": 9, "outlinewidth": 0, "nticks": 5, "tickformat": "~g"}
 _DASHES = ("solid", "dash", "dot")
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "cross", "star")
 
@@ -80,6 +83,11 @@ def num(value: Any, signed: bool = False) -> str:
     return f"{value:{sign}.2e}"
 
 
+def margin(error: float) -> str:
+    """``± `` half of the 95 % interval of an estimate with standard error ``error``."""
+    return f"± {num(Z95 * error)}"
+
+
 def percent(value: Any) -> str:
     """A share in [0, 1] as a percentage; ``n/a`` where it is missing."""
     if value is None or not math.isfinite(value):
@@ -112,12 +120,53 @@ def figure(title: str, *, height: int, x: str = "", y: str = "", legend: bool = 
     return made
 
 
+def panels(
+    title: str, *, height: int, rows: int, cols: int = 1, top: int = 48, legend: float | None = None, **grid: Any
+) -> go.Figure:
+    """Empty panels in the house style. legend: where it stands below them, in their height; None for no legend, and
+    then ``top`` pixels are left above for the panels' titles. grid: all else that ``make_subplots`` takes."""
+    made = make_subplots(rows=rows, cols=cols, **grid)
+    house = figure(title, height=height).layout
+    made.update_layout(template=house.template, title=house.title, height=house.height)
+    if legend is None:
+        made.update_layout(showlegend=False)
+        made.update_layout(margin={"l": 8, "r": 8, "t": top, "b": 8})
+    else:
+        made.update_layout(margin=house.margin, legend=house.legend, showlegend=True)
+        made.update_layout(legend_y=legend)
+    return made
+
+
 def error_bar(errors: Any, *, width: int = 0, thickness: float = 1.5, **look: Any) -> dict[str, Any] | None:
     """Bars of 95 % for standard errors ``errors``, the one convention of every chart; None where there are none."""
     if errors is None:
         return None
     spread = Z95 * np.asarray(errors, dtype=float)
     return {"type": "data", "array": spread, "width": width, "thickness": thickness, **look}
+
+
+def interval_bar(values: pd.Series, low: pd.Series, high: pd.Series, **look: Any) -> dict[str, Any]:
+    """Bars from ``low`` to ``high`` about ``values``, none where there is no interval."""
+    above, below = (high - values).fillna(0.0), (values - low).fillna(0.0)
+    return {"type": "data", "symmetric": False, "array": above, "arrayminus": below, **look}
+
+
+def line(
+    made: go.Figure, index: int, x: Any, y: Any, name: str, *, width: float, size: int, dash: str = "", **trace: Any
+) -> None:
+    """Add a line with marks in the colour and symbol of the ``index``-th category.
+
+    width, size: of the line and its marks, in pixels. trace: all else of the trace, which goes before these.
+    """
+    look = category(index)
+    style = {"color": look["color"], "width": width, "dash": dash or None}
+    marker = {"symbol": look["symbol"], "size": size}
+    made.add_scatter(x=x, y=y, name=name, line=style, marker=marker, **{"mode": "lines+markers", **trace})
+
+
+def note(made: go.Figure, text: str, **position: Any) -> None:
+    """Small words of ours beside a line, without an arrow."""
+    made.add_annotation(text=text, showarrow=False, font={"size": 12}, **position)
 
 
 def nothing(title: str, why: str, height: int = 180) -> go.Figure:

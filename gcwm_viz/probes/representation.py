@@ -22,6 +22,7 @@ from torch import Tensor
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes.encoding import encode_prompt
 from gcwm_viz.probes.tasks import LabelledTask
+from gcwm_viz.statistics.means import share_error
 
 FOLDS = 5
 
@@ -114,7 +115,7 @@ class RepresentationProbe:
             chance = max(Counter(task.labels).values()) / len(task)
             for layer, states_nd in enumerate(self.pooled(model, ids, device)):
                 accuracy = self._accuracy(states_nd.double().numpy(), target, splits)
-                se = math.sqrt(accuracy * (1 - accuracy) / len(task)) if math.isfinite(accuracy) else math.nan
+                se = share_error(accuracy, len(task))
                 rows.append(
                     {
                         "dataset": task.name,

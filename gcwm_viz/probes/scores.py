@@ -16,6 +16,7 @@ import pandas as pd
 
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes.metrics import rows_of_metric
+from gcwm_viz.statistics.means import error_over_tasks
 
 
 def score_matrix(scores: pd.DataFrame, split: str, metric: str, value: str = "value") -> pd.DataFrame:
@@ -115,8 +116,8 @@ def downstream(
             "plasticity_gap": sign * (current - old_mean),
         }
         if errors is not None:
-            row["overall_se"] = _mean_error([_cell(errors, t, u) for u in R.columns])
-            row["old_mean_se"] = _mean_error([_cell(errors, t, u) for u in earlier])
+            row["overall_se"] = error_over_tasks([_cell(errors, t, u) for u in R.columns])
+            row["old_mean_se"] = error_over_tasks([_cell(errors, t, u) for u in earlier])
             row["current_se"] = _cell(errors, t, order[t - 1]) if t > 0 else float("nan")
         rows.append(row)
     return pd.DataFrame(rows, index=pd.Index(steps, name="step"))
@@ -132,8 +133,3 @@ def _cell(table: pd.DataFrame, step: int, task: str) -> float:
 def _mean(values: Sequence[float]) -> float:
     """NaN for no values and for any NaN among them."""
     return float(np.mean(values)) if len(values) else float("nan")
-
-
-def _mean_error(errors: Sequence[float]) -> float:
-    """Standard error of a mean of independent scores."""
-    return float(np.sqrt(np.sum(np.square(errors))) / len(errors)) if len(errors) else float("nan")

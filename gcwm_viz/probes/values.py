@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +10,7 @@ import torch
 from torch import Tensor
 
 from gcwm_viz.probes.metrics import is_share
-
-Z95 = 1.959964
-"""Standard errors on either side of an estimate that a 95 % interval spans; every "±" and bar of the project does."""
+from gcwm_viz.statistics.means import mean_error, paired_error
 
 
 @dataclass(frozen=True)
@@ -46,19 +43,9 @@ def from_json(stored: Sequence[Any]) -> list[TaskValues]:
     ]
 
 
-def mean_error(values_n: Tensor) -> float:
-    """Standard error of the mean over examples, NaN for one value."""
-    return float(values_n.std(correction=1)) / math.sqrt(len(values_n)) if len(values_n) > 1 else math.nan
-
-
 def difference_error(metric: str, differences_n: Tensor) -> float:
-    """Standard error of the mean paired difference of two models on the same examples.
-
-    Where no answer changes the spread is zero, but not the doubt: half a changed answer either way, in n + 2 examples
-    (Agresti and Min 2005, doi:10.1002/sim.1781), is the least error of paired proportions.
-    """
-    error, n = mean_error(differences_n), len(differences_n)
-    return max(error, 1.0 / (n + 2)) if is_share(metric) and not math.isnan(error) else error
+    """Standard error of the mean paired difference of two models in ``metric`` on the same examples."""
+    return paired_error(differences_n, share=is_share(metric))
 
 
 def ratio_values(totals_n: Tensor, counts_n: Tensor) -> Tensor:

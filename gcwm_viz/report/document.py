@@ -28,9 +28,8 @@ from gcwm_viz.figures import (
 from gcwm_viz.figures.about import About
 from gcwm_viz.figures.bounds import bounds
 from gcwm_viz.figures.layer_grid import grid_axes, layer_grid
-from gcwm_viz.figures.theme import num, percent
+from gcwm_viz.figures.theme import margin, num, percent
 from gcwm_viz.probes.scores import forgetting_matrix
-from gcwm_viz.probes.values import Z95
 from gcwm_viz.report.markup import Page, flat
 from gcwm_viz.runs.highlights import Scored, peak, scored
 from gcwm_viz.runs.tables import Run
@@ -95,7 +94,7 @@ def _headline(page: Page, run: Run, found: Scored | None) -> None:
             (
                 "Overall at the end",
                 num(last["overall"]),
-                f"± {num(Z95 * last.get('overall_se', np.nan))} (95 %), {found.unit}, {better} = better",
+                f"{margin(last.get('overall_se', np.nan))} (95 %), {found.unit}, {better} = better",
             ),
             ("Base model", num(base), "the same probes before any update"),
             ("Experts", num(found.own.mean()), "each on its own task: the bar to reach"),

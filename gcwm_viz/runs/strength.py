@@ -13,11 +13,9 @@ import pandas as pd
 
 from gcwm_viz.probes.metrics import METRICS, UNITS, headline, own_metric, rows_of_metric
 from gcwm_viz.probes.stored import read_examples, read_strength_examples
-from gcwm_viz.probes.values import Z95, difference_error
+from gcwm_viz.probes.values import difference_error
 from gcwm_viz.runs.tables import Run
-
-Z95_OF_FOUR = 2.50
-"""The best of four strengths is clear where it would be by a test of each alone at 5 % / 4 (Bonferroni)."""
+from gcwm_viz.statistics.means import Z95, Z95_OF_FOUR, error_over_tasks
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,7 @@ def best_strength(run: Run, metric: str | None = None) -> Strength | None:
 
 
 def _error(run: Run, factor: float, metric: str, tasks: set[str]) -> float:
-    """Of the mean over ``tasks`` of paired differences; tasks are independent samples. NaN unless all were kept."""
+    """Of the mean over ``tasks`` of paired differences; NaN unless all were kept."""
     if factor == 1.0:
         return 0.0
     there = {task.name: task for task in read_strength_examples(run.store).get(factor, [])}
@@ -99,4 +97,4 @@ def _error(run: Run, factor: float, metric: str, tasks: set[str]) -> float:
         name = own_metric(task.metrics, metric)
         if task.split == "dev" and name and task.name in there:
             errors[task.name] = difference_error(name, there[task.name].metrics[name] - task.metrics[name])
-    return float(np.sqrt(np.square([*errors.values()]).sum()) / len(tasks)) if errors.keys() == tasks else float("nan")
+    return error_over_tasks([*errors.values()]) if errors.keys() == tasks else float("nan")

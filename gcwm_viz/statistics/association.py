@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata, spearmanr
 
 from gcwm_viz.errors import InputError
+from gcwm_viz.statistics.resampling import multiplicities, percentile_interval, random_p
 
 Array = NDArray[np.float64]
 NAN = float("nan")
@@ -76,17 +77,18 @@ def associate(
     if np.ptp(x_n) == 0 or np.ptp(y_n) == 0:
         return row | {"reason": f"{signal if np.ptp(x_n) == 0 else target} is constant"}
     row["rho"] = float(spearmanr(x_n, y_n).statistic)
-    row["p"] = _exceeds(row["rho"], _shuffled(x_n, y_n, shuffles, rng))
+    least = abs(row["rho"]) - EQUAL
+    row["p"] = random_p(_shuffled(x_n, y_n, shuffles, rng), least)
     ones = np.ones((len(table), 1))
     row["partial"] = float(_partial(x_n, y_n, step_n, ones)[0])
     if r < 2:
         return row | {"reason": "one run: no interval over runs"}
-    weights_nb = _multiplicities(r, resamples, rng)[cluster_n]
-    row["low"], row["high"] = _interval(weighted_spearman(x_n, y_n, weights_nb))
-    row["partial_low"], row["partial_high"] = _interval(_partial(x_n, y_n, step_n, weights_nb))
+    weights_nb = multiplicities(r, resamples, rng)[cluster_n]
+    row["low"], row["high"] = percentile_interval(weighted_spearman(x_n, y_n, weights_nb))
+    row["partial_low"], row["partial_high"] = percentile_interval(_partial(x_n, y_n, step_n, weights_nb))
     traded = _trade_runs(x_n, y_n, step_n, cluster_n, shuffles, rng)
     if traded is not None:
-        row["p_runs"] = _exceeds(row["rho"], traded)
+        row["p_runs"] = random_p(traded, least)
     reasons = [] if traded is not None else ["runs have different steps, so trajectories cannot be traded"]
     if np.isnan(row["partial"]):
         reasons.append("the step decides the signal or the target, so nothing is left given it")
@@ -135,25 +137,6 @@ def _correlation(a_nb: Array, b_nb: Array, weights_nb: Array) -> Array:
     scale = np.sqrt((weights_nb * a * a).sum(0) * (weights_nb * b * b).sum(0))
     # Ranks are half a row apart or more: a scale this small is that of constants, rounded.
     return np.clip(np.where(scale > 1e-9, product / np.maximum(scale, 1e-9), NAN), -1.0, 1.0)
-
-
-def _multiplicities(r: int, resamples: int, rng: np.random.Generator) -> Array:
-    """(r, b): how often each run is drawn when r runs are drawn with replacement."""
-    return rng.multinomial(r, np.full(r, 1.0 / r), size=resamples).T.astype(np.float64)
-
-
-def _interval(values_b: Array) -> tuple[float, float]:
-    """95 % percentile interval; resamples without a correlation are left out, NaN when none has one."""
-    defined = values_b[~np.isnan(values_b)]
-    if not len(defined):
-        return NAN, NAN
-    low, high = np.percentile(defined, (2.5, 97.5))
-    return float(low), float(high)
-
-
-def _exceeds(observed: float, null_b: Array) -> float:
-    """(1 + #{|ρ*| ≥ |ρ|}) / (1 + b): never zero, as the observed order is one of the permutations."""
-    return float((1 + np.sum(np.abs(null_b) >= abs(observed) - EQUAL)) / (1 + len(null_b)))
 
 
 def _shuffled(x_n: Array, y_n: Array, shuffles: int, rng: np.random.Generator) -> Array:

@@ -6,22 +6,15 @@ wide or undefined intervals: that is what they know.
 
 from __future__ import annotations
 
-from itertools import product
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from gcwm_viz.errors import InputError
+from gcwm_viz.statistics.resampling import flip_p, mean_interval
 
-Array = NDArray[np.float64]
-NAN = float("nan")
 PAIR = ["seed", "order"]
-EXACT_FLIPS = 12
-EQUAL = 1e-9
-"""Share of their size within which two sums of differences count as equal: above their rounding even where differences
-are a millionth of the scores."""
 
 
 def final_steps(runs: pd.DataFrame) -> pd.DataFrame:
@@ -36,7 +29,7 @@ def method_means(runs: pd.DataFrame, target: str, *, resamples: int = 2000, seed
     """
     rows = []
     for method, part in _defined(final_steps(runs), target).groupby("method", sort=False):
-        low, high = _interval(part[target].to_numpy(dtype=np.float64), part["seed"].to_numpy(), resamples, seed)
+        low, high = mean_interval(part[target].to_numpy(dtype=np.float64), part["seed"].to_numpy(), resamples, seed)
         rows.append(
             {
                 "method": method,
@@ -71,14 +64,14 @@ def paired_differences(
             continue
         values = change.to_numpy(dtype=np.float64)
         seeds = change.index.get_level_values("seed").to_numpy()
-        low, high = _interval(values, seeds, resamples, seed)
+        low, high = mean_interval(values, seeds, resamples, seed)
         rows.append(
             {
                 "method": method,
                 "difference": float(values.mean()),
                 "low": low,
                 "high": high,
-                "p": _flips(values, seeds, shuffles, seed),
+                "p": flip_p(values, seeds, shuffles, seed),
                 "pairs": len(values),
                 "seeds": len(np.unique(seeds)),
             }
@@ -105,31 +98,3 @@ def _defined(final: pd.DataFrame, target: str) -> pd.DataFrame:
     if target not in final.columns:
         raise InputError(f"table of runs: expected a column {target!r}, found {', '.join(map(str, final.columns))}")
     return final.dropna(subset=[target])
-
-
-def _sums(values: Array, clusters: NDArray[Any]) -> tuple[Array, Array]:
-    """Sum and number of values of each cluster."""
-    _, place = np.unique(clusters, return_inverse=True)
-    return np.bincount(place, weights=values).astype(np.float64), np.bincount(place).astype(np.float64)
-
-
-def _interval(values: Array, clusters: NDArray[Any], resamples: int, seed: int) -> tuple[float, float]:
-    totals, counts = _sums(values, clusters)
-    if len(totals) < 2:
-        return NAN, NAN
-    drawn = np.random.default_rng(seed).integers(0, len(totals), (resamples, len(totals)))
-    low, high = np.percentile(totals[drawn].sum(1) / counts[drawn].sum(1), (2.5, 97.5))
-    return float(low), float(high)
-
-
-def _flips(values: Array, clusters: NDArray[Any], shuffles: int, seed: int) -> float:
-    totals, _ = _sums(values, clusters)
-    n = len(totals)
-    if n < 2:
-        return NAN
-    observed = abs(totals.sum()) - EQUAL * np.abs(totals).sum()
-    if n <= EXACT_FLIPS:
-        signs = np.array(list(product((-1.0, 1.0), repeat=n)))
-        return float(np.mean(np.abs(signs @ totals) >= observed))
-    signs = np.random.default_rng(seed).choice((-1.0, 1.0), (shuffles, n))
-    return float((1 + np.sum(np.abs(signs @ totals) >= observed)) / (1 + shuffles))

@@ -17,7 +17,8 @@ from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.geometry.gate import branch_mode, gate
 from gcwm_viz.merging.registry import get_method
 from gcwm_viz.probes.tasks import load_tasks
-from gcwm_viz.probes.values import TaskValues, difference_error, mean_error
+from gcwm_viz.probes.values import TaskValues, difference_error
+from gcwm_viz.statistics.means import mean_error
 
 FORMAT = "gcwm_viz.regate"
 GATE_SETTINGS = ("tau", "kappa", "alpha_min", "alpha_max", "skip_tol", "gate")

@@ -12,6 +12,7 @@ import torch
 from gcwm_viz.probes.values import difference_error
 from gcwm_viz.runs.highlights import Scored
 from gcwm_viz.runs.tables import Run
+from gcwm_viz.statistics.means import error_over_tasks, mean_error
 
 
 def matrix_differences(first: pd.DataFrame, second: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
@@ -92,5 +93,5 @@ def mean_difference(differences: pd.DataFrame) -> MeanDifference:
     if n == 0:
         return MeanDifference(float("nan"), float("nan"), float("nan"), 0)
     values = known["difference"].to_numpy(dtype=float)
-    spread = float(values.std(ddof=1) / n**0.5) if n > 1 else float("nan")
-    return MeanDifference(float(values.mean()), float(np.sqrt(np.square(known["se"]).sum()) / n), spread, n)
+    errors = known["se"].fillna(0.0)  # a task of one example has none
+    return MeanDifference(float(values.mean()), error_over_tasks(errors), mean_error(torch.from_numpy(values)), n)

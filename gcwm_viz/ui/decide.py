@@ -9,18 +9,17 @@ import pandas as pd
 import streamlit as st
 
 from gcwm_viz.decide.evidence import by_place, left_out_effects
-from gcwm_viz.decide.interval import Interval
 from gcwm_viz.decide.order import measured
 from gcwm_viz.decide.plan import plan_of
 from gcwm_viz.decide.verdict import Verdict
 from gcwm_viz.errors import InputError
 from gcwm_viz.figures import pair_matrix
 from gcwm_viz.figures.bounds import bounds
-from gcwm_viz.figures.theme import num
+from gcwm_viz.figures.theme import margin, num
 from gcwm_viz.probes.metrics import METRICS, rows_of_metric
-from gcwm_viz.probes.values import Z95
 from gcwm_viz.signals.catalogue import INCOMING
 from gcwm_viz.signals.signal import Signal
+from gcwm_viz.statistics.interval import Interval
 from gcwm_viz.ui import grids
 from gcwm_viz.ui.decision import Decision
 from gcwm_viz.ui.frame import View
@@ -198,7 +197,7 @@ def choose_plan(decision: Decision) -> list[str]:
         st.markdown(f"Mean conflict between the {len(chosen)} updates: {num(predicted)}, higher = more conflict.")
     known = measured(decision.evidence.outcomes, chosen, ordered=bool(decision.order_matters))
     st.markdown(
-        f"Measured for exactly these updates ({known.source}): {num(known.value)} ± {num(Z95 * known.se)} "
+        f"Measured for exactly these updates ({known.source}): {num(known.value)} {margin(known.se)} "
         f"{decision.unit} (95 %), mean over all tasks."
         if known
         else "This set has not been measured yet: run the plan to know."

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import streamlit as st
 
-from gcwm_viz.figures.theme import num, percent
+from gcwm_viz.figures.theme import margin, num, percent
 from gcwm_viz.probes.scores import forgetting_matrix
-from gcwm_viz.probes.values import Z95
 from gcwm_viz.runs.highlights import Scored, peak
 from gcwm_viz.runs.strength import best_strength
 from gcwm_viz.runs.tables import Run
@@ -45,7 +44,7 @@ def headline(view: View, found: Scored | None) -> None:
             "Overall at the end",
             num(last["overall"]),
             f"{num(gain, signed=True)} against the base" if np.isfinite(gain) else None,
-            help=f"Mean {found.unit} over all tasks, ± {num(Z95 * last.get('overall_se', np.nan))} (95 % over the test "
+            help=f"Mean {found.unit} over all tasks, {margin(last.get('overall_se', np.nan))} (95 % over the test "
             f"probes' {num(int(found.n.iloc[-1].sum()))} examples).",
         )
         boxes[1].metric("Single-task experts", num(found.own.mean()), help="The upper bound: one model a task.")

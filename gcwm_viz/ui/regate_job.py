@@ -8,19 +8,18 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import streamlit as st
 
 from gcwm_viz.errors import InputError
 from gcwm_viz.figures import task_scores
 from gcwm_viz.figures.about import About
-from gcwm_viz.figures.theme import num
+from gcwm_viz.figures.theme import margin, num
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.jobs import jobs
 from gcwm_viz.jobs.progress import duration
 from gcwm_viz.probes.metrics import METRICS, UNITS, offered, rows_of_metric
-from gcwm_viz.probes.values import Z95
+from gcwm_viz.statistics.means import Z95, error_over_tasks
 from gcwm_viz.studies.regate import FORMAT, GATE_SETTINGS, check_regatable
 from gcwm_viz.ui import charts
 from gcwm_viz.ui.frame import View
@@ -119,21 +118,15 @@ def _answer(answer: dict[str, Any], updates: list[str]) -> None:
     arrived = [name for name in updates if name in part.index]
     part = part.reindex([*arrived, *(name for name in part.index if name not in arrived)])
     boxes = st.columns(3)
-    change, error = mean_difference(part)
+    change, error = float(part["difference"].mean()), error_over_tasks(part["difference_se"])
     better = "higher is better" if METRICS[metric] else "lower is better"
     boxes[0].metric("As run", num(part["as_run"].mean()), help=f"Mean {UNITS[metric]} over tasks; {better}")
     boxes[1].metric("With this gate", num(part["regated"].mean()), help=f"Step {answer['step']}; {better}")
     examples = num(int(part["n"].sum()))
-    boxes[2].metric("Change", f"{num(change, signed=True)} ± {num(Z95 * error)}",
+    boxes[2].metric("Change", f"{num(change, signed=True)} {margin(error)}",
                     help=f"Mean paired difference over tasks; 95 % over {examples} examples")  # fmt: skip
     if not abs(change) > Z95 * error:
         st.caption("The 95 % interval of the change covers zero: these probes do not tell the two gates apart.")
     models = {"as run": (part["as_run"], part["as_run_se"]), "this gate": (part["regated"], part["regated_se"])}
     figure = task_scores.task_scores(models, unit=UNITS[metric], title=ABOUT.title)
     charts.show(figure, ABOUT, part.reset_index(), key="regate")
-
-
-def mean_difference(part: pd.DataFrame) -> tuple[float, float]:
-    """Mean over tasks of the paired difference, and its standard error; tasks are independent samples."""
-    errors = part["difference_se"].to_numpy(dtype=float)
-    return float(part["difference"].mean()), float(np.sqrt((errors**2).sum()) / max(len(errors), 1))

@@ -10,8 +10,7 @@ import streamlit as st
 
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
-from gcwm_viz.figures.theme import num
-from gcwm_viz.probes.values import Z95
+from gcwm_viz.figures.theme import margin, num
 from gcwm_viz.runs.highlights import Scored
 from gcwm_viz.runs.tables import Run
 from gcwm_viz.signals.catalogue import ACTIVE, GLOBAL_GAP, INCOMING, STATE, STATE_GAP, STATE_NORM
@@ -86,12 +85,12 @@ def headline(first: Scored, second: Scored, step: int, mean: MeanDifference) -> 
     for column, found, name in ((columns[0], first, "first"), (columns[1], second, "second")):
         course = found.downstream.reindex([step])
         overall, error = float(course["overall"].iloc[0]), float(course["overall_se"].iloc[0])
-        column.metric(f"Overall, {name} run", num(overall), help=f"± {num(Z95 * error)} (95 %)")
+        column.metric(f"Overall, {name} run", num(overall), help=f"{margin(error)} (95 %)")
     columns[2].metric("Mean difference", num(mean.value, signed=True), help=f"Over {mean.tasks} tasks, {first.unit}")
     columns[3].metric(
         "Its 95 % interval",
-        f"± {num(Z95 * mean.se_examples)}",
-        help=f"Over probe examples. Over tasks, as if others were drawn: ± {num(Z95 * mean.se_tasks)}.",
+        margin(mean.se_examples),
+        help=f"Over probe examples. Over tasks, as if others were drawn: {margin(mean.se_tasks)}.",
     )
 
 

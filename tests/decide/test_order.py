@@ -10,9 +10,9 @@ import pytest
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.decide.agreement import agreement
 from gcwm_viz.decide.evidence import candidates
-from gcwm_viz.decide.interval import Interval
 from gcwm_viz.decide.order import additions, greedy_order, measured, order_matters, outcomes, subset_conflict
 from gcwm_viz.errors import InputError
+from gcwm_viz.statistics.interval import Interval
 from tests.factories_runs import TASKS, make_tables
 
 

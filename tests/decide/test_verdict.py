@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from gcwm_viz.decide.evidence import Candidate
-from gcwm_viz.decide.interval import Interval, missing
 from gcwm_viz.decide.verdict import Thresholds, judge
 from gcwm_viz.errors import InputError
 from gcwm_viz.geometry.config import GCWMConfig
+from gcwm_viz.statistics.interval import Interval, missing
 
 UNKNOWN = missing("not measured; run leave-one-out")
 

@@ -69,13 +69,13 @@ def test_gap_is_centred_on_zero_and_limits_hold():
 
 
 def test_bounds_never_empty():
-    assert bounds(pd.Series([np.nan, np.nan]), "share") == (0.0, 1.0)
-    assert bounds(pd.Series([0.0, 2e-16]), "gap") == (-1.0, 1.0)
-    assert bounds(pd.Series([-0.3, 0.1]), "gap") == (-0.3, 0.3)
-    assert bounds(pd.Series([], dtype=object), "size") == (0.0, 1.0)
-    assert bounds(pd.Series([0.2, 0.5]), "share", fit=True) == (0.2, 0.5)
-    assert bounds(pd.Series([0.5, 0.5]), "share", fit=True) == (0.0, 0.5)
-    assert bounds(pd.Series([0.1, 0.5]), "gap", fit=True) == (-0.5, 0.5)
+    assert bounds(pd.Series([np.nan, np.nan])) == (0.0, 1.0)
+    assert bounds(pd.Series([0.0, 2e-16]), diverging=True) == (-1.0, 1.0)
+    assert bounds(pd.Series([-0.3, 0.1]), diverging=True) == (-0.3, 0.3)
+    assert bounds(pd.Series([], dtype=object)) == (0.0, 1.0)
+    assert bounds(pd.Series([0.2, 0.5]), fit=True) == (0.2, 0.5)
+    assert bounds(pd.Series([0.5, 0.5]), fit=True) == (0.0, 0.5)
+    assert bounds(pd.Series([0.1, 0.5]), diverging=True, fit=True) == (-0.5, 0.5)
 
 
 def test_chosen_cell_is_outlined_and_an_unknown_one_is_not():

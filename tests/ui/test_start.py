@@ -86,10 +86,11 @@ def test_form_survives_a_page_switch(app, root):
 
 
 def test_every_setting_has_a_field_and_words(app):
-    known = setting_fields.defaults(RunSettings())
-    assert set(setting_fields.setting_docs()) == set(known)
-    shown = {box.label for box in (*app.number_input, *app.selectbox)}
-    assert set(known) <= shown
+    declared = RunSettings().declared()
+    fields = {box.label: box for box in (*app.number_input, *app.selectbox)}
+    assert set(declared) <= set(fields)
+    for name, setting in declared.items():
+        assert setting.meaning.split(":")[0].split("(")[0].strip() in fields[name].help.replace("\\", "")
 
 
 def test_settings_that_do_not_fit_are_named(app, root):

@@ -17,7 +17,7 @@ from gcwm_viz.continual.result import process_matrix
 from gcwm_viz.experiments.lab.library import Library, State, apply
 from gcwm_viz.experiments.lab.model import build_tokenizer, target_names
 from gcwm_viz.experiments.lab.recipe import Recipe
-from gcwm_viz.experiments.lab.train import CharacterCorpus as Corpus
+from gcwm_viz.experiments.lab.train import CharacterCorpus
 from gcwm_viz.experiments.training import answer_loss
 from gcwm_viz.geometry.layer import LayerGeometry, layer_geometry
 from gcwm_viz.linalg.lowrank import dense
@@ -142,7 +142,7 @@ class Bench:
 
     @cached_property
     def _batches(self) -> Mapping[str, tuple[Tensor, Tensor]]:
-        corpora = {name: Corpus(self.library.tasks[name].dev) for name in self.tasks}
+        corpora = {name: CharacterCorpus(self.library.tasks[name].dev) for name in self.tasks}
         return {name: (corpus.ids, corpus.labels) for name, corpus in corpora.items()}
 
 

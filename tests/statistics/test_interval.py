@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gcwm_viz.decide.interval import Interval, from_error, mean_over_matrices
+from gcwm_viz.statistics.interval import Interval, from_error, mean_over_matrices
 
 
 @pytest.mark.parametrize(("threshold", "place"), [(0.1, "above"), (0.2, "covers"), (0.3, "covers"), (0.41, "below")])

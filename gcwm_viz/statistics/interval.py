@@ -7,7 +7,8 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from gcwm_viz.probes.values import Z95
+from gcwm_viz.statistics.means import Z95
+from gcwm_viz.statistics.resampling import cluster_sums, multiplicities, percentile_interval
 
 RESAMPLES = 2000
 Place = Literal["above", "below", "covers", "unknown"]
@@ -71,11 +72,9 @@ def mean_over_matrices(values: pd.Series, layers: pd.Series, seed: int = 0) -> I
     defined = np.isfinite(numbers)
     if not defined.any():
         return missing("not defined in any matrix")
-    numbers, at = numbers[defined], np.unique(layers.to_numpy()[defined], return_inverse=True)[1]
-    mean, clusters = float(numbers.mean()), int(at.max()) + 1
-    if clusters < 2:
+    mean = float(numbers[defined].mean())
+    sums, counts = cluster_sums(numbers[defined], layers.to_numpy()[defined])
+    if len(sums) < 2:
         return Interval(mean, reason="one layer, so no interval")
-    drawn = np.random.default_rng(seed).multinomial(clusters, np.full(clusters, 1 / clusters), size=RESAMPLES)
-    sums, counts = np.bincount(at, weights=numbers), np.bincount(at)
-    low, high = np.quantile((drawn @ sums) / (drawn @ counts), (0.025, 0.975))
-    return Interval(mean, float(low), float(high))
+    weights_br = multiplicities(len(sums), RESAMPLES, np.random.default_rng(seed)).T
+    return Interval(mean, *percentile_interval((weights_br @ sums) / (weights_br @ counts)))
