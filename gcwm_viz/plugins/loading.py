@@ -1,0 +1,170 @@
+"""The door for others' code: merge methods and signals from installed packages and from files that the user names.
+
+An installed package declares entry points in the groups ``gcwm_viz.methods`` and ``gcwm_viz.signals``, each a
+:class:`~gcwm_viz.merging.merge.MergeMethod` or a :class:`~gcwm_viz.signals.signal.Signal`. ``--plugin`` takes a Python
+file or an importable module, whose public names of these types are taken. A plug-in is code and runs as such: it is
+loaded because it is installed, or because whoever starts the process names it, never because a checkpoint, a run folder
+or a plan does.
+"""
+
+import hashlib
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from importlib import import_module, metadata
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import Generic, TypeVar
+
+from gcwm_viz.errors import InputError
+from gcwm_viz.merging import registry
+from gcwm_viz.merging.merge import MergeMethod
+from gcwm_viz.signals import catalogue
+from gcwm_viz.signals.signal import Signal
+
+GROUPS = ("gcwm_viz.methods", "gcwm_viz.signals")
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A loaded plug-in. ``spec``: how it was named, a file by its absolute path; ``name``: without the path.
+
+    ``digest``: SHA-256 of its file, or of every Python file of a package. ``methods``, ``signals``: names it declares.
+    """
+
+    spec: str
+    name: str
+    version: str
+    digest: str
+    methods: tuple[str, ...] = ()
+    signals: tuple[str, ...] = ()
+    installed: bool = field(default=False, compare=False)
+
+
+_LOADED: dict[str, Plugin] = {}
+
+
+def loaded() -> tuple[Plugin, ...]:
+    """Every plug-in of this process, by name."""
+    return tuple(_LOADED[name] for name in sorted(_LOADED))
+
+
+def load(spec: str) -> Plugin:
+    """Load a Python file or a module by its name and register what it declares; a second time does nothing.
+
+    Raises :class:`InputError` where there is none, its code fails, it declares nothing, or a name is taken.
+    """
+    file = Path(spec).expanduser()
+    is_file = file.suffix == ".py"
+    spec, name = (str(file.absolute()), file.name) if is_file else (spec, spec)
+    if name in _LOADED:
+        if _LOADED[name].spec != spec:
+            raise InputError(f"plug-in {spec}: another one of the same name is loaded already, {_LOADED[name].spec}")
+        return _LOADED[name]
+    module = _module(spec, file if is_file else None)
+    public = [value for key, value in vars(module).items() if not key.startswith("_")]
+    own = {id(value): value for value in public if isinstance(value, MergeMethod | Signal)}
+    return _register(spec, name, _digest(module), getattr(module, "__version__", ""), list(own.values()))
+
+
+def load_installed() -> None:
+    """Load what installed packages declare; a second time does nothing. Raises :class:`InputError` as :func:`load`."""
+    entries: dict[str, list[metadata.EntryPoint]] = {}
+    for group in GROUPS:
+        for entry in metadata.entry_points(group=group):
+            entries.setdefault(entry.dist.name if entry.dist else entry.module, []).append(entry)
+    for name in sorted(entries.keys() - _LOADED.keys()):
+        declared: list[MergeMethod | Signal] = []
+        for entry in entries[name]:
+            try:
+                value = entry.load()
+            except Exception as error:
+                raise InputError(f"plug-in {name}: {entry.value} cannot be loaded ({_words(error)})") from None
+            if not isinstance(value, MergeMethod | Signal):
+                raise InputError(
+                    f"plug-in {name}: expected {entry.value} to be a merge method or a signal, found {value!r}"
+                )
+            declared.append(value)
+        first = entries[name][0]
+        version = first.dist.version if first.dist else ""
+        _register(name, name, _digest(sys.modules[first.module]), version, declared, installed=True)
+
+
+def _module(spec: str, file: Path | None) -> ModuleType:
+    try:
+        if file is None:
+            return import_module(spec)
+        if not file.is_file():
+            raise InputError(f"plug-in {spec}: there is no such file")
+        # Its own name in sys.modules, so that what it defines can be sent to worker processes.
+        name = f"gcwm_viz_plugin_{file.stem}"
+        found = spec_from_file_location(name, file)
+        assert found is not None
+        assert found.loader is not None
+        module = module_from_spec(found)
+        sys.modules[name] = module
+        found.loader.exec_module(module)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"plug-in {spec} cannot be loaded ({_words(error)})") from None
+    return module
+
+
+def _register(
+    spec: str, name: str, digest: str, version: str, declared: Iterable[MergeMethod | Signal], installed: bool = False
+) -> Plugin:
+    methods = [value for value in declared if isinstance(value, MergeMethod)]
+    signals = [value for value in declared if isinstance(value, Signal)]
+    if not methods and not signals:
+        raise InputError(f"plug-in {spec}: expected a merge method or a signal among its public names, found neither")
+    for signal in signals:
+        if signal.of is None:
+            raise InputError(f"plug-in {spec}: signal {signal.column!r} has no value, expected a function under of")
+    for method in methods:
+        registry.register(method)
+    for signal in signals:
+        catalogue.register(signal)
+    _LOADED[name] = Plugin(
+        spec, name, str(version), digest, tuple(m.name for m in methods), tuple(s.column for s in signals), installed
+    )
+    return _LOADED[name]
+
+
+def _digest(module: ModuleType) -> str:
+    file = Path(module.__file__ or "")
+    files = sorted(file.parent.rglob("*.py")) if file.name == "__init__.py" else [file]
+    digest = hashlib.sha256()
+    for each in files:
+        digest.update(each.read_bytes())
+    return digest.hexdigest()
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
+Value = TypeVar("Value")
+
+
+class WithPlugins(Generic[Value]):
+    """``work`` for another process: it loads the plug-ins of this one there first, and only the very same ones."""
+
+    def __init__(self, work: Callable[..., Value]) -> None:
+        self._work, self._plugins = work, loaded()
+
+    def __call__(self, *arguments: object) -> Value:
+        for plugin in self._plugins:
+            if plugin.name not in _LOADED:
+                if plugin.installed:
+                    load_installed()
+                else:
+                    load(plugin.spec)
+            here = _LOADED.get(plugin.name)
+            if here is None or here.digest != plugin.digest:
+                state = "missing" if here is None else "another version"
+                raise InputError(
+                    f"plug-in {plugin.name}: {state} where this worker runs, expected {plugin.digest[:16]}"
+                )
+        return self._work(*arguments)

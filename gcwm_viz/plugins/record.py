@@ -1,0 +1,67 @@
+"""What a run says of the plug-ins that it was started with, and that they are the same when it goes on."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gcwm_viz.errors import InputError
+from gcwm_viz.plugins.loading import Plugin, loaded
+
+
+@dataclass(frozen=True)
+class PluginEntry:
+    """A plug-in in run.json: its name, version and digest, and which methods and signals it declares."""
+
+    name: str
+    version: str
+    digest: str
+    methods: tuple[str, ...]
+    signals: tuple[str, ...]
+
+    @classmethod
+    def of(cls, plugin: Plugin) -> "PluginEntry":
+        return cls(plugin.name, plugin.version, plugin.digest, plugin.methods, plugin.signals)
+
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> "PluginEntry":
+        texts = [str(entry[name]) for name in ("name", "version", "digest")]
+        return cls(texts[0], texts[1], texts[2], tuple(entry["methods"]), tuple(entry["signals"]))
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "version": self.version,
+            "digest": self.digest,
+            "methods": list(self.methods),
+            "signals": list(self.signals),
+        }
+
+
+def entries_for(method: str) -> tuple[PluginEntry, ...]:
+    """Of every loaded plug-in that has a part in a run by ``method``: it declares the method, or a signal."""
+    return tuple(PluginEntry.of(plugin) for plugin in loaded() if plugin.signals or method in plugin.methods)
+
+
+def check_method(method: str, entries: Sequence[PluginEntry], run: str) -> None:
+    """Raises :class:`InputError` where the method is that of a plug-in which is not loaded."""
+    here = {plugin.name for plugin in loaded()}
+    for entry in entries:
+        if method in entry.methods and entry.name not in here:
+            raise InputError(f"{run} was merged by {method} of plug-in {entry.name}; expected --plugin with it")
+
+
+def check_same(method: str, entries: Sequence[PluginEntry], run: str) -> None:
+    """Raises :class:`InputError` unless the plug-ins of this process are, for a run by ``method``, those of ``entries``:
+    none missing, changed or added, so that all its matrices are computed by the same code."""
+    here = {entry.name: entry for entry in entries_for(method)}
+    for entry in entries:
+        if entry.name not in here:
+            raise InputError(f"{run} was started with plug-in {entry.name}; expected --plugin with it")
+        if here[entry.name].digest != entry.digest:
+            raise InputError(
+                f"plug-in {entry.name} has changed since {run} started: expected the file of digest "
+                f"{entry.digest[:16]}, found {here[entry.name].digest[:16]}"
+            )
+    added = sorted(here.keys() - {entry.name for entry in entries})
+    if added:
+        raise InputError(f"{run} was started without plug-in {added[0]}; expected the same plug-ins as at its start")
