@@ -7,12 +7,12 @@ import torch
 from gcwm_viz.cli import main
 from gcwm_viz.continual import member
 from gcwm_viz.continual.config import RunSettings
-from gcwm_viz.continual.folder import WorkCancelledError
+from gcwm_viz.continual.folder import WorkCancelledError, WorkFolder
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.engines.local import LocalEngine
 from gcwm_viz.errors import InputError
 from gcwm_viz.runs.run import Inputs, continue_run, create_run
-from gcwm_viz.studies.sweep import sweep, sweep_runs, task_orders
+from gcwm_viz.studies.sweep import sweep, sweep_runs
 from gcwm_viz.updates.sources import UpdateSource
 from tests.continual.inputs import write_base, write_updates
 from tests.torture.small import contents, write_inputs
@@ -88,6 +88,25 @@ def test_it_goes_on_where_it_was_cancelled_and_takes_new_points(inputs, tmp_path
     assert sorted(lines) == list(range(8)), "no matrix twice"
 
 
+@pytest.mark.parametrize("phase", ["matrices", "points"])
+def test_a_stop_of_the_whole_sweep(inputs, tmp_path, phase):
+    out, engine = tmp_path / "sweep", LocalEngine(CPU, 1)
+    runs = sweep_runs("abc", ["gcwm"], {"eta": [0.5, 1.0]})
+
+    def cancel(at, done, total, label):
+        if (at, done) == (phase, {"matrices": 6, "points": 1}[phase]):
+            WorkFolder(out).request_cancel()
+
+    with pytest.raises(WorkCancelledError, match="the same command goes on"):
+        sweep(inputs, out, runs, engine, progress=cancel)
+    assert WorkFolder(out).status() == "interrupted"
+    assert len(sweep(inputs, out, runs, engine)) == 2
+    assert WorkFolder(out).status() == "complete"
+    for run in runs:
+        lines = [entry["index"] for entry in RunStore.open(out / run.name).journal() if entry["event"] == "matrix"]
+        assert sorted(lines) == list(range(8)), "no matrix twice"
+
+
 def test_a_foreign_folder_and_points_that_are_others_are_refused(inputs, tmp_path):
     engine, out = LocalEngine(CPU, 1), tmp_path / "sweep"
     points = sweep_runs("abc", ["gcwm"], {})
@@ -117,17 +136,6 @@ def test_points_are_a_product_and_faults_are_told():
     ):
         with pytest.raises(InputError, match=sentence):
             sweep_runs("abc", methods, grid)
-
-
-def test_orders_begin_with_the_one_given_and_never_repeat():
-    orders = task_orders("abcd", 24)
-    assert orders[0] == tuple("abcd")
-    assert len(set(orders)) == 24
-    assert task_orders("abcd", 5) == orders[:5]
-    assert task_orders("abcd", 5, seed=1) != orders[:5]
-    for count in (0, 25):
-        with pytest.raises(InputError, match="expected 1 to 24 for 4 updates"):
-            task_orders("abcd", count)
 
 
 def test_the_command_scores_every_point_and_shares_what_does_not_depend_on_it(tmp_path, capsys):
