@@ -120,6 +120,12 @@ class RunStore(WorkFolder):
         """Indices of matrices that are in the journal and on disk."""
         return {i for i in self.seconds() if self._rows(i).is_file() and self._tensors(i).is_file()}
 
+    def check_finished(self) -> None:
+        """Raises :class:`InputError` while matrices are missing."""
+        unfinished = len(self.keys) - len(self.finished())
+        if unfinished:
+            raise InputError(f"run {self.path} is not finished: {unfinished} matrices are missing; use resume first")
+
     def discard_damaged(self) -> list[str]:
         """Delete results that a crash or a faulty disk cut short, so that they are computed again; their matrices."""
         damaged = []

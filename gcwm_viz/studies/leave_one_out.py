@@ -98,9 +98,7 @@ def _check(store: RunStore) -> list[Task]:
         raise InputError(f"run {store.path} describes a training pipeline: there is no merge to leave an update out of")
     if store.steps < 2:
         raise InputError(f"run {store.path} has one update; leaving one out needs at least two")
-    unfinished = len(store.keys) - len(store.finished())
-    if unfinished:
-        raise InputError(f"run {store.path} is not finished: {unfinished} matrices are missing; use resume first")
+    store.check_finished()
     if not store.info.get("probes"):
         raise InputError(f"run {store.path} was started without probes, so there is nothing to score")
     return load_tasks(store.info["probes"])
@@ -131,7 +129,6 @@ def _merge_without(
             base=location(store.info["base"]["path"]),
             updates=[(update["name"], location(update["path"])) for update in kept],
         )
-        folder.parent.mkdir(exist_ok=True)
         merged = create_run(inputs, folder, store.settings, f"without {store.updates[index - 1]}")
     if merged.status() != "complete":
         continue_run(merged, device, workers=workers, progress=progress)

@@ -50,9 +50,7 @@ def check_regatable(store: RunStore) -> None:
         raise InputError(
             f"{where} uses the policy current_anchor: another gate changes what later steps merge, so start a new run"
         )
-    unfinished = len(store.keys) - len(store.finished())
-    if unfinished:
-        raise InputError(f"{where} is not finished: {unfinished} matrices are missing; use resume first")
+    store.check_finished()
 
 
 def regated_alphas(store: RunStore, index: int, config: GCWMConfig) -> Alphas:

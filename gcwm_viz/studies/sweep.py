@@ -49,15 +49,11 @@ class SweepRun:
     @property
     def name(self) -> str:
         """Its folder: the method, the order's number from 1, and what else is varied."""
-        return ",".join([self.method, f"order={self.number}", *pairs(self.point.values)])
+        return ",".join([self.settings.method, f"order={self.number}", *pairs(self.point.values)])
 
     @property
     def settings(self) -> RunSettings:
         return self.point.settings
-
-    @property
-    def method(self) -> str:
-        return self.settings.method
 
 
 def sweep(
@@ -99,8 +95,9 @@ def sweep(
             if store.status() != "complete":  # its matrices are; tables and probes are not
                 if inputs.probes:
                     _take_scores(store, stores[: done - 1])
-                stop = partial(_stop_when_asked, folder)
-                continue_run(store, engine, progress=stop, memory_budget=memory_budget, shares=shares)
+                continue_run(
+                    store, engine, progress=lambda *_: folder.check_cancel(), memory_budget=memory_budget, shares=shares
+                )
             folder.tell("points", done, len(stores), store.path.name, event="point")
         frame = pd.DataFrame([_row(run, store) for run, store in zip(runs, stores, strict=True)])
         write_table(out, "sweep", frame)
@@ -131,10 +128,6 @@ def sweep_runs(
     ]
 
 
-def _stop_when_asked(folder: StudyFolder, *_: object) -> None:
-    folder.check_cancel()
-
-
 def _run(inputs: Inputs, folder: Path, run: SweepRun) -> RunStore:
     if not (folder / "run.json").is_file():
         return create_run(inputs, folder, run.settings)
@@ -157,7 +150,7 @@ def _take_scores(store: RunStore, others: Sequence[RunStore]) -> None:
 
 def _row(run: SweepRun, store: RunStore) -> dict[str, Any]:
     last = pd.read_parquet(store.path / "tables" / "steps.parquet").iloc[-1]
-    row: dict[str, Any] = {"run": run.name, "method": run.method, "order": " > ".join(run.order)}
+    row: dict[str, Any] = {"run": run.name, "method": run.settings.method, "order": " > ".join(run.order)}
     row |= {key: word(value) if value is None else value for key, value in run.point.values.items()}
     row |= {name: float(last[name]) for name in ENDS}
     file = store.path / "tables" / "scores.parquet"

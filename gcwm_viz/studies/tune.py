@@ -145,7 +145,6 @@ def _table(out: Path, points: Sequence[Point], metric: str | None) -> pd.DataFra
 
 def _run(inputs: Inputs, folder: Path, settings: RunSettings) -> RunStore:
     if not (folder / "run.json").is_file():
-        folder.parent.mkdir(parents=True, exist_ok=True)
         return create_run(inputs, folder, settings)
     store = RunStore.open(folder)
     if _merge_settings(store.settings) != _merge_settings(settings):
