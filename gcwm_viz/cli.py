@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for command in COMMANDS:
         command.add(jobs)
     options = parser.parse_args(arguments)
-    from gcwm_viz.continual.store import RunCancelledError
+    from gcwm_viz.continual.folder import WorkCancelledError
     from gcwm_viz.engines.engine import WorkerDiedError
 
     try:
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"gcwm_viz: {error}", file=sys.stderr)
         return USAGE_ERROR
-    except RunCancelledError as error:
+    except WorkCancelledError as error:
         print(f"gcwm_viz: {error}", file=sys.stderr)
         return CANCELLED
     except (WorkerDiedError, OSError, MemoryError) as error:  # the machine's fault, not the input's

@@ -20,8 +20,7 @@ def leave_one_out(options: argparse.Namespace) -> None:
     from gcwm_viz.probes.metrics import METRICS, UNITS, headline, rows_of_metric
     from gcwm_viz.studies.leave_one_out import leave_one_out as compare
 
-    bars = Bars()
-    try:
+    with Bars() as bars:
         frame = compare(
             options.run,
             options.out,
@@ -30,8 +29,6 @@ def leave_one_out(options: argparse.Namespace) -> None:
             keep_runs=options.keep_runs,
             progress=bars,
         )
-    finally:
-        bars.close()
     here = frame[frame["split"] == frame["split"].iloc[-1]]
     metric = headline(here)
     shown = rows_of_metric(here, metric)

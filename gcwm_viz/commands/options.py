@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from gcwm_viz.continual.config import RunSettings
     from gcwm_viz.continual.store import RunStore
     from gcwm_viz.engines.engine import Engine
-    from gcwm_viz.runs.run import Inputs, Progress
+    from gcwm_viz.runs.run import Inputs
 
 DEFAULT_PRESET, DEFAULT_METHOD = "scale-free", "gcwm"
 
@@ -199,7 +199,7 @@ def planned(options: argparse.Namespace) -> "tuple[Inputs, RunSettings]":
 
 
 class Bars:
-    """One bar with time left for each phase of a job."""
+    """One bar with time left for each phase of a job, on the terminal while the block lasts."""
 
     def __init__(self) -> None:
         self._bars: dict[str, tqdm] = {}
@@ -212,7 +212,10 @@ class Bars:
         bar.set_postfix_str(label[-40:], refresh=False)
         bar.update(done - bar.n)
 
-    def close(self) -> None:
+    def __enter__(self) -> "Bars":
+        return self
+
+    def __exit__(self, *_: object) -> None:
         for bar in self._bars.values():
             bar.close()
 
@@ -220,25 +223,17 @@ class Bars:
 def work_on(opened: "Callable[[], RunStore]", options: argparse.Namespace) -> None:
     """Go on with the run that ``opened`` gives to its end, bars on the terminal; nothing is opened without workers."""
     from gcwm_viz.runs.run import continue_run
-    from gcwm_viz.runs.strength import best_strength
+    from gcwm_viz.runs.strength import strength_note
     from gcwm_viz.runs.tables import Run
 
-    bars = Bars()
-    progress: Progress = bars
-    with engine_of(options) as engine:
+    with engine_of(options) as engine, Bars() as bars:
         store = opened()
         told = [note for note in store.info.get("notes") or [] if isinstance(note, str)]
         for note in told:
             print(f"note: {note}", flush=True)
-        try:
-            continue_run(store, engine, memory_budget=budget_of(options), progress=progress)
-        finally:
-            bars.close()
-    for note in _measured_notes(store, told):
+        continue_run(store, engine, memory_budget=budget_of(options), progress=bars)
+    for note in filter(None, [*_measured_notes(store, told), strength_note(Run(store))]):
         print(f"note: {note}")
-    best = best_strength(Run(store))
-    if best is not None and best.clear:
-        print(f"note: {best.sentence}")
     print(f"run {store.path}: {store.steps} steps, {len(store.keys)} matrices")
 
 

@@ -31,11 +31,8 @@ def regate(options: argparse.Namespace) -> None:
         raise InputError(f"{options.out}: expected a file in an existing folder")
     store = RunStore.open(options.run)
     changes = dict(parse_setting(text) for text in options.settings)
-    bars = Bars()
-    try:
+    with Bars() as bars:
         result = score(store, changes, pick_device(options.device), step=options.step, progress=bars)
-    finally:
-        bars.close()
     write_json(options.out, result)
     print(f"{'task':<24} {'split':<5} {'metric':<6} {'as run':>9} {'regated':>9} {'difference':>11} {'± se':>9}")
     for row in result["scores"]:

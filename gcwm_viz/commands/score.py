@@ -22,18 +22,14 @@ def add(jobs) -> None:  # type: ignore[no-untyped-def]
 def score(options: argparse.Namespace) -> None:
     from gcwm_viz.studies.score import score as scored
 
-    bars = Bars()
-    with engine_of(options) as engine:
-        try:
-            store = scored(
-                options.run,
-                engine,
-                options.probes,
-                options.probe_dtype,
-                replace=options.replace,
-                memory_budget=budget_of(options),
-                progress=bars,
-            )
-        finally:
-            bars.close()
+    with engine_of(options) as engine, Bars() as bars:
+        store = scored(
+            options.run,
+            engine,
+            options.probes,
+            options.probe_dtype,
+            replace=options.replace,
+            memory_budget=budget_of(options),
+            progress=bars,
+        )
     print(f"run {store.path}: scored; look at it with: python -m gcwm_viz show {store.path}")

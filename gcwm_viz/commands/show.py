@@ -42,7 +42,7 @@ def _show_scores(run: "Run", scores: "pd.DataFrame", split: str | None, metric: 
     from gcwm_viz.errors import InputError
     from gcwm_viz.probes.metrics import METRICS, headline, offered
     from gcwm_viz.probes.scores import downstream, score_matrix
-    from gcwm_viz.runs.strength import best_strength
+    from gcwm_viz.runs.strength import strength_note
 
     splits = [name for name in ("test", "dev") if name in set(scores["split"])]
     split = split or splits[0]
@@ -65,6 +65,5 @@ def _show_scores(run: "Run", scores: "pd.DataFrame", split: str | None, metric: 
             f"No probe task bears an update's name ({', '.join(run.updates[:6])}), so no task is known to be an "
             "update's own: forgetting and the columns beside it are undefined (–)"
         )
-    best = best_strength(run)
-    if best is not None and best.clear:
-        print(f"note: {best.sentence}")
+    if note := strength_note(run):
+        print(f"note: {note}")

@@ -33,11 +33,12 @@ def add(jobs) -> None:  # type: ignore[no-untyped-def]
 
 
 def sweep(options: argparse.Namespace) -> None:
-    from gcwm_viz.studies import sweep as sweeping
-    from gcwm_viz.studies.tune import parse_grid
+    from gcwm_viz.studies.grid import parse_grid
+    from gcwm_viz.studies.sweep import sweep as compare
+    from gcwm_viz.studies.sweep import sweep_runs
 
     inputs = inputs_of(options)
-    points = sweeping.sweep_points(
+    runs = sweep_runs(
         [name for name, _ in inputs.updates],
         options.method.split(","),
         parse_grid(options.settings),
@@ -45,10 +46,6 @@ def sweep(options: argparse.Namespace) -> None:
         options.preset,
         options.seed,
     )
-    bars = Bars()
-    with engine_of(options) as engine:
-        try:
-            table = sweeping.sweep(inputs, options.out, points, engine, memory_budget=budget_of(options), progress=bars)
-        finally:
-            bars.close()
+    with engine_of(options) as engine, Bars() as bars:
+        table = compare(inputs, options.out, runs, engine, memory_budget=budget_of(options), progress=bars)
     print(table.to_string(index=False, float_format=lambda value: f"{value:.4g}"))

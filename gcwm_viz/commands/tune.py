@@ -30,7 +30,8 @@ def tune(options: argparse.Namespace) -> None:
     from gcwm_viz.continual.run_file import PROBE_DTYPES
     from gcwm_viz.experiments.lab.bundle import locate
     from gcwm_viz.runs.run import Inputs
-    from gcwm_viz.studies import tune as tuning
+    from gcwm_viz.studies.grid import parse_grid
+    from gcwm_viz.studies.tune import tune as choose
 
     if options.lab:
         bundle = locate()
@@ -44,20 +45,17 @@ def tune(options: argparse.Namespace) -> None:
         raise InputError("tune needs --lab, or --base with at least one --update")
     else:
         inputs = inputs_of(options)
-    bars = Bars()
-    try:
-        table = tuning.tune(
+    with Bars() as bars:
+        table = choose(
             inputs,
             options.out,
             options.method,
             options.preset,
-            tuning.parse_grid(options.grid),
+            parse_grid(options.grid),
             metric=options.metric,
             fixed=dict(parse_setting(text) for text in options.settings),
             device=pick_device(options.device),
             workers=options.workers,
             progress=bars,
         )
-    finally:
-        bars.close()
     print(table.to_string(index=False, float_format=lambda value: f"{value:.4g}"))

@@ -10,23 +10,19 @@ A matrix is committed by temporary name, fsync and rename, then a journal line; 
 that the other files come out the same bytes however often a run was interrupted.
 """
 
-import fcntl
 import json
 import math
-import os
-import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from gcwm_viz.checkpoints.atomic import named_write_errors, partial_name, write_bytes, write_json, write_safetensors
 from gcwm_viz.checkpoints.header import read_header
-from gcwm_viz.continual import journal
 from gcwm_viz.continual.config import RunSettings, difference
+from gcwm_viz.continual.folder import WorkFolder
 from gcwm_viz.continual.kept import Branches, read_branches
 from gcwm_viz.continual.matrix import integrate
 from gcwm_viz.continual.result import MatrixResult
@@ -39,15 +35,14 @@ _SKELETON = {"matrices", "probes", "lock", partial_name(Path("run.json")).name}
 """What a run folder can hold before run.json is there: all that is left of a run killed while it was created."""
 
 
-class RunCancelledError(Exception):
-    """The user asked to stop; everything finished so far is kept."""
-
-
-class RunStore:
+class RunStore(WorkFolder):
     """A run folder on disk. Open with :meth:`create` or :meth:`open`; write under :meth:`lock`."""
 
+    kind = "run "
+    goes_on = "resume"
+
     def __init__(self, path: Path, info: dict[str, Any]) -> None:
-        self.path = path
+        super().__init__(path)
         self.info = info
         self.settings = RunSettings.from_dict(info["settings"])
         self.updates: list[str] = [update["name"] for update in info["updates"]]
@@ -84,38 +79,6 @@ class RunStore:
         """Precision in which the run's models are probed."""
         return getattr(torch, self.info.get("probe_dtype") or PROBE_DTYPES[0])
 
-    @contextmanager
-    def lock(self, patience: float = 1.0) -> Iterator[None]:
-        """Exclusive right to write; the system releases it when the process and its workers end, however they end.
-
-        Raises :class:`InputError` when another process still holds it after ``patience`` seconds.
-        """
-        with self._lock_file() as handle:
-            give_up = time.monotonic() + patience
-            while not _try_lock(handle):
-                if time.monotonic() > give_up:
-                    handle.seek(0)
-                    owner = handle.read(100).strip() or "another process"
-                    raise InputError(f"run {self.path} is being written by {owner}")
-                time.sleep(0.02)
-            with named_write_errors(self.path / "lock"):
-                handle.truncate(0)
-                handle.write(f"process {os.getpid()}")
-                handle.flush()
-            yield
-
-    def _lock_file(self) -> IO[str]:
-        with named_write_errors(self.path / "lock"):
-            return (self.path / "lock").open("a+", errors="replace")
-
-    def log(self, event: str, **fields: Any) -> None:
-        """Append one line to the journal, on disk when this returns."""
-        journal.append(self.path / "journal.jsonl", event, **fields)
-
-    def journal(self) -> list[dict[str, Any]]:
-        """The journal's readable lines in order; a line cut short by a crash is left out."""
-        return journal.entries(self.path / "journal.jsonl")
-
     def seconds(self) -> dict[int, float]:
         """Seconds spent on each finished matrix, from the journal."""
         found = {}
@@ -138,35 +101,6 @@ class RunStore:
                     )
                 return
 
-    def status(self) -> str:
-        """``complete``, ``running`` (another process holds the lock) or ``interrupted``."""
-        events = [entry["event"] for entry in self.journal()]
-        if events and events[-1] == "complete":
-            return "complete"
-        file = self.path / "lock"
-        if not file.is_file():
-            return "interrupted"
-        try:
-            with file.open("rb") as handle:
-                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return "running"
-        except OSError:  # not ours to open, so nobody can be seen to hold it
-            return "interrupted"
-        return "interrupted"
-
-    def request_cancel(self) -> None:
-        """Ask the process that works on this run to stop after the matrix or checkpoint in hand."""
-        write_bytes(self.path / "cancel", b"")
-
-    def clear_cancel(self) -> None:
-        (self.path / "cancel").unlink(missing_ok=True)
-
-    def check_cancel(self) -> None:
-        """Raises :class:`RunCancelledError` when a stop was asked for."""
-        if (self.path / "cancel").exists():
-            raise RunCancelledError(f"run {self.path} was cancelled; resume goes on with it")
-
     def write_matrix(self, index: int, result: MatrixResult) -> None:
         """Put the result of one matrix on disk; it counts once :meth:`log_matrix` has listed it."""
         write_safetensors(self._tensors(index), result.tensors, {"matrix": self.keys[index].name})
@@ -187,6 +121,12 @@ class RunStore:
     def finished(self) -> set[int]:
         """Indices of matrices that are in the journal and on disk."""
         return {i for i in self.seconds() if self._rows(i).is_file() and self._tensors(i).is_file()}
+
+    def check_finished(self) -> None:
+        """Raises :class:`InputError` while matrices are missing."""
+        unfinished = len(self.keys) - len(self.finished())
+        if unfinished:
+            raise InputError(f"run {self.path} is not finished: {unfinished} matrices are missing; use resume first")
 
     def discard_damaged(self) -> list[str]:
         """Delete results that a crash or a faulty disk cut short, so that they are computed again; their matrices."""
@@ -265,14 +205,6 @@ def _as_now(settings: dict[str, Any]) -> dict[str, Any]:
         return RunSettings.from_dict(settings).to_dict()
     except (InputError, KeyError, TypeError, AttributeError):
         return settings
-
-
-def _try_lock(handle: IO[str]) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _refuse_occupied(path: Path) -> None:

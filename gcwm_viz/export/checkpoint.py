@@ -59,9 +59,7 @@ def open_finished(store: RunStore, step: int) -> OpenInputs:
     """The run's inputs. Raises :class:`InputError` unless ``step`` is one of a finished run with unchanged inputs."""
     if not 1 <= step <= store.steps:
         raise InputError(f"step must be 1 to {store.steps} for run {store.path}, got {step}")
-    unfinished = len(store.keys) - len(store.finished())
-    if unfinished:
-        raise InputError(f"run {store.path} is not finished: {unfinished} matrices are missing; use resume first")
+    store.check_finished()
     return reopen_inputs(store)
 
 

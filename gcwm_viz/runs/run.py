@@ -2,7 +2,6 @@
 
 import platform
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
@@ -36,6 +35,11 @@ from gcwm_viz.updates.sources import UpdateSource, open_update
 
 Progress = Callable[[str, int, int, str], None]
 """Called with the phase (``matrices`` or ``probes``), items done, items in all, and the item just finished."""
+
+
+def in_phase(progress: Progress | None, phase: str) -> Callable[[int, int, str], None] | None:
+    """``progress`` of work that is one phase and does not know which."""
+    return None if progress is None else partial(progress, phase)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,8 +144,8 @@ def continue_run(
     engine = on if isinstance(on, Engine) else LocalEngine(on, workers)
     with store.lock():
         opened = begin(store, engine)
-        with failure_in_journal(store):
-            run_matrices([store], engine, _phase(progress, "matrices"), memory_budget, opened.ranks)
+        with store.failure_in_journal():
+            run_matrices([store], engine, in_phase(progress, "matrices"), memory_budget, opened.ranks)
             write_tables(store)
             # A run over given states is a chain by its nature; a sweep asks for each matrix once.
             with one_thread():  # workers are forked after it
@@ -153,7 +157,7 @@ def continue_run(
             write_table(store.path, "updates", _updates_table(opened, shares, chain))
             store.log("matrices-done", done=len(store.keys), total=len(store.keys))
             if store.info["probes"]:
-                evaluate(store, engine, _phase(progress, "probes"), memory_budget)
+                evaluate(store, engine, in_phase(progress, "probes"), memory_budget)
             store.log("complete", done=len(store.keys), total=len(store.keys))
 
 
@@ -254,20 +258,3 @@ def _describe(source: UpdateSource) -> dict[str, Any]:
         "kind": source.kind,
         "fingerprint": source.fingerprint(),
     }
-
-
-def _phase(progress: Progress | None, phase: str) -> Callable[[int, int, str], None] | None:
-    if progress is None:
-        return None
-    return lambda done, total, label: progress(phase, done, total, label)
-
-
-@contextmanager
-def failure_in_journal(store: RunStore):  # type: ignore[no-untyped-def]
-    """Whoever watches the journal learns why a run stopped."""
-    try:
-        yield
-    except BaseException as error:
-        with suppress(InputError):  # on a full disk the journal cannot be written either; the error itself matters
-            store.log("error", message=str(error) or type(error).__name__)
-        raise

@@ -87,6 +87,12 @@ def best_strength(run: Run, metric: str | None = None) -> Strength | None:
     )
 
 
+def strength_note(run: Run, metric: str | None = None) -> str:
+    """The sentence of the best strength where it is beyond chance, else an empty text."""
+    best = best_strength(run, metric)
+    return best.sentence if best is not None and best.clear else ""
+
+
 def _error(run: Run, factor: float, metric: str, tasks: set[str]) -> float:
     """Of the mean over ``tasks`` of paired differences; NaN unless all were kept."""
     if factor == 1.0:

@@ -12,6 +12,7 @@ Both models answer the same examples, so the standard error of a difference is t
 import json
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,11 @@ import torch
 from torch import Tensor
 
 from gcwm_viz.checkpoints.atomic import write_bytes
-from gcwm_viz.checkpoints.claim import claim
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.checkpoints.location import location
 from gcwm_viz.continual.engine import write_table
 from gcwm_viz.continual.run_file import PROBE_DTYPES
-from gcwm_viz.continual.store import RunCancelledError, RunStore
+from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes.behaviour import BehaviourProbe
 from gcwm_viz.probes.merged import MergedModel
@@ -33,6 +33,7 @@ from gcwm_viz.probes.tasks import Task, load_tasks, probes_fingerprint
 from gcwm_viz.probes.values import TaskValues, difference_error, from_json, to_json
 from gcwm_viz.runs.run import Inputs, Progress, continue_run, create_run, reopen_inputs
 from gcwm_viz.statistics.means import mean_error
+from gcwm_viz.studies.folder import StudyFolder
 
 FOLDER = "leave_one_out"
 """Where results lie inside the run, unless another folder is asked for."""
@@ -57,50 +58,40 @@ def leave_one_out(
     ``keep_runs``: keep the folders of the runs without an update; by default each goes once it is scored, because it
     holds tensors of every step. Raises :class:`InputError` for an unfinished run, one with fewer than two updates,
     without probes, or of a training pipeline, changed inputs, and an ``out`` that belongs to another run, and
-    :class:`RunCancelledError` when OUT/cancel appears.
+    :class:`~gcwm_viz.continual.folder.WorkCancelledError` when OUT/cancel appears.
     """
     store = RunStore.open(run)
     tasks = _check(store)
     base = reopen_inputs(store).base
     out = out or run / FOLDER
-    _claim(out, store)
     device = device or torch.device("cpu")
-    account = RunStore(out, store.info)  # its lock and journal; the folder is no run
-    with account.lock():
-        account.clear_cancel()
+    folder = StudyFolder(out, "leave_one_out.json", "results for", progress)
+    with folder.work(_about(store)):
         (out / "values").mkdir(exist_ok=True)
         _score(out, FULL, store, store, base, tasks, device)
         frame = _table(out, store)
         for index, name in enumerate(store.updates, start=1):
             label = f"{index:03d}"
-            folder = out / "runs" / label
+            run_folder = out / "runs" / label
             if not _scores(out, label).is_file():
-                merged = _merge_without(index, store, folder, device, workers, _Steps(account, index, name, progress))
+                told = partial(_tell, folder, store, index)
+                merged = _merge_without(index, store, run_folder, device, workers, told)
                 _score(out, label, merged, store, base, tasks, device)
             if not keep_runs:
-                shutil.rmtree(folder, ignore_errors=True)
+                shutil.rmtree(run_folder, ignore_errors=True)
             frame = _table(out, store)
             write_table(out, FOLDER, frame)
-            account.log("probe", done=index, total=store.steps, label=f"without {name}")
-            if progress:
-                progress("scored", index, store.steps, name)
-        account.log("complete", done=store.steps, total=store.steps)
+            folder.log("probe", done=index, total=store.steps, label=f"without {name}")
+            folder.tell("scored", index, store.steps, name)
+        folder.log("complete", done=store.steps, total=store.steps)
     return frame
 
 
-class _Steps:
-    """Progress of one run without an update, passed on to the journal; ends the work when a stop was asked for."""
-
-    def __init__(self, account: RunStore, index: int, name: str, progress: Progress | None) -> None:
-        self._account, self._index, self._name, self._progress = account, index, name, progress
-
-    def __call__(self, phase: str, done: int, total: int, label: str) -> None:
-        whole = self._account.steps * total
-        self._account.log("matrix", done=(self._index - 1) * total + done, total=whole, label=f"without {self._name}")
-        if self._progress:
-            self._progress(f"without {self._name}", done, total, label)
-        if (self._account.path / "cancel").exists():
-            raise RunCancelledError(f"{self._account.path} was cancelled; the same command goes on with it")
+def _tell(folder: StudyFolder, store: RunStore, index: int, phase: str, done: int, total: int, label: str) -> None:
+    """Progress of the run without the ``index``-th update; the journal counts matrices of all these runs."""
+    without = f"without {store.updates[index - 1]}"
+    folder.log("matrix", done=(index - 1) * total + done, total=store.steps * total, label=without)
+    folder.tell(without, done, total, label)
 
 
 def _check(store: RunStore) -> list[Task]:
@@ -108,26 +99,23 @@ def _check(store: RunStore) -> list[Task]:
         raise InputError(f"run {store.path} describes a training pipeline: there is no merge to leave an update out of")
     if store.steps < 2:
         raise InputError(f"run {store.path} has one update; leaving one out needs at least two")
-    unfinished = len(store.keys) - len(store.finished())
-    if unfinished:
-        raise InputError(f"run {store.path} is not finished: {unfinished} matrices are missing; use resume first")
+    store.check_finished()
     if not store.info.get("probes"):
         raise InputError(f"run {store.path} was started without probes, so there is nothing to score")
     return load_tasks(store.info["probes"])
 
 
-def _claim(out: Path, store: RunStore) -> None:
+def _about(store: RunStore) -> dict[str, Any]:
     """Results of another run do not belong beside these."""
     # Results of an earlier version do not name the precision, which was the default.
     precision = store.info.get("probe_dtype") or PROBE_DTYPES[0]
-    about = ({} if precision == PROBE_DTYPES[0] else {"probe_dtype": precision}) | {
+    return ({} if precision == PROBE_DTYPES[0] else {"probe_dtype": precision}) | {
         "format": FORMAT,
         "settings": store.settings.to_dict(),
         "base": store.info["base"]["fingerprint"],
         "updates": [[update["name"], update["fingerprint"]] for update in store.info["updates"]],
         "probes": probes_fingerprint(store.info["probes"]),
     }
-    claim(out, "leave_one_out.json", about, "results for")
 
 
 def _merge_without(
@@ -142,7 +130,6 @@ def _merge_without(
             base=location(store.info["base"]["path"]),
             updates=[(update["name"], location(update["path"])) for update in kept],
         )
-        folder.parent.mkdir(exist_ok=True)
         merged = create_run(inputs, folder, store.settings, f"without {store.updates[index - 1]}")
     if merged.status() != "complete":
         continue_run(merged, device, workers=workers, progress=progress)

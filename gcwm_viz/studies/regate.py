@@ -5,9 +5,11 @@ both branches. Another gate therefore only mixes the stored branches anew (equat
 ``current_anchor`` the previous merge is a member of the next active set, so another gate would be another run.
 """
 
+from __future__ import annotations
+
 import math
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -20,13 +22,15 @@ from gcwm_viz.probes.tasks import load_tasks
 from gcwm_viz.probes.values import TaskValues, difference_error
 from gcwm_viz.statistics.means import mean_error
 
+if TYPE_CHECKING:
+    from gcwm_viz.runs.run import Progress
+
 FORMAT = "gcwm_viz.regate"
 GATE_SETTINGS = ("tau", "kappa", "alpha_min", "alpha_max", "skip_tol", "gate")
 UNGATED = ("absent", "merged", "trained")
 """Modes without two branches: no update, a merge method without a gate, states of a training pipeline."""
 Alphas = dict[int, tuple[float, str]]
 """(α, mode) by step, as :meth:`RunStore.state` takes it."""
-Progress = Callable[[str, int, int, str], None]
 
 
 def gate_config(store: RunStore, changes: Mapping[str, Any]) -> GCWMConfig:
@@ -48,9 +52,7 @@ def check_regatable(store: RunStore) -> None:
         raise InputError(
             f"{where} uses the policy current_anchor: another gate changes what later steps merge, so start a new run"
         )
-    unfinished = len(store.keys) - len(store.finished())
-    if unfinished:
-        raise InputError(f"{where} is not finished: {unfinished} matrices are missing; use resume first")
+    store.check_finished()
 
 
 def regated_alphas(store: RunStore, index: int, config: GCWMConfig) -> Alphas:

@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from gcwm_viz.checkpoints.atomic import write_json
+from gcwm_viz.continual.folder import WorkFolder
 from gcwm_viz.continual.run_file import PROBE_DTYPES
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.engines.engine import Engine
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes.evaluate import evaluate
 from gcwm_viz.probes.stored import discard_scores, has_scores
-from gcwm_viz.runs.run import Progress, begin, failure_in_journal, probe_entries, reopen_inputs
+from gcwm_viz.runs.run import Progress, begin, in_phase, probe_entries, reopen_inputs
 from gcwm_viz.studies import leave_one_out
 
 
@@ -49,8 +50,8 @@ def score(
         write_json(run / "run.json", store.info | entries)
         store = RunStore.open(run)
         begin(store, engine)
-        with failure_in_journal(store):
-            evaluate(store, engine, progress and (lambda *event: progress("probes", *event)), memory_budget)
+        with store.failure_in_journal():
+            evaluate(store, engine, in_phase(progress, "probes"), memory_budget)
             store.log("complete", done=len(store.keys), total=len(store.keys))
     return store
 
@@ -74,6 +75,6 @@ def _give_up_scores(store: RunStore, replace: bool) -> None:
             f"{store.info.get('probe_dtype') or PROBE_DTYPES[0]}, expected --replace to give them up for these"
         )
     if measured.is_dir():
-        with RunStore(measured, store.info).lock():  # a leave-one-out at work is not to be deleted
+        with WorkFolder(measured).lock():  # a leave-one-out at work is not to be deleted
             shutil.rmtree(measured, ignore_errors=True)
     discard_scores(store)

@@ -8,11 +8,10 @@
 η and its decay act after the merge, so points that differ in them alone share one run. Only the final step is probed.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import product
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,8 @@ import pandas as pd
 import torch
 
 from gcwm_viz.checkpoints.atomic import write_bytes
-from gcwm_viz.checkpoints.claim import claim
 from gcwm_viz.checkpoints.index import CheckpointIndex
-from gcwm_viz.continual.config import RunSettings, parse_setting
+from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.engine import write_table
 from gcwm_viz.continual.run_file import PROBE_DTYPES
 from gcwm_viz.continual.store import RunStore
@@ -34,22 +32,10 @@ from gcwm_viz.probes.metrics import METRICS, headline, rows_of_metric
 from gcwm_viz.probes.preflight import preflight
 from gcwm_viz.probes.tasks import SPLITS, Task, load_tasks, probes_fingerprint
 from gcwm_viz.runs.run import Inputs, Progress, continue_run, create_run, open_inputs
+from gcwm_viz.studies.folder import StudyFolder
+from gcwm_viz.studies.grid import AFTER_MERGE, Grid, Point, distinct, grid_points, word
 
-AFTER_MERGE = ("eta", "decay")
 FORMAT = "gcwm_viz.tune"
-
-
-@dataclass(frozen=True)
-class Point:
-    """One point of the grid: its values, the complete settings, and the folder name of the run that it needs."""
-
-    values: dict[str, Any]
-    settings: RunSettings
-    run: str
-
-    @property
-    def name(self) -> str:
-        return _name(self.values)
 
 
 def tune(
@@ -57,7 +43,7 @@ def tune(
     out: Path,
     method: str,
     preset: str,
-    grid: Mapping[str, Sequence[Any]],
+    grid: Grid,
     *,
     metric: str | None = None,
     fixed: Mapping[str, Any] | None = None,
@@ -75,7 +61,11 @@ def tune(
     takes new points. Raises :class:`InputError` for an unknown setting or metric, an empty grid, inputs without
     development probes, and an ``out`` that belongs to another comparison.
     """
-    points = grid_points(method, preset, grid, fixed or {})
+    if not grid or not all(grid.values()):
+        raise InputError("a grid needs at least one setting with at least one value")
+    if not all(map(distinct, grid.values())):
+        raise InputError("a grid lists every value of a setting once")
+    points = grid_points(grid, method, preset, fixed)
     if metric is not None and metric not in METRICS:
         raise InputError(f"metric must be one of {', '.join(METRICS)}, got {metric!r}")
     if inputs.states:
@@ -85,70 +75,41 @@ def tune(
     tasks = load_tasks(inputs.probes)
     if not any(task.split == "dev" for task in tasks):
         raise InputError(f"{inputs.probes}: expected development probes dev/NAME.jsonl to choose on, found none")
-    claim(out, "tune.json", _comparison(inputs, method, preset), "a comparison with")
     device = device or torch.device("cpu")
-    preflight(CheckpointIndex.open(inputs.base), inputs.probes, inputs.probe_dtype)
-    merge_inputs = replace(inputs, probes=None)
-    for name in dict.fromkeys(point.run for point in points):
-        first = next(point for point in points if point.run == name)
-        store = _run(merge_inputs, out / "runs" / name, first.settings)
-        if store.status() != "complete":
-            continue_run(store, device, workers=workers, progress=_phase(progress, name))
-    _score(inputs, out, points, tasks, device, progress)
-    frame = _table(out, points, metric)
-    write_table(out, "tune", frame)
+    folder = StudyFolder(out, "tune.json", "a comparison with", progress)
+    with folder.work(_comparison(inputs, method, preset)):
+        preflight(CheckpointIndex.open(inputs.base), inputs.probes, inputs.probe_dtype)
+        merge_inputs = replace(inputs, probes=None)
+        merges: dict[str, Point] = {}
+        for point in points:
+            merges.setdefault(point.merge, point)
+        for name, point in merges.items():
+            store = _run(merge_inputs, out / "runs" / name, point.settings)
+            if store.status() != "complete":
+                continue_run(store, device, workers=workers, progress=partial(_tell, folder, name))
+        _score(inputs, folder, points, tasks, device)
+        frame = _table(out, points, metric)
+        write_table(out, "tune", frame)
+        folder.log("complete", done=len(points), total=len(points))
     return frame
 
 
-def grid_points(
-    method: str, preset: str, grid: Mapping[str, Sequence[Any]], fixed: Mapping[str, Any] | None = None
-) -> list[Point]:
-    """The product of the grid's values in their order, the last setting fastest, each point validated."""
-    if not grid or not all(grid.values()):
-        raise InputError("a grid needs at least one setting with at least one value")
-    twice = sorted(set(grid) & set(fixed or {}))
-    if twice:
-        raise InputError(f"setting {twice[0]!r} is both in the grid and fixed")
-    points = []
-    for values in product(*grid.values()):
-        chosen = dict(zip(grid, values, strict=True))
-        overrides = dict(fixed or {}) | chosen
-        merge = {name: value for name, value in overrides.items() if name not in AFTER_MERGE}
-        points.append(Point(chosen, RunSettings.preset_with(preset, overrides, method), _name(merge) or "default"))
-    names = [point.name for point in points]
-    if len(set(names)) != len(names):
-        raise InputError("a grid lists every value of a setting once")
-    return points
-
-
-def parse_grid(texts: Sequence[str]) -> dict[str, list[Any]]:
-    """``key=value,value,…`` items of a command line. Raises :class:`InputError` for a setting without a value."""
-    grid: dict[str, list[Any]] = {}
-    for text in texts:
-        key, _, values = text.partition("=")
-        if key in grid:
-            raise InputError(f"setting {key!r} is in the grid twice")
-        grid[key] = [parse_setting(f"{key}={value}")[1] for value in values.split(",")]
-    return grid
+def _tell(folder: StudyFolder, run: str, phase: str, done: int, total: int, label: str) -> None:
+    folder.tell(f"{phase} {run}", done, total, label)
 
 
 def _score(
-    inputs: Inputs,
-    out: Path,
-    points: Sequence[Point],
-    tasks: Sequence[Task],
-    device: torch.device,
-    progress: Progress | None,
+    inputs: Inputs, folder: StudyFolder, points: Sequence[Point], tasks: Sequence[Task], device: torch.device
 ) -> None:
     """Put the scores of every point that has none on disk; the model is loaded once for all of them."""
     model: MergedModel | None = None
     probe: BehaviourProbe | None = None
     for done, point in enumerate(points, start=1):
-        file = _scores_file(out, point)
+        file = _scores_file(folder.path, point)
         stored = json.loads(file.read_bytes()) if file.is_file() else None
         if stored and stored["settings"] == point.settings.to_dict():
             continue
-        run = RunStore.open(out / "runs" / point.run)
+        run = RunStore.open(folder.path / "runs" / point.merge)
         store = RunStore(run.path, run.info | {"settings": point.settings.to_dict()})
         if model is None or probe is None:
             model = MergedModel(open_inputs(inputs).base, store, device)
@@ -157,8 +118,7 @@ def _score(
         file.parent.mkdir(exist_ok=True)
         scores = {"settings": point.settings.to_dict(), "scores": probe.score(model.model, device)}
         write_bytes(file, json.dumps(scores).encode())
-        if progress:
-            progress("points", done, len(points), point.name)
+        folder.tell("points", done, len(points), point.name, event="point")
 
 
 def _table(out: Path, points: Sequence[Point], metric: str | None) -> pd.DataFrame:
@@ -171,11 +131,11 @@ def _table(out: Path, points: Sequence[Point], metric: str | None) -> pd.DataFra
             part = rows_of_metric(scores[scores["split"] == split], metric)
             row[split] = float(np.mean(part["value"])) if len(part) else float("nan")
             row[f"{split}_se"] = float(np.sqrt(np.square(part["se"]).sum())) / len(part) if len(part) else float("nan")
-        rows.append(row | {"run": f"runs/{point.run}"})
+        rows.append(row | {"run": f"runs/{point.merge}"})
     frame = pd.DataFrame(rows)
     for name in points[0].values:  # a column of one type: numbers, or the words of the command line
         if not pd.api.types.is_numeric_dtype(frame[name]) or frame[name].isna().any():
-            frame[name] = ["none" if point.values[name] is None else str(point.values[name]) for point in points]
+            frame[name] = [word(point.values[name]) for point in points]
     dev = frame["dev"] if metric and METRICS[metric] else -frame["dev"]
     frame.insert(len(frame.columns) - 1, "best", False)
     if dev.notna().any():
@@ -185,7 +145,6 @@ def _table(out: Path, points: Sequence[Point], metric: str | None) -> pd.DataFra
 
 def _run(inputs: Inputs, folder: Path, settings: RunSettings) -> RunStore:
     if not (folder / "run.json").is_file():
-        folder.parent.mkdir(parents=True, exist_ok=True)
         return create_run(inputs, folder, settings)
     store = RunStore.open(folder)
     if _merge_settings(store.settings) != _merge_settings(settings):
@@ -216,17 +175,3 @@ def _comparison(inputs: Inputs, method: str, preset: str) -> dict[str, Any]:
 
 def _scores_file(out: Path, point: Point) -> Path:
     return out / "scores" / f"{point.name}.json"
-
-
-def _name(values: Mapping[str, Any]) -> str:
-    """``key=value`` pairs as a file name."""
-    text = ",".join(f"{key}={'none' if value is None else value}" for key, value in sorted(values.items()))
-    if len(text) <= 120 and not set(text) & set("/\\\0"):
-        return text
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _phase(progress: Progress | None, run: str) -> Progress | None:
-    if progress is None:
-        return None
-    return lambda phase, done, total, label: progress(f"{phase} {run}", done, total, label)

@@ -10,7 +10,7 @@ import streamlit as st
 from gcwm_viz.figures.theme import margin, num, percent
 from gcwm_viz.probes.scores import forgetting_matrix
 from gcwm_viz.runs.highlights import Scored, peak
-from gcwm_viz.runs.strength import best_strength
+from gcwm_viz.runs.strength import strength_note
 from gcwm_viz.runs.tables import Run
 from gcwm_viz.ui import place
 from gcwm_viz.ui.frame import View
@@ -90,9 +90,8 @@ def pointers(run: Run, found: Scored | None) -> list[Pointer]:
                 f"{'below' if found.higher_is_better else 'above'} its best earlier one."
             )
             noted.append(Pointer(text, "pages/5_Scores.py", "See its retention", {"step": last}))
-    best = best_strength(run)
-    if best is not None and best.clear:
-        text = f"{best.sentence[0].upper()}{best.sentence[1:]}."
+    if note := strength_note(run):
+        text = f"{note[0].upper()}{note[1:]}."
         noted.insert(0, Pointer(text, "pages/5_Scores.py", "See the curve", {"step": last}))
     if matrices["geo_shift"].median() < SHIFT_LIMIT:
         text = (

@@ -9,7 +9,7 @@ from gcwm_viz.figures import strength as strength_figure
 from gcwm_viz.figures.theme import num
 from gcwm_viz.probes.metrics import UNITS, offered
 from gcwm_viz.runs.highlights import Scored, scored
-from gcwm_viz.runs.strength import best_strength, strength_curve
+from gcwm_viz.runs.strength import strength_curve, strength_note
 from gcwm_viz.runs.tables import Run
 from gcwm_viz.ui import charts
 
@@ -39,9 +39,8 @@ def strength(run: Run, metric: str) -> None:
     if values.empty:
         return
     st.header("How strong should the merge be?", anchor=False)
-    best = best_strength(run, metric)
-    if best is not None and best.clear:
-        st.info(f"{best.sentence[0].upper()}{best.sentence[1:]}. It was chosen on these probes: the test split tells.")
+    if note := strength_note(run, metric):
+        st.info(f"{note[0].upper()}{note[1:]}. It was chosen on these probes: the test split tells.")
     else:
         st.caption("No other strength scores clearly better on the development probes.")
     figure = strength_figure.strength(values, strength_curve(run, metric, "se"), UNITS[metric])

@@ -17,7 +17,8 @@ import torch
 from gcwm_viz import open_run
 from gcwm_viz.continual import work
 from gcwm_viz.continual.config import RunSettings
-from gcwm_viz.continual.store import RunCancelledError, RunStore
+from gcwm_viz.continual.folder import WorkCancelledError
+from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.runs.run import Inputs, continue_run, create_run
 from gcwm_viz.runs.tables import columns
@@ -177,7 +178,7 @@ def test_cancel_stops_at_the_next_matrix_and_resume_finishes(inputs, tmp_path):
         if done == 3:
             store.request_cancel()
 
-    with pytest.raises(RunCancelledError, match="resume"):
+    with pytest.raises(WorkCancelledError, match="resume"):
         continue_run(store, CPU, progress=cancel, workers=1)
     assert len(store.finished()) == 3
     continue_run(store, CPU)

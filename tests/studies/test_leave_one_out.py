@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 from gcwm_viz.checkpoints.location import location
 from gcwm_viz.cli import main
 from gcwm_viz.continual.config import RunSettings
-from gcwm_viz.continual.store import RunCancelledError, RunStore
+from gcwm_viz.continual.folder import WorkCancelledError, WorkFolder
+from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes.merged import MergedModel
 from gcwm_viz.runs.run import Inputs, continue_run, create_run
@@ -97,7 +98,7 @@ def test_one_row_an_update_task_split_and_metric(run, compared):
     pd.testing.assert_frame_equal(open_run(run).tables["leave_one_out"], frame)
     assert [event for event in seen if event[0] == "scored"] == [("scored", k, 3, NAMES[k - 1]) for k in (1, 2, 3)]
     assert not any((run / "leave_one_out" / "runs").iterdir())  # tensors of every step are not kept
-    newest = RunStore(run / "leave_one_out", RunStore.open(run).info).journal()[-1]
+    newest = WorkFolder(run / "leave_one_out").journal()[-1]
     assert newest["event"] == "complete"
 
 
@@ -153,7 +154,7 @@ def test_a_cancelled_call_goes_on(run, compared, tmp_path):
         if phase == "without names" and done == 2:
             (out / "cancel").touch()
 
-    with pytest.raises(RunCancelledError, match="the same command goes on"):
+    with pytest.raises(WorkCancelledError, match="the same command goes on"):
         leave_one_out(run, out, device=CPU, workers=1, progress=stop)
     assert len(pd.read_parquet(out / "tables" / "leave_one_out.parquet")) == 8
     half = len(RunStore.open(out / "runs" / "002").finished())

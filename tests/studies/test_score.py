@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from gcwm_viz.cli import main
+from gcwm_viz.continual.folder import WorkFolder
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.runs.tables import open_run
 from gcwm_viz.studies.two_runs import example_differences
@@ -90,7 +91,7 @@ def test_a_leave_one_out_at_work_is_not_deleted(model, tmp_path, capsys):
     assert main(["run", *arguments, "--workers", "1", "--out", str(run)]) == 0
     measured = run / "leave_one_out"
     measured.mkdir()
-    with RunStore(measured, RunStore.open(run).info).lock():
+    with WorkFolder(measured).lock():
         assert main(["score", str(run), "--replace", "--workers", "1"]) == 2
     assert "is being written by process" in capsys.readouterr().err
     assert measured.is_dir()

@@ -7,11 +7,12 @@ import torch
 from gcwm_viz.cli import main
 from gcwm_viz.continual import member
 from gcwm_viz.continual.config import RunSettings
-from gcwm_viz.continual.store import RunCancelledError, RunStore
+from gcwm_viz.continual.folder import WorkCancelledError, WorkFolder
+from gcwm_viz.continual.store import RunStore
 from gcwm_viz.engines.local import LocalEngine
 from gcwm_viz.errors import InputError
 from gcwm_viz.runs.run import Inputs, continue_run, create_run
-from gcwm_viz.studies.sweep import sweep, sweep_points, task_orders
+from gcwm_viz.studies.sweep import sweep, sweep_runs
 from gcwm_viz.updates.sources import UpdateSource
 from tests.continual.inputs import write_base, write_updates
 from tests.torture.small import contents, write_inputs
@@ -28,7 +29,7 @@ def inputs(tmp_path):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_every_point_has_the_bytes_of_an_ordinary_run(inputs, tmp_path, workers):
-    points = sweep_points("abc", ["gcwm", "opcm"], GRID, orders=2)
+    points = sweep_runs("abc", ["gcwm", "opcm"], GRID, orders=2)
     table = sweep(inputs, tmp_path / "sweep", points, LocalEngine(CPU, workers))
     assert list(table["run"]) == [point.name for point in points]
     assert len(table) == 8
@@ -55,28 +56,28 @@ def test_a_matrix_is_read_and_its_updates_are_decomposed_once_for_all_points(inp
     monkeypatch.setattr(member, "right_subspace", counted("decomposed", decompose))
     monkeypatch.setattr(UpdateSource, "delta", counted("read", read))
     present = 3 * 8 - 2  # b lacks one of four families in both layers
-    points = sweep_points("abc", ["gcwm", "wudi"], {"eta": [0.5, 1.0]}, orders=3)
+    points = sweep_runs("abc", ["gcwm", "wudi"], {"eta": [0.5, 1.0]}, orders=3)
     assert len(points) == 12
     sweep(inputs, tmp_path / "sweep", points, LocalEngine(CPU, 1))
     assert counts == {"read": 3 * 8 + present, "decomposed": present}, "once to merge, once for the table of updates"
-    sweep(inputs, tmp_path / "ranks", sweep_points("abc", ["gcwm"], {"rank": [2, 40]}), LocalEngine(CPU, 1))
+    sweep(inputs, tmp_path / "ranks", sweep_runs("abc", ["gcwm"], {"rank": [2, 40]}), LocalEngine(CPU, 1))
     assert counts["decomposed"] == 3 * present, "rank 40 asks for other subspaces than rank 2 with analysis rank 32"
 
 
 def test_it_goes_on_where_it_was_cancelled_and_takes_new_points(inputs, tmp_path):
     out, engine = tmp_path / "sweep", LocalEngine(CPU, 1)
-    points = sweep_points("abc", ["gcwm"], {"eta": [0.5, 1.0]})
+    points = sweep_runs("abc", ["gcwm"], {"eta": [0.5, 1.0]})
 
     def cancel(phase, done, total, label):
         if done == 6:
             RunStore.open(out / points[1].name).request_cancel()
 
-    with pytest.raises(RunCancelledError):
+    with pytest.raises(WorkCancelledError):
         sweep(inputs, out, points, engine, progress=cancel)
     stores = [RunStore.open(out / point.name) for point in points]
     assert [len(store.finished()) for store in stores] == [3, 3]
     assert [store.status() for store in stores] == ["interrupted", "interrupted"]
-    more = sweep_points("abc", ["gcwm"], {"eta": [0.5, 1.0, 1.2]})
+    more = sweep_runs("abc", ["gcwm"], {"eta": [0.5, 1.0, 1.2]})
     steps = []
     table = sweep(inputs, out, more, engine, progress=lambda *step: steps.append(step[:3]))
     assert list(table["eta"]) == [0.5, 1.0, 1.2]
@@ -87,15 +88,34 @@ def test_it_goes_on_where_it_was_cancelled_and_takes_new_points(inputs, tmp_path
     assert sorted(lines) == list(range(8)), "no matrix twice"
 
 
+@pytest.mark.parametrize("phase", ["matrices", "points"])
+def test_a_stop_of_the_whole_sweep(inputs, tmp_path, phase):
+    out, engine = tmp_path / "sweep", LocalEngine(CPU, 1)
+    runs = sweep_runs("abc", ["gcwm"], {"eta": [0.5, 1.0]})
+
+    def cancel(at, done, total, label):
+        if (at, done) == (phase, {"matrices": 6, "points": 1}[phase]):
+            WorkFolder(out).request_cancel()
+
+    with pytest.raises(WorkCancelledError, match="the same command goes on"):
+        sweep(inputs, out, runs, engine, progress=cancel)
+    assert WorkFolder(out).status() == "interrupted"
+    assert len(sweep(inputs, out, runs, engine)) == 2
+    assert WorkFolder(out).status() == "complete"
+    for run in runs:
+        lines = [entry["index"] for entry in RunStore.open(out / run.name).journal() if entry["event"] == "matrix"]
+        assert sorted(lines) == list(range(8)), "no matrix twice"
+
+
 def test_a_foreign_folder_and_points_that_are_others_are_refused(inputs, tmp_path):
     engine, out = LocalEngine(CPU, 1), tmp_path / "sweep"
-    points = sweep_points("abc", ["gcwm"], {})
+    points = sweep_runs("abc", ["gcwm"], {})
     sweep(inputs, out, points, engine)
     fewer = Inputs(base=inputs.base, updates=inputs.updates[:2])
     with pytest.raises(InputError, match="a sweep of another updates"):
-        sweep(fewer, out, sweep_points("ab", ["gcwm"], {}), engine)
+        sweep(fewer, out, sweep_runs("ab", ["gcwm"], {}), engine)
     with pytest.raises(InputError, match="other settings, order or probes than its name says"):
-        sweep(inputs, out, sweep_points("abc", ["gcwm"], {}, preset="paper"), engine)
+        sweep(inputs, out, sweep_runs("abc", ["gcwm"], {}, preset="paper"), engine)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
     with pytest.raises(InputError, match="already exists and is not empty"):
@@ -103,7 +123,7 @@ def test_a_foreign_folder_and_points_that_are_others_are_refused(inputs, tmp_pat
 
 
 def test_points_are_a_product_and_faults_are_told():
-    points = sweep_points("abc", ["gcwm", "wudi"], {"eta": [1, 2], "memory": [None, 2]}, orders=2)
+    points = sweep_runs("abc", ["gcwm", "wudi"], {"eta": [1, 2], "memory": [None, 2]}, orders=2)
     assert len({point.name for point in points}) == len(points) == 16
     assert points[0].name == "gcwm,order=1,eta=1,memory=none"
     assert points[-1].settings == RunSettings.preset_with("scale-free", {"eta": 2, "memory": 2}, "wudi")
@@ -115,18 +135,7 @@ def test_points_are_a_product_and_faults_are_told():
         (["none"], {}, "none"),
     ):
         with pytest.raises(InputError, match=sentence):
-            sweep_points("abc", methods, grid)
-
-
-def test_orders_begin_with_the_one_given_and_never_repeat():
-    orders = task_orders("abcd", 24)
-    assert orders[0] == tuple("abcd")
-    assert len(set(orders)) == 24
-    assert task_orders("abcd", 5) == orders[:5]
-    assert task_orders("abcd", 5, seed=1) != orders[:5]
-    for count in (0, 25):
-        with pytest.raises(InputError, match="expected 1 to 24 for 4 updates"):
-            task_orders("abcd", count)
+            sweep_runs("abc", methods, grid)
 
 
 def test_the_command_scores_every_point_and_shares_what_does_not_depend_on_it(tmp_path, capsys):

@@ -8,11 +8,13 @@ import torch
 from safetensors.torch import save_file
 
 from gcwm_viz.continual.config import RunSettings
+from gcwm_viz.continual.folder import WorkCancelledError
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes.merged import MergedModel
 from gcwm_viz.runs.run import Inputs, continue_run, create_run
-from gcwm_viz.studies.tune import grid_points, parse_grid, tune
+from gcwm_viz.studies.folder import StudyFolder
+from gcwm_viz.studies.tune import tune
 from tests.factories import updates
 from tests.probes.models import tiny_lab
 
@@ -126,6 +128,22 @@ def test_a_run_cut_short_is_finished(model, tmp_path):
     pd.testing.assert_frame_equal(go(model, out, {"ties_keep": [0.5]}, "ties"), whole)
 
 
+def test_a_cancelled_call_goes_on(model, tuned, tmp_path):
+    _, grid, frame, _ = tuned
+    mine = tmp_path / "out"
+
+    def stop(phase, done, total, label):
+        if (phase, done) == ("points", 3):
+            StudyFolder(mine, "tune.json", "").request_cancel()
+
+    with pytest.raises(WorkCancelledError, match="the same command goes on"):
+        go(model, mine, grid, progress=stop)
+    assert len(list((mine / "scores").iterdir())) == 3
+    seen = []
+    pd.testing.assert_frame_equal(go(model, mine, grid, progress=lambda *event: seen.append(event)), frame)
+    assert [(phase, done) for phase, done, _, _ in seen] == [("points", done) for done in range(4, 9)]
+
+
 def test_words_and_none_in_a_grid(model, tmp_path):
     frame = go(model, tmp_path / "out", {"memory": [None, 1]}, "task-arithmetic", fixed={"eta": 0.5}, metric="em")
     assert list(frame["memory"]) == ["none", "1"]
@@ -167,21 +185,3 @@ def test_bad_questions(model, tmp_path):
     with pytest.raises(InputError, match="expected development probes"):
         tune(inputs(model, probes=tmp_path / "tests-only"), tmp_path / "out", "wudi", "scale-free", {"eta": [1.0]})
     assert not (tmp_path / "out").exists()
-
-
-def test_points_are_named_for_what_they_set():
-    points = grid_points("gcwm", "paper", {"eta": [0.1, 0.2], "gate": ["none", "conflict"]}, {"iters": 5})
-    assert [point.name for point in points][:2] == ["eta=0.1,gate=none", "eta=0.1,gate=conflict"]
-    assert {point.run for point in points} == {"gate=none,iters=5", "gate=conflict,iters=5"}
-    assert [point.run for point in grid_points("mean", "paper", {"eta": [1.0]})] == ["default"]
-
-
-def test_a_grid_from_a_command_line():
-    assert parse_grid(["eta=0.5,1", "memory=none,2", "gate=none,conflict"]) == {
-        "eta": [0.5, 1],
-        "memory": [None, 2],
-        "gate": ["none", "conflict"],
-    }
-    for bad in (["eta"], ["eta="], ["eta=1,"], ["=1"], ["eta=1", "eta=2"]):
-        with pytest.raises(InputError):
-            parse_grid(bad)

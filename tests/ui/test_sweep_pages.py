@@ -4,13 +4,13 @@ import torch
 
 from gcwm_viz.engines.local import LocalEngine
 from gcwm_viz.runs.run import Inputs
-from gcwm_viz.studies.sweep import sweep, sweep_points
+from gcwm_viz.studies.sweep import sweep, sweep_runs
 from tests.continual.inputs import write_base, write_updates
 
 
 def test_points_are_listed_opened_and_compared(open_page, tmp_path):
     inputs = Inputs(base=write_base(tmp_path / "base"), updates=write_updates(tmp_path / "updates", "ab"))
-    points = sweep_points("ab", ["gcwm"], {"mu_rel": [0.1, 1.0]}, orders=2)
+    points = sweep_runs("ab", ["gcwm"], {"mu_rel": [0.1, 1.0]}, orders=2)
     root = tmp_path / "sweep"
     sweep(inputs, root, points, LocalEngine(torch.device("cpu"), 1))
     start = open_page("pages/0_Start.py", root=root)

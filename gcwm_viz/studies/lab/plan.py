@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import permutations
 from typing import Any
 
-import torch
-
 from gcwm_viz.continual.config import RunSettings
-from gcwm_viz.errors import InputError
 from gcwm_viz.experiments.draw import seeded
 from gcwm_viz.experiments.lab.pipelines import PIPELINES
 from gcwm_viz.experiments.lab.recipe import Recipe
 from gcwm_viz.studies.lab.ablations import QUESTIONS
+from gcwm_viz.studies.orders import every_order, task_orders
 
 MERGE_ETAS = (0.6, 0.8, 1.0, 1.2, 1.4, 1.6)
 WITHOUT_BARYCENTER: dict[str, Any] = {"metric": "mean"}
@@ -64,15 +61,10 @@ class Cell:
         return "-".join(filter(None, (self.method, str(self.seed), *self.order)))
 
 
-def task_orders(recipe: Recipe, count: int) -> list[tuple[str, ...]]:
+def study_orders(recipe: Recipe, count: int) -> list[tuple[str, ...]]:
     """The recipe's order, then others drawn from its data seed without repetition. Raises InputError beyond n!."""
-    tasks = recipe.order
-    every = list(permutations(tasks))
-    if not 1 <= count <= len(every):
-        raise InputError(f"number of orders: expected 1 to {len(every)} for {len(tasks)} tasks, found {count}")
-    drawn = torch.randperm(len(every), generator=seeded(recipe.data_seed, "orders")).tolist()
-    others = [every[i] for i in drawn if every[i] != tasks]
-    return [tasks, *others[: count - 1]]
+    drawn = every_order(len(recipe.order), seeded(recipe.data_seed, "orders"))
+    return task_orders(recipe.order, count, drawn, "tasks")
 
 
 def definition(method: str) -> Any:

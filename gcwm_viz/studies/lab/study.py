@@ -24,16 +24,19 @@ from typing import Any
 
 import pandas as pd
 
-from gcwm_viz.checkpoints.atomic import write_bytes, write_json
+from gcwm_viz.checkpoints.atomic import write_bytes
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.store import order_rows
 from gcwm_viz.continual.summary import steps_table
 from gcwm_viz.engines.local import unordered
 from gcwm_viz.errors import InputError
+from gcwm_viz.experiments.lab.library import State
 from gcwm_viz.experiments.lab.pipelines import PIPELINES, train_pipeline
 from gcwm_viz.experiments.lab.recipe import Recipe
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.merging.registry import get_method
+from gcwm_viz.studies.folder import StudyFolder
+from gcwm_viz.studies.grid import grid_points
 from gcwm_viz.studies.lab.ablations import run_ablations
 from gcwm_viz.studies.lab.bench import Bench, Rows
 from gcwm_viz.studies.lab.plan import (
@@ -44,7 +47,7 @@ from gcwm_viz.studies.lab.plan import (
     Cell,
     definition,
     stages,
-    task_orders,
+    study_orders,
 )
 from gcwm_viz.studies.lab.tables import write_study_tables
 
@@ -67,7 +70,8 @@ def study(
     `orders`: how many task orders, the recipe's own first; `seeds`: 0 … seeds − 1; `workers`: processes at a time, one
     thread each. Cheap methods come first for all orders and seeds, then the pipelines one after another; the tables
     are written after each stage. Raises :class:`InputError` for an unknown method, too many orders, and an `out` that
-    belongs to a study of another recipe.
+    belongs to a study of another recipe or is being written; :class:`~gcwm_viz.continual.folder.WorkCancelledError`
+    when OUT/cancel appears.
     """
     chosen = Recipe() if recipe is None else recipe
     # Plain dictionaries: the read-only views of the defaults cannot be sent to another process.
@@ -75,20 +79,28 @@ def study(
     unknown = [name for name in methods if name not in METHODS]
     if unknown:
         raise InputError(f"method must be one of {', '.join(METHODS)}, got {unknown[0]!r}")
-    sequences = task_orders(chosen, orders)
+    sequences = study_orders(chosen, orders)
     if seeds < 1:
         raise InputError(f"number of seeds: expected at least 1, found {seeds}")
-    _claim(out, chosen, sequences, seeds, methods)
     work = partial(_work, out, chosen)
     begin = time.monotonic()
-    for stage in stages(sequences, range(seeds), methods, ablations):
-        todo = [cell for cell in stage if not _finished(out, cell)]
-        for done, (cell, _) in enumerate(unordered(work, todo, workers), start=1):
-            if report is not None:
-                report(f"{time.monotonic() - begin:.0f} s: {cell.name} ({done} of {len(todo)} in this stage)")
-        if todo:
-            write_study_tables(out)
-    return write_study_tables(out)
+
+    def told(stage: str, done: int, total: int, label: str) -> None:
+        if report is not None:
+            report(f"{time.monotonic() - begin:.0f} s: {label} ({done} of {total} in this stage)")
+
+    folder = StudyFolder(out, "study.json", "a study of", told, before=("trained",))
+    # With more orders, seeds or methods it is the same study.
+    with folder.work(_about(chosen, sequences, seeds, methods), same=("format", "recipe")):
+        for stage in stages(sequences, range(seeds), methods, ablations):
+            todo = [cell for cell in stage if not _finished(out, cell)]
+            for done, (cell, _) in enumerate(unordered(work, todo, workers), start=1):
+                folder.tell("cells", done, len(todo), cell.name, event="cell")
+            if todo:
+                write_study_tables(out)
+        tables = write_study_tables(out)
+        folder.log("complete")
+    return tables
 
 
 def _finished(out: Path, cell: Cell) -> bool:
@@ -181,48 +193,30 @@ def _run(bench: Bench, cell: Cell) -> dict[str, Any]:
 def _choose(bench: Bench, cell: Cell) -> tuple[RunSettings, Rows]:
     """The grid's best point by exact match of the final step on dev, the first of equals."""
     contender = MERGES[cell.method]
-
-    def settings(values: dict[str, Any]) -> RunSettings:
-        spared = {} if get_method(contender.method).conflict_gate else WITHOUT_BARYCENTER
-        return RunSettings.preset_with("scale-free", spared | contender.fixed | values, contender.method)
-
-    points: list[dict[str, Any]] = [{}]
-    for name, values in contender.grid.items():
-        points = [point | {name: value} for point in points for value in values]
+    spared = {} if get_method(contender.method).conflict_gate else WITHOUT_BARYCENTER
+    points = grid_points(contender.grid, contender.method, "scale-free", spared | contender.fixed)
     if len(points) == 1:
-        return settings(points[0]), []
+        return points[0].settings, []
     rows: Rows = []
-    merged: dict[str, Any] = {}
+    merged: dict[str, State] = {}
     for point in points:
-        before = json.dumps({name: value for name, value in point.items() if name != "eta"})
-        if before not in merged:
-            merged[before] = bench.final_merge(cell.order, settings(point))
-        dev, error = bench.exact({n: point["eta"] * m for n, m in merged[before].items()}, "dev")
-        rows.append({"point": json.dumps(point), "dev": dev, "dev_se": error})
+        if point.merge not in merged:
+            merged[point.merge] = bench.final_merge(cell.order, point.settings)
+        eta = point.settings.continual.eta
+        dev, error = bench.exact({n: eta * m for n, m in merged[point.merge].items()}, "dev")
+        rows.append({"point": json.dumps(point.values), "dev": dev, "dev_se": error})
     best = max(range(len(rows)), key=lambda i: rows[i]["dev"])
-    return settings(points[best]), [row | {"best": i == best} for i, row in enumerate(rows)]
+    return points[best].settings, [row | {"best": i == best} for i, row in enumerate(rows)]
 
 
-def _claim(out: Path, recipe: Recipe, orders: Sequence[tuple[str, ...]], seeds: int, methods: Sequence[str]) -> None:
-    file = out / "study.json"
-    digest = _digest(recipe)
-    if file.is_file():
-        found = json.loads(file.read_bytes())
-        if found.get("format") != FORMAT or found.get("recipe_digest") != digest:
-            raise InputError(f"{out}: holds a study of another recipe; use another output folder")
-    elif out.exists() and (not out.is_dir() or any(p.name not in ("trained",) for p in out.iterdir())):
-        raise InputError(f"output {out} already exists and is not empty")
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(
-        file,
-        {
-            "format": FORMAT,
-            "recipe_digest": digest,
-            "recipe": recipe.to_json(),
-            "orders": [list(order) for order in orders],
-            "seeds": list(range(seeds)),
-            "methods": list(methods),
-            "merges": {name: {"fixed": m.fixed, "grid": m.grid} for name, m in MERGES.items()},
-            "versions": {"python": platform.python_version()} | {n: version(n) for n in ("torch", "transformers")},
-        },
-    )
+def _about(recipe: Recipe, orders: Sequence[tuple[str, ...]], seeds: int, methods: Sequence[str]) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "recipe_digest": _digest(recipe),
+        "recipe": recipe.to_json(),
+        "orders": [list(order) for order in orders],
+        "seeds": list(range(seeds)),
+        "methods": list(methods),
+        "merges": {name: {"fixed": m.fixed, "grid": m.grid} for name, m in MERGES.items()},
+        "versions": {"python": platform.python_version()} | {n: version(n) for n in ("torch", "transformers")},
+    }

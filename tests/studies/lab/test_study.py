@@ -1,17 +1,20 @@
 import json
 import math
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from gcwm_viz.continual.folder import WorkCancelledError, WorkFolder
 from gcwm_viz.errors import InputError
+from gcwm_viz.experiments.lab.recipe import Recipe
 from gcwm_viz.statistics.association import association
 from gcwm_viz.studies.lab import study as study_module
 from gcwm_viz.studies.lab.ablations import QUESTIONS, run_ablations
 from gcwm_viz.studies.lab.bench import Bench
-from gcwm_viz.studies.lab.plan import METHODS, Cell, task_orders
+from gcwm_viz.studies.lab.plan import METHODS, Cell, study_orders
 from gcwm_viz.studies.lab.study import study
 from gcwm_viz.studies.lab.summary import fill, summary
 from gcwm_viz.studies.lab.tables import GRADIENTS, read_study, ship_study, write_study_tables
@@ -167,14 +170,38 @@ def test_the_summary_says_what_the_tables_say(made):
     assert fill(filled, made[1]) == filled
 
 
-def test_orders_are_distinct_reproducible_and_begin_with_the_recipes():
-    orders = task_orders(TINY, 6)
+def test_orders_are_distinct_and_those_of_the_study_that_ships():
+    orders = study_orders(TINY, 6)
     assert orders[0] == TINY.order
     assert len(set(orders)) == 6
-    assert orders[:3] == task_orders(TINY, 3)
+    assert orders[:3] == study_orders(TINY, 3)
     for bad in (0, 7):
         with pytest.raises(InputError, match="expected 1 to 6 for 3 tasks"):
-            task_orders(TINY, bad)
+            study_orders(TINY, bad)
+    info, _ = read_study()
+    assert [list(order) for order in study_orders(Recipe(), len(info["orders"]))] == info["orders"]
+
+
+def test_a_study_is_cancelled_and_refuses_a_second_process(made, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(made[0], out)
+    again = {"orders": 2, "seeds": 1, "methods": SOME, "ablations": False, "recipe": TINY}
+    for name in ("seq-sft", "gcwm"):
+        (out / "cells" / f"{name}-0-{'-'.join(TINY.order)}.json").unlink()
+    with WorkFolder(out).lock(), pytest.raises(InputError, match="is being written by process"):
+        study(out, **again)
+    with pytest.raises(WorkCancelledError, match="the same command goes on"):
+        study(out, **again, report=lambda text: WorkFolder(out).request_cancel())
+    told = []
+    study(out, **again, report=told.append)
+    assert len(told) == 1
+    assert [entry["event"] for entry in WorkFolder(out).journal()][-5:] == [
+        "cell",
+        "error",
+        "start",
+        "cell",
+        "complete",
+    ]
 
 
 def test_refusals(made, tmp_path):
