@@ -1,7 +1,7 @@
 """Options that several commands share, and what they mean."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -227,7 +227,7 @@ def work_on(opened: "Callable[[], RunStore]", options: argparse.Namespace) -> No
     progress: Progress = bars
     with engine_of(options) as engine:
         store = opened()
-        told = [note for note in store.info.get("notes") or [] if isinstance(note, str)]
+        told = store.file.notes
         for note in told:
             print(f"note: {note}", flush=True)
         try:
@@ -242,7 +242,7 @@ def work_on(opened: "Callable[[], RunStore]", options: argparse.Namespace) -> No
     print(f"run {store.path}: {store.steps} steps, {len(store.keys)} matrices")
 
 
-def _measured_notes(store: "RunStore", told: list[str]) -> list[str]:
+def _measured_notes(store: "RunStore", told: Sequence[str]) -> list[str]:
     """What the weights showed of each update, beyond what its headers had told."""
     from gcwm_viz.runs.tables import Run
 

@@ -26,10 +26,10 @@ from torch import Tensor
 from gcwm_viz.checkpoints.atomic import named_write_errors, partial_name, write_bytes, write_json, write_safetensors
 from gcwm_viz.checkpoints.header import read_header
 from gcwm_viz.continual import journal
-from gcwm_viz.continual.config import RunSettings, difference
+from gcwm_viz.continual.config import difference
 from gcwm_viz.continual.kept import Branches, read_branches
 from gcwm_viz.continual.matrix import MatrixResult, integrate
-from gcwm_viz.continual.run_file import FORMAT, PROBE_DTYPES, SCHEMA, matrix_keys, read_run_file
+from gcwm_viz.continual.run_file import RunFile
 from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.lowrank import Update, dense
 
@@ -44,34 +44,30 @@ class RunCancelledError(Exception):
 class RunStore:
     """A run folder on disk. Open with :meth:`create` or :meth:`open`; write under :meth:`lock`."""
 
-    def __init__(self, path: Path, info: dict[str, Any]) -> None:
+    def __init__(self, path: Path, file: RunFile) -> None:
         self.path = path
-        self.info = info
-        self.settings = RunSettings.from_dict(info["settings"])
-        self.updates: list[str] = [update["name"] for update in info["updates"]]
-        self.keys = matrix_keys(info)
+        self.file = file
+        self.settings = file.settings
+        self.updates = [update.name for update in file.updates]
+        self.keys = list(file.matrices)
 
     @classmethod
-    def create(cls, path: Path, info: dict[str, Any]) -> "RunStore":
+    def create(cls, path: Path, file: RunFile) -> "RunStore":
         """A new run in an empty or absent folder. Raises :class:`InputError` when something is there already."""
         _refuse_occupied(path)
-        store = cls(path, {"format": FORMAT, "schema": SCHEMA} | info)
+        store = cls(path, file)
         with named_write_errors(path):
             (path / "matrices").mkdir(parents=True, exist_ok=True)
             (path / "probes").mkdir(exist_ok=True)
         with store.lock():
             _refuse_occupied(path)  # another process may have been faster
-            write_json(path / "run.json", store.info)
+            write_json(path / "run.json", file.to_json())
         return store
 
     @classmethod
     def open(cls, path: Path) -> "RunStore":
         """Raises :class:`InputError` for a folder that is not a run, has another schema or a garbled run.json."""
-        info = read_run_file(path)
-        try:
-            return cls(path, info)
-        except (KeyError, TypeError, AttributeError, OverflowError) as error:
-            raise InputError(f"{path / 'run.json'} lacks or garbles an entry of its settings: {error!r}") from None
+        return cls(path, RunFile.read(path))
 
     @property
     def steps(self) -> int:
@@ -80,7 +76,7 @@ class RunStore:
     @property
     def probe_dtype(self) -> torch.dtype:
         """Precision in which the run's models are probed."""
-        return getattr(torch, self.info.get("probe_dtype") or PROBE_DTYPES[0])
+        return getattr(torch, self.file.probes.dtype)
 
     @contextmanager
     def lock(self, patience: float = 1.0) -> Iterator[None]:

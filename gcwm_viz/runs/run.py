@@ -3,22 +3,21 @@
 import platform
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
 
 from gcwm_viz.checkpoints.index import CheckpointIndex
-from gcwm_viz.checkpoints.location import is_remote, location
+from gcwm_viz.checkpoints.location import is_remote
 from gcwm_viz.checkpoints.space import check_space
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.engine import run_matrices, write_table, write_tables
 from gcwm_viz.continual.estimate import stored_bytes
-from gcwm_viz.continual.run_file import PROBE_DTYPES, check_inputs
+from gcwm_viz.continual.run_file import PROBE_DTYPES, InputEntry, ProbeEntry, RunFile
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.engines.engine import Engine, Worker
 from gcwm_viz.engines.local import LocalEngine
@@ -101,21 +100,21 @@ def create_run(inputs: Inputs, out: Path, settings: RunSettings, name: str | Non
     needed = stored_bytes(opened.plan.active, len(inputs.updates), settings, opened.ranks, opened.state_ranks)
     check_space(out, needed, "the run")
     # What is wrong with the probes is told now and not after the merge.
-    probing = probe_entries(opened.base, inputs.probes, inputs.probe_dtype)
+    probes = probe_entry(opened.base, inputs.probes, inputs.probe_dtype)
     return RunStore.create(
         out,
-        {
-            "name": name or out.name,
-            "base": {"path": str(inputs.base.resolve()), "fingerprint": opened.base.fingerprint()},
-            "updates": [_describe(source) for source in opened.sources],
-            "states": [_describe(source) for source in opened.states or []],
-            **probing,
-            "matrices": [asdict(key) for key in opened.plan.active],
-            "settings": settings.to_dict(),
-            "notes": [*opened.plan.warnings, *opened.plan.notes],
-            "versions": {"python": platform.python_version()}
+        RunFile(
+            name=name or out.name,
+            base=InputEntry(where=str(inputs.base.resolve()), fingerprint=opened.base.fingerprint()),
+            updates=tuple(map(_entry, opened.sources)),
+            states=tuple(map(_entry, opened.states or [])),
+            probes=probes,
+            matrices=tuple(opened.plan.active),
+            settings=settings,
+            notes=(*opened.plan.warnings, *opened.plan.notes),
+            versions={"python": platform.python_version()}
             | {package: version(package) for package in ("torch", "transformers", "safetensors")},
-        },
+        ),
     )
 
 
@@ -152,7 +151,7 @@ def continue_run(
             shares.update(engine.unordered(partial(_outside_share, store.path.absolute()), missing))
             write_table(store.path, "updates", _updates_table(opened, shares, chain))
             store.log("matrices-done", done=len(store.keys), total=len(store.keys))
-            if store.info["probes"]:
+            if store.file.probes.where:
                 evaluate(store, engine, _phase(progress, "probes"), memory_budget)
             store.log("complete", done=len(store.keys), total=len(store.keys))
 
@@ -171,43 +170,34 @@ def begin(store: RunStore, engine: Engine) -> OpenInputs:
 
 def reopen_inputs(store: RunStore, *, probes: bool = True) -> OpenInputs:
     """Inputs of an existing run, their fingerprints compared with those it started from; ``probes``: theirs too."""
-    info = store.info
-    check_inputs(info, store.path)
-    opened = open_inputs(
-        Inputs(
-            base=location(info["base"]["path"]),
-            updates=[(update["name"], location(update["path"])) for update in info["updates"]],
-            states=[location(state["path"]) for state in info["states"]],
-            probes=Path(info["probes"]) if info["probes"] else None,
-        )
-    )
-    if opened.base.fingerprint() != info["base"]["fingerprint"]:
-        raise InputError(f"{info['base']['path']}: the base has changed since run {store.path} started")
-    described = [*info["updates"], *info["states"]]
+    file = store.file
+    updates = [(update.name, update.path) for update in file.updates]
+    opened = open_inputs(Inputs(base=file.base.path, updates=updates, states=[state.path for state in file.states]))
+    if opened.base.fingerprint() != file.base.fingerprint:
+        raise InputError(f"{file.base.where}: the base has changed since run {store.path} started")
+    described = [*file.updates, *file.states]
     for source, entry in zip([*opened.sources, *(opened.states or [])], described, strict=True):
-        if source.fingerprint() != entry["fingerprint"]:
-            raise InputError(f"{entry['path']}: {entry['name']} has changed since run {store.path} started")
-    if not probes:
+        if source.fingerprint() != entry.fingerprint:
+            raise InputError(f"{entry.where}: {entry.name} has changed since run {store.path} started")
+    if not probes or file.probes.where is None:
         return opened
-    expected = info.get("probes_fingerprint")  # absent in runs of an earlier version
-    if info["probes"] and expected and probes_fingerprint(Path(info["probes"])) != expected:
+    folder = file.probes.path
+    expected = file.probes.fingerprint  # absent in runs of an earlier version
+    if expected and probes_fingerprint(folder) != expected:
         raise InputError(
-            f"{info['probes']}: the probes have changed since run {store.path} started; the command score takes others"
+            f"{folder}: the probes have changed since run {store.path} started; the command score takes others"
         )
-    if info["probes"] and has_probe_files(Path(info["probes"]))[0]:
-        check_installed(load_tasks(info["probes"]))
+    if has_probe_files(folder)[0]:
+        check_installed(load_tasks(folder))
     return opened
 
 
-def probe_entries(base: CheckpointIndex, probes: Path | None, dtype: str) -> dict[str, Any]:
+def probe_entry(base: CheckpointIndex, probes: Path | None, dtype: str) -> ProbeEntry:
     """What run.json says of the probes. Raises :class:`InputError` as :func:`preflight` does."""
-    found = preflight(base, probes, dtype) if probes else None
-    return {
-        "probes": _printable(probes) if probes else None,
-        "probes_fingerprint": probes_fingerprint(probes) if probes else None,
-        "probe_dtype": dtype,
-        "probe_memory": found.memory_bytes if found else None,
-    }
+    if probes is None:
+        return ProbeEntry(dtype=dtype)
+    memory = preflight(base, probes, dtype).memory_bytes
+    return ProbeEntry(where=_printable(probes), fingerprint=probes_fingerprint(probes), dtype=dtype, memory=memory)
 
 
 def _printable(path: Path) -> str:
@@ -242,18 +232,14 @@ def _updates_table(opened: OpenInputs, shares: dict[str, dict[str, float]], chai
 
 def _outside_share(run: Path, worker: Worker, name: str) -> dict[str, float]:
     store = RunStore.open(run)
-    base = CheckpointIndex.open(store.info["base"]["path"])
-    path = next(update["path"] for update in store.info["updates"] if update["name"] == name)
+    base = CheckpointIndex.open(store.file.base.path)
+    path = next(update.path for update in store.file.updates if update.name == name)
     return outside_share(base, open_update(name, path, base), store.keys)
 
 
-def _describe(source: UpdateSource) -> dict[str, Any]:
-    return {
-        "name": source.name,
-        "path": str(source.path.resolve()),
-        "kind": source.kind,
-        "fingerprint": source.fingerprint(),
-    }
+def _entry(source: UpdateSource) -> InputEntry:
+    where = str(source.path.resolve())
+    return InputEntry(name=source.name, where=where, kind=source.kind, fingerprint=source.fingerprint())
 
 
 def _phase(progress: Progress | None, phase: str) -> Callable[[int, int, str], None] | None:

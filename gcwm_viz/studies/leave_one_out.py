@@ -22,7 +22,6 @@ from torch import Tensor
 from gcwm_viz.checkpoints.atomic import write_bytes
 from gcwm_viz.checkpoints.claim import claim
 from gcwm_viz.checkpoints.index import CheckpointIndex
-from gcwm_viz.checkpoints.location import location
 from gcwm_viz.continual.engine import write_table
 from gcwm_viz.continual.run_file import PROBE_DTYPES
 from gcwm_viz.continual.store import RunCancelledError, RunStore
@@ -64,7 +63,7 @@ def leave_one_out(
     out = out or run / FOLDER
     _claim(out, store)
     device = device or torch.device("cpu")
-    account = RunStore(out, store.info)  # its lock and journal; the folder is no run
+    account = RunStore(out, store.file)  # its lock and journal; the folder is no run
     with account.lock():
         account.clear_cancel()
         (out / "values").mkdir(exist_ok=True)
@@ -103,28 +102,28 @@ class _Steps:
 
 
 def _check(store: RunStore) -> list[Task]:
-    if store.info.get("states"):
+    if store.file.states:
         raise InputError(f"run {store.path} describes a training pipeline: there is no merge to leave an update out of")
     if store.steps < 2:
         raise InputError(f"run {store.path} has one update; leaving one out needs at least two")
     unfinished = len(store.keys) - len(store.finished())
     if unfinished:
         raise InputError(f"run {store.path} is not finished: {unfinished} matrices are missing; use resume first")
-    if not store.info.get("probes"):
+    if not store.file.probes.where:
         raise InputError(f"run {store.path} was started without probes, so there is nothing to score")
-    return load_tasks(store.info["probes"])
+    return load_tasks(store.file.probes.path)
 
 
 def _claim(out: Path, store: RunStore) -> None:
     """Results of another run do not belong beside these."""
     # Results of an earlier version do not name the precision, which was the default.
-    precision = store.info.get("probe_dtype") or PROBE_DTYPES[0]
+    precision = store.file.probes.dtype
     about = ({} if precision == PROBE_DTYPES[0] else {"probe_dtype": precision}) | {
         "format": FORMAT,
         "settings": store.settings.to_dict(),
-        "base": store.info["base"]["fingerprint"],
-        "updates": [[update["name"], update["fingerprint"]] for update in store.info["updates"]],
-        "probes": probes_fingerprint(store.info["probes"]),
+        "base": store.file.base.fingerprint,
+        "updates": [[update.name, update.fingerprint] for update in store.file.updates],
+        "probes": probes_fingerprint(store.file.probes.path),
     }
     claim(out, "leave_one_out.json", about, "results for")
 
@@ -136,11 +135,8 @@ def _merge_without(
     if (folder / "run.json").is_file():
         merged = RunStore.open(folder)
     else:
-        kept = [update for place, update in enumerate(store.info["updates"], start=1) if place != index]
-        inputs = Inputs(
-            base=location(store.info["base"]["path"]),
-            updates=[(update["name"], location(update["path"])) for update in kept],
-        )
+        others = [update for place, update in enumerate(store.file.updates, start=1) if place != index]
+        inputs = Inputs(base=store.file.base.path, updates=[(update.name, update.path) for update in others])
         folder.parent.mkdir(exist_ok=True)
         merged = create_run(inputs, folder, store.settings, f"without {store.updates[index - 1]}")
     if merged.status() != "complete":

@@ -149,7 +149,7 @@ def _run(inputs: Inputs, folder: Path, point: Point) -> RunStore:
     store = RunStore.open(folder)
     same = store.settings.to_dict() == point.settings.to_dict() and store.updates == list(point.order)
     same = same and store.probe_dtype == getattr(torch, inputs.probe_dtype)
-    if not same or store.info["probes"] != (str(inputs.probes.resolve()) if inputs.probes else None):
+    if not same or store.file.probes.where != (str(inputs.probes.resolve()) if inputs.probes else None):
         raise InputError(f"run {folder} has other settings, order or probes than its name says; use another folder")
     return store
 

@@ -149,7 +149,7 @@ def _score(
         if stored and stored["settings"] == point.settings.to_dict():
             continue
         run = RunStore.open(out / "runs" / point.run)
-        store = RunStore(run.path, run.info | {"settings": point.settings.to_dict()})
+        store = RunStore(run.path, replace(run.file, settings=point.settings))
         if model is None or probe is None:
             model = MergedModel(open_inputs(inputs).base, store, device)
             probe = BehaviourProbe(model.tokenizer, tasks)

@@ -96,7 +96,7 @@ def test_a_run_of_remote_inputs_has_the_results_of_local_ones(tmp_path, memory, 
     assert kept == {name: content for name, content in contents(local.path).items() if name not in named}
     info = json.loads((out / "run.json").read_text())
     assert info["base"]["path"] == f"{url}/base"
-    assert info["base"]["fingerprint"] == local.info["base"]["fingerprint"]
+    assert info["base"]["fingerprint"] == local.file.base.fingerprint
     os.unlink(out / "matrices" / "00000.json")
     assert main(["resume", str(out), "--device", "cpu", "--workers", str(workers)]) == 0
 

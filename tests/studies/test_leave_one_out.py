@@ -97,7 +97,7 @@ def test_one_row_an_update_task_split_and_metric(run, compared):
     pd.testing.assert_frame_equal(open_run(run).tables["leave_one_out"], frame)
     assert [event for event in seen if event[0] == "scored"] == [("scored", k, 3, NAMES[k - 1]) for k in (1, 2, 3)]
     assert not any((run / "leave_one_out" / "runs").iterdir())  # tensors of every step are not kept
-    newest = RunStore(run / "leave_one_out", RunStore.open(run).info).journal()[-1]
+    newest = RunStore(run / "leave_one_out", RunStore.open(run).file).journal()[-1]
     assert newest["event"] == "complete"
 
 

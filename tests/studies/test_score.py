@@ -56,7 +56,7 @@ def test_scores_of_other_probes_are_given_up_when_that_is_said(model, tmp_path, 
     assert set(scores["n"]) == {2}
     assert open_run(run).tables["representation"].empty
     assert open_run(run).tables["leave_one_out"].empty
-    assert RunStore.open(run).info["probes"] == str(other)
+    assert RunStore.open(run).file.probes.path == other
     assert main(["score", str(run), "--probe-dtype", "bfloat16", "--workers", "1"]) == 2
 
 
@@ -90,7 +90,7 @@ def test_a_leave_one_out_at_work_is_not_deleted(model, tmp_path, capsys):
     assert main(["run", *arguments, "--workers", "1", "--out", str(run)]) == 0
     measured = run / "leave_one_out"
     measured.mkdir()
-    with RunStore(measured, RunStore.open(run).info).lock():
+    with RunStore(measured, RunStore.open(run).file).lock():
         assert main(["score", str(run), "--replace", "--workers", "1"]) == 2
     assert "is being written by process" in capsys.readouterr().err
     assert measured.is_dir()

@@ -114,7 +114,7 @@ def test_the_model_card_is_text(hostile, tmp_path):
     card = (export_step(hostile, 3, tmp_path / "out") / "README.md").read_text()
     front, _, body = card.removeprefix("---\n").partition("---\n")
     assert yaml.safe_load(front) == {
-        "base_model": hostile.info["base"]["path"],
+        "base_model": hostile.file.base.where,
         "base_model_relation": "merge",
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
@@ -141,6 +141,6 @@ def test_tables_hold_the_names_as_they_are(hostile):
     "name", ["../up", "a/b", "a\\b", "..", ".", "", "x" * 101, "a\nb", "a\0b", "a\u202eb", "\ud800", "state"]
 )
 def test_names_that_are_paths_or_cannot_be_printed_are_refused(hostile, name):
-    base = CheckpointIndex.open(hostile.info["base"]["path"])
+    base = CheckpointIndex.open(hostile.file.base.path)
     with pytest.raises(InputError, match="update name"):
-        open_update(name, hostile.info["updates"][0]["path"], base)
+        open_update(name, hostile.file.updates[0].path, base)
