@@ -23,7 +23,7 @@ DEFAULT_PRESET, DEFAULT_METHOD = "scale-free", "gcwm"
 def add_inputs(parser: argparse.ArgumentParser, *, probes: bool = True, plan: bool = False) -> None:
     if plan:
         parser.add_argument("--plan", type=Path, metavar="FILE", help="YAML with base, updates and settings")
-    parser.add_argument("--base", type=_place, required=not plan, metavar="DIR")
+    parser.add_argument("--base", type=input_folder, required=not plan, metavar="DIR")
     parser.add_argument(
         "--update",
         action="append",
@@ -36,12 +36,14 @@ def add_inputs(parser: argparse.ArgumentParser, *, probes: bool = True, plan: bo
         "--state",
         action="append",
         default=[],
-        type=_place,
+        type=input_folder,
         metavar="DIR",
         help="describe these states S_1, S_2, … of a training pipeline instead of merging",
     )
     if probes:
-        parser.add_argument("--probes", type=Path, metavar="DIR", help="folder with dev, test, representation probes")
+        parser.add_argument(
+            "--probes", type=input_folder, metavar="DIR", help="folder with dev, test, representation probes"
+        )
         add_probe_dtype(parser)
 
 
@@ -109,10 +111,10 @@ def _named_path(text: str) -> tuple[str, Path]:
     name, separator, path = text.partition("=")
     if not separator or not name or not path:
         raise argparse.ArgumentTypeError(f"expected NAME=DIR, got {text!r}")
-    return name, _place(path)
+    return name, input_folder(path)
 
 
-def _place(text: str) -> Path:
+def input_folder(text: str) -> Path:
     """A folder, or a URL that fsspec reads; a hub id is looked up later."""
     if "://" not in text:
         return Path(text)
