@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from gcwm_viz.continual.config import RunSettings
     from gcwm_viz.continual.store import RunStore
     from gcwm_viz.engines.engine import Engine
-    from gcwm_viz.runs.run import Inputs, Progress
+    from gcwm_viz.runs.inputs import Inputs
+    from gcwm_viz.runs.run import Progress
 
 DEFAULT_PRESET, DEFAULT_METHOD = "scale-free", "gcwm"
 
@@ -160,7 +161,7 @@ def existing_run(out: Path, options: argparse.Namespace) -> "RunStore":
 def inputs_of(options: argparse.Namespace) -> "Inputs":
     from gcwm_viz.checkpoints.hub import local_folder
     from gcwm_viz.continual.run_file import PROBE_DTYPES
-    from gcwm_viz.runs.run import Inputs
+    from gcwm_viz.runs.inputs import Inputs
 
     return Inputs(
         base=local_folder(options.base),
@@ -182,7 +183,7 @@ def planned(options: argparse.Namespace) -> "tuple[Inputs, RunSettings]":
 
     from gcwm_viz.continual.config import parse_setting
     from gcwm_viz.continual.plan_file import read_plan
-    from gcwm_viz.runs.run import Inputs
+    from gcwm_viz.runs.inputs import Inputs
 
     if options.base is not None or options.update:
         raise InputError("--plan names base and updates; expected no --base and no --update beside it")

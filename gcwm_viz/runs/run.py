@@ -1,9 +1,8 @@
 """A run from inputs to tables: what the command line and the app start."""
 
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -17,75 +16,20 @@ from gcwm_viz.checkpoints.space import check_space
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.engine import run_matrices, write_table, write_tables
 from gcwm_viz.continual.estimate import stored_bytes
-from gcwm_viz.continual.run_file import PROBE_DTYPES, InputEntry, ProbeEntry, RunFile
+from gcwm_viz.continual.run_file import InputEntry, RunFile
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.engines.engine import Engine, Worker
 from gcwm_viz.engines.local import LocalEngine
 from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.threads import one_thread
 from gcwm_viz.probes.evaluate import evaluate
-from gcwm_viz.probes.harness import check_installed
-from gcwm_viz.probes.preflight import preflight
-from gcwm_viz.probes.tasks import has_probe_files, load_tasks, probes_fingerprint
+from gcwm_viz.runs.inputs import Inputs, OpenInputs, open_inputs, printable, probe_entry, reopen_inputs
 from gcwm_viz.updates.chain import chain_note
 from gcwm_viz.updates.outside import outside_share, share_notes
-from gcwm_viz.updates.pairing import Plan, plan
-from gcwm_viz.updates.source import joint_rank, state_ranks
 from gcwm_viz.updates.sources import UpdateSource, open_update
 
 Progress = Callable[[str, int, int, str], None]
 """Called with the phase (``matrices`` or ``probes``), items done, items in all, and the item just finished."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Inputs:
-    """Where a run reads from. ``updates``: (name, folder) in order of arrival. ``states``: for a training pipeline,
-    the folder or file of S_t of every step. ``probes``: folder of probe files. ``probe_dtype``: precision in which
-    models are probed, one of :data:`~gcwm_viz.continual.run_file.PROBE_DTYPES`."""
-
-    base: Path
-    updates: Sequence[tuple[str, Path]]
-    states: Sequence[Path] = ()
-    probes: Path | None = None
-    probe_dtype: str = PROBE_DTYPES[0]
-
-
-@dataclass(frozen=True)
-class OpenInputs:
-    """The same, opened: headers read, nothing else."""
-
-    base: CheckpointIndex
-    sources: list[UpdateSource]
-    states: list[UpdateSource] | None
-    plan: Plan
-
-    @property
-    def ranks(self) -> list[int | None]:
-        """Of each matrix of the run, the joint rank of its updates where all of them are adapters, else None."""
-        return [joint_rank(key, self.sources) for key in self.plan.active]
-
-    @property
-    def state_ranks(self) -> list[list[int | None]] | None:
-        """Of each matrix, the columns of every given state's factors, None where it is dense; None without states."""
-        if not self.states:
-            return None
-        return [state_ranks(key, self.sources, self.states) for key in self.plan.active]
-
-
-def open_inputs(inputs: Inputs) -> OpenInputs:
-    """Reads headers and pairs everything; raises :class:`InputError` for whatever does not fit."""
-    base = CheckpointIndex.open(inputs.base)
-    sources = [open_update(name, path, base) for name, path in inputs.updates]
-    paired = plan(base, sources)
-    states = None
-    if inputs.states:
-        if len(inputs.states) != len(sources):
-            raise InputError(
-                f"expected one state for each of {len(sources)} updates, found {len(inputs.states)} states"
-            )
-        states = [open_update(f"state {step}", path, base) for step, path in enumerate(inputs.states, start=1)]
-        plan(base, states)
-    return OpenInputs(base, sources, states, paired)
 
 
 def create_run(inputs: Inputs, out: Path, settings: RunSettings, name: str | None = None) -> RunStore:
@@ -96,7 +40,7 @@ def create_run(inputs: Inputs, out: Path, settings: RunSettings, name: str | Non
         if not is_remote(folder) and out.resolve().is_relative_to(folder.resolve()):
             raise InputError(f"{out}: lies inside the input {folder}, expected a folder outside every input")
     for path in (inputs.base, *(path for _, path in inputs.updates), *inputs.states, out):
-        _printable(path)
+        printable(path)
     needed = stored_bytes(opened.plan.active, len(inputs.updates), settings, opened.ranks, opened.state_ranks)
     check_space(out, needed, "the run")
     # What is wrong with the probes is told now and not after the merge.
@@ -166,44 +110,6 @@ def begin(store: RunStore, engine: Engine) -> OpenInputs:
     counts = {"done": len(store.finished()), "total": len(store.keys)}
     store.log("start", device=engine.device, **counts, settings=store.settings.to_dict(), **again)
     return opened
-
-
-def reopen_inputs(store: RunStore, *, probes: bool = True) -> OpenInputs:
-    """Inputs of an existing run, their fingerprints compared with those it started from; ``probes``: theirs too."""
-    file = store.file
-    updates = [(update.name, update.path) for update in file.updates]
-    opened = open_inputs(Inputs(base=file.base.path, updates=updates, states=[state.path for state in file.states]))
-    if opened.base.fingerprint() != file.base.fingerprint:
-        raise InputError(f"{file.base.where}: the base has changed since run {store.path} started")
-    described = [*file.updates, *file.states]
-    for source, entry in zip([*opened.sources, *(opened.states or [])], described, strict=True):
-        if source.fingerprint() != entry.fingerprint:
-            raise InputError(f"{entry.where}: {entry.name} has changed since run {store.path} started")
-    if not probes or file.probes.where is None:
-        return opened
-    folder = file.probes.path
-    expected = file.probes.fingerprint  # absent in runs of an earlier version
-    if expected and probes_fingerprint(folder) != expected:
-        raise InputError(
-            f"{folder}: the probes have changed since run {store.path} started; the command score takes others"
-        )
-    if has_probe_files(folder)[0]:
-        check_installed(load_tasks(folder))
-    return opened
-
-
-def probe_entry(base: CheckpointIndex, probes: Path | None, dtype: str) -> ProbeEntry:
-    """What run.json says of the probes. Raises :class:`InputError` as :func:`preflight` does."""
-    if probes is None:
-        return ProbeEntry(dtype=dtype)
-    memory = preflight(base, probes, dtype).memory_bytes
-    return ProbeEntry(where=_printable(probes), fingerprint=probes_fingerprint(probes), dtype=dtype, memory=memory)
-
-
-def _printable(path: Path) -> str:
-    if not str(path.resolve()).isprintable():
-        raise InputError(f"{str(path)!r}: expected a path of printable characters, it is written into run.json")
-    return str(path.resolve())
 
 
 def _updates_table(opened: OpenInputs, shares: dict[str, dict[str, float]], chain: str) -> pd.DataFrame:

@@ -30,7 +30,8 @@ from gcwm_viz.probes.behaviour import BehaviourProbe
 from gcwm_viz.probes.merged import MergedModel
 from gcwm_viz.probes.tasks import Task, load_tasks, probes_fingerprint
 from gcwm_viz.probes.values import TaskValues, difference_error, from_json, mean_error, to_json
-from gcwm_viz.runs.run import Inputs, Progress, continue_run, create_run, reopen_inputs
+from gcwm_viz.runs.inputs import Inputs, reopen_inputs
+from gcwm_viz.runs.run import Progress, continue_run, create_run
 
 FOLDER = "leave_one_out"
 """Where results lie inside the run, unless another folder is asked for."""

@@ -81,7 +81,7 @@ def regate(
     # The app asks whether a gate can be changed without waiting for transformers.
     from gcwm_viz.probes.behaviour import BehaviourProbe
     from gcwm_viz.probes.merged import MergedModel
-    from gcwm_viz.runs.run import reopen_inputs
+    from gcwm_viz.runs.inputs import reopen_inputs
 
     config = gate_config(store, changes)
     check_regatable(store)

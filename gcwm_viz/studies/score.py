@@ -11,7 +11,8 @@ from gcwm_viz.engines.engine import Engine
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes.evaluate import evaluate
 from gcwm_viz.probes.stored import discard_scores, has_scores
-from gcwm_viz.runs.run import Progress, begin, failure_in_journal, probe_entry, reopen_inputs
+from gcwm_viz.runs.inputs import probe_entry, reopen_inputs
+from gcwm_viz.runs.run import Progress, begin, failure_in_journal
 from gcwm_viz.studies import leave_one_out
 
 

@@ -29,7 +29,8 @@ from gcwm_viz.errors import InputError
 from gcwm_viz.merging.registry import get_method
 from gcwm_viz.probes.metrics import METRICS, headline
 from gcwm_viz.probes.scores import downstream, score_matrix
-from gcwm_viz.runs.run import Inputs, Progress, begin, continue_run, create_run, failure_in_journal, open_inputs
+from gcwm_viz.runs.inputs import Inputs, open_inputs
+from gcwm_viz.runs.run import Progress, begin, continue_run, create_run, failure_in_journal
 
 FORMAT = "gcwm_viz.sweep"
 ENDS = ("conflict", "alpha", "state_conflict", "incoming_conflict", "displacement", "state_norm")

@@ -33,7 +33,8 @@ from gcwm_viz.probes.merged import MergedModel
 from gcwm_viz.probes.metrics import METRICS, headline, rows_of_metric
 from gcwm_viz.probes.preflight import preflight
 from gcwm_viz.probes.tasks import SPLITS, Task, load_tasks, probes_fingerprint
-from gcwm_viz.runs.run import Inputs, Progress, continue_run, create_run, open_inputs
+from gcwm_viz.runs.inputs import Inputs, open_inputs
+from gcwm_viz.runs.run import Progress, continue_run, create_run
 
 AFTER_MERGE = ("eta", "decay")
 FORMAT = "gcwm_viz.tune"

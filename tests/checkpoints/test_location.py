@@ -15,7 +15,8 @@ from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.plan_file import parse_plan
 from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.lowrank import dense
-from gcwm_viz.runs.run import Inputs, continue_run, create_run
+from gcwm_viz.runs.inputs import Inputs
+from gcwm_viz.runs.run import continue_run, create_run
 from gcwm_viz.updates.matrices import target_matrices
 from gcwm_viz.updates.sources import open_update
 from tests.checkpoints import tiny

@@ -10,7 +10,8 @@ from gcwm_viz.checkpoints.atomic import write_json
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.run_file import InputEntry, ProbeEntry, RunFile
 from gcwm_viz.errors import InputError
-from gcwm_viz.runs.run import Inputs, create_run
+from gcwm_viz.runs.inputs import Inputs
+from gcwm_viz.runs.run import create_run
 from tests.continual.inputs import write_base, write_updates
 
 

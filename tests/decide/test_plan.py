@@ -10,7 +10,8 @@ from gcwm_viz.continual.plan_file import parse_plan
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.decide.plan import overrides, plan_of
 from gcwm_viz.errors import InputError
-from gcwm_viz.runs.run import Inputs, continue_run, create_run
+from gcwm_viz.runs.inputs import Inputs
+from gcwm_viz.runs.run import continue_run, create_run
 from gcwm_viz.runs.tables import open_run
 from tests.continual.inputs import write_base, write_updates
 

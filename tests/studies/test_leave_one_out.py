@@ -15,7 +15,8 @@ from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.store import RunCancelledError, RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes.merged import MergedModel
-from gcwm_viz.runs.run import Inputs, continue_run, create_run
+from gcwm_viz.runs.inputs import Inputs
+from gcwm_viz.runs.run import continue_run, create_run
 from gcwm_viz.runs.tables import COLUMNS, open_run
 from gcwm_viz.studies.leave_one_out import _compare, leave_one_out
 from tests.factories import updates

@@ -10,7 +10,8 @@ from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.store import RunCancelledError, RunStore
 from gcwm_viz.engines.local import LocalEngine
 from gcwm_viz.errors import InputError
-from gcwm_viz.runs.run import Inputs, continue_run, create_run
+from gcwm_viz.runs.inputs import Inputs
+from gcwm_viz.runs.run import continue_run, create_run
 from gcwm_viz.studies.sweep import sweep, sweep_points, task_orders
 from gcwm_viz.updates.sources import UpdateSource
 from tests.continual.inputs import write_base, write_updates

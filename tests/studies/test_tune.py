@@ -11,7 +11,8 @@ from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes.merged import MergedModel
-from gcwm_viz.runs.run import Inputs, continue_run, create_run
+from gcwm_viz.runs.inputs import Inputs
+from gcwm_viz.runs.run import continue_run, create_run
 from gcwm_viz.studies.tune import grid_points, parse_grid, tune
 from tests.factories import updates
 from tests.probes.models import tiny_lab

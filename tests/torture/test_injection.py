@@ -18,7 +18,8 @@ from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.errors import InputError
 from gcwm_viz.export.checkpoint import export_step
 from gcwm_viz.report.document import report
-from gcwm_viz.runs.run import Inputs, continue_run, create_run
+from gcwm_viz.runs.inputs import Inputs
+from gcwm_viz.runs.run import continue_run, create_run
 from gcwm_viz.ui.frame import PAGES
 from gcwm_viz.updates.sources import open_update
 from tests.factories_runs import _representation, _scores

@@ -17,7 +17,8 @@ from gcwm_viz.experiments.lab.model import copy_state, load_state
 from gcwm_viz.experiments.lab.pipelines import PIPELINES, train_on_bundle, train_pipeline, write_states
 from gcwm_viz.experiments.lab.sequence import Memory
 from gcwm_viz.experiments.lab.train import Corpus, TrainSettings, answer_loss, train
-from gcwm_viz.runs.run import Inputs, continue_run, create_run
+from gcwm_viz.runs.inputs import Inputs
+from gcwm_viz.runs.run import continue_run, create_run
 from gcwm_viz.runs.tables import open_run
 from tests.experiments.lab.test_bundle import TINY as BUNDLE
 from tests.experiments.lab.tiny_lab import TINY, TinyLibrary
