@@ -22,7 +22,8 @@ from gcwm_viz.continual.estimate import flops_of
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.engines.engine import Engine, Worker
 from gcwm_viz.engines.local import LocalEngine
-from gcwm_viz.runs.run import Inputs, continue_run, create_run, open_inputs
+from gcwm_viz.runs.inputs import Inputs, open_inputs
+from gcwm_viz.runs.run import continue_run, create_run
 
 CPU = torch.device("cpu")
 SMALL, LARGE, BETWEEN = (qwen3(h, 3 * h, 2 * h, h) for h in (192, 512, 384))

@@ -6,13 +6,13 @@ method, so a page or figure test cannot pass by agreeing with the code under tes
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from gcwm_viz.continual.config import RunSettings
+from gcwm_viz.continual.run_file import InputEntry, RunFile
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.updates.matrices import MatrixKey
 
@@ -77,16 +77,16 @@ def write_run(root: Path, kind: str = "normal", name: str | None = None, seed: i
         MatrixKey(name=name, layer=int(layer), family=family, shape=(128, 128))
         for name, layer, family in zip(cells["matrix"], cells["layer"], cells["family"], strict=True)
     ]
-    info = {
-        "base": {"path": "models/base"},
-        "updates": [
-            {"name": name, "path": f"models/updates/{index}", "kind": "delta"}
+    file = RunFile(
+        base=InputEntry(where="models/base", fingerprint="0" * 64),
+        updates=tuple(
+            InputEntry(name=name, where=f"models/updates/{index}", kind="delta", fingerprint=f"{index:064x}")
             for index, name in enumerate(shapes["updates"]["update"])
-        ],
-        "settings": RunSettings.preset_with("scale-free", {}).to_dict(),
-        "matrices": [asdict(key) for key in keys],
-    }
-    store = RunStore.create(run, info)
+        ),
+        settings=RunSettings.preset_with("scale-free", {}),
+        matrices=tuple(keys),
+    )
+    store = RunStore.create(run, file)
     (run / "tables").mkdir()
     for table_name, table in make_tables(kind, seed).items():
         folder = run / "leave_one_out" / "tables" if table_name == "leave_one_out" else run / "tables"

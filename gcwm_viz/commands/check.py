@@ -25,7 +25,7 @@ def check(options: argparse.Namespace) -> None:
     from gcwm_viz.continual.device import pick_device
     from gcwm_viz.continual.estimate import estimate
     from gcwm_viz.probes.preflight import preflight
-    from gcwm_viz.runs.run import open_inputs
+    from gcwm_viz.runs.inputs import open_inputs
     from gcwm_viz.updates.chain import chain_note
     from gcwm_viz.updates.outside import outside_share, share_notes
 

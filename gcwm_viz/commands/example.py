@@ -41,7 +41,8 @@ def train(options: argparse.Namespace) -> None:
 def run(options: argparse.Namespace) -> None:
     from gcwm_viz.experiments.smollm2.base import MODEL, base_folder
     from gcwm_viz.experiments.smollm2.bundle import locate
-    from gcwm_viz.runs.run import Inputs, create_run
+    from gcwm_viz.runs.inputs import Inputs
+    from gcwm_viz.runs.run import create_run
 
     out = options.out or Path("runs/smollm2-sequential" if options.sequential else "runs/smollm2")
     if (out / "run.json").is_file():

@@ -49,7 +49,8 @@ def build(options: argparse.Namespace) -> None:
 
 def run(options: argparse.Namespace) -> None:
     from gcwm_viz.experiments.lab.bundle import locate
-    from gcwm_viz.runs.run import Inputs, create_run
+    from gcwm_viz.runs.inputs import Inputs
+    from gcwm_viz.runs.run import create_run
 
     if (options.out / "run.json").is_file():
         store = existing_run(options.out, options)
@@ -64,7 +65,8 @@ def run(options: argparse.Namespace) -> None:
 
 def pipeline(options: argparse.Namespace) -> None:
     from gcwm_viz.experiments.lab.pipelines import train_on_bundle
-    from gcwm_viz.runs.run import Inputs, create_run
+    from gcwm_viz.runs.inputs import Inputs
+    from gcwm_viz.runs.run import create_run
 
     if options.out.exists():
         raise InputError(f"output {options.out} already exists; use resume to go on with a run")

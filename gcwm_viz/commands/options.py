@@ -1,7 +1,7 @@
 """Options that several commands share, and what they mean."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from gcwm_viz.continual.config import RunSettings
     from gcwm_viz.continual.store import RunStore
     from gcwm_viz.engines.engine import Engine
-    from gcwm_viz.runs.run import Inputs
+    from gcwm_viz.runs.inputs import Inputs
 
 DEFAULT_PRESET, DEFAULT_METHOD = "scale-free", "gcwm"
 
@@ -23,7 +23,7 @@ DEFAULT_PRESET, DEFAULT_METHOD = "scale-free", "gcwm"
 def add_inputs(parser: argparse.ArgumentParser, *, probes: bool = True, plan: bool = False) -> None:
     if plan:
         parser.add_argument("--plan", type=Path, metavar="FILE", help="YAML with base, updates and settings")
-    parser.add_argument("--base", type=_place, required=not plan, metavar="DIR")
+    parser.add_argument("--base", type=input_folder, required=not plan, metavar="DIR")
     parser.add_argument(
         "--update",
         action="append",
@@ -36,12 +36,14 @@ def add_inputs(parser: argparse.ArgumentParser, *, probes: bool = True, plan: bo
         "--state",
         action="append",
         default=[],
-        type=_place,
+        type=input_folder,
         metavar="DIR",
         help="describe these states S_1, S_2, … of a training pipeline instead of merging",
     )
     if probes:
-        parser.add_argument("--probes", type=Path, metavar="DIR", help="folder with dev, test, representation probes")
+        parser.add_argument(
+            "--probes", type=input_folder, metavar="DIR", help="folder with dev, test, representation probes"
+        )
         add_probe_dtype(parser)
 
 
@@ -109,10 +111,10 @@ def _named_path(text: str) -> tuple[str, Path]:
     name, separator, path = text.partition("=")
     if not separator or not name or not path:
         raise argparse.ArgumentTypeError(f"expected NAME=DIR, got {text!r}")
-    return name, _place(path)
+    return name, input_folder(path)
 
 
-def _place(text: str) -> Path:
+def input_folder(text: str) -> Path:
     """A folder, or a URL that fsspec reads; a hub id is looked up later."""
     if "://" not in text:
         return Path(text)
@@ -158,7 +160,7 @@ def existing_run(out: Path, options: argparse.Namespace) -> "RunStore":
 def inputs_of(options: argparse.Namespace) -> "Inputs":
     from gcwm_viz.checkpoints.hub import local_folder
     from gcwm_viz.continual.run_file import PROBE_DTYPES
-    from gcwm_viz.runs.run import Inputs
+    from gcwm_viz.runs.inputs import Inputs
 
     return Inputs(
         base=local_folder(options.base),
@@ -180,7 +182,7 @@ def planned(options: argparse.Namespace) -> "tuple[Inputs, RunSettings]":
 
     from gcwm_viz.continual.config import parse_setting
     from gcwm_viz.continual.plan_file import read_plan
-    from gcwm_viz.runs.run import Inputs
+    from gcwm_viz.runs.inputs import Inputs
 
     if options.base is not None or options.update:
         raise InputError("--plan names base and updates; expected no --base and no --update beside it")
@@ -228,7 +230,7 @@ def work_on(opened: "Callable[[], RunStore]", options: argparse.Namespace) -> No
 
     with engine_of(options) as engine, Bars() as bars:
         store = opened()
-        told = [note for note in store.info.get("notes") or [] if isinstance(note, str)]
+        told = store.file.notes
         for note in told:
             print(f"note: {note}", flush=True)
         continue_run(store, engine, memory_budget=budget_of(options), progress=bars)
@@ -237,7 +239,7 @@ def work_on(opened: "Callable[[], RunStore]", options: argparse.Namespace) -> No
     print(f"run {store.path}: {store.steps} steps, {len(store.keys)} matrices")
 
 
-def _measured_notes(store: "RunStore", told: list[str]) -> list[str]:
+def _measured_notes(store: "RunStore", told: Sequence[str]) -> list[str]:
     """What the weights showed of each update, beyond what its headers had told."""
     from gcwm_viz.runs.tables import Run
 

@@ -3,13 +3,21 @@
 import argparse
 from pathlib import Path
 
-from gcwm_viz.commands.options import Bars, add_engine, add_probe_dtype, add_resources, budget_of, engine_of
+from gcwm_viz.commands.options import (
+    Bars,
+    add_engine,
+    add_probe_dtype,
+    add_resources,
+    budget_of,
+    engine_of,
+    input_folder,
+)
 
 
 def add(jobs) -> None:  # type: ignore[no-untyped-def]
     parser = jobs.add_parser("score", help="score a merged run by probes; nothing is merged again")
     parser.add_argument("run", type=Path, metavar="RUN")
-    parser.add_argument("--probes", type=Path, metavar="DIR", help="[the run's own] resumes what is there")
+    parser.add_argument("--probes", type=input_folder, metavar="DIR", help="[the run's own] resumes what is there")
     add_probe_dtype(parser, "the run's own")
     parser.add_argument(
         "--replace", action="store_true", help="give up the scores that are there, and leave-one-out's with them"

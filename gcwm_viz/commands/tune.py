@@ -29,7 +29,7 @@ def tune(options: argparse.Namespace) -> None:
     from gcwm_viz.continual.device import pick_device
     from gcwm_viz.continual.run_file import PROBE_DTYPES
     from gcwm_viz.experiments.lab.bundle import locate
-    from gcwm_viz.runs.run import Inputs
+    from gcwm_viz.runs.inputs import Inputs
     from gcwm_viz.studies.grid import parse_grid
     from gcwm_viz.studies.tune import tune as choose
 

@@ -1,10 +1,13 @@
 """run.json: what a run is about. Read with the distrust that any file from elsewhere deserves."""
 
-from dataclasses import fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from gcwm_viz.checkpoints.header import read_json_object
+from gcwm_viz.checkpoints.location import location
+from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.errors import InputError
 from gcwm_viz.updates.matrices import MatrixKey
 
@@ -16,69 +19,161 @@ PROBE_DTYPES = ("float32", "bfloat16", "float16")
 """Precisions in which a model can be probed, the default first."""
 
 
-def read_run_file(run: Path) -> dict[str, Any]:
-    """The content of RUN/run.json, every entry that the package relies on of its type.
+@dataclass(frozen=True, kw_only=True)
+class InputEntry:
+    """One input: the base, which has neither name nor kind, an update or a given state. ``where``: its folder or URL;
+    ``fingerprint``: sha256 (hex) when the run started; ``kind``: as an ``UpdateSource`` has it."""
 
-    Raises :class:`InputError` for a folder that is not a run, another schema, and an entry that is missing or wrong.
-    """
-    file = run / "run.json"
-    if not file.is_file():
-        raise InputError(f"{run} is not a run folder: it has no run.json")
-    info = read_json_object(file, "run.json")
-    if info.get("format") != FORMAT:
-        raise InputError(f"{file} does not describe a run: expected format {FORMAT!r}")
-    if info.get("schema") != SCHEMA:
-        raise InputError(f"{file} has schema {str(info.get('schema'))[:50]}; this version reads schema {SCHEMA}")
-    try:
-        _check(info)
-    except _WrongError as error:
-        raise InputError(f"{file} lacks or garbles an entry: {error}") from None
-    return info
+    name: str = ""
+    where: str
+    kind: str = ""
+    fingerprint: str
+    other: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def path(self) -> Path:
+        """Where to read from; as :func:`location` it raises :class:`InputError` for a URL that nothing here can read,
+        which keeps nobody from opening the run."""
+        return location(self.where)
+
+    @property
+    def folder(self) -> str:
+        """The last part of the path, which says nothing about the machine."""
+        return self.where.rstrip("/").rpartition("/")[2]
+
+    def to_json(self) -> dict[str, Any]:
+        values = {"name": self.name, "path": self.where, "kind": self.kind, "fingerprint": self.fingerprint}
+        return {key: value for key, value in values.items() if value} | dict(self.other)
 
 
-def matrix_keys(info: dict[str, Any]) -> list[MatrixKey]:
-    """The run's matrices in model order."""
-    return [MatrixKey(**entry | {"shape": tuple(entry["shape"])}) for entry in info["matrices"]]
+@dataclass(frozen=True, kw_only=True)
+class ProbeEntry:
+    """The probes of a run. ``where``: their folder, None without any; ``fingerprint``: absent in runs of an earlier
+    version; ``dtype``: precision of the models that are probed; ``memory``: bytes that one model needs, if known."""
+
+    where: str | None = None
+    fingerprint: str | None = None
+    dtype: str = PROBE_DTYPES[0]
+    memory: int | None = None
+
+    @property
+    def path(self) -> Path:
+        """The folder, for a run with probes."""
+        assert self.where is not None
+        return location(self.where)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFile:
+    """The content of run.json. ``states``: those given by a training pipeline, else none; ``matrices``: in model
+    order; ``notes``: what was remarked of the inputs; ``other``: entries that this version does not know."""
+
+    name: str | None = None
+    base: InputEntry
+    updates: tuple[InputEntry, ...]
+    states: tuple[InputEntry, ...] = ()
+    probes: ProbeEntry = field(default_factory=ProbeEntry)
+    matrices: tuple[MatrixKey, ...]
+    settings: RunSettings
+    notes: tuple[str, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+    other: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, run: Path) -> "RunFile":
+        """RUN/run.json. What only describes (name, kind, notes, versions), and what earlier versions did not write, may
+        be absent; what is computed with may not.
+
+        Raises :class:`InputError` for a folder that is not a run, another schema, and an entry missing or wrong.
+        """
+        file = run / "run.json"
+        if not file.is_file():
+            raise InputError(f"{run} is not a run folder: it has no run.json")
+        values = read_json_object(file, "run.json")
+        if values.pop("format", None) != FORMAT:
+            raise InputError(f"{file} does not describe a run: expected format {FORMAT!r}")
+        schema = values.pop("schema", None)
+        if schema != SCHEMA:
+            raise InputError(f"{file} has schema {str(schema)[:50]}; this version reads schema {SCHEMA}")
+        try:
+            return _run_file(values)
+        except _WrongError as error:
+            raise InputError(f"{file} lacks or garbles an entry: {error}") from None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "schema": SCHEMA,
+            "name": self.name,
+            "base": self.base.to_json(),
+            "updates": [entry.to_json() for entry in self.updates],
+            "states": [entry.to_json() for entry in self.states],
+            "probes": self.probes.where,
+            "probes_fingerprint": self.probes.fingerprint,
+            "probe_dtype": self.probes.dtype,
+            "probe_memory": self.probes.memory,
+            "matrices": [asdict(key) for key in self.matrices],
+            "settings": self.settings.to_dict(),
+            "notes": list(self.notes),
+            "versions": dict(self.versions),
+            **self.other,
+        }
 
 
 class _WrongError(Exception):
     pass
 
 
-def _check(info: dict[str, Any]) -> None:
-    # What only describes (name, notes, versions) is optional; what is computed with is not.
-    _sequence(info, "updates", MAX_UPDATES)
-    _sequence(info, "matrices", MAX_MATRICES)
-    for index, entry in enumerate(info["updates"]):
-        _texts(entry, f"updates[{index}]", ("name",))
-    names = [entry["name"] for entry in info["updates"]]
-    _expect(len(set(names)) == len(names), "updates", "a name only once")
-    _texts(info.get("settings"), "settings", ("method", "preset"))
-    for index, entry in enumerate(info["matrices"]):
-        _matrix(entry, f"matrices[{index}]")
+def _run_file(values: dict[str, Any]) -> RunFile:
+    """Takes from ``values`` what it knows."""
+    updates, states = _inputs(values.pop("updates", None), "updates"), _inputs(values.pop("states", []), "states")
+    _expect(len({entry.name for entry in updates}) == len(updates), "updates", "a name only once")
+    _expect(len(states) in (0, len(updates)), "states", "none or one an update")
+    matrices = _sequence(values.pop("matrices", None), "matrices", MAX_MATRICES)
+    name, notes, versions = values.pop("name", None), values.pop("notes", []), values.pop("versions", {})
+    _expect(name is None or isinstance(name, str), "name", "text or null")
+    _expect(isinstance(notes, list) and all(isinstance(note, str) for note in notes), "notes", "a list of texts")
+    _expect(isinstance(versions, dict) and all(map(_is_text, versions.values())), "versions", "texts by name")
+    return RunFile(
+        name=name,
+        base=_input(values.pop("base", None), "base", ("path", "fingerprint")),
+        updates=updates,
+        states=states,
+        probes=_probes(values),
+        matrices=tuple(_matrix(entry, f"matrices[{index}]") for index, entry in enumerate(matrices)),
+        settings=_settings(values.pop("settings", None)),
+        notes=tuple(notes),
+        versions=versions,
+        other=values,
+    )
 
 
-def check_inputs(info: dict[str, Any], run: Path) -> None:
-    """Raises :class:`InputError` when run.json does not say where each input lies and what it was."""
-    try:
-        _texts(info.get("base"), "base", ("path", "fingerprint"))
-        _sequence(info, "states", MAX_UPDATES)
-        for kind in ("updates", "states"):
-            for index, entry in enumerate(info[kind]):
-                _texts(entry, f"{kind}[{index}]", ("name", "path", "fingerprint"))
-        states = len(info["states"])
-        _expect(states in (0, len(info["updates"])), "states", "none or one an update")
-        _expect("probes" in info, "probes", "text or null")
-        for name in ("probes", "probes_fingerprint"):
-            _expect(info.get(name) is None or _is_text(info[name]), name, "text or null")
-        # Runs of an earlier version do not have these two.
-        _expect(info.get("probe_dtype", PROBE_DTYPES[0]) in PROBE_DTYPES, "probe_dtype", " or ".join(PROBE_DTYPES))
-        _expect(_is_count(info.get("probe_memory") or 0, 0, 2**62), "probe_memory", "a number of bytes")
-    except _WrongError as error:
-        raise InputError(f"{run / 'run.json'} lacks or garbles an entry: {error}") from None
+def _inputs(entries: Any, kind: str) -> tuple[InputEntry, ...]:
+    entries = _sequence(entries, kind, MAX_UPDATES)
+    wanted = ("name", "path", "fingerprint")
+    return tuple(_input(entry, f"{kind}[{index}]", wanted) for index, entry in enumerate(entries))
 
 
-def _matrix(entry: Any, place: str) -> None:
+def _input(entry: Any, place: str, wanted: tuple[str, ...]) -> InputEntry:
+    _texts(entry, place, wanted)
+    known = ("name", "path", "kind", "fingerprint")
+    name, where, kind, fingerprint = (entry.get(key, "") for key in known)
+    _expect(isinstance(name, str) and isinstance(kind, str), place, "name and kind as text")
+    other = {key: value for key, value in entry.items() if key not in known}
+    return InputEntry(name=name, where=where, kind=kind, fingerprint=fingerprint, other=other)
+
+
+def _probes(values: dict[str, Any]) -> ProbeEntry:
+    where, fingerprint = values.pop("probes", None), values.pop("probes_fingerprint", None)
+    for name, value in (("probes", where), ("probes_fingerprint", fingerprint)):
+        _expect(value is None or _is_text(value), name, "text or null")
+    dtype, memory = values.pop("probe_dtype", PROBE_DTYPES[0]), values.pop("probe_memory", None)
+    _expect(dtype in PROBE_DTYPES, "probe_dtype", " or ".join(PROBE_DTYPES))
+    _expect(memory is None or _is_count(memory, 0, 2**62), "probe_memory", "a number of bytes")
+    return ProbeEntry(where=where, fingerprint=fingerprint, dtype=dtype, memory=memory)
+
+
+def _matrix(entry: Any, place: str) -> MatrixKey:
     wanted = {field.name for field in fields(MatrixKey)}
     _expect(isinstance(entry, dict) and wanted - {"transposed"} <= entry.keys() <= wanted, place, sorted(wanted))
     _texts(entry, place, ("name", "family"))
@@ -90,10 +185,20 @@ def _matrix(entry: Any, place: str) -> None:
         "two sides",
     )
     _expect(isinstance(entry.get("transposed", False), bool), f"{place}.transposed", "true or false")
+    return MatrixKey(**entry | {"shape": tuple(shape)})
 
 
-def _sequence(info: dict[str, Any], name: str, limit: int) -> None:
-    _expect(isinstance(info.get(name), list) and len(info[name]) <= limit, name, f"a list of at most {limit}")
+def _settings(values: Any) -> RunSettings:
+    _texts(values, "settings", ("method", "preset"))
+    try:
+        return RunSettings.from_dict(values)
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise _WrongError(f"settings, {error!r}") from None
+
+
+def _sequence(value: Any, name: str, limit: int) -> list[Any]:
+    _expect(isinstance(value, list) and len(value) <= limit, name, f"a list of at most {limit}")
+    return value
 
 
 def _texts(entry: Any, place: str, names: tuple[str, ...]) -> None:

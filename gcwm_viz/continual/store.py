@@ -26,7 +26,7 @@ from gcwm_viz.continual.folder import WorkFolder
 from gcwm_viz.continual.kept import Branches, read_branches
 from gcwm_viz.continual.matrix import integrate
 from gcwm_viz.continual.result import MatrixResult
-from gcwm_viz.continual.run_file import FORMAT, PROBE_DTYPES, SCHEMA, matrix_keys, read_run_file
+from gcwm_viz.continual.run_file import RunFile
 from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.lowrank import Update, dense
 from gcwm_viz.merging.registry import get_method
@@ -41,34 +41,30 @@ class RunStore(WorkFolder):
     kind = "run "
     goes_on = "resume"
 
-    def __init__(self, path: Path, info: dict[str, Any]) -> None:
+    def __init__(self, path: Path, file: RunFile) -> None:
         super().__init__(path)
-        self.info = info
-        self.settings = RunSettings.from_dict(info["settings"])
-        self.updates: list[str] = [update["name"] for update in info["updates"]]
-        self.keys = matrix_keys(info)
+        self.file = file
+        self.settings = file.settings
+        self.updates = [update.name for update in file.updates]
+        self.keys = list(file.matrices)
 
     @classmethod
-    def create(cls, path: Path, info: dict[str, Any]) -> "RunStore":
+    def create(cls, path: Path, file: RunFile) -> "RunStore":
         """A new run in an empty or absent folder. Raises :class:`InputError` when something is there already."""
         _refuse_occupied(path)
-        store = cls(path, {"format": FORMAT, "schema": SCHEMA} | info)
+        store = cls(path, file)
         with named_write_errors(path):
             (path / "matrices").mkdir(parents=True, exist_ok=True)
             (path / "probes").mkdir(exist_ok=True)
         with store.lock():
             _refuse_occupied(path)  # another process may have been faster
-            write_json(path / "run.json", store.info)
+            write_json(path / "run.json", file.to_json())
         return store
 
     @classmethod
     def open(cls, path: Path) -> "RunStore":
         """Raises :class:`InputError` for a folder that is not a run, has another schema or a garbled run.json."""
-        info = read_run_file(path)
-        try:
-            return cls(path, info)
-        except (KeyError, TypeError, AttributeError, OverflowError) as error:
-            raise InputError(f"{path / 'run.json'} lacks or garbles an entry of its settings: {error!r}") from None
+        return cls(path, RunFile.read(path))
 
     @property
     def steps(self) -> int:
@@ -77,7 +73,7 @@ class RunStore(WorkFolder):
     @property
     def probe_dtype(self) -> torch.dtype:
         """Precision in which the run's models are probed."""
-        return getattr(torch, self.info.get("probe_dtype") or PROBE_DTYPES[0])
+        return getattr(torch, self.file.probes.dtype)
 
     def seconds(self) -> dict[int, float]:
         """Seconds spent on each finished matrix, from the journal."""

@@ -13,6 +13,7 @@ import torch
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.continual.estimate import memory_of
 from gcwm_viz.continual.result import MatrixResult, process_matrix
+from gcwm_viz.continual.run_file import InputEntry
 from gcwm_viz.continual.session import writing
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.continual.transfer import settle, to_device
@@ -85,17 +86,17 @@ class _Opened:
 def _opened(runs: tuple[tuple[Path, str], ...]) -> list[_Opened]:
     """The runs and their inputs, opened once a process; that they are unchanged was checked before."""
     stores = [RunStore.open(run) for run, _ in runs]
-    base = CheckpointIndex.open(stores[0].info["base"]["path"])
+    base = CheckpointIndex.open(stores[0].file.base.path)
     sources: dict[tuple[str, str], UpdateSource] = {}
 
-    def source(entry: dict[str, str]) -> UpdateSource:
-        place = entry["name"], entry["path"]
+    def source(entry: InputEntry) -> UpdateSource:
+        place = entry.name, entry.where
         if place not in sources:
-            sources[place] = open_update(*place, base)
+            sources[place] = open_update(entry.name, entry.path, base)
         return sources[place]
 
     return [
-        _Opened(store, *([source(entry) for entry in store.info[kind]] for kind in ("updates", "states")))
+        _Opened(store, *([source(entry) for entry in given] for given in (store.file.updates, store.file.states)))
         for store in stores
     ]
 

@@ -19,13 +19,12 @@ from gcwm_viz.checkpoints.atomic import (
     write_bytes,
     write_json,
 )
-from gcwm_viz.checkpoints.hub import hub_id
 from gcwm_viz.checkpoints.index import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from gcwm_viz.checkpoints.space import check_space
 from gcwm_viz.checkpoints.writer import check_outside
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
-from gcwm_viz.export.card import block, front_matter, settings_block
+from gcwm_viz.export.card import base_name, block, front_matter, settings_block
 from gcwm_viz.export.checkpoint import input_folders, open_finished
 from gcwm_viz.export.modules import module_names
 from gcwm_viz.linalg.lowrank import Update, squared_norm, times
@@ -116,11 +115,10 @@ def _zeros(key: MatrixKey, rank: int, dtype: torch.dtype) -> tuple[Tensor, Tenso
 
 
 def _config(store: RunStore, rank: int, targets: list[str]) -> dict[str, object]:
-    base = str(store.info["base"]["path"])
     return {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": hub_id(Path(base)) or base,
+        "base_model_name_or_path": base_name(store),
         "r": rank,
         "lora_alpha": rank,
         "lora_dropout": 0.0,

@@ -30,28 +30,31 @@ def model_card(store: RunStore, step: int, remark: str = "") -> str:
 
 
 def front_matter(store: RunStore, library: str, tags: list[str], relation: str) -> str:
-    """base_model: the base's hub id where its folder is a snapshot of the cache, else the folder; licence and language
-    as the base's card states them."""
-    base = str(store.info["base"]["path"])
+    """Licence and language are as the base's card states them."""
     entries: dict[str, Any] = {
-        "base_model": hub_id(Path(base)) or base,
+        "base_model": base_name(store),
         "base_model_relation": relation,
         "library_name": library,
         "pipeline_tag": "text-generation",
         "tags": tags,
     }
-    stated = _stated(Path(base) / "README.md")
+    stated = _stated(store.file.base.path / "README.md")
     entries |= {name: stated[name] for name in _FRONT if name in stated}
     return f"---\n{yaml.safe_dump(entries, sort_keys=False, allow_unicode=True)}---\n\n"
+
+
+def base_name(store: RunStore) -> str:
+    """The base's hub id where its folder is a snapshot of the cache, else the folder."""
+    return hub_id(store.file.base.path) or store.file.base.where
 
 
 def settings_block(store: RunStore, step: int) -> str:
     """Inputs and settings of the run up to ``step``."""
     settings = {
-        "base": store.info["base"]["path"],
-        "updates": [{"name": update["name"], "path": update["path"]} for update in store.info["updates"][:step]],
+        "base": store.file.base.where,
+        "updates": [{"name": update.name, "path": update.where} for update in store.file.updates[:step]],
         "step": step,
-        "settings": store.info["settings"],
+        "settings": store.settings.to_dict(),
     }
     return block(yaml.safe_dump(settings, sort_keys=False))
 
@@ -69,7 +72,7 @@ def _stated(card: Path) -> dict[str, str | list[str]]:
         text = card.read_text(encoding="utf-8")
         parts = text.split("---\n", 2)
         front = yaml.safe_load(parts[1]) if text.startswith("---\n") and len(parts) == 3 else None
-    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+    except Exception:  # any text can stand there, and any file system can have errors of its own
         return {}
     if not isinstance(front, dict):
         return {}

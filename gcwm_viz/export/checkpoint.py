@@ -12,7 +12,7 @@ from gcwm_viz.checkpoints.writer import export_checkpoint
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.export.card import model_card
-from gcwm_viz.runs.run import OpenInputs, reopen_inputs
+from gcwm_viz.runs.inputs import OpenInputs, reopen_inputs
 from gcwm_viz.updates.energy import squared_sum
 from gcwm_viz.updates.outside import ROUNDING
 

@@ -27,7 +27,7 @@ def mergekit_yaml(store: RunStore, step: int) -> str:
     merge, and updates given as folders of update tensors.
     """
     settings, where = store.settings, f"run {store.path}"
-    if store.info.get("states"):
+    if store.file.states:
         raise InputError(f"{where} describes states of a training pipeline, which are no merge for mergekit")
     if settings.method not in _RECIPES:
         raise InputError(f"{where} was merged by {settings.method}; mergekit has {', '.join(_RECIPES)}")
@@ -35,14 +35,13 @@ def mergekit_yaml(store: RunStore, step: int) -> str:
     if continual.policy != "all_history" or continual.decay != 1.0:
         raise InputError(f"{where} folds earlier steps into one another; mergekit merges all updates at once")
     active = active_set(step, continual)
-    base = store.info["base"]["path"]
+    base = store.file.base.where
     models, weights = [], []
     for index, weight in zip(active.indices, active.weights, strict=True):
-        update = store.info["updates"][index]
-        kind = update.get("kind")
-        if kind not in ("checkpoint", "adapter", "checkpoint+adapter"):
-            raise InputError(f"{where}: update {update['name']!r} is a folder of update tensors, mergekit reads models")
-        models.append(f"{base}+{update['path']}" if kind == "adapter" else update["path"])
+        update = store.file.updates[index]
+        if update.kind not in ("checkpoint", "adapter", "checkpoint+adapter"):
+            raise InputError(f"{where}: update {update.name!r} is a folder of update tensors, mergekit reads models")
+        models.append(f"{base}+{update.where}" if update.kind == "adapter" else update.where)
         weights.append(float(weight))
     recipe, remark = _RECIPES[settings.method](models, weights, base, settings)
     comments = ["mergekit merges embeddings and norms too, which this run left as they are in the base.", *remark]

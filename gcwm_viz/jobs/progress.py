@@ -63,7 +63,7 @@ def run_progress(run: Path, now: float | None = None) -> Progress:
     if merged is not None:
         probes = [entry for entry in session if entry["event"] == "probe"]
         if not probes:
-            return Progress("probes" if store.info.get("probes") else "matrices", len(store.keys), len(store.keys))
+            return Progress("probes" if store.file.probes.where else "matrices", len(store.keys), len(store.keys))
         done, total = _count(probes[-1], "done"), _count(probes[-1], "total")
         left = _left(merged, probes[-1], len(probes), total - done, now)
         return Progress("probes", done, total, str(probes[-1].get("label", "")), left)

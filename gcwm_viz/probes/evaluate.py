@@ -38,7 +38,7 @@ def evaluate(
     done = len(asked) - len(todo)
     store.check_cancel()
     work = partial(score_checkpoint, store.path.absolute(), begin_session(store.path))
-    need = store.info.get("probe_memory") or 0
+    need = store.file.probes.memory or 0
     limit = max(1, memory_budget // need) if memory_budget and need else None
     memory = (lambda _: need) if need else None
     for (kind, step, update), worker in engine.unordered(work, todo, limit=limit, memory=memory):
@@ -112,7 +112,7 @@ class _Bench:
     @cached_property
     def development(self) -> BehaviourProbe:
         """The probe files of the development split alone."""
-        tasks = load_tasks(self.store.info["probes"])
+        tasks = load_tasks(self.store.file.probes.path)
         asked = [task for task in tasks if task.split == "dev" and not isinstance(task, HarnessTask)]
         return BehaviourProbe(self.model.tokenizer, asked)
 
@@ -121,14 +121,15 @@ class _Bench:
     def of(run: Path, session: str, device: torch.device) -> "_Bench":
         del session
         store = RunStore.open(run)
-        base = CheckpointIndex.open(store.info["base"]["path"])
-        sources = [open_update(entry["name"], entry["path"], base) for entry in store.info["updates"]]
+        base = CheckpointIndex.open(store.file.base.path)
+        sources = [open_update(entry.name, entry.path, base) for entry in store.file.updates]
         model = MergedModel(base, store, device)
-        prompts, labelled = has_probe_files(Path(store.info["probes"]))
+        probes = store.file.probes.path
+        prompts, labelled = has_probe_files(probes)
         return _Bench(
             store,
             sources,
             model,
-            BehaviourProbe(model.tokenizer, load_tasks(store.info["probes"])) if prompts else None,
-            RepresentationProbe(model.tokenizer, load_labelled(store.info["probes"])) if labelled else None,
+            BehaviourProbe(model.tokenizer, load_tasks(probes)) if prompts else None,
+            RepresentationProbe(model.tokenizer, load_labelled(probes)) if labelled else None,
         )

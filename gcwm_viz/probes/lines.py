@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from gcwm_viz.checkpoints.location import location
 from gcwm_viz.errors import InputError
 
 MAX_FILE_BYTES = 32 * 2**20
@@ -18,7 +19,7 @@ MAX_NAME = 100
 
 def folder_of(directory: str | Path) -> Path:
     """``directory`` as a path; InputError when it is no folder."""
-    root = Path(directory)
+    root = location(directory)
     if not root.is_dir():
         raise InputError(f"{root}: expected a folder of probes, found {'a file' if root.exists() else 'nothing'}")
     return root

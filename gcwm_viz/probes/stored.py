@@ -34,8 +34,8 @@ def checkpoints(store: RunStore) -> Iterator[Checkpoint]:
     for index, update in enumerate(store.updates, start=1):
         if store.settings.continual.keep == "all" or index == store.steps:
             yield "step", index, update
-    development = Path(store.info["probes"]) / "dev"
-    if not store.info.get("states") and next(development.glob("*.jsonl"), None) is not None:
+    development = store.file.probes.path / "dev"
+    if not store.file.states and next(development.glob("*.jsonl"), None) is not None:
         for index, factor in enumerate(STRENGTHS, start=1):
             yield "strength", index, str(factor)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -54,7 +52,7 @@ def report(run: Run) -> str:
     if matrices.empty:
         raise InputError(f"{run.path}: no step is finished, so there is nothing to report; resume the run first")
     found = scored(run)
-    page = Page(f"Geometry conflict: {run.info.get('name') or run.path.name}")
+    page = Page(f"Geometry conflict: {run.store.file.name or run.path.name}")
     _what_was_run(page, run)
     _headline(page, run, found)
     _conflict(page, run)
@@ -67,20 +65,19 @@ def report(run: Run) -> str:
 
 
 def _what_was_run(page: Page, run: Run) -> None:
-    settings, info = run.store.settings, run.info
+    settings, file = run.store.settings, run.store.file
     page.paragraph(
         f"{run.steps} updates, merged one after another into one base model by {settings.method} (preset "
         f"{settings.preset}). Method: Geometry Conflict, arXiv 2605.09608. All conflicts are between 0 (same geometry) "
         "and 1 (unrelated); n/a marks what is not defined."
     )
     page.section("What was run")
-    rows = [("base", _folder(info["base"]), "", _fingerprint(info["base"]))]
-    rows += [
-        (f"update {n}: {u['name']}", _folder(u), u["kind"], _fingerprint(u)) for n, u in enumerate(info["updates"], 1)
-    ]
-    rows += [(entry["name"], _folder(entry), "given state", _fingerprint(entry)) for entry in info.get("states", [])]
+    listed = [("base", file.base, "")]
+    listed += [(f"update {n}: {update.name}", update, update.kind) for n, update in enumerate(file.updates, start=1)]
+    listed += [(state.name, state, "given state") for state in file.states]
+    rows = [(name, entry.folder, kind, entry.fingerprint[:16]) for name, entry, kind in listed]
     page.table(("input", "folder", "kind", "fingerprint"), rows, words=4)
-    versions = [(f"version of {name}", str(value)) for name, value in info.get("versions", {}).items()]
+    versions = [(f"version of {name}", value) for name, value in file.versions.items()]
     page.table(("setting", "value"), [*flat(settings.to_dict()), *versions], words=2, fold="All settings and versions")
 
 
@@ -234,7 +231,7 @@ def _scores(page: Page, run: Run, found: Scored | None) -> None:
 
 def _notes(page: Page, run: Run) -> None:
     page.section("Notes")
-    notes = [str(note) for note in run.info.get("notes", [])]
+    notes = list(run.store.file.notes)
     updates = run.tables["updates"]
     notes += [f"{name}: {note}" for name, note in zip(updates["update"], updates["note"], strict=True) if note]
     matrices = run.tables["matrices"]
@@ -253,11 +250,3 @@ def _square(pairs: pd.DataFrame, step: int, names: list[str], about: About, valu
 
 def _at(table: pd.DataFrame, row: pd.Series) -> pd.DataFrame:
     return table[(table["step"] == row["step"]) & (table["matrix"] == row["matrix"])]
-
-
-def _folder(entry: dict) -> str:
-    return Path(str(entry.get("path", ""))).name
-
-
-def _fingerprint(entry: dict) -> str:
-    return str(entry.get("fingerprint", "n/a"))[:16]

@@ -1,36 +1,30 @@
 """A run from inputs to tables: what the command line and the app start."""
 
 import platform
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
 
 from gcwm_viz.checkpoints.index import CheckpointIndex
-from gcwm_viz.checkpoints.location import is_remote, location
+from gcwm_viz.checkpoints.location import is_remote
 from gcwm_viz.checkpoints.space import check_space
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.engine import run_matrices, write_table, write_tables
 from gcwm_viz.continual.estimate import stored_bytes
-from gcwm_viz.continual.run_file import PROBE_DTYPES, check_inputs
+from gcwm_viz.continual.run_file import InputEntry, RunFile
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.engines.engine import Engine, Worker
 from gcwm_viz.engines.local import LocalEngine
 from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.threads import one_thread
 from gcwm_viz.probes.evaluate import evaluate
-from gcwm_viz.probes.harness import check_installed
-from gcwm_viz.probes.preflight import preflight
-from gcwm_viz.probes.tasks import has_probe_files, load_tasks, probes_fingerprint
+from gcwm_viz.runs.inputs import Inputs, OpenInputs, open_inputs, printable, probe_entry, reopen_inputs
 from gcwm_viz.updates.chain import chain_note
 from gcwm_viz.updates.outside import outside_share, share_notes
-from gcwm_viz.updates.pairing import Plan, plan
-from gcwm_viz.updates.source import joint_rank, state_ranks
 from gcwm_viz.updates.sources import UpdateSource, open_update
 
 Progress = Callable[[str, int, int, str], None]
@@ -42,57 +36,6 @@ def in_phase(progress: Progress | None, phase: str) -> Callable[[int, int, str],
     return None if progress is None else partial(progress, phase)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Inputs:
-    """Where a run reads from. ``updates``: (name, folder) in order of arrival. ``states``: for a training pipeline,
-    the folder or file of S_t of every step. ``probes``: folder of probe files. ``probe_dtype``: precision in which
-    models are probed, one of :data:`~gcwm_viz.continual.run_file.PROBE_DTYPES`."""
-
-    base: Path
-    updates: Sequence[tuple[str, Path]]
-    states: Sequence[Path] = ()
-    probes: Path | None = None
-    probe_dtype: str = PROBE_DTYPES[0]
-
-
-@dataclass(frozen=True)
-class OpenInputs:
-    """The same, opened: headers read, nothing else."""
-
-    base: CheckpointIndex
-    sources: list[UpdateSource]
-    states: list[UpdateSource] | None
-    plan: Plan
-
-    @property
-    def ranks(self) -> list[int | None]:
-        """Of each matrix of the run, the joint rank of its updates where all of them are adapters, else None."""
-        return [joint_rank(key, self.sources) for key in self.plan.active]
-
-    @property
-    def state_ranks(self) -> list[list[int | None]] | None:
-        """Of each matrix, the columns of every given state's factors, None where it is dense; None without states."""
-        if not self.states:
-            return None
-        return [state_ranks(key, self.sources, self.states) for key in self.plan.active]
-
-
-def open_inputs(inputs: Inputs) -> OpenInputs:
-    """Reads headers and pairs everything; raises :class:`InputError` for whatever does not fit."""
-    base = CheckpointIndex.open(inputs.base)
-    sources = [open_update(name, path, base) for name, path in inputs.updates]
-    paired = plan(base, sources)
-    states = None
-    if inputs.states:
-        if len(inputs.states) != len(sources):
-            raise InputError(
-                f"expected one state for each of {len(sources)} updates, found {len(inputs.states)} states"
-            )
-        states = [open_update(f"state {step}", path, base) for step, path in enumerate(inputs.states, start=1)]
-        plan(base, states)
-    return OpenInputs(base, sources, states, paired)
-
-
 def create_run(inputs: Inputs, out: Path, settings: RunSettings, name: str | None = None) -> RunStore:
     """A new run folder with its settings and input fingerprints. Nothing is computed yet."""
     opened = open_inputs(inputs)
@@ -101,25 +44,25 @@ def create_run(inputs: Inputs, out: Path, settings: RunSettings, name: str | Non
         if not is_remote(folder) and out.resolve().is_relative_to(folder.resolve()):
             raise InputError(f"{out}: lies inside the input {folder}, expected a folder outside every input")
     for path in (inputs.base, *(path for _, path in inputs.updates), *inputs.states, out):
-        _printable(path)
+        printable(path)
     needed = stored_bytes(opened.plan.active, len(inputs.updates), settings, opened.ranks, opened.state_ranks)
     check_space(out, needed, "the run")
     # What is wrong with the probes is told now and not after the merge.
-    probing = probe_entries(opened.base, inputs.probes, inputs.probe_dtype)
+    probes = probe_entry(opened.base, inputs.probes, inputs.probe_dtype)
     return RunStore.create(
         out,
-        {
-            "name": name or out.name,
-            "base": {"path": str(inputs.base.resolve()), "fingerprint": opened.base.fingerprint()},
-            "updates": [_describe(source) for source in opened.sources],
-            "states": [_describe(source) for source in opened.states or []],
-            **probing,
-            "matrices": [asdict(key) for key in opened.plan.active],
-            "settings": settings.to_dict(),
-            "notes": [*opened.plan.warnings, *opened.plan.notes],
-            "versions": {"python": platform.python_version()}
+        RunFile(
+            name=name or out.name,
+            base=InputEntry(where=str(inputs.base.resolve()), fingerprint=opened.base.fingerprint()),
+            updates=tuple(map(_entry, opened.sources)),
+            states=tuple(map(_entry, opened.states or [])),
+            probes=probes,
+            matrices=tuple(opened.plan.active),
+            settings=settings,
+            notes=(*opened.plan.warnings, *opened.plan.notes),
+            versions={"python": platform.python_version()}
             | {package: version(package) for package in ("torch", "transformers", "safetensors")},
-        },
+        ),
     )
 
 
@@ -156,7 +99,7 @@ def continue_run(
             shares.update(engine.unordered(partial(_outside_share, store.path.absolute()), missing))
             write_table(store.path, "updates", _updates_table(opened, shares, chain))
             store.log("matrices-done", done=len(store.keys), total=len(store.keys))
-            if store.info["probes"]:
+            if store.file.probes.where:
                 evaluate(store, engine, in_phase(progress, "probes"), memory_budget)
             store.log("complete", done=len(store.keys), total=len(store.keys))
 
@@ -171,53 +114,6 @@ def begin(store: RunStore, engine: Engine) -> OpenInputs:
     counts = {"done": len(store.finished()), "total": len(store.keys)}
     store.log("start", device=engine.device, **counts, settings=store.settings.to_dict(), **again)
     return opened
-
-
-def reopen_inputs(store: RunStore, *, probes: bool = True) -> OpenInputs:
-    """Inputs of an existing run, their fingerprints compared with those it started from; ``probes``: theirs too."""
-    info = store.info
-    check_inputs(info, store.path)
-    opened = open_inputs(
-        Inputs(
-            base=location(info["base"]["path"]),
-            updates=[(update["name"], location(update["path"])) for update in info["updates"]],
-            states=[location(state["path"]) for state in info["states"]],
-            probes=Path(info["probes"]) if info["probes"] else None,
-        )
-    )
-    if opened.base.fingerprint() != info["base"]["fingerprint"]:
-        raise InputError(f"{info['base']['path']}: the base has changed since run {store.path} started")
-    described = [*info["updates"], *info["states"]]
-    for source, entry in zip([*opened.sources, *(opened.states or [])], described, strict=True):
-        if source.fingerprint() != entry["fingerprint"]:
-            raise InputError(f"{entry['path']}: {entry['name']} has changed since run {store.path} started")
-    if not probes:
-        return opened
-    expected = info.get("probes_fingerprint")  # absent in runs of an earlier version
-    if info["probes"] and expected and probes_fingerprint(Path(info["probes"])) != expected:
-        raise InputError(
-            f"{info['probes']}: the probes have changed since run {store.path} started; the command score takes others"
-        )
-    if info["probes"] and has_probe_files(Path(info["probes"]))[0]:
-        check_installed(load_tasks(info["probes"]))
-    return opened
-
-
-def probe_entries(base: CheckpointIndex, probes: Path | None, dtype: str) -> dict[str, Any]:
-    """What run.json says of the probes. Raises :class:`InputError` as :func:`preflight` does."""
-    found = preflight(base, probes, dtype) if probes else None
-    return {
-        "probes": _printable(probes) if probes else None,
-        "probes_fingerprint": probes_fingerprint(probes) if probes else None,
-        "probe_dtype": dtype,
-        "probe_memory": found.memory_bytes if found else None,
-    }
-
-
-def _printable(path: Path) -> str:
-    if not str(path.resolve()).isprintable():
-        raise InputError(f"{str(path)!r}: expected a path of printable characters, it is written into run.json")
-    return str(path.resolve())
 
 
 def _updates_table(opened: OpenInputs, shares: dict[str, dict[str, float]], chain: str) -> pd.DataFrame:
@@ -246,15 +142,11 @@ def _updates_table(opened: OpenInputs, shares: dict[str, dict[str, float]], chai
 
 def _outside_share(run: Path, worker: Worker, name: str) -> dict[str, float]:
     store = RunStore.open(run)
-    base = CheckpointIndex.open(store.info["base"]["path"])
-    path = next(update["path"] for update in store.info["updates"] if update["name"] == name)
+    base = CheckpointIndex.open(store.file.base.path)
+    path = next(update.path for update in store.file.updates if update.name == name)
     return outside_share(base, open_update(name, path, base), store.keys)
 
 
-def _describe(source: UpdateSource) -> dict[str, Any]:
-    return {
-        "name": source.name,
-        "path": str(source.path.resolve()),
-        "kind": source.kind,
-        "fingerprint": source.fingerprint(),
-    }
+def _entry(source: UpdateSource) -> InputEntry:
+    where = str(source.path.resolve())
+    return InputEntry(name=source.name, where=where, kind=source.kind, fingerprint=source.fingerprint())

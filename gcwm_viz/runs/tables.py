@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -210,10 +209,6 @@ class Run:
     @property
     def path(self) -> Path:
         return self.store.path
-
-    @property
-    def info(self) -> dict[str, Any]:
-        return self.store.info
 
     @property
     def updates(self) -> list[str]:

@@ -22,7 +22,6 @@ from torch import Tensor
 
 from gcwm_viz.checkpoints.atomic import write_bytes
 from gcwm_viz.checkpoints.index import CheckpointIndex
-from gcwm_viz.checkpoints.location import location
 from gcwm_viz.continual.engine import write_table
 from gcwm_viz.continual.run_file import PROBE_DTYPES
 from gcwm_viz.continual.store import RunStore
@@ -31,7 +30,8 @@ from gcwm_viz.probes.behaviour import BehaviourProbe
 from gcwm_viz.probes.merged import MergedModel
 from gcwm_viz.probes.tasks import Task, load_tasks, probes_fingerprint
 from gcwm_viz.probes.values import TaskValues, difference_error, from_json, to_json
-from gcwm_viz.runs.run import Inputs, Progress, continue_run, create_run, reopen_inputs
+from gcwm_viz.runs.inputs import Inputs, reopen_inputs
+from gcwm_viz.runs.run import Progress, continue_run, create_run
 from gcwm_viz.statistics.means import mean_error
 from gcwm_viz.studies.folder import StudyFolder
 
@@ -95,26 +95,26 @@ def _tell(folder: StudyFolder, store: RunStore, index: int, phase: str, done: in
 
 
 def _check(store: RunStore) -> list[Task]:
-    if store.info.get("states"):
+    if store.file.states:
         raise InputError(f"run {store.path} describes a training pipeline: there is no merge to leave an update out of")
     if store.steps < 2:
         raise InputError(f"run {store.path} has one update; leaving one out needs at least two")
     store.check_finished()
-    if not store.info.get("probes"):
+    if not store.file.probes.where:
         raise InputError(f"run {store.path} was started without probes, so there is nothing to score")
-    return load_tasks(store.info["probes"])
+    return load_tasks(store.file.probes.path)
 
 
 def _about(store: RunStore) -> dict[str, Any]:
     """Results of another run do not belong beside these."""
     # Results of an earlier version do not name the precision, which was the default.
-    precision = store.info.get("probe_dtype") or PROBE_DTYPES[0]
+    precision = store.file.probes.dtype
     return ({} if precision == PROBE_DTYPES[0] else {"probe_dtype": precision}) | {
         "format": FORMAT,
         "settings": store.settings.to_dict(),
-        "base": store.info["base"]["fingerprint"],
-        "updates": [[update["name"], update["fingerprint"]] for update in store.info["updates"]],
-        "probes": probes_fingerprint(store.info["probes"]),
+        "base": store.file.base.fingerprint,
+        "updates": [[update.name, update.fingerprint] for update in store.file.updates],
+        "probes": probes_fingerprint(store.file.probes.path),
     }
 
 
@@ -125,11 +125,8 @@ def _merge_without(
     if (folder / "run.json").is_file():
         merged = RunStore.open(folder)
     else:
-        kept = [update for place, update in enumerate(store.info["updates"], start=1) if place != index]
-        inputs = Inputs(
-            base=location(store.info["base"]["path"]),
-            updates=[(update["name"], location(update["path"])) for update in kept],
-        )
+        kept = [update for place, update in enumerate(store.file.updates, start=1) if place != index]
+        inputs = Inputs(base=store.file.base.path, updates=[(update.name, update.path) for update in kept])
         merged = create_run(inputs, folder, store.settings, f"without {store.updates[index - 1]}")
     if merged.status() != "complete":
         continue_run(merged, device, workers=workers, progress=progress)

@@ -44,7 +44,7 @@ def gate_config(store: RunStore, changes: Mapping[str, Any]) -> GCWMConfig:
 def check_regatable(store: RunStore) -> None:
     """Raises :class:`InputError`, saying why, for a run whose gate cannot be changed afterwards."""
     where = f"run {store.path}"
-    if store.info.get("states"):
+    if store.file.states:
         raise InputError(f"{where} describes states of a training pipeline, so it has no gate to change")
     if not get_method(store.settings.method).conflict_gate:
         raise InputError(f"{where} was merged by {store.settings.method}, which has no gate to change")
@@ -85,7 +85,7 @@ def regate(
     # The app asks whether a gate can be changed without waiting for transformers.
     from gcwm_viz.probes.behaviour import BehaviourProbe
     from gcwm_viz.probes.merged import MergedModel
-    from gcwm_viz.runs.run import reopen_inputs
+    from gcwm_viz.runs.inputs import reopen_inputs
 
     config = gate_config(store, changes)
     check_regatable(store)
@@ -93,7 +93,7 @@ def regate(
     if not 1 <= step <= store.steps:
         raise InputError(f"step must be 1 to {store.steps} for run {store.path}, got {step}")
     opened = reopen_inputs(store)
-    tasks = load_tasks(store.info["probes"]) if store.info["probes"] else []
+    tasks = load_tasks(store.file.probes.path) if store.file.probes.where else []
     if not tasks:
         raise InputError(f"run {store.path} was started without probes that ask for answers, so nothing can be scored")
     alphas = [regated_alphas(store, index, config) for index in range(len(store.keys))]
@@ -113,7 +113,7 @@ def regate(
     return {
         "format": FORMAT,
         "schema": 1,
-        "run": store.info.get("name"),
+        "run": store.file.name,
         "step": step,
         "update": store.updates[step - 1],
         "gate": {name: getattr(config, name) for name in GATE_SETTINGS},

@@ -1,18 +1,19 @@
 """Probes for a run that is merged already: given for the first time, mended, or others in their place."""
 
+import dataclasses
 import shutil
 from pathlib import Path
-from typing import Any
 
 from gcwm_viz.checkpoints.atomic import write_json
 from gcwm_viz.continual.folder import WorkFolder
-from gcwm_viz.continual.run_file import PROBE_DTYPES
+from gcwm_viz.continual.run_file import ProbeEntry
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.engines.engine import Engine
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes.evaluate import evaluate
 from gcwm_viz.probes.stored import discard_scores, has_scores
-from gcwm_viz.runs.run import Progress, begin, in_phase, probe_entries, reopen_inputs
+from gcwm_viz.runs.inputs import probe_entry, reopen_inputs
+from gcwm_viz.runs.run import Progress, begin, in_phase
 from gcwm_viz.studies import leave_one_out
 
 
@@ -39,15 +40,14 @@ def score(
         unfinished = len(store.keys) - len(store.finished())
         if unfinished:
             raise InputError(f"run {run} is not merged yet: {unfinished} matrices are missing; use resume first")
-        given = probes or (Path(store.info["probes"]) if store.info.get("probes") else None)
-        if given is None:
+        if probes is None and store.file.probes.where is None:
             raise InputError(f"run {run} was started without probes, expected a folder of them")
         base = reopen_inputs(store, probes=False).base
-        entries = probe_entries(base, given, dtype or store.info.get("probe_dtype") or PROBE_DTYPES[0])
+        entry = probe_entry(base, probes or store.file.probes.path, dtype or store.file.probes.dtype)
         store.check_settings()  # all that can be refused is, before scores are given up
-        if replace or _others(store, entries):
+        if replace or _others(store, entry):
             _give_up_scores(store, replace)
-        write_json(run / "run.json", store.info | entries)
+        write_json(run / "run.json", dataclasses.replace(store.file, probes=entry).to_json())
         store = RunStore.open(run)
         begin(store, engine)
         with store.failure_in_journal():
@@ -56,12 +56,11 @@ def score(
     return store
 
 
-def _others(store: RunStore, entries: dict[str, Any]) -> bool:
+def _others(store: RunStore, entry: ProbeEntry) -> bool:
     """Whether the run's scores are of other probes, or of another precision; a run of an earlier version, which names
     neither, was scored in the default one."""
-    known = store.info.get("probes_fingerprint") or entries["probes_fingerprint"]
-    precision = store.info.get("probe_dtype") or PROBE_DTYPES[0]
-    return known != entries["probes_fingerprint"] or precision != entries["probe_dtype"]
+    known = store.file.probes
+    return (known.fingerprint or entry.fingerprint) != entry.fingerprint or known.dtype != entry.dtype
 
 
 def _give_up_scores(store: RunStore, replace: bool) -> None:
@@ -71,8 +70,8 @@ def _give_up_scores(store: RunStore, replace: bool) -> None:
         return
     if not replace:
         raise InputError(
-            f"run {store.path} holds scores of {store.info.get('probes') or 'other probes'} in "
-            f"{store.info.get('probe_dtype') or PROBE_DTYPES[0]}, expected --replace to give them up for these"
+            f"run {store.path} holds scores of {store.file.probes.where or 'other probes'} in "
+            f"{store.file.probes.dtype}, expected --replace to give them up for these"
         )
     if measured.is_dir():
         with WorkFolder(measured).lock():  # a leave-one-out at work is not to be deleted

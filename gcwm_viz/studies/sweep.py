@@ -28,7 +28,8 @@ from gcwm_viz.engines.engine import Engine
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes.metrics import METRICS, headline
 from gcwm_viz.probes.scores import downstream, score_matrix
-from gcwm_viz.runs.run import Inputs, Progress, begin, continue_run, create_run, open_inputs
+from gcwm_viz.runs.inputs import Inputs, open_inputs
+from gcwm_viz.runs.run import Progress, begin, continue_run, create_run
 from gcwm_viz.studies.folder import StudyFolder
 from gcwm_viz.studies.grid import Grid, Point, distinct, grid_points, pairs, word
 from gcwm_viz.studies.orders import shuffles, task_orders
@@ -134,7 +135,7 @@ def _run(inputs: Inputs, folder: Path, run: SweepRun) -> RunStore:
     store = RunStore.open(folder)
     same = store.settings.to_dict() == run.settings.to_dict() and store.updates == list(run.order)
     same = same and store.probe_dtype == getattr(torch, inputs.probe_dtype)
-    if not same or store.info["probes"] != (str(inputs.probes.resolve()) if inputs.probes else None):
+    if not same or store.file.probes.where != (str(inputs.probes.resolve()) if inputs.probes else None):
         raise InputError(f"run {folder} has other settings, order or probes than its name says; use another folder")
     return store
 

@@ -31,7 +31,8 @@ from gcwm_viz.probes.merged import MergedModel
 from gcwm_viz.probes.metrics import METRICS, headline, rows_of_metric
 from gcwm_viz.probes.preflight import preflight
 from gcwm_viz.probes.tasks import SPLITS, Task, load_tasks, probes_fingerprint
-from gcwm_viz.runs.run import Inputs, Progress, continue_run, create_run, open_inputs
+from gcwm_viz.runs.inputs import Inputs, open_inputs
+from gcwm_viz.runs.run import Progress, continue_run, create_run
 from gcwm_viz.studies.folder import StudyFolder
 from gcwm_viz.studies.grid import AFTER_MERGE, Grid, Point, distinct, grid_points, word
 
@@ -110,7 +111,7 @@ def _score(
         if stored and stored["settings"] == point.settings.to_dict():
             continue
         run = RunStore.open(folder.path / "runs" / point.merge)
-        store = RunStore(run.path, run.info | {"settings": point.settings.to_dict()})
+        store = RunStore(run.path, replace(run.file, settings=point.settings))
         if model is None or probe is None:
             model = MergedModel(open_inputs(inputs).base, store, device)
             probe = BehaviourProbe(model.tokenizer, tasks)

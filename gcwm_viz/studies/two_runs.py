@@ -37,8 +37,8 @@ def matrix_differences(first: pd.DataFrame, second: pd.DataFrame, columns: Seque
 def example_differences(first: Run, second: Run, step: int, split: str, metric: str) -> dict[str, np.ndarray]:
     """``first`` − ``second`` of every example (n,) by task; empty unless both runs answered the same probe files and
     kept what they measured on every example."""
-    asked = first.info.get("probes_fingerprint")
-    if not asked or asked != second.info.get("probes_fingerprint"):
+    asked = first.store.file.probes.fingerprint
+    if not asked or asked != second.store.file.probes.fingerprint:
         return {}
     ours, theirs = first.examples(step, split, metric), second.examples(step, split, metric)
     return {task: ours[task] - theirs[task] for task in ours if task in theirs and len(ours[task]) == len(theirs[task])}

@@ -104,7 +104,7 @@ def decide(run: Run) -> Decision:
         metric=metric,
         evidence=found,
         verdicts={candidate.update: judge(candidate, limits) for candidate in found.candidates},
-        order_matters=order_matters(settings, trained=bool(run.info.get("states"))),
+        order_matters=order_matters(settings, trained=bool(run.store.file.states)),
     )
 
 

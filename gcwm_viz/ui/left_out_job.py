@@ -46,11 +46,11 @@ def control(run: Run) -> None:
 
 def obstacle(run: Run) -> str:
     """Why this run cannot be measured, or an empty text."""
-    if run.info.get("states"):
+    if run.store.file.states:
         return "This run describes a training pipeline: there is no merge to leave an update out of."
     if run.steps < 2:
         return "This run has one update; leaving one out needs at least two."
-    if not run.info.get("probes"):
+    if not run.store.file.probes.where:
         return "This run was started without probes, so there is nothing to score."
     return ""
 

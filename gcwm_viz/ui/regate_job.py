@@ -43,7 +43,7 @@ def show(view: View, config: GCWMConfig) -> None:
     except InputError as error:
         st.text(f"Not here: {error}")
         return
-    if not store.info.get("probes"):
+    if not store.file.probes.where:
         st.text("Not here: this run was started without probes.")
         return
     name = job_name(store.path)

@@ -79,7 +79,7 @@ def _entry(root: Path, name: str) -> Entry:
         return Entry(name, path, "running" if job.status == "running" else "unreadable", job, str(error))
     if job.status == "running":
         status = "running"
-    what = "sequential fine-tuning" if store.info.get("states") else store.settings.method
+    what = "sequential fine-tuning" if store.file.states else store.settings.method
     about = f"{what} · {store.steps} update{'' if store.steps == 1 else 's'} · {len(store.keys)} matrices"
     return Entry(name, path, "complete" if status == "complete" else status, job, about)  # type: ignore[arg-type]
 

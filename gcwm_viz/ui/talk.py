@@ -76,7 +76,7 @@ def one_after_another(view: View, root: Path) -> Screen:
     sentence = f"After {view.run.steps} steps, {as_markdown(last[0][0])} keeps **{kept}** on the earlier tasks"
     if len(last) > 1:
         sentence += f"; {as_markdown(last[1][0])} keeps **{_value(found, last[1][1])}**."
-    elif view.run.info.get("states"):
+    elif view.run.store.file.states:
         sentence += ". This run is the training one after another itself."
     else:
         sentence += ". No run that was trained one after another with the same updates is beside it to compare with."
@@ -136,7 +136,7 @@ def what_was_kept(view: View, root: Path) -> Screen:
         return Screen(title, _UNSCORED)
     last = int(found.R.index[-1])
     end = _row(found.R, last)
-    trained = bool(view.run.info.get("states"))
+    trained = bool(view.run.store.file.states)
     models = {
         "trained on all in turn" if trained else "one merged model": (end, _row(found.errors, last)),
         "each task's own expert": (found.own, None),
@@ -194,12 +194,12 @@ def turn(by: int) -> None:
 
 def _trained(run: Run, root: Path) -> Run | None:
     """A scored run beside ``run`` that describes training one after another with the same updates."""
-    if run.info.get("states"):
+    if run.store.file.states:
         return None
     for name in run_names(root)[:MAX_OTHERS]:
         try:
             other = load_run(root / name)
-            if other.info.get("states") and other.updates == run.updates and not other.tables["scores"].empty:
+            if other.store.file.states and other.updates == run.updates and not other.tables["scores"].empty:
                 return other
         except InputError:
             continue
@@ -207,7 +207,7 @@ def _trained(run: Run, root: Path) -> Run | None:
 
 
 def _label(run: Run) -> str:
-    return "training one after another" if run.info.get("states") else f"merging ({run.store.settings.method})"
+    return "training one after another" if run.store.file.states else f"merging ({run.store.settings.method})"
 
 
 def _row(table: pd.DataFrame, step: int) -> pd.Series:

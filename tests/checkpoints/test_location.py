@@ -15,7 +15,8 @@ from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.plan_file import parse_plan
 from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.lowrank import dense
-from gcwm_viz.runs.run import Inputs, continue_run, create_run
+from gcwm_viz.runs.inputs import Inputs
+from gcwm_viz.runs.run import continue_run, create_run
 from gcwm_viz.updates.matrices import target_matrices
 from gcwm_viz.updates.sources import open_update
 from tests.checkpoints import tiny
@@ -96,7 +97,7 @@ def test_a_run_of_remote_inputs_has_the_results_of_local_ones(tmp_path, memory, 
     assert kept == {name: content for name, content in contents(local.path).items() if name not in named}
     info = json.loads((out / "run.json").read_text())
     assert info["base"]["path"] == f"{url}/base"
-    assert info["base"]["fingerprint"] == local.info["base"]["fingerprint"]
+    assert info["base"]["fingerprint"] == local.file.base.fingerprint
     os.unlink(out / "matrices" / "00000.json")
     assert main(["resume", str(out), "--device", "cpu", "--workers", str(workers)]) == 0
 

@@ -9,7 +9,8 @@ from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.estimate import estimate, stored_bytes
 from gcwm_viz.continual.result import process_matrix
 from gcwm_viz.linalg.lowrank import LowRank, dense
-from gcwm_viz.runs.run import Inputs, continue_run, create_run, open_inputs
+from gcwm_viz.runs.inputs import Inputs, open_inputs
+from gcwm_viz.runs.run import continue_run, create_run
 from gcwm_viz.updates.matrices import target_matrices
 from gcwm_viz.updates.source import joint_rank
 from gcwm_viz.updates.sources import open_update

@@ -11,7 +11,8 @@ from gcwm_viz.engines.engine import Worker
 from gcwm_viz.engines.local import LocalEngine
 from gcwm_viz.errors import InputError
 from gcwm_viz.merging.tiles import tile_bytes, tile_rows
-from gcwm_viz.runs.run import Inputs, continue_run, create_run
+from gcwm_viz.runs.inputs import Inputs
+from gcwm_viz.runs.run import continue_run, create_run
 from tests.continual.inputs import write_base, write_updates
 
 CPU = torch.device("cpu")

@@ -12,7 +12,8 @@ from gcwm_viz.continual.session import SupersededError, begin_session, writing
 from gcwm_viz.continual.work import work_matrix
 from gcwm_viz.engines.engine import Engine, Worker
 from gcwm_viz.errors import InputError
-from gcwm_viz.runs.run import Inputs, continue_run, create_run
+from gcwm_viz.runs.inputs import Inputs
+from gcwm_viz.runs.run import continue_run, create_run
 from tests.continual.inputs import write_base, write_updates
 
 CPU = torch.device("cpu")

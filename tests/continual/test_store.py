@@ -20,7 +20,8 @@ from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.folder import WorkCancelledError
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
-from gcwm_viz.runs.run import Inputs, continue_run, create_run
+from gcwm_viz.runs.inputs import Inputs
+from gcwm_viz.runs.run import continue_run, create_run
 from gcwm_viz.runs.tables import columns
 from tests.continual.inputs import FAMILIES, LAYERS, matrix_names, write_base, write_updates
 from tests.rounding import rounding

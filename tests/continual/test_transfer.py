@@ -9,7 +9,8 @@ from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.transfer import settle, to_device, to_host
 from gcwm_viz.engines import local
 from gcwm_viz.linalg.lowrank import LowRank
-from gcwm_viz.runs.run import Inputs, continue_run, create_run
+from gcwm_viz.runs.inputs import Inputs
+from gcwm_viz.runs.run import continue_run, create_run
 from tests.continual.inputs import write_base, write_updates
 
 CPU = torch.device("cpu")

@@ -8,7 +8,8 @@ import torch
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.store import RunStore
-from gcwm_viz.runs.run import Inputs, continue_run, create_run
+from gcwm_viz.runs.inputs import Inputs
+from gcwm_viz.runs.run import continue_run, create_run
 from gcwm_viz.updates.matrices import target_matrices
 from tests.checkpoints import tiny
 from tests.probes.models import bpe_tokenizer

@@ -44,7 +44,7 @@ def run(request, tmp_path):
 def test_exact_at_the_true_rank(run, tmp_path):
     loss = export_adapter(run, 2, tmp_path / "adapter", 4)
     assert loss.total <= loss.worst < NOTHING
-    base = run.info["base"]["path"]
+    base = run.file.base.where
     dense = AutoModelForCausalLM.from_pretrained(export_step(run, 2, tmp_path / "dense")).eval()
     merged = loaded(base, tmp_path / "adapter")
     for (name, expected), (other, found) in zip(dense.named_parameters(), merged.named_parameters(), strict=True):
@@ -57,7 +57,7 @@ def test_exact_at_the_true_rank(run, tmp_path):
 
 def test_what_a_lower_rank_leaves_out_is_what_is_stated(run, tmp_path):
     loss = export_adapter(run, 2, tmp_path / "adapter", 1)
-    index = open_update("x", tmp_path / "adapter", runs.CheckpointIndex.open(run.info["base"]["path"]))
+    index = open_update("x", tmp_path / "adapter", runs.CheckpointIndex.open(run.file.base.where))
     shares, lost, energy = {}, 0.0, 0.0
     for place, key in enumerate(run.keys):
         state = run.state(place, 2).double()
@@ -101,7 +101,7 @@ def test_a_rank_above_every_matrix_is_their_width(tmp_path):
     assert config.r == config.lora_alpha == widest
     tensors = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
     assert {tensor.shape[0] for name, tensor in tensors.items() if "lora_A" in name} == {widest}
-    full = loaded(run.info["base"]["path"], tmp_path / "adapter").state_dict()
+    full = loaded(run.file.base.where, tmp_path / "adapter").state_dict()
     dense = AutoModelForCausalLM.from_pretrained(export_step(run, 2, tmp_path / "dense")).state_dict()
     for key in run.keys:
         torch.testing.assert_close(full[key.name], dense[key.name], rtol=1e-5, atol=1e-6)
@@ -118,7 +118,7 @@ def test_the_command_states_the_loss_on_stdout_and_in_the_card(tmp_path, capsys)
     card = (out / "README.md").read_text()
     assert said in card
     front = yaml.safe_load(card.split("---\n")[1])
-    assert front["base_model"] == run.info["base"]["path"]
+    assert front["base_model"] == run.file.base.where
     assert (front["library_name"], front["license"], front["base_model_relation"]) == ("peft", "apache-2.0", "adapter")
     assert {tensor.dtype for tensor in load_file(out / "adapter_model.safetensors").values()} == {torch.bfloat16}
     config = json.loads((out / "adapter_config.json").read_text())

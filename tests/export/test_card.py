@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import pytest
 import torch
@@ -59,14 +58,14 @@ def test_a_base_card_that_states_nothing_readable(tmp_path, card):
 def test_the_settings_stand_verbatim_in_the_card(run, tmp_path):
     text = (export_step(run, 2, tmp_path / "out") / "README.md").read_text()
     block = yaml.safe_load("".join(line[4:] + "\n" for line in text.splitlines() if line.startswith("    ")))
-    assert block["settings"] == json.loads(json.dumps(run.info["settings"]))
+    assert block["settings"] == json.loads(json.dumps(run.settings.to_dict()))
     assert [update["name"] for update in block["updates"]] == ["one", "two"]
 
 
 def test_tokenizer_template_and_generation_go_along(run, tmp_path):
     out = tmp_path / "out"
     assert main(["export", str(run.path), "--out", str(out)]) == 0  # the last step by default
-    base = run.info["base"]["path"]
+    base = run.file.base.path
     tokenizer, original = (AutoTokenizer.from_pretrained(folder) for folder in (out, base))
     assert tokenizer.chat_template == original.chat_template == runs.CHAT
     assert tokenizer("the cat sat")["input_ids"] == original("the cat sat")["input_ids"]
@@ -80,7 +79,7 @@ def test_rounding_of_the_merged_update_is_said(run, tmp_path, dtype, capsys):
     out = tmp_path / "out"
     assert main(["export", str(run.path), "--step", "2", "--dtype", dtype, "--out", str(out)]) == 0
     error = energy = 0.0
-    base, merged = tiny.tensors(Path(run.info["base"]["path"])), tiny.tensors(out)
+    base, merged = tiny.tensors(run.file.base.path), tiny.tensors(out)
     for place, key in enumerate(run.keys):
         state = run.state(place, 2)
         error += float((merged[key.name].double() - (base[key.name] + state).double()).square().sum())

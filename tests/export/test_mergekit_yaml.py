@@ -37,12 +37,12 @@ def made(inputs, out, method, updates=None, **settings):
 
 def test_what_the_configuration_says(inputs, tmp_path):
     store = made(inputs, tmp_path / "run", "task-arithmetic", eta=0.5, old_weight=2.0, memory=2)
-    base, adapter = store.info["base"]["path"], store.info["updates"][2]["path"]
+    base, adapter = store.file.base.where, store.file.updates[2].where
     assert yaml.safe_load(mergekit_yaml(store, 3)) == {
         "merge_method": "task_arithmetic",
         "base_model": base,
         "models": [
-            {"model": store.info["updates"][1]["path"], "parameters": {"weight": 1.0}},
+            {"model": store.file.updates[1].where, "parameters": {"weight": 1.0}},
             {"model": f"{base}+{adapter}", "parameters": {"weight": 0.5}},
         ],
         "dtype": "float32",

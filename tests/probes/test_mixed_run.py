@@ -11,7 +11,7 @@ from gcwm_viz.decide.evidence import candidates
 from gcwm_viz.decide.order import outcomes
 from gcwm_viz.report.document import report
 from gcwm_viz.runs.highlights import scored
-from gcwm_viz.runs.run import Inputs
+from gcwm_viz.runs.inputs import Inputs
 from gcwm_viz.runs.tables import open_run
 from gcwm_viz.studies.leave_one_out import leave_one_out
 from gcwm_viz.studies.regate import regate

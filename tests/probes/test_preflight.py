@@ -186,7 +186,7 @@ def test_workers_that_score_are_as_many_as_memory_holds(arguments, tmp_path, mon
     assert main(["run", *arguments, "--out", str(tmp_path / "run"), "--workers", "1", "--probe-dtype", "bfloat16"]) == 0
     store = RunStore.open(tmp_path / "run")
     assert store.probe_dtype == torch.bfloat16
-    need = store.info["probe_memory"]
+    need = store.file.probes.memory
     seen = []
 
     def unordered(work, items, workers, devices, lanes):

@@ -52,8 +52,8 @@ def test_every_strength_is_the_base_with_so_much_of_the_state(run):
     table = run.tables["strength"]
     assert list(table.columns) == list(columns("strength"))
     assert sorted(set(table["strength"])) == sorted([*STRENGTHS, 1.0])
-    model = MergedModel(CheckpointIndex.open(run.info["base"]["path"]), run.store, CPU)
-    tasks = [task for task in load_tasks(run.info["probes"]) if task.split == "dev"]
+    model = MergedModel(CheckpointIndex.open(run.store.file.base.path), run.store, CPU)
+    tasks = [task for task in load_tasks(run.store.file.probes.path) if task.split == "dev"]
     for factor in (0.5, 1.0, 1.4):
         model.set_updates([factor * run.store.state(index, run.steps) for index in range(len(run.store.keys))])
         scores = pd.DataFrame(BehaviourProbe(model.tokenizer, tasks).score(model.model, CPU))

@@ -16,7 +16,8 @@ from gcwm_viz.continual.folder import WorkCancelledError, WorkFolder
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes.merged import MergedModel
-from gcwm_viz.runs.run import Inputs, continue_run, create_run
+from gcwm_viz.runs.inputs import Inputs
+from gcwm_viz.runs.run import continue_run, create_run
 from gcwm_viz.runs.tables import columns, open_run
 from gcwm_viz.studies.leave_one_out import _compare, leave_one_out
 from tests.factories import updates
@@ -74,15 +75,15 @@ def compared(run):
     return frame, seen
 
 
-def test_updates_may_lie_on_another_file_system(inputs, tmp_path):
+def test_updates_and_probes_may_lie_on_another_file_system(inputs, tmp_path):
     pytest.importorskip("upath", reason="universal-pathlib is not installed (the extra `remote`)")
     store = fsspec.filesystem("memory")
-    listed = []
-    for name, folder in inputs.updates:
+    for folder in (inputs.probes, *(folder for _, folder in inputs.updates)):
         store.put(str(folder), f"/loo/{folder.name}", recursive=True)
-        listed.append((name, location(f"memory://loo/{folder.name}")))
+    listed = [(name, location(f"memory://loo/{folder.name}")) for name, folder in inputs.updates]
     try:
-        there = finish(Inputs(base=inputs.base, updates=listed, probes=inputs.probes), tmp_path / "there")
+        probes = location(f"memory://loo/{inputs.probes.name}")
+        there = finish(Inputs(base=inputs.base, updates=listed, probes=probes), tmp_path / "there")
         here = finish(inputs, tmp_path / "here")
         left_out = [leave_one_out(run.path, device=CPU, workers=1) for run in (there, here)]
         pd.testing.assert_frame_equal(*left_out)

@@ -9,7 +9,8 @@ from gcwm_viz.cli import main
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
-from gcwm_viz.runs.run import Inputs, continue_run, create_run
+from gcwm_viz.runs.inputs import Inputs
+from gcwm_viz.runs.run import continue_run, create_run
 from gcwm_viz.studies.regate import regate, regated_alphas
 from tests.continual.inputs import write_base, write_updates
 from tests.rounding import rounding

@@ -57,7 +57,7 @@ def test_scores_of_other_probes_are_given_up_when_that_is_said(model, tmp_path, 
     assert set(scores["n"]) == {2}
     assert open_run(run).tables["representation"].empty
     assert open_run(run).tables["leave_one_out"].empty
-    assert RunStore.open(run).info["probes"] == str(other)
+    assert RunStore.open(run).file.probes.path == other
     assert main(["score", str(run), "--probe-dtype", "bfloat16", "--workers", "1"]) == 2
 
 

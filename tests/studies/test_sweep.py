@@ -11,7 +11,8 @@ from gcwm_viz.continual.folder import WorkCancelledError, WorkFolder
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.engines.local import LocalEngine
 from gcwm_viz.errors import InputError
-from gcwm_viz.runs.run import Inputs, continue_run, create_run
+from gcwm_viz.runs.inputs import Inputs
+from gcwm_viz.runs.run import continue_run, create_run
 from gcwm_viz.studies.sweep import sweep, sweep_runs
 from gcwm_viz.updates.sources import UpdateSource
 from tests.continual.inputs import write_base, write_updates

@@ -12,7 +12,8 @@ from gcwm_viz.continual.folder import WorkCancelledError
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes.merged import MergedModel
-from gcwm_viz.runs.run import Inputs, continue_run, create_run
+from gcwm_viz.runs.inputs import Inputs
+from gcwm_viz.runs.run import continue_run, create_run
 from gcwm_viz.studies.folder import StudyFolder
 from gcwm_viz.studies.tune import tune
 from tests.factories import updates

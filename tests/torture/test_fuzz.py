@@ -18,7 +18,8 @@ from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.jobs import jobs
 from gcwm_viz.probes.tasks import load_labelled, load_tasks
-from gcwm_viz.runs.run import continue_run, reopen_inputs
+from gcwm_viz.runs.inputs import reopen_inputs
+from gcwm_viz.runs.run import continue_run
 from gcwm_viz.updates.pairing import open_update, plan
 from gcwm_viz.updates.stream import stream
 from tests.checkpoints import tiny

@@ -18,7 +18,8 @@ from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.errors import InputError
 from gcwm_viz.export.checkpoint import export_step
 from gcwm_viz.report.document import report
-from gcwm_viz.runs.run import Inputs, continue_run, create_run
+from gcwm_viz.runs.inputs import Inputs
+from gcwm_viz.runs.run import continue_run, create_run
 from gcwm_viz.ui.frame import PAGES
 from gcwm_viz.updates.sources import open_update
 from tests.factories_runs import _representation, _scores
@@ -114,7 +115,7 @@ def test_the_model_card_is_text(hostile, tmp_path):
     card = (export_step(hostile, 3, tmp_path / "out") / "README.md").read_text()
     front, _, body = card.removeprefix("---\n").partition("---\n")
     assert yaml.safe_load(front) == {
-        "base_model": hostile.info["base"]["path"],
+        "base_model": hostile.file.base.where,
         "base_model_relation": "merge",
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
@@ -141,6 +142,6 @@ def test_tables_hold_the_names_as_they_are(hostile):
     "name", ["../up", "a/b", "a\\b", "..", ".", "", "x" * 101, "a\nb", "a\0b", "a\u202eb", "\ud800", "state"]
 )
 def test_names_that_are_paths_or_cannot_be_printed_are_refused(hostile, name):
-    base = CheckpointIndex.open(hostile.info["base"]["path"])
+    base = CheckpointIndex.open(hostile.file.base.path)
     with pytest.raises(InputError, match="update name"):
-        open_update(name, hostile.info["updates"][0]["path"], base)
+        open_update(name, hostile.file.updates[0].path, base)

@@ -13,7 +13,8 @@ from gcwm_viz.continual.result import process_matrix
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.export.checkpoint import export_step
-from gcwm_viz.runs.run import Inputs, continue_run, create_run
+from gcwm_viz.runs.inputs import Inputs
+from gcwm_viz.runs.run import continue_run, create_run
 from gcwm_viz.updates.matrices import MatrixKey
 from tests.torture.small import contents
 from tests.torture.test_recovery import small_inputs

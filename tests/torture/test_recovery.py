@@ -16,7 +16,8 @@ from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.export.checkpoint import export_step
-from gcwm_viz.runs.run import Inputs, continue_run, create_run
+from gcwm_viz.runs.inputs import Inputs
+from gcwm_viz.runs.run import continue_run, create_run
 from tests.continual.inputs import write_base, write_updates
 from tests.torture.small import contents, write_inputs
 

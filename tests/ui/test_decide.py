@@ -156,7 +156,7 @@ def test_broken_tables_are_named_not_raised(open_page, tmp_path, table):
 def test_a_trained_run_is_not_left_out(open_page, tmp_path):
     run = write_run(tmp_path, "normal")
     (run / "leave_one_out" / "tables" / "leave_one_out.parquet").unlink()
-    states = [{"name": f"state {step}", "path": "models/state"} for step in range(1, 7)]
+    states = [{"name": f"state {step}", "path": "models/state", "fingerprint": "f"} for step in range(1, 7)]
     info = json.loads((run / "run.json").read_text()) | {"probes": "probes", "states": states}
     (run / "run.json").write_text(json.dumps(info))
     app = open_page(PAGE, root=tmp_path, run="normal")

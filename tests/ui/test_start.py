@@ -221,7 +221,6 @@ def test_time_left_follows_the_work_not_the_count(root):
     assert found.left == pytest.approx(14.0 / 7 * 21 - 1.0)
     lines += [{"time": 160.0, "event": "matrices-done"}]
     lines += [{"time": 165.0, "event": "probe", "done": 1, "total": 13, "label": "base"}]
-    store.info["probes"] = "p"
     journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
     found = run_progress(run, now=165.0)
     assert (found.phase, found.done, found.left) == ("probes", 1, pytest.approx(60.0))

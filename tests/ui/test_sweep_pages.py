@@ -3,7 +3,7 @@
 import torch
 
 from gcwm_viz.engines.local import LocalEngine
-from gcwm_viz.runs.run import Inputs
+from gcwm_viz.runs.inputs import Inputs
 from gcwm_viz.studies.sweep import sweep, sweep_runs
 from tests.continual.inputs import write_base, write_updates
 

@@ -18,7 +18,8 @@ from gcwm_viz.experiments.lab.pipelines import PIPELINES, train_on_bundle, train
 from gcwm_viz.experiments.lab.sequence import ReplayBuffer
 from gcwm_viz.experiments.lab.train import CharacterCorpus, train_update
 from gcwm_viz.experiments.training import TrainSettings, answer_loss
-from gcwm_viz.runs.run import Inputs, continue_run, create_run
+from gcwm_viz.runs.inputs import Inputs
+from gcwm_viz.runs.run import continue_run, create_run
 from gcwm_viz.runs.tables import open_run
 from tests.experiments.lab.test_bundle import TINY as BUNDLE
 from tests.experiments.lab.tiny_lab import TINY, TinyLibrary

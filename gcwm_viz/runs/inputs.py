@@ -1,0 +1,106 @@
+"""Inputs of a run: opened for a new one, opened again for one that goes on, and described for run.json."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gcwm_viz.checkpoints.index import CheckpointIndex
+from gcwm_viz.continual.run_file import PROBE_DTYPES, ProbeEntry
+from gcwm_viz.continual.store import RunStore
+from gcwm_viz.errors import InputError
+from gcwm_viz.probes.harness import check_installed
+from gcwm_viz.probes.preflight import preflight
+from gcwm_viz.probes.tasks import has_probe_files, load_tasks, probes_fingerprint
+from gcwm_viz.updates.pairing import Plan, plan
+from gcwm_viz.updates.source import joint_rank, state_ranks
+from gcwm_viz.updates.sources import UpdateSource, open_update
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """Where a run reads from. ``updates``: (name, folder) in order of arrival. ``states``: for a training pipeline,
+    the folder or file of S_t of every step. ``probes``: folder of probe files. ``probe_dtype``: precision in which
+    models are probed, one of :data:`~gcwm_viz.continual.run_file.PROBE_DTYPES`."""
+
+    base: Path
+    updates: Sequence[tuple[str, Path]]
+    states: Sequence[Path] = ()
+    probes: Path | None = None
+    probe_dtype: str = PROBE_DTYPES[0]
+
+
+@dataclass(frozen=True)
+class OpenInputs:
+    """The same, opened: headers read, nothing else."""
+
+    base: CheckpointIndex
+    sources: list[UpdateSource]
+    states: list[UpdateSource] | None
+    plan: Plan
+
+    @property
+    def ranks(self) -> list[int | None]:
+        """Of each matrix of the run, the joint rank of its updates where all of them are adapters, else None."""
+        return [joint_rank(key, self.sources) for key in self.plan.active]
+
+    @property
+    def state_ranks(self) -> list[list[int | None]] | None:
+        """Of each matrix, the columns of every given state's factors, None where it is dense; None without states."""
+        if not self.states:
+            return None
+        return [state_ranks(key, self.sources, self.states) for key in self.plan.active]
+
+
+def open_inputs(inputs: Inputs) -> OpenInputs:
+    """Reads headers and pairs everything; raises :class:`InputError` for whatever does not fit."""
+    base = CheckpointIndex.open(inputs.base)
+    sources = [open_update(name, path, base) for name, path in inputs.updates]
+    paired = plan(base, sources)
+    states = None
+    if inputs.states:
+        if len(inputs.states) != len(sources):
+            raise InputError(
+                f"expected one state for each of {len(sources)} updates, found {len(inputs.states)} states"
+            )
+        states = [open_update(f"state {step}", path, base) for step, path in enumerate(inputs.states, start=1)]
+        plan(base, states)
+    return OpenInputs(base, sources, states, paired)
+
+
+def reopen_inputs(store: RunStore, *, probes: bool = True) -> OpenInputs:
+    """Inputs of an existing run, their fingerprints compared with those it started from; ``probes``: theirs too."""
+    file = store.file
+    updates = [(update.name, update.path) for update in file.updates]
+    opened = open_inputs(Inputs(base=file.base.path, updates=updates, states=[state.path for state in file.states]))
+    if opened.base.fingerprint() != file.base.fingerprint:
+        raise InputError(f"{file.base.where}: the base has changed since run {store.path} started")
+    described = [*file.updates, *file.states]
+    for source, entry in zip([*opened.sources, *(opened.states or [])], described, strict=True):
+        if source.fingerprint() != entry.fingerprint:
+            raise InputError(f"{entry.where}: {entry.name} has changed since run {store.path} started")
+    if not probes or file.probes.where is None:
+        return opened
+    folder = file.probes.path
+    expected = file.probes.fingerprint  # absent in runs of an earlier version
+    if expected and probes_fingerprint(folder) != expected:
+        raise InputError(
+            f"{folder}: the probes have changed since run {store.path} started; the command score takes others"
+        )
+    if has_probe_files(folder)[0]:
+        check_installed(load_tasks(folder))
+    return opened
+
+
+def probe_entry(base: CheckpointIndex, probes: Path | None, dtype: str) -> ProbeEntry:
+    """What run.json says of the probes. Raises :class:`InputError` as :func:`preflight` does."""
+    if probes is None:
+        return ProbeEntry(dtype=dtype)
+    memory = preflight(base, probes, dtype).memory_bytes
+    return ProbeEntry(where=printable(probes), fingerprint=probes_fingerprint(probes), dtype=dtype, memory=memory)
+
+
+def printable(path: Path) -> str:
+    """``path`` resolved, as text. Raises :class:`InputError` for characters that run.json is not to hold."""
+    if not str(path.resolve()).isprintable():
+        raise InputError(f"{str(path)!r}: expected a path of printable characters, it is written into run.json")
+    return str(path.resolve())
