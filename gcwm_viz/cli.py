@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from gcwm_viz.commands import (
     check,
@@ -22,23 +23,38 @@ from gcwm_viz.commands import (
 from gcwm_viz.errors import InputError
 
 COMMANDS = (run, check, score, show, report, export, methods, tune, sweep, leave_one_out, regate, lab, example)
-MACHINE_ERROR = 1
-USAGE_ERROR = 2
-CANCELLED = 3
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser of one job; every one of them takes plug-ins."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.add_argument(
+            "--plugin",
+            action="append",
+            default=argparse.SUPPRESS,
+            metavar="FILE",
+            help="Python file or module with merge methods and signals, which is run; repeat for several",
+        )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0, 1 when the machine fails (memory, a process, a file that goes away), 2 for a mistake in input or
     settings, 3 when cancelled (``resume`` goes on), 130 on Ctrl-C."""
     parser = argparse.ArgumentParser(prog="python -m gcwm_viz", description=__doc__)
-    jobs = parser.add_subparsers(required=True, metavar="JOB")
+    jobs = parser.add_subparsers(required=True, metavar="JOB", parser_class=_Parser)
     for command in COMMANDS:
         command.add(jobs)
     options = parser.parse_args(arguments)
     from gcwm_viz.continual.folder import WorkCancelledError
     from gcwm_viz.engines.engine import WorkerDiedError
+    from gcwm_viz.plugins import loading
 
     try:
+        loading.load_installed()
+        for spec in getattr(options, "plugin", []):
+            loading.load(spec)
         options.job(options)
     except InputError as error:
         print(f"gcwm_viz: {error}", file=sys.stderr)

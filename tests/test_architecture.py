@@ -15,8 +15,8 @@ PACKAGE = ROOT / "gcwm_viz"
 
 ORDER = (
     "settings", "linalg", "statistics", "checkpoints", "updates", "geometry", "merging", "signals", "plugins",
-    "engines", "continual", "probes", "experiments", "runs", "export", "studies", "decide", "figures", "report", "jobs", "ui",
-    "commands", "cli", "__main__",
+    "engines", "continual", "probes", "experiments", "runs", "export", "studies", "decide", "figures", "report",
+    "jobs", "ui", "commands", "cli", "__main__",
 )  # fmt: skip
 """A part imports from itself and from what stands before it. ``errors`` is free to all; the package's own
 ``__init__`` is its front door and may show anything that needs no drawing library."""

@@ -9,8 +9,6 @@ if TYPE_CHECKING:
 
     from gcwm_viz.runs.tables import Run
 
-SIGNALS = ["update", "eta", "conflict", "conflict_max", "alpha", "state_conflict", "incoming_conflict", "state_norm"]
-
 
 def add(jobs) -> None:  # type: ignore[no-untyped-def]
     parser = jobs.add_parser("show", help="print the scores of a run, step by step, or its conflict without scores")
@@ -23,6 +21,7 @@ def add(jobs) -> None:  # type: ignore[no-untyped-def]
 def show(options: argparse.Namespace) -> None:
     from gcwm_viz.errors import InputError
     from gcwm_viz.runs.tables import open_run
+    from gcwm_viz.signals.catalogue import summarised
 
     run = open_run(options.run)
     if run.tables["steps"].empty:
@@ -33,7 +32,8 @@ def show(options: argparse.Namespace) -> None:
     elif options.split or options.metric:
         raise InputError(f"run {run.path} has no scores; the command score gives it some")
     else:
-        steps = run.tables["steps"].set_index("step")[SIGNALS]
+        columns = [s.column + end for s in summarised() for end in (["", "_max"] if s.extremes else [""])]
+        steps = run.tables["steps"].set_index("step")[["update", "eta", *columns]]
         print(f"{run.path}: no scores (the command score gives it some); means over matrices by step")
         print(steps.to_string(float_format=lambda value: f"{value:.3f}", na_rep="–"))
 

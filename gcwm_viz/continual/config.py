@@ -77,6 +77,14 @@ class RunSettings:
         )
 
 
+def as_written_now(settings: Any) -> Any:
+    """Settings of a run folder as this version writes them; as they are where they cannot be read."""
+    try:
+        return RunSettings.from_dict(settings).to_dict()
+    except (InputError, KeyError, TypeError, AttributeError):
+        return settings
+
+
 def _options_of_methods() -> dict[str, Setting]:
     """The own settings of every method by name."""
     return {each.name: each for method in METHODS.values() for each in method.settings.declared()}

@@ -16,6 +16,7 @@ from gcwm_viz.continual.store import RunStore, order_rows
 from gcwm_viz.continual.summary import steps_table
 from gcwm_viz.continual.work import work_matrix
 from gcwm_viz.engines.engine import Engine
+from gcwm_viz.plugins.loading import WithPlugins
 
 Progress = Callable[[int, int, str], None]
 """Called with matrices done, matrices in all, and the matrix just finished."""
@@ -52,7 +53,7 @@ def run_matrices(
     runs = tuple((store.path.absolute(), begin_session(store.path)) for store in stores)
     _check_cancel(stores)
     total, finished = len(keys) * len(stores), sum(map(len, done))
-    work = partial(work_matrix, runs, tile)
+    work = WithPlugins(partial(work_matrix, runs, tile))
     for index, report in engine.unordered(work, still_open, limit=limit, memory=needs.__getitem__, overlap=True):
         for store, listed, seconds in zip(stores, done, report.seconds, strict=True):
             if index not in listed:

@@ -1,7 +1,7 @@
 """run.json: what a run is about. Read with the distrust that any file from elsewhere deserves."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +9,14 @@ from gcwm_viz.checkpoints.header import read_json_object
 from gcwm_viz.checkpoints.location import location
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.errors import InputError
+from gcwm_viz.plugins.record import PluginEntry, check_method
 from gcwm_viz.updates.matrices import MatrixKey
 
 SCHEMA = 1
 FORMAT = "gcwm_viz.run"
 MAX_UPDATES = 10_000
 MAX_MATRICES = 200_000
+MAX_PLUGINS = 1_000
 PROBE_DTYPES = ("float32", "bfloat16", "float16")
 """Precisions in which a model can be probed, the default first."""
 
@@ -66,7 +68,8 @@ class ProbeEntry:
 @dataclass(frozen=True, kw_only=True)
 class RunFile:
     """The content of run.json. ``states``: those given by a training pipeline, else none; ``matrices``: in model
-    order; ``notes``: what was remarked of the inputs; ``other``: entries that this version does not know."""
+    order; ``notes``: what was remarked of the inputs; ``plugins``: those it was started with, which names them and
+    loads none; ``other``: entries that this version does not know."""
 
     name: str | None = None
     base: InputEntry
@@ -77,6 +80,7 @@ class RunFile:
     settings: RunSettings
     notes: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
+    plugins: tuple[PluginEntry, ...] = ()
     other: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -96,7 +100,9 @@ class RunFile:
         if schema != SCHEMA:
             raise InputError(f"{file} has schema {str(schema)[:50]}; this version reads schema {SCHEMA}")
         try:
-            return _run_file(values)
+            plugins = _plugins(values.pop("plugins", []))
+            check_method(_method(values), plugins, f"run {run}")
+            return replace(_run_file(values), plugins=plugins)
         except _WrongError as error:
             raise InputError(f"{file} lacks or garbles an entry: {error}") from None
 
@@ -116,6 +122,7 @@ class RunFile:
             "settings": self.settings.to_dict(),
             "notes": list(self.notes),
             "versions": dict(self.versions),
+            **({"plugins": [entry.to_json() for entry in self.plugins]} if self.plugins else {}),
             **self.other,
         }
 
@@ -186,6 +193,23 @@ def _matrix(entry: Any, place: str) -> MatrixKey:
     )
     _expect(isinstance(entry.get("transposed", False), bool), f"{place}.transposed", "true or false")
     return MatrixKey(**entry | {"shape": tuple(shape)})
+
+
+def _plugins(entries: Any) -> tuple[PluginEntry, ...]:
+    plugins = []
+    for index, entry in enumerate(_sequence(entries, "plugins", MAX_PLUGINS)):
+        _texts(entry, f"plugins[{index}]", ("name", "digest"))
+        for names in ("methods", "signals"):
+            listed = _sequence(entry.get(names), f"plugins[{index}].{names}", MAX_PLUGINS)
+            _expect(all(map(_is_text, listed)), f"plugins[{index}].{names}", "printable texts")
+        plugins.append(PluginEntry.from_json({"version": "", **entry}))
+    return tuple(plugins)
+
+
+def _method(values: Mapping[str, Any]) -> str:
+    settings: Any = values.get("settings")
+    _texts(settings, "settings", ("method", "preset"))
+    return str(settings["method"])
 
 
 def _settings(values: Any) -> RunSettings:

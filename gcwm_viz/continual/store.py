@@ -21,7 +21,7 @@ from torch import Tensor
 
 from gcwm_viz.checkpoints.atomic import named_write_errors, partial_name, write_bytes, write_json, write_safetensors
 from gcwm_viz.checkpoints.header import read_header
-from gcwm_viz.continual.config import RunSettings, difference
+from gcwm_viz.continual.config import as_written_now, difference
 from gcwm_viz.continual.folder import WorkFolder
 from gcwm_viz.continual.kept import Branches, read_branches
 from gcwm_viz.continual.matrix import integrate
@@ -90,7 +90,7 @@ class RunStore(WorkFolder):
         for entry in self.journal():
             started = entry.get("settings")
             if entry["event"] == "start" and isinstance(started, dict):
-                changed = difference(_as_now(started), json.loads(json.dumps(self.settings.to_dict())))
+                changed = difference(as_written_now(started), json.loads(json.dumps(self.settings.to_dict())))
                 if changed:
                     raise InputError(
                         f"run {self.path} started with other settings than its run.json has now: {changed}"
@@ -193,14 +193,6 @@ class RunStore(WorkFolder):
 
     def _rows(self, index: int) -> Path:
         return self.path / "matrices" / f"{index:05d}.json"
-
-
-def _as_now(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings in a journal as this version writes them; as they are where they cannot be read."""
-    try:
-        return RunSettings.from_dict(settings).to_dict()
-    except (InputError, KeyError, TypeError, AttributeError):
-        return settings
 
 
 def _refuse_occupied(path: Path) -> None:

@@ -51,8 +51,8 @@ def check_method(method: str, entries: Sequence[PluginEntry], run: str) -> None:
 
 
 def check_same(method: str, entries: Sequence[PluginEntry], run: str) -> None:
-    """Raises :class:`InputError` unless the plug-ins of this process are those of ``entries``, for a run by ``method``: none
-    missing, changed or added, so that all its matrices are computed by the same code."""
+    """Raises :class:`InputError` unless the plug-ins of this process are, for a run by ``method``, its ``entries``:
+    none missing, changed or added, so that the same code computes all its matrices."""
     here = {entry.name: entry for entry in entries_for(method)}
     for entry in entries:
         if entry.name not in here:

@@ -15,6 +15,7 @@ from gcwm_viz.continual.session import begin_session, writing
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.engines.engine import Engine, Worker
 from gcwm_viz.linalg.lowrank import Update
+from gcwm_viz.plugins.loading import WithPlugins
 from gcwm_viz.probes.behaviour import BehaviourProbe
 from gcwm_viz.probes.merged import MergedModel
 from gcwm_viz.probes.representation import RepresentationProbe
@@ -37,7 +38,7 @@ def evaluate(
     todo = [checkpoint for checkpoint in asked if read_scores(store, checkpoint) is None]
     done = len(asked) - len(todo)
     store.check_cancel()
-    work = partial(score_checkpoint, store.path.absolute(), begin_session(store.path))
+    work = WithPlugins(partial(score_checkpoint, store.path.absolute(), begin_session(store.path)))
     need = store.file.probes.memory or 0
     limit = max(1, memory_budget // need) if memory_budget and need else None
     memory = (lambda _: need) if need else None

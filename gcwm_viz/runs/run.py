@@ -21,6 +21,8 @@ from gcwm_viz.engines.engine import Engine, Worker
 from gcwm_viz.engines.local import LocalEngine
 from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.threads import one_thread
+from gcwm_viz.plugins.loading import WithPlugins
+from gcwm_viz.plugins.record import check_same, entries_for
 from gcwm_viz.probes.evaluate import evaluate
 from gcwm_viz.runs.inputs import Inputs, OpenInputs, open_inputs, printable, probe_entry, reopen_inputs
 from gcwm_viz.updates.chain import chain_note
@@ -60,6 +62,7 @@ def create_run(inputs: Inputs, out: Path, settings: RunSettings, name: str | Non
             matrices=tuple(opened.plan.active),
             settings=settings,
             notes=(*opened.plan.warnings, *opened.plan.notes),
+            plugins=entries_for(settings.method),
             versions={"python": platform.python_version()}
             | {package: version(package) for package in ("torch", "transformers", "safetensors")},
         ),
@@ -96,7 +99,7 @@ def continue_run(
             shares = {} if shares is None else shares
             missing = [name for name in store.updates if name not in shares]
             # Each reads an update whole, which is as much as all the matrices: work for as many as there are.
-            shares.update(engine.unordered(partial(_outside_share, store.path.absolute()), missing))
+            shares.update(engine.unordered(WithPlugins(partial(_outside_share, store.path.absolute())), missing))
             write_table(store.path, "updates", _updates_table(opened, shares, chain))
             store.log("matrices-done", done=len(store.keys), total=len(store.keys))
             if store.file.probes.where:
@@ -106,6 +109,8 @@ def continue_run(
 
 def begin(store: RunStore, engine: Engine) -> OpenInputs:
     """Check and open what a run needs to go on, and say in its journal that it does; the caller holds the lock."""
+    if len(store.finished()) < len(store.keys):
+        check_same(store.settings.method, store.file.plugins, f"run {store.path}")
     opened = reopen_inputs(store)
     store.check_settings()
     store.clear_cancel()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from gcwm_viz.checkpoints.atomic import named_write_errors, partial_name, write_json
+from gcwm_viz.continual.config import as_written_now
 from gcwm_viz.continual.folder import WorkFolder
 from gcwm_viz.errors import InputError
 from gcwm_viz.runs.run import Progress
@@ -75,6 +76,8 @@ class StudyFolder(WorkFolder):
             raise InputError(f"{self._file} is not valid JSON: {error}") from None
         for entry in about if same is None else same:
             value, other = about[entry], present.get(entry) if isinstance(present, dict) else None
+            if entry == "settings":
+                other = as_written_now(other)
             if other != value:
                 readable = isinstance(value, str) and isinstance(other, str) and len(value + other) <= 2 * LONGEST_SHOWN
                 shown = f": {other!r}, not {value!r}" if readable else ""

@@ -26,6 +26,7 @@ from gcwm_viz.continual.engine import write_table
 from gcwm_viz.continual.run_file import PROBE_DTYPES
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
+from gcwm_viz.plugins.record import check_same
 from gcwm_viz.probes.behaviour import BehaviourProbe
 from gcwm_viz.probes.merged import MergedModel
 from gcwm_viz.probes.tasks import Task, load_tasks, probes_fingerprint
@@ -100,6 +101,7 @@ def _check(store: RunStore) -> list[Task]:
     if store.steps < 2:
         raise InputError(f"run {store.path} has one update; leaving one out needs at least two")
     store.check_finished()
+    check_same(store.settings.method, store.file.plugins, f"run {store.path}")
     if not store.file.probes.where:
         raise InputError(f"run {store.path} was started without probes, so there is nothing to score")
     return load_tasks(store.file.probes.path)

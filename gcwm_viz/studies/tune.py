@@ -21,7 +21,7 @@ import torch
 
 from gcwm_viz.checkpoints.atomic import write_bytes
 from gcwm_viz.checkpoints.index import CheckpointIndex
-from gcwm_viz.continual.config import RunSettings
+from gcwm_viz.continual.config import RunSettings, as_written_now
 from gcwm_viz.continual.engine import write_table
 from gcwm_viz.continual.run_file import PROBE_DTYPES
 from gcwm_viz.continual.store import RunStore
@@ -108,7 +108,7 @@ def _score(
     for done, point in enumerate(points, start=1):
         file = _scores_file(folder.path, point)
         stored = json.loads(file.read_bytes()) if file.is_file() else None
-        if stored and stored["settings"] == point.settings.to_dict():
+        if stored and as_written_now(stored["settings"]) == point.settings.to_dict():
             continue
         run = RunStore.open(folder.path / "runs" / point.merge)
         store = RunStore(run.path, replace(run.file, settings=point.settings))

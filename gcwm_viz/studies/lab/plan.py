@@ -10,6 +10,7 @@ from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.experiments.draw import seeded
 from gcwm_viz.experiments.lab.pipelines import PIPELINES
 from gcwm_viz.experiments.lab.recipe import Recipe
+from gcwm_viz.plugins.loading import loaded
 from gcwm_viz.studies.lab.ablations import QUESTIONS
 from gcwm_viz.studies.orders import every_order, task_orders
 
@@ -69,12 +70,15 @@ def study_orders(recipe: Recipe, count: int) -> list[tuple[str, ...]]:
 
 def definition(method: str) -> Any:
     """What decides a method's result beside recipe, seed and order; a finished cell with another one is done anew."""
+    measured = {plugin.name: plugin.digest for plugin in loaded() if plugin.signals}
+    plugins = {"plugins": measured} if measured and method in METHODS else {}
     if method in MERGES:
         contender = MERGES[method]
         settings = RunSettings.preset_with("scale-free", contender.fixed, contender.method)
-        return {"settings": settings.to_dict(), "grid": {name: list(values) for name, values in contender.grid.items()}}
+        grid = {name: list(values) for name, values in contender.grid.items()}
+        return {"settings": settings.to_dict(), "grid": grid} | plugins
     if method in PIPELINES:
-        return {"training": PIPELINES[method].settings, "signals": RunSettings().gcwm.to_dict()}
+        return {"training": PIPELINES[method].settings, "signals": RunSettings().gcwm.to_dict()} | plugins
     return {"settings": RunSettings().to_dict()} if method == ABLATIONS else {}
 
 

@@ -35,6 +35,7 @@ from gcwm_viz.experiments.lab.pipelines import PIPELINES, train_pipeline
 from gcwm_viz.experiments.lab.recipe import Recipe
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.merging.registry import get_method
+from gcwm_viz.plugins.loading import WithPlugins
 from gcwm_viz.studies.folder import StudyFolder
 from gcwm_viz.studies.grid import grid_points
 from gcwm_viz.studies.lab.ablations import run_ablations
@@ -82,7 +83,7 @@ def study(
     sequences = study_orders(chosen, orders)
     if seeds < 1:
         raise InputError(f"number of seeds: expected at least 1, found {seeds}")
-    work = partial(_work, out, chosen)
+    work = WithPlugins(partial(_work, out, chosen))
     begin = time.monotonic()
 
     def told(stage: str, done: int, total: int, label: str) -> None:
