@@ -23,6 +23,9 @@ from gcwm_viz.commands import (
 from gcwm_viz.errors import InputError
 
 COMMANDS = (run, check, score, show, report, export, methods, tune, sweep, leave_one_out, regate, lab, example)
+MACHINE_ERROR = 1
+USAGE_ERROR = 2
+CANCELLED = 3
 
 
 class _Parser(argparse.ArgumentParser):

@@ -30,13 +30,12 @@ from gcwm_viz.probes.metrics import METRICS, headline
 from gcwm_viz.probes.scores import downstream, score_matrix
 from gcwm_viz.runs.inputs import Inputs, open_inputs
 from gcwm_viz.runs.run import Progress, begin, continue_run, create_run
+from gcwm_viz.signals.catalogue import summarised
 from gcwm_viz.studies.folder import StudyFolder
 from gcwm_viz.studies.grid import Grid, Point, distinct, grid_points, pairs, word
 from gcwm_viz.studies.orders import shuffles, task_orders
 
 FORMAT = "gcwm_viz.sweep"
-ENDS = ("conflict", "alpha", "state_conflict", "incoming_conflict", "displacement", "state_norm")
-"""Means over matrices at the last step that the table shows."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,8 @@ def sweep(
 ) -> pd.DataFrame:
     """Do every run and return the table, one row each in the order given; goes on where it was interrupted.
 
-    Columns: run, method, order, the settings varied; of the last step the means over matrices of :data:`ENDS`; with
+    Columns: run, method, order, the settings varied; of the last step the means over matrices of the
+    summarised signals; with
     probes, per split, overall and forgetting in ``metric``'s unit (test NaN without a test split).
     Raises :class:`InputError` for states of a training pipeline, an ``out`` that belongs to other inputs, and what
     ``create_run`` and ``continue_run`` do; :class:`~gcwm_viz.continual.folder.WorkCancelledError` when OUT/cancel
@@ -153,7 +153,7 @@ def _row(run: SweepRun, store: RunStore) -> dict[str, Any]:
     last = pd.read_parquet(store.path / "tables" / "steps.parquet").iloc[-1]
     row: dict[str, Any] = {"run": run.name, "method": run.settings.method, "order": " > ".join(run.order)}
     row |= {key: word(value) if value is None else value for key, value in run.point.values.items()}
-    row |= {name: float(last[name]) for name in ENDS}
+    row |= {signal.column: float(last[signal.column]) for signal in summarised()}
     file = store.path / "tables" / "scores.parquet"
     if file.is_file():
         scores = pd.read_parquet(file)
