@@ -135,19 +135,19 @@ def explain(view: View, decision: Decision) -> None:
 def effects(decision: Decision, update: str) -> pd.DataFrame:
     """Change of every task without ``update``, tasks in the order of arrival."""
     rows = left_out_effects(decision.run.tables["leave_one_out"], update, decision.split, decision.metric)
-    places = {name: place for place, name in enumerate(decision.run.updates)}
-    return rows.sort_values("task", key=lambda tasks: tasks.map(places).fillna(len(places)), kind="stable")
+    arrival = {name: step for step, name in enumerate(decision.run.updates)}
+    return rows.sort_values("task", key=lambda tasks: tasks.map(arrival).fillna(len(arrival)), kind="stable")
 
 
 def accountable(decision: Decision) -> None:
     """Whether conflict told, in this run, who costs the others."""
-    found = decision.evidence.agreement
-    if found.reason:
+    agreement = decision.evidence.agreement
+    if agreement.reason:
         return
     st.markdown(
         "Does conflict tell who costs the others? Over these "
-        f"{found.n} updates its rank correlation with the gain of the others is ρ = {num(found.rho, signed=True)} "
-        f"(permutation p = {num(found.p)}; 1 = it ranks them rightly, 0 = it tells "
+        f"{agreement.n} updates its rank correlation with the gain of the others is ρ = {num(agreement.rho, signed=True)} "
+        f"(permutation p = {num(agreement.p)}; 1 = it ranks them rightly, 0 = it tells "
         "nothing, below 0 = the wrong way round)."
     )
 
@@ -193,11 +193,11 @@ def choose_plan(decision: Decision) -> list[str]:
     if len(chosen) > 1:
         predicted = decision.path(chosen)["subset_conflict"].iloc[-1]
         st.markdown(f"Mean conflict between the {len(chosen)} updates: {num(predicted)}, higher = more conflict.")
-    known = measured(decision.evidence.outcomes, chosen, ordered=bool(decision.order_matters))
+    outcome = measured(decision.evidence.outcomes, chosen, ordered=bool(decision.order_matters))
     st.markdown(
-        f"Measured for exactly these updates ({known.source}): {num(known.value)} ± {num(Z95 * known.se)} "
+        f"Measured for exactly these updates ({outcome.source}): {num(outcome.value)} ± {num(Z95 * outcome.se)} "
         f"{decision.unit} (95 %), mean over all tasks."
-        if known
+        if outcome
         else "This set has not been measured yet: run the plan to know."
     )
     return chosen
@@ -212,9 +212,11 @@ def plan_text(decision: Decision, chosen: list[str]) -> str | None:
         return None
 
 
-def _spread(found: Interval, *, signed: bool = False) -> str:
-    if not found.known:
+def _spread(interval: Interval, *, signed: bool = False) -> str:
+    if not interval.known:
         return "n/a"
     plus = "+" if signed else ""
-    value, low, high = (f"{round(number, 2) + 0.0:{plus}.2f}" for number in (found.value, found.low, found.high))
-    return value if math.isnan(found.low) else f"{value} [{low}, {high}]"
+    value, low, high = (
+        f"{round(number, 2) + 0.0:{plus}.2f}" for number in (interval.value, interval.low, interval.high)
+    )
+    return value if math.isnan(interval.low) else f"{value} [{low}, {high}]"

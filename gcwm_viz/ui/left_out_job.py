@@ -8,7 +8,7 @@ from gcwm_viz.jobs import jobs
 from gcwm_viz.jobs.left_out import estimate, left_out_job, obstacle
 from gcwm_viz.runs.tables import Run
 from gcwm_viz.ui import job_card
-from gcwm_viz.ui.loading import run_root
+from gcwm_viz.ui.roots import run_root
 
 
 def control(run: Run) -> None:

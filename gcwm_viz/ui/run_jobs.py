@@ -14,7 +14,7 @@ from gcwm_viz.errors import InputError
 from gcwm_viz.jobs import jobs
 from gcwm_viz.jobs.progress import duration, paces
 from gcwm_viz.jobs.spec import JobSpec, digest
-from gcwm_viz.ui import job_card, place
+from gcwm_viz.ui import job_card, selection
 from gcwm_viz.ui.loading import run_names
 from gcwm_viz.ui.roots import within
 from gcwm_viz.ui.text import as_markdown
@@ -151,7 +151,7 @@ def show_list(root: Path, listed: list[Entry]) -> None:
 
 def _actions(root: Path, entry: Entry) -> None:
     if entry.status == "complete":
-        place.link("app.py", "Open →", run=entry.name)
+        selection.link("app.py", "Open →", run=entry.name)
     elif entry.status == "interrupted":
         job_card.start_button(root, entry.spec, "Resume", width="stretch")
     elif entry.status == "failed" and st.button("Dismiss", key=f"dismiss-{entry.name}", width="stretch"):

@@ -16,10 +16,6 @@ from gcwm_viz.ui import charts
 _SPLITS = {"test": "test", "dev": "development"}
 
 
-def _split_name(split: str) -> str:
-    return _SPLITS.get(split, split)
-
-
 def choose_measure(label: str, splits: list[str], metrics: list[str], split: str, *, key: str) -> tuple[str, str]:
     """(split, metric) from two controls; ``split`` is the one chosen at first, ``label`` the name of its control."""
     left, right = st.columns([1, 3])
@@ -28,7 +24,7 @@ def choose_measure(label: str, splits: list[str], metrics: list[str], split: str
         splits,
         default=split,
         required=True,
-        format_func=_split_name,
+        format_func=_SPLITS.__getitem__,
         key=f"{key}-split",
     )
     metric = right.segmented_control(

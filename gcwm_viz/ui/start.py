@@ -79,11 +79,6 @@ def page(root: Path) -> None:
     with runs:
         run_jobs.show_list(root, [entry for entry in listed if entry.status != "running"])
     with new:
-        _new_run(root)
-
-
-def _new_run(root: Path) -> None:
-    st.header("New run", anchor=False)
-    plan = plan_form.show()
-    checked = plan_check.show(plan, root)
-    show(root, plan, checked)
+        st.header("New run", anchor=False)
+        plan = plan_form.show()
+        show(root, plan, plan_check.show(plan, root))
