@@ -146,9 +146,9 @@ def accountable(decision: Decision) -> None:
         return
     st.markdown(
         "Does conflict tell who costs the others? Over these "
-        f"{agreement.n} updates its rank correlation with the gain of the others is ρ = {num(agreement.rho, signed=True)} "
-        f"(permutation p = {num(agreement.p)}; 1 = it ranks them rightly, 0 = it tells "
-        "nothing, below 0 = the wrong way round)."
+        f"{agreement.n} updates its rank correlation with the gain of the others is "
+        f"ρ = {num(agreement.rho, signed=True)} (permutation p = {num(agreement.p)}; 1 = it ranks them rightly, 0 = it "
+        "tells nothing, below 0 = the wrong way round)."
     )
 
 
@@ -215,8 +215,6 @@ def plan_text(decision: Decision, chosen: list[str]) -> str | None:
 def _spread(interval: Interval, *, signed: bool = False) -> str:
     if not interval.known:
         return "n/a"
-    plus = "+" if signed else ""
-    value, low, high = (
-        f"{round(number, 2) + 0.0:{plus}.2f}" for number in (interval.value, interval.low, interval.high)
-    )
+    numbers, plus = (interval.value, interval.low, interval.high), "+" if signed else ""
+    value, low, high = (f"{round(number, 2) + 0.0:{plus}.2f}" for number in numbers)
     return value if math.isnan(interval.low) else f"{value} [{low}, {high}]"

@@ -45,8 +45,8 @@ def headline(view: View, scores: Scored | None) -> None:
             "Overall at the end",
             num(last["overall"]),
             f"{num(gain, signed=True)} against the base" if np.isfinite(gain) else None,
-            help=f"Mean {scores.unit} over all tasks, ± {num(Z95 * last.get('overall_se', np.nan))} (95 % over the test "
-            f"probes' {num(int(scores.n.iloc[-1].sum()))} examples).",
+            help=f"Mean {scores.unit} over all tasks, ± {num(Z95 * last.get('overall_se', np.nan))} (95 % over the "
+            f"test probes' {num(int(scores.n.iloc[-1].sum()))} examples).",
         )
         boxes[1].metric("Single-task experts", num(scores.own.mean()), help="The upper bound: one model a task.")
         boxes[2].metric("Forgetting", num(last["forgetting"]), help="Mean over earlier tasks of the best score lost.")
