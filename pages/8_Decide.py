@@ -29,9 +29,9 @@ with frame.frame(
     st.header("Together, and in which order", anchor=False)
     left, right = st.columns(2, gap="medium")
     with left:
-        top = float(decided.square.max().max())
-        figure = pair_matrix.pair_matrix(decided.square, decide.PAIRS, top if top > 0 else 1.0)
-        charts.show(figure, decide.PAIRS, decided.square.reset_index(), key="pairs")
+        top = float(decided.evidence.square.max().max())
+        figure = pair_matrix.pair_matrix(decided.evidence.square, decide.PAIRS, top if top > 0 else 1.0)
+        charts.show(figure, decide.PAIRS, decided.evidence.square.reset_index(), key="pairs")
     with right:
         paths = {name: decided.path(order) for name, order in decide.orders(decided).items()}
         figure = addition_curve.addition_curve(paths, decided.unit)

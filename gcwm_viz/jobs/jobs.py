@@ -184,8 +184,7 @@ def _try_lock(folder: Path, kind: int = fcntl.LOCK_EX) -> int | None:
 def _lock_to_start(folder: Path) -> int | None:
     """The job's lock, or None when it runs. Another window's glance holds the lock for a moment, hence the retries."""
     for _ in range(_START_TRIES):
-        lock = _try_lock(folder)
-        if lock is not None:
+        if (lock := _try_lock(folder)) is not None:
             return lock
         time.sleep(0.05)
     return None

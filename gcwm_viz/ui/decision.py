@@ -54,21 +54,13 @@ class Decision:
     order_matters: str
 
     @property
-    def candidates(self) -> list[Candidate]:
-        return self.evidence.candidates
-
-    @property
-    def square(self) -> pd.DataFrame:
-        return self.evidence.square
-
-    @property
     def unit(self) -> str:
         return UNITS[self.metric]
 
     def path(self, order: list[str]) -> pd.DataFrame:
         """Predicted conflict and measured score along ``order``."""
         rows = []
-        for addition in additions(self.square, order):
+        for addition in additions(self.evidence.square, order):
             outcome = measured(self.evidence.outcomes, order[: addition.size], ordered=bool(self.order_matters))
             score = {"value": outcome.value, "se": outcome.se, "source": outcome.source} if outcome else {}
             rows.append(asdict(addition) | {"value": math.nan, "se": math.nan, "source": ""} | score)
@@ -76,7 +68,7 @@ class Decision:
 
     @property
     def greedy(self) -> list[str]:
-        return [addition.update for addition in greedy_order(self.square)]
+        return [addition.update for addition in greedy_order(self.evidence.square)]
 
 
 def decide(run: Run) -> Decision:

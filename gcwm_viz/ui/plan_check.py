@@ -72,7 +72,7 @@ def _answer(answer: dict[str, Any], root: Path) -> None:
     families = answer["families"]
     boxes = st.columns(5)
     boxes[0].metric("Matrices to merge", num(sum(row["matrices"] for row in families)),
-                    help=f"{answer['parameters']:,} of {answer['base_parameters']:,} parameters of the base")  # fmt: skip
+                    help=f"{answer['parameters']:,} of {answer['base_parameters']:,} base parameters")  # fmt: skip
     boxes[1].metric("To read", size(answer["bytes_to_read"]))
     free = available_memory()
     memory = max(answer["memory_bytes"], answer["probe_memory_bytes"])

@@ -61,7 +61,8 @@ def _answer(answer: dict[str, Any], updates: list[str]) -> None:
     arrived = [name for name in updates if name in part.index]
     part = part.reindex([*arrived, *(name for name in part.index if name not in arrived)])
     boxes = st.columns(3)
-    change, error = mean_difference(part)
+    change = float(part["difference"].mean())
+    error = float(np.sqrt((part["difference_se"] ** 2).sum(skipna=False)) / len(part))  # tasks are independent samples
     better = "higher is better" if METRICS[metric] else "lower is better"
     boxes[0].metric("As run", num(part["as_run"].mean()), help=f"Mean {UNITS[metric]} over tasks; {better}")
     boxes[1].metric("With this gate", num(part["regated"].mean()), help=f"Step {answer['step']}; {better}")
@@ -73,9 +74,3 @@ def _answer(answer: dict[str, Any], updates: list[str]) -> None:
     models = {"as run": (part["as_run"], part["as_run_se"]), "this gate": (part["regated"], part["regated_se"])}
     figure = task_scores.task_scores(models, unit=UNITS[metric], title=ABOUT.title)
     charts.show(figure, ABOUT, part.reset_index(), key="regate")
-
-
-def mean_difference(part: pd.DataFrame) -> tuple[float, float]:
-    """Mean over tasks of the paired difference, and its standard error; tasks are independent samples."""
-    errors = part["difference_se"].to_numpy(dtype=float)
-    return float(part["difference"].mean()), float(np.sqrt((errors**2).sum()) / max(len(errors), 1))

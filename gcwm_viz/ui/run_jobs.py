@@ -83,11 +83,8 @@ def _entry(root: Path, name: str) -> Entry:
         return Entry(name, path, "running" if job.status == "running" else "unreadable", job, str(error))
     what = "sequential fine-tuning" if store.info.get("states") else store.settings.method
     about = f"{what} · {store.steps} update{'' if store.steps == 1 else 's'} · {len(store.keys)} matrices"
-    status: Status = "interrupted"
-    if "running" in (job.status, state):
-        status = "running"
-    elif state == "complete":
-        status = "complete"
+    at_work = "running" in (job.status, state)
+    status: Status = "running" if at_work else "complete" if state == "complete" else "interrupted"
     return Entry(name, path, status, job, about)
 
 

@@ -137,8 +137,12 @@ def what_was_kept(view: View) -> Screen:
         models = {"base": (_row(scores.R, 0), _row(scores.errors, 0)), **models}
     forgotten = float(scores.downstream["forgetting"].iloc[-1])
     lost = "" if np.isnan(forgotten) else f" Average drop from each task's best: **{_drop(scores, forgotten)}**."
+    number = len(view.run.updates)
+    made_of = (
+        f"trained on {_count(number, 'task')} one after another" if trained else f"with all {_count(number, 'update')}"
+    )
     sentence = (
-        f"One model {_all(view.run, trained)} {_scores(scores, end.mean())}; "
+        f"One model {made_of} {_scores(scores, end.mean())}; "
         f"the base {_value(scores, models['base'][0].mean()) if 'base' in models else 'n/a'}, the experts on their own "
         f"tasks {_value(scores, scores.own.mean())}.{lost}"
     )
@@ -154,10 +158,9 @@ def _trained(run: Run) -> Run | None:
     """A scored run beside ``run`` that describes training one after another with the same updates."""
     if run.info.get("states"):
         return None
-    root = run_root()
-    for name in run_names(root)[:MAX_OTHERS]:
+    for name in run_names(run_root())[:MAX_OTHERS]:
         try:
-            other = load_run(root / name)
+            other = load_run(run_root() / name)
             if other.info.get("states") and other.updates == run.updates and not other.tables["scores"].empty:
                 return other
         except InputError:
@@ -187,12 +190,6 @@ def _value(scores: Scored, value: float) -> str:
 def _drop(scores: Scored, value: float) -> str:
     """A difference of scores: points of a share, else in the metric's unit."""
     return f"{num(100 * value)} points" if is_share(scores.metric) else f"{num(value)} {scores.unit}"
-
-
-def _all(run: Run, trained: bool) -> str:
-    if trained:
-        return f"trained on {_count(len(run.updates), 'task')} one after another"
-    return f"with all {_count(len(run.updates), 'update')}"
 
 
 def _count(number: int, one: str, many: str | None = None) -> str:
