@@ -8,8 +8,9 @@ import streamlit as st
 from gcwm_viz.figures import step_trend
 from gcwm_viz.runs.highlights import scored
 from gcwm_viz.ui import charts, downloads, frame, lab_job, overview
-from gcwm_viz.ui.loading import run_names, run_root
+from gcwm_viz.ui.loading import run_names
 from gcwm_viz.ui.offline import stay_offline
+from gcwm_viz.ui.roots import run_root
 
 if __name__ != "__main__":
     stay_offline()
@@ -23,22 +24,22 @@ else:
         if not names:
             st.stop()
         run = frame.choose_run(names)
-        view = frame.choose_place(run, links)
+        view = frame.choose_view(run, links)
         if view is None:
             if not computing:
                 frame.missing(run)
             st.stop()
 
-        found = scored(run)
-        overview.headline(view, found)
+        scores = scored(run)
+        overview.headline(view, scores)
         steps = run.tables["steps"]
         figure = step_trend.step_trend(
             steps,
-            None if found is None else found.downstream,
+            None if scores is None else scores.downstream,
             chosen_step=view.step,
-            unit="score" if found is None else found.unit,
+            unit="score" if scores is None else scores.unit,
         )
         charts.show(figure, step_trend.ABOUT, steps, key="trend")
-        overview.where_next(view, found)
+        overview.where_next(view, scores)
         downloads.report_button(run)
         overview.inputs(view)

@@ -121,19 +121,24 @@ def look(root: Path, name: str) -> Job:
     )
 
 
-def cancel(root: Path, name: str, run: Path) -> None:
-    """Ask job ``name``, which writes ``run``, to stop after the matrix at hand; what is finished is kept."""
+def cancel(root: Path, name: str, folder: Path | None = None) -> None:
+    """Ask job ``name``, and whoever works in ``folder``, to stop after the matrix at hand; what is finished is kept.
+
+    ``folder``: that of a run or a study, also where no job but a shell works on it.
+    """
+    job = _folder(root, name)
     try:
-        (_folder(root, name) / "cancel").touch()
-        if (run / "run.json").is_file():
-            (run / "cancel").touch()
+        if job.is_dir():
+            (job / "cancel").touch()
+        if folder is not None and any((folder / file).is_file() for file in ("run.json", "journal.jsonl")):
+            (folder / "cancel").touch()
     except OSError as error:
-        raise InputError(f"{run}: cannot ask the job to stop ({error.strerror or error})") from None
+        raise InputError(f"{folder or job}: cannot ask the job to stop ({error.strerror or error})") from None
 
 
-def cancel_asked(root: Path, name: str) -> bool:
-    """Whether job ``name`` was asked to stop and has not stopped yet."""
-    return (_folder(root, name) / "cancel").exists()
+def cancel_asked(root: Path, name: str, folder: Path | None = None) -> bool:
+    """Whether job ``name``, or whoever works in ``folder``, was asked to stop and has not stopped yet."""
+    return any((asked / "cancel").exists() for asked in (_folder(root, name), folder) if asked is not None)
 
 
 def forget(root: Path, name: str) -> None:
@@ -146,22 +151,10 @@ def names(root: Path) -> list[str]:
     """Names of the jobs that were ever started below ``root`` and not forgotten."""
     folder = root / ".jobs"
     try:
-        found = sorted(child.name for child in folder.iterdir()) if folder.is_dir() else []
+        children = sorted(child.name for child in folder.iterdir()) if folder.is_dir() else []
     except OSError:
         return []
-    return [name for name in found if _NAME.fullmatch(name) and (folder / name / "state.json").is_file()]
-
-
-def progress(run: Path) -> dict[str, Any]:
-    """The newest readable line of RUN/journal.jsonl, or an empty dict."""
-    for line in reversed(_tail(run / "journal.jsonl")):
-        try:
-            entry = json.loads(line)
-        except (ValueError, RecursionError):
-            continue  # the line that is being written
-        if isinstance(entry, dict):
-            return entry
-    return {}
+    return [name for name in children if _NAME.fullmatch(name) and (folder / name / "state.json").is_file()]
 
 
 def _reap() -> None:
@@ -191,8 +184,7 @@ def _try_lock(folder: Path, kind: int = fcntl.LOCK_EX) -> int | None:
 def _lock_to_start(folder: Path) -> int | None:
     """The job's lock, or None when it runs. Another window's glance holds the lock for a moment, hence the retries."""
     for _ in range(_START_TRIES):
-        lock = _try_lock(folder)
-        if lock is not None:
+        if (lock := _try_lock(folder)) is not None:
             return lock
         time.sleep(0.05)
     return None
@@ -207,14 +199,11 @@ def _read_state(folder: Path) -> dict[str, Any] | None:
 
 
 def _last_line(path: Path) -> str:
-    return next((line.strip() for line in reversed(_tail(path)) if line.strip()), "")
-
-
-def _tail(path: Path) -> list[str]:
     try:
         with open(path, "rb") as file:
             file.seek(0, os.SEEK_END)
             file.seek(max(0, file.tell() - _TAIL_BYTES))
-            return file.read().decode("utf-8", errors="replace").splitlines()
+            lines = file.read().decode("utf-8", errors="replace").splitlines()
     except OSError:
-        return []
+        return ""
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")

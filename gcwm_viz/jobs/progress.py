@@ -1,10 +1,10 @@
-"""How far a run is, how long it will still take, and who does the work, from its journal."""
+"""How far a run or a study of one is, how long it will still take, and who does the work, from its journal."""
 
 from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,38 +45,38 @@ class Progress:
         return f"{self.done} of {self.total} {what}{left}"
 
 
-def run_progress(run: Path, now: float | None = None) -> Progress:
-    """Progress of the run in ``run``, at ``now`` (seconds since the epoch).
+def progress_of(folder: Path, now: float | None = None) -> Progress:
+    """Progress of the run or study that writes ``folder``, at ``now`` (seconds since the epoch).
 
-    Time left assumes that a matrix takes time in proportion to its parameters: the largest come first, so a mean over
-    matrices would be far too long.
+    Time left, of runs only, assumes that a matrix takes time in proportion to its parameters: the largest come first,
+    so a mean over matrices would be far too long.
     """
     now = time.time() if now is None else now
     try:
-        store = RunStore.open(run)
-        entries = journal.entries(run / "journal.jsonl")
+        entries = journal.entries(folder / "journal.jsonl")
+        if entries and not (folder / "run.json").is_file():
+            return _newest(entries[-1])
+        store = RunStore.open(folder)
     except InputError:
         return Progress("starting")
-    starts = [place for place, entry in enumerate(entries) if entry["event"] == "start"]
-    session = entries[starts[-1] :] if starts else []
+    session = _session(entries)
+    total = len(store.keys)
     merged = next((entry for entry in session if entry["event"] == "matrices-done"), None)
     if merged is not None:
         probes = [entry for entry in session if entry["event"] == "probe"]
         if not probes:
-            return Progress("probes" if store.file.probes.where else "matrices", len(store.keys), len(store.keys))
-        done, total = _count(probes[-1], "done"), _count(probes[-1], "total")
-        left = _left(merged, probes[-1], len(probes), total - done, now)
-        return Progress("probes", done, total, str(probes[-1].get("label", "")), left)
-    total = len(store.keys)
+            return Progress("probes" if store.file.probes.where else "matrices", total, total)
+        newest = _newest(probes[-1])
+        return replace(newest, left=_left(merged, probes[-1], len(probes), newest.total - newest.done, now))
     finished = [entry for entry in session if entry["event"] == "matrix"]
     if not finished:
         return Progress("matrices" if session else "starting", _count(session[0], "done") if session else 0, total)
-    known = {_count(entry, "index") for entry in entries if entry["event"] == "matrix"}
+    merged_ever = {_count(entry, "index") for entry in entries if entry["event"] == "matrix"}
     sizes = {index: key.parameters for index, key in enumerate(store.keys)}
     work = sum(sizes.get(_count(entry, "index"), 0) for entry in finished)
-    open_work = sum(size for index, size in sizes.items() if index not in known)
+    open_work = sum(size for index, size in sizes.items() if index not in merged_ever)
     left = _left(session[0], finished[-1], work, open_work, now)
-    return Progress("matrices", _count(finished[-1], "done"), total, str(finished[-1].get("label", "")), left)
+    return replace(_newest(finished[-1]), total=total, left=left)
 
 
 @dataclass(frozen=True)
@@ -105,26 +105,25 @@ def paces(run: Path, now: float | None = None) -> list[WorkerPace]:
         entries = journal.entries(run / "journal.jsonl")
     except InputError:
         return []
-    starts = [place for place, entry in enumerate(entries) if entry["event"] == "start"]
     rows = []
-    for entry in entries[starts[-1] :] if starts else []:
+    for entry in _session(entries):
         index, worker, ended, spent = (entry.get(name) for name in ("index", "worker", "time", "seconds"))
         if entry["event"] != "matrix" or not isinstance(worker, str) or not isinstance(ended, int | float):
             continue
         if type(index) is int and 0 <= index < len(shapes):
-            known = float(spent) if isinstance(spent, int | float) and 0 < spent < math.inf else math.nan
-            rows.append((worker[:100], shapes[index], float(ended), known))
+            seconds = float(spent) if isinstance(spent, int | float) and 0 < spent < math.inf else math.nan
+            rows.append((worker[:100], shapes[index], float(ended), seconds))
     if not rows:
         return []
     frame = pd.DataFrame(rows, columns=["worker", "shape", "ended", "seconds"])
     # Shapes, because a matrix of gate_proj takes its time on the fastest worker.
     frame["usual"] = frame.groupby("shape")["seconds"].transform("mean")
-    found = []
+    workers = []
     for name, part in frame.groupby("worker", sort=True):
         timed = part.dropna()  # how long it took is not known where a worker found a dead one's result
         speed = float(timed["usual"].sum() / timed["seconds"].sum()) if len(timed) else math.nan
-        found.append(WorkerPace(str(name), len(part), speed, max(0.0, now - float(part["ended"].max()))))
-    return found
+        workers.append(WorkerPace(str(name), len(part), speed, max(0.0, now - float(part["ended"].max()))))
+    return workers
 
 
 def duration(seconds: float) -> str:
@@ -132,6 +131,18 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{max(seconds, 0):.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _session(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What was logged since the run was last started."""
+    starts = [line for line, entry in enumerate(entries) if entry["event"] == "start"]
+    return entries[starts[-1] :] if starts else []
+
+
+def _newest(entry: dict[str, Any]) -> Progress:
+    """Progress as one journal line tells it; the last line of a study is that of its models."""
+    phase = "probes" if entry["event"] in ("probe", "complete") else "matrices"
+    return Progress(phase, _count(entry, "done"), _count(entry, "total"), str(entry.get("label", "")))
 
 
 def _left(first: dict[str, Any], last: dict[str, Any], work: float, open_work: float, now: float) -> float:

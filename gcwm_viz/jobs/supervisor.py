@@ -30,8 +30,8 @@ def main(folder: Path, lock: int, command: list[str]) -> int:
     began = time.time()
     with open(folder / "log", "wb") as log:
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(lock,))
-        known = {"command": command, "started": began, "worker": os.getpid(), "child": child.pid}
-        write_state(folder, status="running", **known)
+        facts = {"command": command, "started": began, "worker": os.getpid(), "child": child.pid}
+        write_state(folder, status="running", **facts)
         cancelled = False
         while child.poll() is None:
             if not cancelled and (folder / "cancel").exists():
@@ -39,7 +39,7 @@ def main(folder: Path, lock: int, command: list[str]) -> int:
                 _stop(child)
             time.sleep(POLL_SECONDS)
     status = "finished" if child.returncode == 0 else "cancelled" if cancelled else "failed"
-    write_state(folder, status=status, ended=time.time(), exit_code=child.returncode, **known)
+    write_state(folder, status=status, ended=time.time(), exit_code=child.returncode, **facts)
     return 0
 
 

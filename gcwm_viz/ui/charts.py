@@ -36,10 +36,7 @@ def show(
         "toImageButtonOptions": {"format": "svg", "filename": key},
     }
     alt = f"{about.title}. {about.line}"
-    if on_select is None:
-        st.plotly_chart(figure, key=key, config=config, alt=alt)
-    else:
-        st.plotly_chart(figure, key=key, config=config, alt=alt, on_select=on_select, selection_mode="points")
+    st.plotly_chart(figure, key=key, config=config, alt=alt, on_select=on_select or "ignore", selection_mode="points")
     st.caption(f"{about.line} {note}".strip())
     with st.expander("Formula and data", type="compact"):
         if about.formula:

@@ -44,58 +44,47 @@ PAIRS = replace(
     line="Geometry conflict of every two updates, mean over matrices. 0 = same, 1 = unrelated.",
 )
 MARKS = {"integrate": "✓ integrate", "integrate gated": "✓ integrate gated", "leave out": "✕ leave out"}
+_INTERVALS = {
+    "gain": ("Own task at its step", "Right after its step minus right before, {unit}"),
+    "drop": ("Earlier tasks lost", "At its step, on average; above zero: they lost"),
+    "overall": ("Δ all tasks if removed", "Above zero: all tasks together do better without it"),
+    "others": ("Δ others if removed", "Above zero: the other tasks do better without it"),
+    "alone": ("Own expert over base", "What it brings by itself on its own task"),
+    "incoming": ("Incoming conflict", "With the state it met; 0 same, 1 unrelated"),
+    "pairwise": ("Conflict with others", "Mean over every other update; 0 same, 1 unrelated"),
+    "alpha": ("Expected α", "The gate's answer to that conflict, 0 to 1"),
+}
+"""Columns of the table after the verdict: field of a candidate → heading, help."""
+_UNSIGNED = ("incoming", "pairwise", "alpha")
 ORDERS = ("as in this run", "least conflict first")
 
 
 def table(decision: Decision) -> None:
     """One row a candidate."""
     rows = []
-    for candidate in decision.candidates:
+    for candidate in decision.evidence.candidates:
         verdict = decision.verdicts[candidate.update]
+        row = {"step": candidate.step, "update": candidate.update}
+        row |= {"verdict": MARKS[verdict.choice], "evidence": evidence(verdict)}
         rows.append(
-            {
-                "step": candidate.step,
-                "update": candidate.update,
-                "verdict": MARKS[verdict.choice],
-                "evidence": evidence(verdict),
-                "gain": _spread(candidate.gain, signed=True),
-                "drop": _spread(candidate.drop, signed=True),
-                "overall": _spread(candidate.overall, signed=True),
-                "others": _spread(candidate.others, signed=True),
-                "alone": _spread(candidate.alone, signed=True),
-                "incoming": _spread(candidate.incoming),
-                "pairwise": _spread(candidate.pairwise),
-                "alpha": _spread(candidate.alpha),
-            }
+            row | {name: _spread(getattr(candidate, name), signed=name not in _UNSIGNED) for name in _INTERVALS}
         )
-    text = st.column_config.TextColumn
+    column = st.column_config
     st.dataframe(
         pd.DataFrame(rows),
         hide_index=True,
         column_config={
-            "step": st.column_config.NumberColumn("Step", width=55),
-            "update": text("Update"),
-            "verdict": text("Verdict"),
-            "evidence": text("Evidence"),
-            "incoming": text("Incoming conflict", width=145, help="With the state it met; 0 same, 1 unrelated"),
-            "pairwise": text(
-                "Conflict with others", width=145, help="Mean over every other update; 0 same, 1 unrelated"
-            ),
-            "alpha": text("Expected α", width=145, help="The gate's answer to that conflict, 0 to 1"),
-            "gain": text(
-                "Own task at its step", width=145, help=f"Right after its step minus right before, {decision.unit}"
-            ),
-            "alone": text("Own expert over base", width=145, help="What it brings by itself on its own task"),
-            "drop": text("Earlier tasks lost", width=145, help="At its step, on average; above zero: they lost"),
-            "others": text("Δ others if removed", width=145, help="Above zero: the other tasks do better without it"),
-            "overall": text(
-                "Δ all tasks if removed", width=145, help="Above zero: all tasks together do better without it"
-            ),
+            "step": column.NumberColumn("Step", width=55),
+            **{name: column.TextColumn(name.capitalize()) for name in ("update", "verdict", "evidence")},
+            **{
+                name: column.TextColumn(label, width=145, help=line.format(unit=decision.unit))
+                for name, (label, line) in _INTERVALS.items()
+            },
         },
     )
     missing = dict.fromkeys(
         entry["reason"]
-        for candidate in decision.candidates
+        for candidate in decision.evidence.candidates
         for entry in asdict(candidate).values()
         if isinstance(entry, dict) and entry["reason"]
     )
@@ -127,30 +116,27 @@ def explain(view: View, decision: Decision) -> None:
     st.markdown("\n".join(f"- {as_markdown(finding.words, 400)}" for finding in told))
     cells = by_place(view.run.tables["matrices"], decision.evidence.pairs, view.run.store.settings, view.update)
     cells.insert(0, "step", view.step)
-    limits = {
-        signal.column: bounds(cells[signal.column], diverging=signal.diverging, fit=True)
-        for signal in (INCOMING, PAIRWISE, EXPECTED)
-    }
+    limits = {signal.column: bounds(cells[signal.column], fit=True) for signal in (INCOMING, PAIRWISE, EXPECTED)}
     grids.show_grids(view, cells, (INCOMING, PAIRWISE, EXPECTED), limits)
 
 
 def effects(decision: Decision, update: str) -> pd.DataFrame:
     """Change of every task without ``update``, tasks in the order of arrival."""
     rows = left_out_effects(decision.run.tables["leave_one_out"], update, decision.split, decision.metric)
-    places = {name: place for place, name in enumerate(decision.run.updates)}
-    return rows.sort_values("task", key=lambda tasks: tasks.map(places).fillna(len(places)), kind="stable")
+    arrival = {name: step for step, name in enumerate(decision.run.updates)}
+    return rows.sort_values("task", key=lambda tasks: tasks.map(arrival).fillna(len(arrival)), kind="stable")
 
 
 def accountable(decision: Decision) -> None:
     """Whether conflict told, in this run, who costs the others."""
-    found = decision.evidence.agreement
-    if found.reason:
+    agreement = decision.evidence.agreement
+    if agreement.reason:
         return
     st.markdown(
         "Does conflict tell who costs the others? Over these "
-        f"{found.n} updates its rank correlation with the gain of the others is ρ = {num(found.rho, signed=True)} "
-        f"(permutation p = {num(found.p)}; 1 = it ranks them rightly, 0 = it tells "
-        "nothing, below 0 = the wrong way round)."
+        f"{agreement.n} updates its rank correlation with the gain of the others is "
+        f"ρ = {num(agreement.rho, signed=True)} (permutation p = {num(agreement.p)}; 1 = it ranks them rightly, 0 = it "
+        "tells nothing, below 0 = the wrong way round)."
     )
 
 
@@ -168,7 +154,7 @@ def left_out_square(decision: Decision, column: str) -> pd.DataFrame:
 
 def orders(decision: Decision) -> dict[str, list[str]]:
     """The orders that the curve compares, by name."""
-    return {ORDERS[1]: decision.greedy, ORDERS[0]: [candidate.update for candidate in decision.candidates]}
+    return {ORDERS[1]: decision.greedy, ORDERS[0]: [candidate.update for candidate in decision.evidence.candidates]}
 
 
 def order_note(decision: Decision) -> str:
@@ -182,9 +168,9 @@ def order_note(decision: Decision) -> str:
 
 def choose_plan(decision: Decision) -> list[str]:
     """Tick boxes for the updates, and their order; what the set predicts, and what was measured for it."""
-    boxes = st.columns(min(6, len(decision.candidates)))
+    boxes = st.columns(min(6, len(decision.evidence.candidates)))
     ticked = []
-    for index, candidate in enumerate(decision.candidates):
+    for index, candidate in enumerate(decision.evidence.candidates):
         take = decision.verdicts[candidate.update].choice != "leave out"
         key = f"take-{decision.run.path.name}-{index}-{take}"  # a verdict that turns sets its box anew
         if boxes[index % len(boxes)].checkbox(as_markdown(candidate.update, 40), value=take, key=key):
@@ -195,11 +181,11 @@ def choose_plan(decision: Decision) -> list[str]:
     if len(chosen) > 1:
         predicted = decision.path(chosen)["subset_conflict"].iloc[-1]
         st.markdown(f"Mean conflict between the {len(chosen)} updates: {num(predicted)}, higher = more conflict.")
-    known = measured(decision.evidence.outcomes, chosen, ordered=bool(decision.order_matters))
+    outcome = measured(decision.evidence.outcomes, chosen, ordered=bool(decision.order_matters))
     st.markdown(
-        f"Measured for exactly these updates ({known.source}): {num(known.value)} {margin(known.se)} "
+        f"Measured for exactly these updates ({outcome.source}): {num(outcome.value)} {margin(outcome.se)} "
         f"{decision.unit} (95 %), mean over all tasks."
-        if known
+        if outcome
         else "This set has not been measured yet: run the plan to know."
     )
     return chosen
@@ -214,9 +200,9 @@ def plan_text(decision: Decision, chosen: list[str]) -> str | None:
         return None
 
 
-def _spread(found: Interval, *, signed: bool = False) -> str:
-    if not found.known:
+def _spread(interval: Interval, *, signed: bool = False) -> str:
+    if not interval.known:
         return "n/a"
-    plus = "+" if signed else ""
-    value, low, high = (f"{round(number, 2) + 0.0:{plus}.2f}" for number in (found.value, found.low, found.high))
-    return value if math.isnan(found.low) else f"{value} [{low}, {high}]"
+    numbers, plus = (interval.value, interval.low, interval.high), "+" if signed else ""
+    value, low, high = (f"{round(number, 2) + 0.0:{plus}.2f}" for number in numbers)
+    return value if math.isnan(interval.low) else f"{value} [{low}, {high}]"

@@ -16,8 +16,7 @@ from gcwm_viz.decide.verdict import Thresholds, Verdict, judge
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.probes.metrics import UNITS, offered
 from gcwm_viz.runs.tables import Run
-
-SPLITS = {"dev": "development", "test": "test"}
+from gcwm_viz.ui.scoring import choose_measure
 
 
 @dataclass(frozen=True)
@@ -32,14 +31,14 @@ class Evidence:
 
     @classmethod
     def of(cls, run: Run, split: str, metric: str) -> Evidence:
-        found = candidates(run.tables, run.store.settings, split, metric)
+        updates = candidates(run.tables, run.store.settings, split, metric)
         pairs = latest_pairs(run.tables["pairs"])
-        square = pair_square(pairs, [candidate.update for candidate in found])
+        square = pair_square(pairs, [candidate.update for candidate in updates])
         scored = outcomes(run.tables, run.updates, split, metric)
-        return cls(found, pairs, square, scored, agreement(found))
+        return cls(updates, pairs, square, scored, agreement(updates))
 
 
-_kept: WeakKeyDictionary[Run, dict[tuple[str, str], Evidence]] = WeakKeyDictionary()
+_evidence: WeakKeyDictionary[Run, dict[tuple[str, str], Evidence]] = WeakKeyDictionary()
 """Evidence of the loaded runs by split and metric: moving a slider must not gather it again."""
 
 
@@ -55,55 +54,40 @@ class Decision:
     order_matters: str
 
     @property
-    def candidates(self) -> list[Candidate]:
-        return self.evidence.candidates
-
-    @property
-    def square(self) -> pd.DataFrame:
-        return self.evidence.square
-
-    @property
     def unit(self) -> str:
         return UNITS[self.metric]
 
     def path(self, order: list[str]) -> pd.DataFrame:
         """Predicted conflict and measured score along ``order``."""
         rows = []
-        for addition in additions(self.square, order):
-            known = measured(self.evidence.outcomes, order[: addition.size], ordered=bool(self.order_matters))
-            score = {"value": known.value, "se": known.se, "source": known.source} if known else {}
+        for addition in additions(self.evidence.square, order):
+            outcome = measured(self.evidence.outcomes, order[: addition.size], ordered=bool(self.order_matters))
+            score = {"value": outcome.value, "se": outcome.se, "source": outcome.source} if outcome else {}
             rows.append(asdict(addition) | {"value": math.nan, "se": math.nan, "source": ""} | score)
         return pd.DataFrame(rows)
 
     @property
     def greedy(self) -> list[str]:
-        return [addition.update for addition in greedy_order(self.square)]
+        return [addition.update for addition in greedy_order(self.evidence.square)]
 
 
 def decide(run: Run) -> Decision:
     """Controls for probes and thresholds, and what they give."""
     scores = run.tables["scores"]
     settings = run.store.settings
-    splits = [name for name in SPLITS if name in set(scores["split"])] or ["dev"]
-    metrics = offered(scores)
-    left, right = st.columns([1, 3])
-    split = left.segmented_control(
-        "Decide on", splits, default=splits[0], required=True, format_func=SPLITS.__getitem__, key="decide-split"
-    )
-    metric = right.segmented_control(
-        "Metric", metrics, default=metrics[0], required=True, format_func=UNITS.__getitem__, key="decide-metric"
-    )
+    splits = [name for name in ("dev", "test") if name in set(scores["split"])] or ["dev"]
+    split, metric = choose_measure("Decide on", splits, offered(scores), splits[0], key="decide")
     limits = thresholds(settings.gcwm, metric)
-    kept = _kept.setdefault(run, {})
-    if (split, metric) not in kept:
-        kept[split, metric] = Evidence.of(run, split, metric)
-    found = kept[split, metric]
+    by_measure = _evidence.setdefault(run, {})
+    if (split, metric) not in by_measure:
+        by_measure[split, metric] = Evidence.of(run, split, metric)
+    evidence = by_measure[split, metric]
     return Decision(
         run=run,
         split=split,
         metric=metric,
-        evidence=found,
-        verdicts={candidate.update: judge(candidate, limits) for candidate in found.candidates},
+        evidence=evidence,
+        verdicts={candidate.update: judge(candidate, limits) for candidate in evidence.candidates},
         order_matters=order_matters(settings, trained=bool(run.store.file.states)),
     )
 

@@ -1,7 +1,7 @@
 """What every page starts with: page settings, navigation, and the choice of run, step, layer and module family.
 
 Each page must stand alone: after a server start, the first deep link to a page runs it without app.py. How the four
-choices survive page switches and reloads and make every view a link: :mod:`gcwm_viz.ui.place`.
+choices survive page switches and reloads and make every view a link: :mod:`gcwm_viz.ui.selection`.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from gcwm_viz.errors import InputError
 from gcwm_viz.figures.layer_grid import GridAxes, grid_axes
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.runs.tables import Run
-from gcwm_viz.ui import place
-from gcwm_viz.ui.loading import load_run, run_names, run_root
-from gcwm_viz.ui.roots import run_folder
+from gcwm_viz.ui import selection
+from gcwm_viz.ui.loading import load_run, run_names
+from gcwm_viz.ui.roots import run_folder, run_root
 from gcwm_viz.ui.text import as_markdown
 from gcwm_viz.ui.trouble import told
 
@@ -44,7 +44,7 @@ PAGES = {
 
 @dataclass(frozen=True)
 class View:
-    """The run and the place in it that the reader looks at."""
+    """The run and what the reader has selected in it."""
 
     run: Run
     step: int
@@ -93,7 +93,7 @@ def open_page(title: str, line: str, *, bare: bool = False) -> Iterator[DeltaGen
     """
     sidebar: Literal["collapsed", "expanded"] = "collapsed" if bare else "expanded"
     st.set_page_config(page_title=f"{title} · GCWM", layout="wide", initial_sidebar_state=sidebar)
-    place.arrive(title)
+    selection.arrive(title)
     with st.sidebar:
         st.markdown("**Geometry conflict**")
         links = st.empty()
@@ -113,7 +113,7 @@ def open_page(title: str, line: str, *, bare: bool = False) -> Iterator[DeltaGen
 def _draw_links(box: DeltaGenerator) -> None:
     with box.container():
         for page, name in PAGES.items():
-            place.link(page, name)
+            selection.link(page, name)
 
 
 def is_loopback(address: str | None) -> bool:
@@ -133,10 +133,10 @@ def frame(title: str, line: str, *, bare: bool = False) -> Iterator[View]:
         names = run_names(run_root())
         if not names:
             st.info("There is no run yet. The overview computes the lab run that comes with the project.")
-            place.link("app.py", "Go to the overview")
+            selection.link("app.py", "Go to the overview")
             st.stop()
         run = choose_run(names)
-        view = choose_place(run, links)
+        view = choose_view(run, links)
         if view is None:
             missing(run)
             st.stop()
@@ -147,27 +147,27 @@ def choose_run(names: list[str]) -> Run:
     """The run selector. Raises :class:`InputError` when the chosen folder cannot be read."""
     with st.sidebar:
         st.divider()
-        place.choose("run", names, names[0])
+        selection.choose("run", names, names[0])
         name = st.selectbox("Run", names, key="run")
     try:
         run = load_run(run_folder(name))
         run.tables["matrices"]
     except InputError:
-        place.show(run=name)  # it stays chosen: the reader may mend it and come back
+        selection.show(run=name)  # it stays chosen: the reader may mend it and come back
         raise
     return run
 
 
-def choose_place(run: Run, links: DeltaGenerator) -> View | None:
+def choose_view(run: Run, links: DeltaGenerator) -> View | None:
     """Step, layer and family of ``run``; None while the run has no finished step. ``links``: of :func:`open_page`."""
     matrices = run.tables["matrices"]
     if matrices.empty:
-        place.show(run=run.path.name)
+        selection.show(run=run.path.name)
         return None
     axes = grid_axes(matrices)
     last = int(matrices["step"].max())
     names = dict(zip(matrices["step"], matrices["update"], strict=True))
-    step = place.choose("step", range(1, last + 1), last)
+    step = selection.choose("step", range(1, last + 1), last)
     with st.sidebar:
         if last > 1:
             step = st.slider("Step", 1, last, key="step")
@@ -176,11 +176,11 @@ def choose_place(run: Run, links: DeltaGenerator) -> View | None:
             st.caption(f'Step 1, the only one, adds "{as_markdown(names.get(1, ""), 40)}"')
         st.markdown("Matrix")
         left, right = st.columns(2)
-        place.choose("layer", axes.layers, axes.layers[0])
+        selection.choose("layer", axes.layers, axes.layers[0])
         layer = int(left.selectbox("Layer", axes.layers, key="layer"))
-        place.choose("family", axes.families, axes.families[0])
+        selection.choose("family", axes.families, axes.families[0])
         family = str(right.selectbox("Family", axes.families, key="family"))
-    if place.show(run=run.path.name, step=step, layer=layer, family=family):
+    if selection.show(run=run.path.name, step=step, layer=layer, family=family):
         _draw_links(links)  # they lead where this page is now
     return View(run=run, step=step, layer=layer, family=family, axes=axes)
 

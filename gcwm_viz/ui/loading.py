@@ -1,4 +1,4 @@
-"""Where runs live, which there are, and their tables, cached until the files change."""
+"""Which runs there are, and their tables, cached until the files change."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ import streamlit as st
 
 from gcwm_viz.errors import InputError
 from gcwm_viz.runs.tables import Run, open_run
-from gcwm_viz.ui.roots import run_root, within
-
-__all__ = ["DEFAULT_RUN", "load_run", "run_names", "run_root"]
+from gcwm_viz.ui.roots import within
 
 DEFAULT_RUN = "lab"
 

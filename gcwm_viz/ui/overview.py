@@ -10,9 +10,8 @@ import streamlit as st
 from gcwm_viz.figures.theme import margin, num, percent
 from gcwm_viz.probes.scores import forgetting_matrix
 from gcwm_viz.runs.highlights import Scored, peak
-from gcwm_viz.runs.strength import strength_note
 from gcwm_viz.runs.tables import Run
-from gcwm_viz.ui import place
+from gcwm_viz.ui import selection
 from gcwm_viz.ui.frame import View
 from gcwm_viz.ui.text import as_markdown, plain_cell
 from gcwm_viz.updates.outside import OUTSIDE, ROUNDING
@@ -23,20 +22,20 @@ SHIFT_LIMIT = 0.02
 
 @dataclass(frozen=True)
 class Pointer:
-    """One thing worth a look: a sentence of ours (names in it escaped), the page and the place on it."""
+    """One thing worth a look: a sentence of ours (names in it escaped), the page and what to select there."""
 
     text: str
     page: str
     link: str
-    place: dict[str, str]
+    selection: dict[str, str]
 
 
-def headline(view: View, found: Scored | None) -> None:
+def headline(view: View, scores: Scored | None) -> None:
     """Five figures: what the model can do at the end, what it lost, how much conflict there is and where."""
     steps = view.run.tables["steps"]
     boxes = st.columns(5)
-    if found is not None:
-        course = found.downstream
+    if scores is not None:
+        course = scores.downstream
         last = course.iloc[-1]
         base = course["overall"].get(0, np.nan)
         gain = last["overall"] - base
@@ -44,10 +43,10 @@ def headline(view: View, found: Scored | None) -> None:
             "Overall at the end",
             num(last["overall"]),
             f"{num(gain, signed=True)} against the base" if np.isfinite(gain) else None,
-            help=f"Mean {found.unit} over all tasks, {margin(last.get('overall_se', np.nan))} (95 % over the test "
-            f"probes' {num(int(found.n.iloc[-1].sum()))} examples).",
+            help=f"Mean {scores.unit} over all tasks, {margin(last.get('overall_se', np.nan))} (95 % over the "
+            f"test probes' {num(int(scores.n.iloc[-1].sum()))} examples).",
         )
-        boxes[1].metric("Single-task experts", num(found.own.mean()), help="The upper bound: one model a task.")
+        boxes[1].metric("Single-task experts", num(scores.own.mean()), help="The upper bound: one model a task.")
         boxes[2].metric("Forgetting", num(last["forgetting"]), help="Mean over earlier tasks of the best score lost.")
     else:
         for box, name in zip(boxes, ("Overall at the end", "Single-task experts", "Forgetting"), strict=False):
@@ -69,7 +68,7 @@ def headline(view: View, found: Scored | None) -> None:
         )
 
 
-def pointers(run: Run, found: Scored | None) -> list[Pointer]:
+def pointers(run: Run, scores: Scored | None) -> list[Pointer]:
     """What to look at next in this run, most telling first."""
     matrices, updates = run.tables["matrices"], run.tables["updates"]
     last = str(int(matrices["step"].max()))
@@ -82,12 +81,12 @@ def pointers(run: Run, found: Scored | None) -> list[Pointer]:
             f"active conflict {num(top['active_conflict'])}."
         )
         noted.append(Pointer(text, "pages/1_Conflict.py", "Open this matrix", at))
-    if found is not None and len(found.R):
-        lost = forgetting_matrix(found.R, higher_is_better=found.higher_is_better).iloc[-1].dropna()
+    if scores is not None and len(scores.R):
+        lost = forgetting_matrix(scores.R, higher_is_better=scores.higher_is_better).iloc[-1].dropna()
         if len(lost) and lost.max() > 0:
             text = (
                 f"The task that lost most is {as_markdown(lost.idxmax(), 40)}: its score is {num(lost.max())} "
-                f"{'below' if found.higher_is_better else 'above'} its best earlier one."
+                f"{'below' if scores.higher_is_better else 'above'} its best earlier one."
             )
             noted.append(Pointer(text, "pages/5_Scores.py", "See its retention", {"step": last}))
     if note := strength_note(run):
@@ -121,16 +120,16 @@ def pointers(run: Run, found: Scored | None) -> list[Pointer]:
     return noted
 
 
-def where_next(view: View, found: Scored | None) -> None:
+def where_next(view: View, scores: Scored | None) -> None:
     """The pointers as sentences with a link each."""
     st.header("Where to look", anchor=False)
-    noted = pointers(view.run, found)
+    noted = pointers(view.run, scores)
     if not noted:
         st.text("Nothing stands out in this run.")
     for number, pointer in enumerate(noted):
         with st.container(horizontal=True, vertical_alignment="center", key=f"pointer-{number}"):
             st.markdown(pointer.text)
-            place.link(pointer.page, f"{pointer.link} →", **pointer.place)
+            selection.link(pointer.page, f"{pointer.link} →", **pointer.selection)
 
 
 def inputs(view: View) -> None:

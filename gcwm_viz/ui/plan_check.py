@@ -55,7 +55,7 @@ def show(plan: RunPlan | None, root: Path) -> bool:
                 st.session_state[CHECKED] = (text, run_check(plan), "")
             except InputError as error:
                 st.session_state[CHECKED] = (text, None, str(error))
-    checked, found, problem = st.session_state.get(CHECKED, ("", None, ""))
+    checked, answer, problem = st.session_state.get(CHECKED, ("", None, ""))
     if plan is None or checked != text:
         if plan is not None and checked:
             st.caption("The form has changed since the last check.")
@@ -64,34 +64,34 @@ def show(plan: RunPlan | None, root: Path) -> bool:
         st.error("This cannot be run:")
         st.text(problem)
         return False
-    _answer(found, root)
+    _answer(answer, root)
     return True
 
 
-def _answer(found: dict[str, Any], root: Path) -> None:
-    families = found["families"]
+def _answer(answer: dict[str, Any], root: Path) -> None:
+    families = answer["families"]
     boxes = st.columns(5)
     boxes[0].metric("Matrices to merge", num(sum(row["matrices"] for row in families)),
-                    help=f"{found['parameters']:,} of the base's {found['base_parameters']:,} parameters")  # fmt: skip
-    boxes[1].metric("To read", size(found["bytes_to_read"]))
+                    help=f"{answer['parameters']:,} of {answer['base_parameters']:,} base parameters")  # fmt: skip
+    boxes[1].metric("To read", size(answer["bytes_to_read"]))
     free = available_memory()
-    memory = max(found["memory_bytes"], found["probe_memory_bytes"])
-    parts = f"{size(found['memory_bytes'])} to merge, {size(found['probe_memory_bytes'])} to score"
+    memory = max(answer["memory_bytes"], answer["probe_memory_bytes"])
+    parts = f"{size(answer['memory_bytes'])} to merge, {size(answer['probe_memory_bytes'])} to score"
     boxes[2].metric("Memory", size(memory), help=f"Beyond the libraries, for each process at work: {parts}")
-    boxes[3].metric("Disk", size(found["disk_bytes"]), help="For the branches of every step")
-    boxes[4].metric("Time", duration(found["seconds"]),
+    boxes[3].metric("Disk", size(answer["disk_bytes"]), help="For the branches of every step")
+    boxes[4].metric("Time", duration(answer["seconds"]),
                     help="An order of magnitude, merging alone; scoring with probes comes on top")  # fmt: skip
     disk = shutil.disk_usage(next(folder for folder in (root, *root.parents) if folder.is_dir())).free
-    known = "" if free is None else f"{size(free)} of memory and "
-    st.caption(f"On {found['device']}. Free now: {known}{size(disk)} of disk.")
-    if found["probes"]:
-        st.text(f"Probes: {probe_words(found['probes'])}")
+    memory_free = "" if free is None else f"{size(free)} of memory and "
+    st.caption(f"On {answer['device']}. Free now: {memory_free}{size(disk)} of disk.")
+    if answer["probes"]:
+        st.text(f"Probes: {probe_words(answer['probes'])}")
     if free is not None and memory > free:
         st.warning("This needs more memory than is free: the run may end early.")
-    if found["disk_bytes"] > disk:
+    if answer["disk_bytes"] > disk:
         st.warning("This needs more disk than is free.")
     st.dataframe(
-        found["updates"],
+        answer["updates"],
         hide_index=True,
         column_order=["update", "kind", "matrices", "missing", "ignored", "extra"],
         column_config={
@@ -103,10 +103,10 @@ def _answer(found: dict[str, Any], root: Path) -> None:
             "extra": st.column_config.NumberColumn("Not in base", help="Tensors that the base does not have"),
         },
     )
-    for warning in found["warnings"]:
+    for warning in answer["warnings"]:
         st.warning("Perhaps not meant:")
         st.text(warning)
-    for note in found["notes"]:
+    for note in answer["notes"]:
         st.text(note)
 
 

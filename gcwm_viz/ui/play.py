@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
-import pandas as pd
 import streamlit as st
 
 from gcwm_viz.figures import pair_matrix
@@ -54,19 +54,16 @@ def _screen(view: View, signal: Signal, limits: dict[str, tuple[float, float]], 
         if step != state.get(_STEP):
             state[_SINCE] = now
         state[_STEP] = step
-    if last > 1:
-        step = st.slider("Step shown", 1, last, key=_STEP, on_change=_hold)
-    else:
-        step = 1
-    tables = view.run.tables
-    cells = _at(tables["matrices"], step)
-    st.markdown(f'**Step {step} of {last}** adds "{as_markdown(view.run.updates[step - 1], 60)}"')
+    step = st.slider("Step shown", 1, last, key=_STEP, on_change=_hold) if last > 1 else 1
+    view = replace(view, step=step)
+    cells = view.at_step("matrices")
+    st.markdown(f'**Step {step} of {last}** adds "{as_markdown(view.update, 60)}"')
     left, right = st.columns(2, gap="medium")
     with left:
         figure = layer_grid(cells, signal, axes=view.axes, limits=limits[signal.column], chosen=view.chosen)
         charts.show(figure, signal, cells[[*grids.PLACE, signal.column, "reason"]], key="play-grid")
     with right:
-        square = pair_matrix.pair_values(_at(tables["pairs"], step), view.run.updates)
+        square = pair_matrix.pair_values(view.at_step("pairs"), view.run.updates)
         figure = pair_matrix.pair_matrix(square)
         charts.show(figure, pair_matrix.ABOUT, square.reset_index(), key="play-pairs")
 
@@ -74,7 +71,3 @@ def _screen(view: View, signal: Signal, limits: dict[str, tuple[float, float]], 
 def _hold() -> None:
     """A step chosen by hand stays for a whole turn."""
     st.session_state[_SINCE] = time.monotonic()
-
-
-def _at(table: pd.DataFrame, step: int) -> pd.DataFrame:
-    return table[table["step"] == step]

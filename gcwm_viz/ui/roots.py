@@ -47,9 +47,9 @@ def within(path: str | Path, roots: Iterable[Path] | None = None) -> Path:
     if "+" in text and (whole is None or not _exists(whole)):
         # MODEL+ADAPTER: whoever reads it takes the first split of which both parts exist, so both must lie inside.
         for parts in splits(text):
-            found = [_inside(part, allowed) for part in parts]
-            if all(part is not None and _exists(part) for part in found):
-                return Path("+".join(map(str, found)))
+            inside = [_inside(part, allowed) for part in parts]
+            if all(part is not None and _exists(part) for part in inside):
+                return Path("+".join(map(str, inside)))
         whole = None
     if whole is None:
         raise InputError(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,8 +12,9 @@ import streamlit as st
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.jobs import jobs
-from gcwm_viz.jobs.progress import duration, paces, run_progress
-from gcwm_viz.ui import place
+from gcwm_viz.jobs.progress import duration, paces
+from gcwm_viz.jobs.spec import JobSpec, digest
+from gcwm_viz.ui import job_card, selection
 from gcwm_viz.ui.loading import run_names
 from gcwm_viz.ui.roots import within
 from gcwm_viz.ui.text import as_markdown
@@ -23,11 +22,10 @@ from gcwm_viz.ui.trouble import told
 
 Status = Literal["running", "complete", "interrupted", "failed", "unreadable"]
 _MAKERS = (("run",), ("lab",))
-_WORDS = {"running": "running", "complete": "complete", "interrupted": "not finished", "failed": "did not start"}
-_ENDED = {
-    "cancelled": "Cancelled. What was finished is kept.",
-    "died": "Its process ended without a message. What was finished is kept.",
-}
+_WORDS = {
+    "running": "running", "complete": "complete", "interrupted": "not finished", "failed": "did not start",
+    "unreadable": "cannot be read",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -41,11 +39,17 @@ class Entry:
     about: str = ""
 
     @property
-    def note(self) -> str:
-        """Why it stands still, in words; text from the job's last line may be part of it."""
-        if self.status not in ("interrupted", "failed") or self.job.status in ("none", "finished"):
-            return ""
-        return _ENDED.get(self.job.status) or self.job.message or "It ended with an error and left no message."
+    def spec(self) -> JobSpec:
+        """The job that goes on with it."""
+        return JobSpec(
+            name=self.job.name,
+            key=f"work-{self.name}",
+            subject="This run",
+            doing=f"**{as_markdown(self.name, 64)}**",
+            arguments=["resume", str(self.path)],
+            folder=self.path,
+            resumable=self.status != "failed",
+        )
 
 
 def job_name(run: str) -> str:
@@ -53,7 +57,7 @@ def job_name(run: str) -> str:
     try:
         return jobs.valid_name(run)
     except InputError:
-        return f"run-{hashlib.sha256(run.encode()).hexdigest()[:16]}"
+        return f"run-{digest(run)}"
 
 
 def entries(root: Path) -> list[Entry]:
@@ -74,27 +78,14 @@ def _entry(root: Path, name: str) -> Entry:
     job = jobs.look(root, job_name(name))
     try:
         store = RunStore.open(within(path))
-        status = store.status()
+        state = store.status()
     except InputError as error:
         return Entry(name, path, "running" if job.status == "running" else "unreadable", job, str(error))
-    if job.status == "running":
-        status = "running"
     what = "sequential fine-tuning" if store.file.states else store.settings.method
     about = f"{what} · {store.steps} update{'' if store.steps == 1 else 's'} · {len(store.keys)} matrices"
-    return Entry(name, path, "complete" if status == "complete" else status, job, about)  # type: ignore[arg-type]
-
-
-def resume(root: Path, entry: Entry) -> bool:
-    """Go on with a run as a job; False when one is at work already."""
-    return jobs.start(root, job_name(entry.name), ["resume", str(entry.path)])
-
-
-def cancel(root: Path, entry: Entry) -> None:
-    """Ask whoever works on the run to stop after the matrix at hand."""
-    if entry.job.status == "running":
-        jobs.cancel(root, entry.job.name, entry.path)
-    else:
-        RunStore.open(entry.path).request_cancel()
+    at_work = "running" in (job.status, state)
+    status: Status = "running" if at_work else "complete" if state == "complete" else "interrupted"
+    return Entry(name, path, status, job, about)
 
 
 def show_running(root: Path, listed: list[Entry]) -> None:
@@ -112,32 +103,20 @@ def _watch(root: Path, names: tuple[str, ...]) -> None:
     if tuple(entry.name for entry in now) != names:
         st.rerun(scope="app")
     for entry in now:
-        with st.container(border=True, key=f"job-{job_name(entry.name)}"):
-            found = run_progress(entry.path)
-            left, right = st.columns([5, 1], vertical_alignment="center")
-            left.markdown(f"**{as_markdown(entry.name, 64)}**")
-            st.progress(found.share, text=found.sentence)
-            spent = time.time() - entry.job.started
-            since = f"at work for {duration(spent)}" if spent == spent else "started from a shell"
-            st.caption(f"{since} · {as_markdown(found.label, 120)}" if found.label else since)
+        with st.container(border=True, key=f"job-{entry.job.name}"):
+            job_card.show_work(root, entry.spec, entry.job)
             _workers(entry.path)
-            asked = (entry.path / "cancel").exists() or jobs.cancel_asked(root, job_name(entry.name))
-            if right.button(
-                "Stopping…" if asked else "Cancel", key=f"cancel-{entry.name}", disabled=asked, width="stretch"
-            ):
-                cancel(root, entry)
-                st.rerun(scope="fragment")
 
 
 def _workers(run: Path) -> None:
     """Who does the work, where it is more than one worker."""
-    found = paces(run)
-    if len(found) < 2:
+    workers = paces(run)
+    if len(workers) < 2:
         return
-    slow = sum(pace.slow for pace in found)
-    label = f"{len(found)} workers" + (f", {slow} slow" if slow else "")
+    slow = sum(pace.slow for pace in workers)
+    label = f"{len(workers)} workers" + (f", {slow} slow" if slow else "")
     with st.expander(label, key=f"workers-{run.name}"):  # stays open when the label changes
-        rows = [(pace.name, pace.matrices, pace.speed, duration(pace.silent), "slow" * pace.slow) for pace in found]
+        rows = [(pace.name, pace.matrices, pace.speed, duration(pace.silent), "slow" * pace.slow) for pace in workers]
         st.dataframe(
             pd.DataFrame(rows, columns=["worker", "matrices", "speed", "since its last result", " "]),
             hide_index=True,
@@ -156,24 +135,22 @@ def show_list(root: Path, listed: list[Entry]) -> None:
     if not listed:
         st.text("There is no run yet.")
     for entry in listed:
-        with st.container(border=True, key=f"run-{job_name(entry.name)}"):
+        with st.container(border=True, key=f"run-{entry.job.name}"):
             name, about, status, act = st.columns([3, 4, 2, 2], vertical_alignment="center")
             name.markdown(f"**{as_markdown(entry.name, 64)}**")
             about.text(entry.about)
-            status.text(_WORDS.get(entry.status, "cannot be read"))
+            status.text(_WORDS[entry.status])
             with act:
                 _actions(root, entry)
-            if entry.note:
-                st.text(entry.note)
+            if entry.status in ("interrupted", "failed"):
+                job_card.show_ending(entry.spec, entry.job)
 
 
 def _actions(root: Path, entry: Entry) -> None:
     if entry.status == "complete":
-        place.link("app.py", "Open →", run=entry.name)
+        selection.link("app.py", "Open →", run=entry.name)
     elif entry.status == "interrupted":
-        if st.button("Resume", key=f"resume-{entry.name}", width="stretch"):
-            resume(root, entry)
-            st.rerun()
+        job_card.start_button(root, entry.spec, "Resume", width="stretch")
     elif entry.status == "failed" and st.button("Dismiss", key=f"dismiss-{entry.name}", width="stretch"):
         jobs.forget(root, entry.job.name)
         st.rerun()

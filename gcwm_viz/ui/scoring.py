@@ -16,20 +16,30 @@ from gcwm_viz.ui import charts
 _SPLITS = {"test": "test", "dev": "development"}
 
 
+def choose_measure(label: str, splits: list[str], metrics: list[str], split: str, *, key: str) -> tuple[str, str]:
+    """(split, metric) from two controls; ``split`` is the one chosen at first, ``label`` the name of its control."""
+    left, right = st.columns([1, 3])
+    split = left.segmented_control(
+        label,
+        splits,
+        default=split,
+        required=True,
+        format_func=_SPLITS.__getitem__,
+        key=f"{key}-split",
+    )
+    metric = right.segmented_control(
+        "Metric", metrics, default=metrics[0], required=True, format_func=UNITS.__getitem__, key=f"{key}-metric"
+    )
+    return split, metric
+
+
 def choose(run: Run) -> Scored | None:
     """Controls for split and metric, and what they give; None when the run has no scores at all."""
     table = run.tables["scores"]
     splits = [name for name in _SPLITS if name in set(table["split"])]
     if not splits:
         return None
-    metrics = offered(table)
-    left, right = st.columns([1, 3])
-    split = left.segmented_control(
-        "Split", splits, default=splits[0], required=True, format_func=lambda name: _SPLITS[name]
-    )
-    metric = right.segmented_control(
-        "Metric", metrics, default=metrics[0], required=True, format_func=lambda name: UNITS[name]
-    )
+    split, metric = choose_measure("Split", splits, offered(table), splits[0], key="scores")
     return scored(run, split, metric)
 
 
@@ -47,9 +57,9 @@ def strength(run: Run, metric: str) -> None:
     charts.show(figure, strength_figure.ABOUT, values.reset_index(), key="strength")
 
 
-def headline(found: Scored, step: int) -> None:
+def headline(scores: Scored, step: int) -> None:
     """Figures of one step, with the change against the base."""
-    course = found.downstream
+    course = scores.downstream
     if step not in course.index:
         st.caption("This step was not scored.")
         return
@@ -60,7 +70,7 @@ def headline(found: Scored, step: int) -> None:
         f"Overall after step {step}",
         num(row["overall"]),
         f"{num(change, signed=True)} against the base" if np.isfinite(change) else None,
-        delta_color="normal" if found.higher_is_better else "inverse",
+        delta_color="normal" if scores.higher_is_better else "inverse",
     )
     columns[1].metric("Forgetting", num(row["forgetting"]), help="Mean over earlier tasks; positive = lost")
     columns[2].metric("Backward transfer", num(row["bwt"], signed=True), help="Negative = lost since learned")

@@ -16,7 +16,8 @@ from gcwm_viz.runs.tables import Run
 from gcwm_viz.signals.catalogue import ACTIVE, GLOBAL_GAP, INCOMING, STATE, STATE_GAP, STATE_NORM
 from gcwm_viz.studies.two_runs import MeanDifference
 from gcwm_viz.ui.frame import View
-from gcwm_viz.ui.loading import load_run, run_names, run_root
+from gcwm_viz.ui.loading import load_run, run_names
+from gcwm_viz.ui.roots import run_root
 from gcwm_viz.ui.text import as_markdown
 
 SIGNALS = tuple(
@@ -82,8 +83,8 @@ def say_how_compared(differences: pd.DataFrame) -> None:
 def headline(first: Scored, second: Scored, step: int, mean: MeanDifference) -> None:
     """Overall score of both runs at one step and the mean difference."""
     columns = st.columns(4)
-    for column, found, name in ((columns[0], first, "first"), (columns[1], second, "second")):
-        course = found.downstream.reindex([step])
+    for column, scores, name in ((columns[0], first, "first"), (columns[1], second, "second")):
+        course = scores.downstream.reindex([step])
         overall, error = float(course["overall"].iloc[0]), float(course["overall_se"].iloc[0])
         column.metric(f"Overall, {name} run", num(overall), help=f"{margin(error)} (95 %)")
     columns[2].metric("Mean difference", num(mean.value, signed=True), help=f"Over {mean.tasks} tasks, {first.unit}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shlex
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from gcwm_viz.checkpoints.atomic import write_bytes
 from gcwm_viz.continual.plan_file import RunPlan
 from gcwm_viz.errors import InputError
 from gcwm_viz.jobs import jobs
+from gcwm_viz.jobs.spec import digest
 from gcwm_viz.ui import plan_check, plan_form, run_jobs
 
 NAME = "start-run-name"
@@ -33,11 +33,11 @@ def begin(root: Path, name: str, plan: RunPlan) -> bool:
     out = root / jobs.valid_name(name)
     if out.exists():
         raise InputError(f"{out}: exists already; choose another name, or resume that run below")
-    text = plan.to_yaml().encode()
+    text = plan.to_yaml()
     # Named by its content: two windows that start the same name at once do not change each other's plan.
-    file = root / ".jobs" / name / f"plan-{hashlib.sha256(text).hexdigest()[:16]}.yaml"
+    file = root / ".jobs" / name / f"plan-{digest(text)}.yaml"
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(file, text)
+    write_bytes(file, text.encode())
     return jobs.start(root, name, ["run", "--plan", str(file), "--out", str(out)])
 
 
@@ -79,11 +79,6 @@ def page(root: Path) -> None:
     with runs:
         run_jobs.show_list(root, [entry for entry in listed if entry.status != "running"])
     with new:
-        _new_run(root)
-
-
-def _new_run(root: Path) -> None:
-    st.header("New run", anchor=False)
-    plan = plan_form.show()
-    checked = plan_check.show(plan, root)
-    show(root, plan, checked)
+        st.header("New run", anchor=False)
+        plan = plan_form.show()
+        show(root, plan, plan_check.show(plan, root))

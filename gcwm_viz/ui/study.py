@@ -15,7 +15,7 @@ from gcwm_viz.probes.metrics import UNITS
 from gcwm_viz.signals.catalogue import SIGNALS
 from gcwm_viz.statistics.association import association
 from gcwm_viz.studies.lab.tables import SHIPPED, read_study
-from gcwm_viz.ui.loading import run_root
+from gcwm_viz.ui.roots import run_root
 
 TARGETS = {
     "overall": "mean over all tasks",

@@ -32,7 +32,7 @@ def click_cell(page, plot: int, row: int, column: int) -> None:
     page.mouse.click(x, y)
 
 
-def at_place(page, **wanted: str) -> None:
+def has_selected(page, **wanted: str) -> None:
     """Wait until the address carries these parameters, in any order."""
     page.wait_for_url(lambda url: wanted.items() <= dict(parse_qsl(urlsplit(url).query)).items())
 
@@ -76,7 +76,7 @@ def test_click_opens_the_matrix_everywhere(server, window):
     page.goto(f"{server.url}/Conflict?run=normal")
     drawn(page, 14)
     click_cell(page, 0, row=2, column=5)
-    at_place(page, layer="2", family="up_proj")
+    has_selected(page, layer="2", family="up_proj")
     page.get_by_role("link", name="Spectra").click()
     expect(page.get_by_role("heading", level=3)).to_have_text("model.layers.2.mlp.up_proj.weight")
     page.reload()
@@ -88,10 +88,10 @@ def test_top_right_and_undefined_cells_answer_too(server, window):
     page.goto(f"{server.url}/Conflict?run=nan")
     drawn(page, 14)
     click_cell(page, 2, row=0, column=6)
-    at_place(page, family="down_proj")
+    has_selected(page, family="down_proj")
     drawn(page, 14)
     click_cell(page, 2, row=1, column=3)
-    at_place(page, layer="1", family="o_proj")
+    has_selected(page, layer="1", family="o_proj")
 
 
 def test_slider_moves_all_charts(server, window):
@@ -101,7 +101,7 @@ def test_slider_moves_all_charts(server, window):
     before = [colours(page, plot) for plot in range(9)]
     page.get_by_role("slider", name="Step").focus()
     page.keyboard.press("ArrowLeft")
-    at_place(page, step="5")
+    has_selected(page, step="5")
     for plot in range(9):
         page.wait_for_function(
             """([plot, before]) => {

@@ -66,7 +66,7 @@ def test_start_cancel_resume_finish(fresh, window, tmp_path):
     expect(page.get_by_role("button", name="Stopping…")).to_be_visible()
     os.kill(child, signal.SIGCONT)
     for view in (page, other):
-        expect(view.get_by_text("Cancelled. What was finished is kept.")).to_be_visible(timeout=120_000)
+        expect(view.get_by_text("This run was cancelled. What it finished is kept.")).to_be_visible(timeout=120_000)
     kept = len(RunStore.open(fresh.root / "mine").finished())
     assert 0 < kept < 8
 

@@ -10,6 +10,7 @@ import pytest
 
 from gcwm_viz.errors import InputError
 from gcwm_viz.jobs import jobs, supervisor
+from gcwm_viz.jobs.progress import progress_of
 
 
 @pytest.fixture
@@ -102,10 +103,23 @@ def test_killed_worker_is_found_dead_and_can_be_started_again(tmp_path, command)
     wait_for(tmp_path, "finished")
 
 
-def test_progress_is_the_newest_whole_line(tmp_path):
-    assert jobs.progress(tmp_path) == {}
-    (tmp_path / "journal.jsonl").write_text('{"done": 1}\n{"done": 2}\n{"done": 3, "la')
-    assert jobs.progress(tmp_path) == {"done": 2}
+def test_progress_of_a_study_is_the_newest_whole_line(tmp_path):
+    assert progress_of(tmp_path).phase == "starting"
+    line = '{"event": "matrix", "done": %d, "total": 4, "label": "m"}\n'
+    (tmp_path / "journal.jsonl").write_text(line % 1 + line % 2 + (line % 3)[:20])
+    assert progress_of(tmp_path).sentence == "2 of 4 matrices merged"
+    (tmp_path / "journal.jsonl").write_text(line.replace("matrix", "probe") % 4)
+    assert progress_of(tmp_path).sentence == "4 of 4 models scored"
+
+
+def test_a_shell_at_work_is_asked_to_stop_through_its_folder(tmp_path):
+    jobs.cancel(tmp_path, "job", tmp_path / "run")  # nobody works there: nothing is left behind
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").touch()
+    jobs.cancel(tmp_path, "job", tmp_path / "run")
+    assert (tmp_path / "run" / "cancel").is_file()
+    assert jobs.cancel_asked(tmp_path, "job", tmp_path / "run")
 
 
 @pytest.mark.parametrize("name", ["", ".hidden", "../up", "a/b", "x" * 65, "a b"])

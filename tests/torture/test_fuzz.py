@@ -17,6 +17,7 @@ from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.jobs import jobs
+from gcwm_viz.jobs.progress import progress_of
 from gcwm_viz.probes.tasks import load_labelled, load_tasks
 from gcwm_viz.runs.inputs import reopen_inputs
 from gcwm_viz.runs.run import continue_run
@@ -100,7 +101,7 @@ def journal(root: Path) -> tuple[Path, Callable[[], None]]:
         assert run.status() in ("complete", "running", "interrupted")
         run.check_settings()
         assert run.finished() <= run.seconds().keys()
-        jobs.progress(run.path)
+        progress_of(run.path)
 
     return run.path / "journal.jsonl", read
 

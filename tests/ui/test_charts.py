@@ -56,7 +56,7 @@ def test_peak_and_pointers(run_root):
     matrices = run.tables["matrices"]
     assert peak(matrices)["active_conflict"] == matrices["active_conflict"].max()
     found = pointers(run, scored(run))
-    assert found[0].place["layer"] == str(peak(matrices)["layer"])
+    assert found[0].selection["layer"] == str(peak(matrices)["layer"])
     assert {pointer.page for pointer in found} >= {"pages/1_Conflict.py", "pages/5_Scores.py", "pages/4_Solver.py"}
 
 

@@ -5,8 +5,7 @@ import json
 import pytest
 
 from gcwm_viz.geometry.config import GCWMConfig
-from gcwm_viz.jobs import jobs
-from gcwm_viz.ui import regate_job
+from gcwm_viz.jobs import jobs, regate
 from tests.factories_runs import NASTY, write_run
 from tests.ui.test_pages import charts, words
 
@@ -19,7 +18,7 @@ def root(tmp_path, monkeypatch):
     run = write_run(tmp_path, "normal", "lab")
     info = json.loads((run / "run.json").read_text())
     (run / "run.json").write_text(json.dumps(info | {"probes": "somewhere"}))
-    monkeypatch.setattr(regate_job, "check_regatable", lambda store: None)
+    monkeypatch.setattr(regate, "check_regatable", lambda store: None)
     return tmp_path
 
 
@@ -45,7 +44,7 @@ def test_button_starts_the_command(open_page, root, monkeypatch):
     move(app).click().run()
     assert not app.exception
     (_, name, arguments), *_ = started
-    assert name == regate_job.job_name(root / "lab")
+    assert name == regate.job_name(root / "lab")
     assert arguments[:4] == ["regate", str(root / "lab"), "--step", "3"]
     assert "tau=0.9" in arguments
     assert "gate=conflict" in arguments
@@ -55,7 +54,7 @@ def test_answer_is_shown_for_its_gate_and_step_only(open_page, root):
     app = open_page(PAGE, root=root)
     before = len(charts(app))
     settings = GCWMConfig(tau=0.9)
-    file = regate_job.answer_file(root, root / "lab", 6, settings)
+    file = regate.answer_file(root, root / "lab", 6, settings)
     file.parent.mkdir(parents=True)
     file.write_text(json.dumps(answer()))
     assert move(app) is None
@@ -71,7 +70,7 @@ def test_answer_is_shown_for_its_gate_and_step_only(open_page, root):
 
 
 def test_another_run_in_the_same_folder_has_other_answers(open_page, root):
-    file = regate_job.answer_file(root, root / "lab", 6, GCWMConfig(tau=0.9))
+    file = regate.answer_file(root, root / "lab", 6, GCWMConfig(tau=0.9))
     file.parent.mkdir(parents=True)
     file.write_text(json.dumps(answer()))
     info = json.loads((root / "lab" / "run.json").read_text())
@@ -81,7 +80,7 @@ def test_another_run_in_the_same_folder_has_other_answers(open_page, root):
 
 
 def test_tasks_stand_in_the_order_of_arrival(open_page, root):
-    file = regate_job.answer_file(root, root / "lab", 6, GCWMConfig(tau=0.9))
+    file = regate.answer_file(root, root / "lab", 6, GCWMConfig(tau=0.9))
     file.parent.mkdir(parents=True)
     rows = [row | {"task": task} for task in ("close", "other", "past") for row in answer()["scores"][:4]]
     file.write_text(json.dumps(answer() | {"scores": rows}))
@@ -91,7 +90,7 @@ def test_tasks_stand_in_the_order_of_arrival(open_page, root):
 
 
 def test_failure_is_told_and_broken_answers_are_none(open_page, root, tmp_path):
-    folder = root / ".jobs" / regate_job.job_name(root / "lab")
+    folder = root / ".jobs" / regate.job_name(root / "lab")
     folder.mkdir(parents=True)
     (folder / "state.json").write_text('{"status": "failed"}')
     (folder / "log").write_text("gcwm_viz: the base has changed\n")
@@ -99,7 +98,7 @@ def test_failure_is_told_and_broken_answers_are_none(open_page, root, tmp_path):
     file = tmp_path / "x.json"
     for text in ("{", "[]", '{"format": "other"}'):
         file.write_text(text)
-        assert regate_job.read_answer(file) is None
+        assert regate.read_answer(file) is None
 
 
 def test_a_run_that_cannot_be_regated_says_why(open_page):

@@ -11,7 +11,7 @@ from gcwm_viz.continual.plan_file import RunPlan, parse_plan
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.jobs import jobs
-from gcwm_viz.jobs.progress import duration, paces, run_progress
+from gcwm_viz.jobs.progress import duration, paces, progress_of
 from gcwm_viz.ui import plan_check, plan_form, run_jobs, setting_fields, start
 from tests.continual.inputs import write_base, write_updates
 from tests.factories_runs import NASTY, write_run
@@ -216,16 +216,16 @@ def test_time_left_follows_the_work_not_the_count(root):
          "seconds": 2.0} for n in range(7)
     ]  # fmt: skip
     journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    found = run_progress(run, now=115.0)
+    found = progress_of(run, now=115.0)
     assert (found.phase, found.done, found.total) == ("matrices", 7, len(store.keys))
     assert found.left == pytest.approx(14.0 / 7 * 21 - 1.0)
     lines += [{"time": 160.0, "event": "matrices-done"}]
     lines += [{"time": 165.0, "event": "probe", "done": 1, "total": 13, "label": "base"}]
     journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    found = run_progress(run, now=165.0)
+    found = progress_of(run, now=165.0)
     assert (found.phase, found.done, found.left) == ("probes", 1, pytest.approx(60.0))
     assert "models scored, about 60 s left" in found.sentence
-    assert run_progress(root / "nothing").phase == "starting"
+    assert progress_of(root / "nothing").phase == "starting"
     assert [duration(value) for value in (8.2, 600, 9000)] == ["8 s", "10 min", "2.5 h"]
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from gcwm_viz.runs.highlights import peak, scored
 from gcwm_viz.runs.tables import open_run
-from gcwm_viz.ui.talk import SCREENS
+from gcwm_viz.ui.screens import SCREENS
 from tests.factories_runs import NASTY, write_run
 from tests.ui.test_pages import charts, words
 

@@ -1,11 +1,11 @@
-"""The place of a link is kept from page to page, and each run takes of it what it has."""
+"""The selection of a link is kept from page to page, and each run takes of it what it has."""
 
 import pytest
 
 CONFLICT, SPECTRA = "pages/1_Conflict.py", "pages/2_Spectra.py"
 
 
-def place(app) -> tuple:
+def selected(app) -> tuple:
     return tuple(app.session_state[name] for name in ("run", "step", "layer", "family"))
 
 
@@ -15,16 +15,16 @@ def test_a_link_holds_on_the_next_page(open_page, between):
     for page in (*between, SPECTRA):
         app.switch_page(page).run()
         assert not app.exception
-    assert place(app) == ("normal", 3, 2, "o_proj")
+    assert selected(app) == ("normal", 3, 2, "o_proj")
     assert app.query_params["step"] in ("3", ["3"])
 
 
 def test_another_run_keeps_what_it_has(open_page):
     app = open_page(CONFLICT, run="normal", step=5, layer=2, family="o_proj")
     app.selectbox(key="run").set_value("nan").run()
-    assert place(app) == ("nan", 3, 2, "o_proj")  # it has three steps
+    assert selected(app) == ("nan", 3, 2, "o_proj")  # it has three steps
     app.selectbox(key="run").set_value("wide").run()
-    assert place(app) == ("wide", 3, 2, "o_proj")
+    assert selected(app) == ("wide", 3, 2, "o_proj")
     app.selectbox(key="layer").set_value(30).run()
     app.selectbox(key="run").set_value("one").run()
     assert app.session_state["layer"] == 0
@@ -34,8 +34,8 @@ def test_another_run_keeps_what_it_has(open_page):
 def test_a_moved_widget_goes_before_the_link(open_page):
     app = open_page(CONFLICT, run="normal", step=3)
     app.slider(key="step").set_value(4).run()
-    assert place(app)[1] == 4
+    assert selected(app)[1] == 4
     app.selectbox(key="family").set_value("down_proj").run()
-    assert place(app)[1] == 4
+    assert selected(app)[1] == 4
     app.switch_page(SPECTRA).run()
-    assert place(app) == ("normal", 4, 0, "down_proj")
+    assert selected(app) == ("normal", 4, 0, "down_proj")

@@ -1,8 +1,8 @@
-"""The place that a reader looks at, the same on every page and in every link: run, step, layer and module family.
+"""What the reader has selected, the same on every page and in every link: run, step, layer and module family.
 
 A widget loses its value when its page is left, and Streamlit's own binding to query parameters gives way to whatever a
-widget of another page was bound to: what came with a link is lost with the first click. So the place stands in the URL
-and in the session, none of its widgets is bound, and every link within the app carries it.
+widget of another page was bound to: what came with a link is lost with the first click. So the selection stands in the
+URL and in the session, none of its widgets is bound, and every link within the app carries it.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ def arrive(page: str) -> None:
 
 
 def asked() -> dict[str, str]:
-    """Where the reader wants to be, as text by name and not yet checked: a widget just moved goes before the URL, and
-    that before the place shown last."""
+    """What the reader asks for, as text by name and not yet checked: a widget just moved goes before the URL, and
+    that before the selection shown last."""
     shown = st.session_state.get(_SHOWN, {})
-    place = {}
+    wanted = {}
     for name in NAMES:
         widget = st.session_state.get(name)
         if widget is not None and str(widget) != shown.get(name):
-            place[name] = str(widget)
+            wanted[name] = str(widget)
         elif name in st.query_params:
-            place[name] = st.query_params[name]
+            wanted[name] = st.query_params[name]
         elif name in shown:
-            place[name] = shown[name]
-    return place
+            wanted[name] = shown[name]
+    return wanted
 
 
 def choose(name: str, options: Sequence[Option], default: Option) -> Option:
-    """The option that the place asks for, or ``default`` where there is no such option; set for the widget with the
+    """The option that the reader asks for, or ``default`` where there is no such option; set for the widget with the
     key ``name``, which comes next and takes no value of its own."""
     by_text = {str(option): option for option in options}
     value = by_text.get(asked().get(name, ""), default)
@@ -53,10 +53,10 @@ def choose(name: str, options: Sequence[Option], default: Option) -> Option:
     return value
 
 
-def show(**place: object) -> bool:
+def show(**selection: object) -> bool:
     """Remember what the page shows, and put it into the URL in one step of the browser's history; whether that differs
     from what stood there."""
-    texts = {name: str(value) for name, value in place.items()}
+    texts = {name: str(value) for name, value in selection.items()}
     moved = any(st.query_params.get(name) != text for name, text in texts.items())
     if moved:
         st.query_params.update(texts)
@@ -64,6 +64,6 @@ def show(**place: object) -> bool:
     return moved
 
 
-def link(page: str, label: str, **place: object) -> None:
-    """A link to another page of the app at the same place, but for what ``place`` changes."""
-    st.page_link(page, label=label, query_params=asked() | {name: str(value) for name, value in place.items()})
+def link(page: str, label: str, **changes: object) -> None:
+    """A link to another page of the app with the same selection but for ``changes``."""
+    st.page_link(page, label=label, query_params=asked() | {name: str(value) for name, value in changes.items()})

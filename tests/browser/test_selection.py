@@ -1,18 +1,18 @@
-"""The place — run, step, layer, family — stays the same from page to page, however the reader came there."""
+"""The selection — run, step, layer, family — stays the same from page to page, however the reader came there."""
 
 from playwright.sync_api import expect
 
 from gcwm_viz.ui.frame import PAGES
-from tests.browser.test_explore import at_place, click_cell, drawn
+from tests.browser.test_explore import click_cell, drawn, has_selected
 
-PLACE = {"run": "normal", "step": "3", "layer": "2", "family": "o_proj"}
+SELECTED = {"run": "normal", "step": "3", "layer": "2", "family": "o_proj"}
 """Nowhere a default: the first run by name is ``nan``, the last step 6, the first matrix q_proj of layer 0."""
 WITHOUT_A_RUN = {"Start", "Compare", "Explain"}
 
 
-def url(server, name: str, place: dict[str, str]) -> str:
+def url(server, name: str, wanted: dict[str, str]) -> str:
     path = "" if name == "Overview" else name.replace(" ", "_")
-    return f"{server.url}/{path}?{'&'.join(f'{key}={value}' for key, value in place.items())}"
+    return f"{server.url}/{path}?{'&'.join(f'{key}={value}' for key, value in wanted.items())}"
 
 
 def ended(page, name: str) -> None:
@@ -29,48 +29,48 @@ def go(page, name: str) -> None:
     ended(page, name)
 
 
-def shows(page, place: dict[str, str]) -> None:
-    """Wait until the side bar shows this place: a page that has just come may still be drawing it."""
+def shows(page, wanted: dict[str, str]) -> None:
+    """Wait until the side bar shows this selection: a page that has just come may still be drawing it."""
     bar = page.get_by_test_id("stSidebar")
     for key, name in {"run": "Run", "layer": "Layer", "family": "Family"}.items():
-        expect(bar.get_by_role("combobox", name=name, exact=True)).to_have_value(place[key], timeout=60_000)
-    expect(bar.get_by_role("slider", name="Step")).to_have_value(place["step"], timeout=60_000)
+        expect(bar.get_by_role("combobox", name=name, exact=True)).to_have_value(wanted[key], timeout=60_000)
+    expect(bar.get_by_role("slider", name="Step")).to_have_value(wanted["step"], timeout=60_000)
 
 
-def test_every_page_hands_the_place_of_its_link_to_the_next(server, window):
+def test_every_page_hands_the_selection_of_its_link_to_the_next(server, window):
     page = window()
     names = list(PAGES.values())
     for here, there in zip(names, [*names[1:], names[0]], strict=True):
-        page.goto(url(server, here, PLACE))
+        page.goto(url(server, here, SELECTED))
         ended(page, here)
         go(page, there)
-        at_place(page, **PLACE)
+        has_selected(page, **SELECTED)
         if there not in WITHOUT_A_RUN:
-            shows(page, PLACE)
+            shows(page, SELECTED)
         expect(page.get_by_test_id("stException")).to_have_count(0)
 
 
 def test_widgets_clicks_links_and_reloads_agree(server, window):
     page = window()
-    page.goto(url(server, "Conflict", PLACE))
+    page.goto(url(server, "Conflict", SELECTED))
     drawn(page, 14)
     page.get_by_test_id("stSidebar").get_by_role("slider", name="Step").focus()
     page.keyboard.press("ArrowRight")
-    at_place(page, **PLACE | {"step": "4"})
+    has_selected(page, **SELECTED | {"step": "4"})
     drawn(page, 14)
     click_cell(page, 0, row=1, column=5)
-    moved = PLACE | {"step": "4", "layer": "1", "family": "up_proj"}
-    at_place(page, **moved)
+    moved = SELECTED | {"step": "4", "layer": "1", "family": "up_proj"}
+    has_selected(page, **moved)
     for name in ("Start", "Explain", "Scores"):  # over pages without a run
         go(page, name)
-        at_place(page, **moved)
+        has_selected(page, **moved)
     page.reload()
     ended(page, "Scores")
     shows(page, moved)
     go(page, "Start")
     page.get_by_test_id("stMain").get_by_role("link", name="Open →").first.click()  # "nan" has three steps
     ended(page, "Overview")
-    at_place(page, **moved | {"run": "nan", "step": "3"})
+    has_selected(page, **moved | {"run": "nan", "step": "3"})
     shows(page, moved | {"run": "nan", "step": "3"})
 
 
@@ -85,23 +85,23 @@ def test_open_this_matrix_arrives(server, window):
     ended(page, "Conflict")
     drawn(page, 14)
     shows(page, wanted)
-    at_place(page, **wanted)
+    has_selected(page, **wanted)
 
 
 def test_one_press_of_back_a_step(server, window):
     page = window()
-    page.goto(url(server, "Conflict", PLACE))
+    page.goto(url(server, "Conflict", SELECTED))
     ended(page, "Conflict")
     page.get_by_test_id("stSidebar").get_by_role("slider", name="Step").focus()
     page.keyboard.press("ArrowRight")
-    at_place(page, **PLACE | {"step": "4"})
+    has_selected(page, **SELECTED | {"step": "4"})
     ended(page, "Conflict")
     go(page, "Scores")
     page.go_back()
     ended(page, "Conflict")
-    at_place(page, **PLACE | {"step": "4"})
+    has_selected(page, **SELECTED | {"step": "4"})
     page.go_back()
-    at_place(page, **PLACE)
+    has_selected(page, **SELECTED)
     expect(page.get_by_test_id("stSidebar").get_by_role("slider", name="Step")).to_have_value("3")
 
 
@@ -112,4 +112,4 @@ def test_nonsense_in_a_link_falls_back(server, window):
     expect(page.get_by_test_id("stException")).to_have_count(0)
     default = {"run": "nan", "step": "3", "layer": "0", "family": "q_proj"}
     shows(page, default)
-    at_place(page, **default)
+    has_selected(page, **default)
