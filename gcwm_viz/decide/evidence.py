@@ -4,7 +4,7 @@ Scores are turned so that more is better: for NLL and perplexity every differenc
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -47,14 +47,6 @@ class Candidate:
     others: Interval
     own: Interval
     overall: Interval
-
-    def flat(self) -> dict[str, float | str | int]:
-        """One table row: every interval as NAME, NAME_low, NAME_high, NAME_reason."""
-        row: dict[str, float | str | int] = {"update": self.update, "step": self.step}
-        for name, entry in asdict(self).items():
-            if isinstance(entry, dict):
-                row |= {name: entry["value"]} | {f"{name}_{part}": entry[part] for part in ("low", "high", "reason")}
-        return row
 
 
 def candidates(

@@ -8,7 +8,7 @@ from plotly.subplots import make_subplots
 
 from gcwm_viz.figures import theme
 from gcwm_viz.figures.about import About
-from gcwm_viz.figures.signals import ACTIVE, GLOBAL_GAP, INCOMING, STATE, STATE_GAP, Signal
+from gcwm_viz.figures.signals import ACTIVE, INCOMING, STATE, Signal
 
 ABOUT = About(
     title="What happened, step by step",
@@ -16,7 +16,6 @@ ABOUT = About(
     "over all matrices (higher = more conflict).",
 )
 SIGNALS = (ACTIVE, STATE, INCOMING)
-GAPS = (STATE_GAP, GLOBAL_GAP)
 _SCORES = {"overall": "all tasks", "old_mean": "earlier tasks", "current": "the arriving task"}
 
 

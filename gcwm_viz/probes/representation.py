@@ -146,14 +146,3 @@ class RepresentationProbe:
                 classifier.fit(scaler.transform(states_nd[train]), target[train])
             right += int((classifier.predict(scaler.transform(states_nd[test])) == target[test]).sum())
         return right / len(target)
-
-
-def layer_probes(
-    model: torch.nn.Module,
-    tokenizer: Any,
-    tasks: Sequence[LabelledTask],
-    device: str | torch.device = "cpu",
-    seed: int = 0,
-) -> list[dict[str, Any]]:
-    """`RepresentationProbe(...).score(model)` for a single checkpoint."""
-    return RepresentationProbe(tokenizer, tasks, seed=seed).score(model, device)

@@ -57,11 +57,6 @@ class Plan:
                 row[name] = int(str(row[name])) + (key.name in names)
         return list(rows.values())
 
-    @property
-    def largest(self) -> MatrixKey:
-        """The target matrix with the most elements: what peak memory follows."""
-        return max(self.keys, key=lambda key: key.parameters)
-
 
 def plan(base: CheckpointIndex, updates: Sequence[UpdateSource]) -> Plan:
     """Pairs every update with the base by headers alone, but for a few bytes that tell a checkpoint from the base.
