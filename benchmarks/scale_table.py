@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import machine
+from benchmarks.document import filled
 from benchmarks.inputs import Shapes, qwen3
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.estimate import flops_of, memory_of
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "scale.md"
-BEGIN, END = "<!-- results: written by python -m benchmarks scale -->", "<!-- end of results -->"
 
 GPU_FLOPS = 2.5e13
 """Assumed operations a second of a data-centre GPU on this mix of float32 and float64: not yet measured."""
@@ -99,15 +99,12 @@ def forecast(
     )
 
 
-def update() -> None:
-    """Write the tables between the document's markers."""
+def document(text: str) -> str:
+    """docs/scale.md with the tables of the result, as it is where there is none."""
     content = machine.read("scale")
-    if content is None or not DOCUMENT.is_file():
-        return
-    text = DOCUMENT.read_text()
-    head, rest = text.split(BEGIN)
-    tables = "\n".join(tables_of(content["result"], content["machine"]))
-    DOCUMENT.write_text(f"{head}{BEGIN}\n\n{tables}\n\n{END}{rest.split(END)[1]}")
+    if content is None:
+        return text
+    return filled(text, {"results": "\n".join(tables_of(content["result"], content["machine"]))})
 
 
 def tables_of(result: dict[str, Any], host: dict[str, Any]) -> list[str]:
