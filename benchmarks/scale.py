@@ -26,7 +26,6 @@ from gcwm_viz.runs.run import Inputs, continue_run, create_run, open_inputs
 
 CPU = torch.device("cpu")
 SMALL, LARGE, BETWEEN = (qwen3(h, 3 * h, 2 * h, h) for h in (192, 512, 384))
-OVERHEAD_GOAL_S = 0.05
 
 
 def measure(

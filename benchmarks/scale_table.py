@@ -69,31 +69,26 @@ class Forecast:
 
     compute_h: float
     read_h: tuple[float, ...]
-    journal_h: float
     read_bytes: float
     written_bytes: float
     memory_bytes: int
     most: int
 
 
-def forecast(
-    model: Model, updates: int, workers: int, rate: float, matrix_s: float, journal_line_s: float, keep: str = "last"
-) -> Forecast:
+def forecast(model: Model, updates: int, workers: int, rate: float, matrix_s: float, journal_line_s: float) -> Forecast:
     """Full checkpoints as updates. Every matrix of an update and the base's beside it are read twice: to be merged, and
     for the norms of the table of updates, one update a worker."""
-    settings = RunSettings.preset_with("scale-free", {"keep": keep})
+    settings = RunSettings.preset_with("scale-free", {"keep": "last"})
     seconds = {shape: matrix_s + flops_of(shape, updates, settings) / rate for shape in model.counts}
     total = sum(seconds[shape] * count for shape, count in model.counts.items())
     longest = max(seconds.values())
     read = 2 * 2 * updates * DISK_BYTES * model.parameters
-    steps = updates if keep == "all" else 1
     journal = model.matrices * journal_line_s
     return Forecast(
         compute_h=max(total / workers, longest) / 3600,
         read_h=tuple(read / bandwidth / 3600 for bandwidth in STORAGE),
-        journal_h=journal / 3600,
         read_bytes=read,
-        written_bytes=2 * 4 * steps * model.parameters,
+        written_bytes=2 * 4 * model.parameters,
         memory_bytes=max(memory_of(shape, updates, settings) for shape in model.counts),
         most=int(total / max(longest, journal)),
     )

@@ -33,7 +33,7 @@ class Candidate:
     the base's; drop, mean loss of the earlier tasks at its step, above zero = they lost.
 
     Leave-one-out: others, mean change of the other tasks when it is left out, above zero = they are better off without
-    it; own, the same for its own task; overall, for all tasks.
+    it; overall, for all tasks.
     """
 
     update: str
@@ -45,7 +45,6 @@ class Candidate:
     alone: Interval
     drop: Interval
     others: Interval
-    own: Interval
     overall: Interval
 
 
@@ -84,7 +83,6 @@ def candidates(
                     "this run has no probes of an earlier task",
                 ).negated,
                 others=_mean_effect(others[~others["own"]], unknown),
-                own=_mean_effect(others[others["own"]], unknown),
                 overall=_mean_effect(others, unknown),
             )
         )
