@@ -81,7 +81,8 @@ def _wudi(updates: list[Tensor], iters: int, lr: float) -> Tensor:
 
 def _power(a: Tensor, power: float) -> Tensor:
     values, vectors = torch.linalg.eigh(a)
-    return (vectors * values.clamp_min(FLOOR) ** power) @ vectors.T
+    result: Tensor = (vectors * values.clamp_min(FLOOR) ** power) @ vectors.T
+    return result
 
 
 def _bures(a: Tensor, b: Tensor) -> Tensor:

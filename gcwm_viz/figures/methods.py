@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -189,7 +190,7 @@ def cost(final: pd.DataFrame) -> go.Figure:
     return _rows(made, [str(method) for method in seconds.index])
 
 
-def _interval(values: pd.Series, table: pd.DataFrame) -> dict:
+def _interval(values: pd.Series, table: pd.DataFrame) -> dict[str, Any]:
     high, low = (table["high"] - values).fillna(0.0), (values - table["low"]).fillna(0.0)
     return {
         "type": "data",

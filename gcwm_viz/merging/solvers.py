@@ -206,7 +206,8 @@ def _solve_factored(quadratic: Quadratic, mu_rel: float) -> Solution:
 
     def reach(x_ok: Tensor) -> float:
         """‖XPᵀ‖_F."""
-        return max(0.0, float(torch.sum((x_ok @ gram_kk).mul_(x_ok), dtype=torch.float64))) ** 0.5
+        length: float = max(0.0, float(torch.sum((x_ok @ gram_kk).mul_(x_ok), dtype=torch.float64))) ** 0.5
+        return length
 
     mu = mu_rel * quadratic.trace / factor_ik.shape[0]
     scale0 = reach(load_ok)
