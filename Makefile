@@ -3,7 +3,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: app test test-kernels torture bench bench-gpu screenshots audit setup lint format clean
+# What ships filled is made by: study, torture, bench, bench-gpu, screenshots (CONTRIBUTING.md lists the rest).
+.PHONY: app test test-kernels torture bench bench-gpu study screenshots audit setup lint format clean
 
 app: setup            ## open the app on the lab
 	$(BIN)/python -m streamlit run app.py
@@ -40,7 +41,13 @@ bench: $(VENV)/.installed-dev     ## speed and memory on this machine, stored in
 bench-gpu: setup      ## Qwen3-8B shapes, on a machine with a GPU
 	$(BIN)/python -m benchmarks.gpu
 
-screenshots: $(VENV)/.installed-dev
+study: setup          ## the lab's study, its shipped tables and those of docs/findings.md; hours
+	$(BIN)/python -m gcwm_viz lab study --out runs/study
+	$(BIN)/python -m benchmarks.study runs/study
+
+screenshots: $(VENV)/.installed-dev   ## the pictures of the README, of two runs of the lab
+	$(BIN)/python -m gcwm_viz lab run --out runs/lab
+	$(BIN)/python -m gcwm_viz lab run --sequential --out runs/seq
 	$(BIN)/python -m tests.browser.screenshots --run-root runs --run lab --schemes light --out docs/screenshots
 
 audit: $(VENV)/.installed-dev     ## known vulnerabilities of the pinned versions, where the network allows

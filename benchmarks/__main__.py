@@ -32,8 +32,8 @@ def main() -> int:
         begin = time.perf_counter()
         machine.write(part, settings, work(**settings))
         print(f"  {time.perf_counter() - begin:.0f} s", flush=True)
-    table.update()
-    scale_table.update()
+    for page in (table, scale_table):
+        page.DOCUMENT.write_text(page.document(page.DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")
     return 0
 
 

@@ -39,7 +39,8 @@ def measure(
         for mode, settings in MODES.items():
             config = GCWMConfig(iters=iters, **settings)
             _reset(device)
-            seconds, families = 0.0, {}
+            seconds = 0.0
+            families: dict[str, float] = {}
             for layer in range(measured + 1):  # the first pays for the start of the libraries and does not count
                 for place, (module, shape) in enumerate(shapes.items()):
                     updates = [random_update(shape, 100 * layer + 10 * place + i, device) for i in range(m)]
@@ -97,7 +98,7 @@ def _from_processor(device: torch.device, shape: tuple[int, int]) -> dict[str, d
     updates = [random_update(shape, seed) for seed in (1, 2, 3)]
     found = {}
     for solver in ("adam", "exact"):
-        config = GCWMConfig(solver=solver)  # type: ignore[arg-type]
+        config = GCWMConfig(solver=solver)
         here = Outcome.of(merge_layer(updates, config=config))
         there = Outcome.of(merge_layer([update.to(device) for update in updates], config=config))
         found[solver] = effect(there, here)

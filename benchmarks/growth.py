@@ -1,6 +1,7 @@
 """How time grows: with the number of updates, with the size of the model, and geometry over many steps."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,16 +30,16 @@ def measure(
     updates = [random_update((hidden, hidden), seed) for seed in range(1, max(*counts, tasks) + 1)]
     result: dict[str, Any] = {}
     for solver in ("exact", "adam"):
-        config = GCWMConfig(solver=solver, iters=iters)  # type: ignore[arg-type]
+        config = GCWMConfig(solver=solver, iters=iters)
         merge_layer(updates[:2], config=config)
-        seconds = [machine.timed(lambda m=m, config=config: merge_layer(updates[:m], config=config))[0] for m in counts]  # type: ignore[misc]
+        seconds = [machine.timed(partial(merge_layer, updates[:m], config=config))[0] for m in counts]
         result[f"updates_{solver}"] = {"m": list(counts), "seconds": seconds, "exponent": exponent(counts, seconds)}
         print(f"  m, {solver}: {seconds}", flush=True)
     config = GCWMConfig()
     seconds = []
     for size in sizes:
         pair = [random_update((size, size), seed) for seed in (1, 2)]
-        seconds.append(machine.timed(lambda pair=pair: merge_layer(pair, config=config))[0])  # type: ignore[misc]
+        seconds.append(machine.timed(partial(merge_layer, pair, config=config))[0])
         print(f"  hidden {size}: {seconds[-1]:.2f} s", flush=True)
     result["hidden"] = {"hidden": list(sizes), "seconds": seconds, "exponent": exponent(sizes, seconds)}
     key = MatrixKey("model.layers.0.self_attn.q_proj.weight", 0, "q_proj", (hidden, hidden))

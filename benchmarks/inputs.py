@@ -44,7 +44,8 @@ def random_update(
     strength = 0.85 ** torch.arange(rank, device=device)
     strong = (normal(d_out, rank, rng) * strength) @ right
     noise = normal(d_out, d_in, rng)
-    return (RMS * 0.5**0.5 * (strong / strong.std() + noise)).to(dtype)
+    update: Tensor = (RMS * 0.5**0.5 * (strong / strong.std() + noise)).to(dtype)
+    return update
 
 
 def write_model(folder: Path, shapes: Shapes, layers: int, updates: int, dtype: torch.dtype = torch.float16) -> None:
@@ -57,7 +58,7 @@ def write_model(folder: Path, shapes: Shapes, layers: int, updates: int, dtype: 
         root = folder / name
         root.mkdir(parents=True)
         (root / "config.json").write_text(json.dumps({"model_type": "qwen3", "num_hidden_layers": layers}))
-        places = {}
+        places: dict[str, str] = {}
         for layer in range(layers):
             file = f"model-{layer + 1:05d}-of-{layers:05d}.safetensors"
             tensors = {}

@@ -7,6 +7,7 @@ import torch
 from benchmarks import machine, naive
 from benchmarks.inputs import QWEN3_06B, TINY, Shapes, random_update
 from gcwm_viz import GCWMConfig, merge_layer
+from gcwm_viz.linalg.lowrank import dense
 
 DOUBLE = 1e-6
 """Largest difference from the naive transcription in float64. In float32 it rounds away 2e-3 of the merged update
@@ -30,8 +31,8 @@ def compare(shape: tuple[int, int], iters: int, dtype: torch.dtype = torch.float
         "speedup": naive_s / ours_s,
         "gamma_difference": float((ours.pairwise_conflict - other.pairwise).abs().max()),
         "alpha_difference": abs(ours.alpha - other.alpha),
-        "merged_difference": machine.relative(ours.merged, other.merged),
-        "moved": machine.relative(ours.merged, torch.stack(updates).sum(0)),
+        "merged_difference": machine.relative(dense(ours.merged), other.merged),
+        "moved": machine.relative(dense(ours.merged), torch.stack(updates).sum(0)),
     }
 
 
@@ -40,7 +41,7 @@ def exactness(shape: tuple[int, int], iters: int, m: int = 3) -> dict[str, float
     updates = [random_update(shape, seed) for seed in range(1, m + 1)]
     exact = naive.merge([update.double() for update in updates], iters=iters).merged
     found = {
-        "ours_float32": machine.relative(merge_layer(updates, config=config(iters)).merged, exact),
+        "ours_float32": machine.relative(dense(merge_layer(updates, config=config(iters)).merged), exact),
         "naive_float32": machine.relative(naive.merge(updates, iters=iters).merged, exact),
     }
     assert found["ours_float32"] <= DOUBLE, found

@@ -68,6 +68,6 @@ def _libraries() -> int:
     with subprocess.Popen([sys.executable, "-c", _LIBRARIES], stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         child.stdout.readline()
-        resident = psutil.Process(child.pid).memory_info().rss
+        resident: int = psutil.Process(child.pid).memory_info().rss
         child.kill()
     return resident

@@ -16,8 +16,6 @@ FLOOR = 1e-18
 @dataclass(frozen=True)
 class NaiveMerge:
     merged: Tensor
-    plain: Tensor
-    geo: Tensor
     pairwise: Tensor
     alpha: float
 
@@ -65,7 +63,7 @@ def merge(
     whitening, colouring = _power(metric, -0.5), _power(metric, 0.5)
     plain = _wudi(list(updates), iters, lr)
     geo = _wudi([delta @ whitening for delta in updates], iters, lr) @ colouring
-    return NaiveMerge(alpha * geo + (1 - alpha) * plain, plain, geo, gamma, alpha)
+    return NaiveMerge(alpha * geo + (1 - alpha) * plain, gamma, alpha)
 
 
 def _wudi(updates: list[Tensor], iters: int, lr: float) -> Tensor:
@@ -83,7 +81,8 @@ def _wudi(updates: list[Tensor], iters: int, lr: float) -> Tensor:
 
 def _power(a: Tensor, power: float) -> Tensor:
     values, vectors = torch.linalg.eigh(a)
-    return (vectors * values.clamp_min(FLOOR) ** power) @ vectors.T
+    result: Tensor = (vectors * values.clamp_min(FLOOR) ** power) @ vectors.T
+    return result
 
 
 def _bures(a: Tensor, b: Tensor) -> Tensor:

@@ -27,7 +27,6 @@ from gcwm_viz.runs.run import continue_run, create_run
 
 CPU = torch.device("cpu")
 SMALL, LARGE, BETWEEN = (qwen3(h, 3 * h, 2 * h, h) for h in (192, 512, 384))
-OVERHEAD_GOAL_S = 0.05
 
 
 def measure(
@@ -41,10 +40,10 @@ def measure(
         for name, shapes in (("small", small), ("large", large)):
             store = _created(root, name, shapes, 1, updates, settings)
             _matrices_s(store, LocalEngine(CPU, 1))
-            found = store.seconds()
-            timed += [(flops_of(key.shape, updates, settings), found[i]) for i, key in enumerate(store.keys)]
+            taken = store.seconds()
+            timed += [(flops_of(key.shape, updates, settings), taken[i]) for i, key in enumerate(store.keys)]
         rate, fixed = fit(timed)
-        found = {"rate_flops": rate, "matrix_s": fixed, "updates": updates}
+        found: dict[str, Any] = {"rate_flops": rate, "matrix_s": fixed, "updates": updates}
         runs: dict[str, tuple[str, Callable[[], Engine]]] = {
             "local_1": ("1 local worker", lambda: LocalEngine(CPU, 1)),
             "local_2": ("2 local workers", lambda: LocalEngine(CPU, 2)),
@@ -132,7 +131,7 @@ def _matrices_s(store: RunStore, engine: Engine) -> float:
     """Seconds from the start of a run to its last matrix; a cluster's workers begin by loading the libraries."""
     continue_run(store, engine)
     times = {entry["event"]: entry["time"] for entry in store.journal()}  # the last of its kind
-    return times["matrix"] - times["start"]
+    return float(times["matrix"] - times["start"])
 
 
 def _processor_s() -> float:

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import machine
+from benchmarks.document import filled
 from benchmarks.inputs import Shapes, qwen3
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.estimate import flops_of, memory_of
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "scale.md"
-BEGIN, END = "<!-- results: written by python -m benchmarks scale -->", "<!-- end of results -->"
 
 GPU_FLOPS = 2.5e13
 """Assumed operations a second of a data-centre GPU on this mix of float32 and float64: not yet measured."""
@@ -69,45 +69,37 @@ class Forecast:
 
     compute_h: float
     read_h: tuple[float, ...]
-    journal_h: float
     read_bytes: float
     written_bytes: float
     memory_bytes: int
     most: int
 
 
-def forecast(
-    model: Model, updates: int, workers: int, rate: float, matrix_s: float, journal_line_s: float, keep: str = "last"
-) -> Forecast:
+def forecast(model: Model, updates: int, workers: int, rate: float, matrix_s: float, journal_line_s: float) -> Forecast:
     """Full checkpoints as updates. Every matrix of an update and the base's beside it are read twice: to be merged, and
     for the norms of the table of updates, one update a worker."""
-    settings = RunSettings.preset_with("scale-free", {"keep": keep})
+    settings = RunSettings.preset_with("scale-free", {"keep": "last"})
     seconds = {shape: matrix_s + flops_of(shape, updates, settings) / rate for shape in model.counts}
     total = sum(seconds[shape] * count for shape, count in model.counts.items())
     longest = max(seconds.values())
     read = 2 * 2 * updates * DISK_BYTES * model.parameters
-    steps = updates if keep == "all" else 1
     journal = model.matrices * journal_line_s
     return Forecast(
         compute_h=max(total / workers, longest) / 3600,
         read_h=tuple(read / bandwidth / 3600 for bandwidth in STORAGE),
-        journal_h=journal / 3600,
         read_bytes=read,
-        written_bytes=2 * 4 * steps * model.parameters,
+        written_bytes=2 * 4 * model.parameters,
         memory_bytes=max(memory_of(shape, updates, settings) for shape in model.counts),
         most=int(total / max(longest, journal)),
     )
 
 
-def update() -> None:
-    """Write the tables between the document's markers."""
+def document(text: str) -> str:
+    """docs/scale.md with the tables of the result, as it is where there is none."""
     content = machine.read("scale")
-    if content is None or not DOCUMENT.is_file():
-        return
-    text = DOCUMENT.read_text()
-    head, rest = text.split(BEGIN)
-    tables = "\n".join(tables_of(content["result"], content["machine"]))
-    DOCUMENT.write_text(f"{head}{BEGIN}\n\n{tables}\n\n{END}{rest.split(END)[1]}")
+    if content is None:
+        return text
+    return filled(text, {"results": "\n".join(tables_of(content["result"], content["machine"]))})
 
 
 def tables_of(result: dict[str, Any], host: dict[str, Any]) -> list[str]:

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import machine
+from benchmarks.document import filled
 
-README = Path(__file__).parent / "README.md"
-BEGIN, END = "<!-- results: written by python -m benchmarks -->", "<!-- end of results -->"
+DOCUMENT = Path(__file__).parent / "README.md"
 
 
 def rows() -> list[tuple[str, str, str]]:
@@ -88,8 +88,8 @@ def rows() -> list[tuple[str, str, str]]:
     return found
 
 
-def update() -> None:
-    """Write the table between the markers."""
+def document(text: str) -> str:
+    """The README with the table of the results, and the machines that they are from."""
     lines = ["| | measured | goal |", "|---|---|---|", *(f"| {a} | {b} | {c} |" for a, b, c in rows())]
     for name in ("layer", "memory", "growth", "lora", "roofline", "lab", "scale"):
         content = machine.read(name)
@@ -100,9 +100,7 @@ def update() -> None:
                 f"{name}: {host['cpu']}, {host['cores']} cores, {host['threads']} threads, load before "
                 f"{host['load_before']}, torch {host['torch']}, {host['date']}, commit {host['commit']}.",
             ]
-    text = README.read_text()
-    head, rest = text.split(BEGIN)
-    README.write_text(head + BEGIN + "\n" + "\n".join(lines) + "\n" + END + rest.split(END)[1])
+    return filled(text, {"results": "\n".join(lines)})
 
 
 def _growth(row: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ Shape suffixes: m = number of updates, o = d_out, i = d_in, r = rank, n = size o
 import torch
 from torch import Tensor
 
+from gcwm_viz.geometry.metric import Metric
 from gcwm_viz.linalg.lowrank import LowRank
 
 
@@ -70,3 +71,9 @@ def covariances(m: int, n: int, *, smallest: float = 1e-3, seed: int = 0) -> Ten
         q = orthogonal(n, 1000 * seed + index)
         stack.append((q * values) @ q.mT)
     return torch.stack(stack)
+
+
+def dense_metric(metric: Metric) -> Tensor:
+    """𝓑 + ρI as (d_in, d_in)."""
+    identity = torch.eye(metric.basis_iu.shape[0], dtype=metric.basis_iu.dtype)
+    return metric.times_power(identity, 1.0)

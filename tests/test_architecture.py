@@ -13,13 +13,17 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "gcwm_viz"
 
-ORDER = (
-    "settings", "linalg", "statistics", "checkpoints", "updates", "geometry", "merging", "signals", "plugins",
-    "engines", "continual", "probes", "experiments", "runs", "export", "studies", "decide", "figures", "report",
-    "jobs", "ui", "commands", "cli", "__main__",
-)  # fmt: skip
-"""A part imports from itself and from what stands before it. ``errors`` is free to all; the package's own
-``__init__`` is its front door and may show anything that needs no drawing library."""
+ROOMS = dict(
+    re.findall(
+        r"^\| `(\w+)` \| (.+) \|$",
+        (ROOT / "docs" / "design.md").read_text(encoding="utf-8").split("\n## Rooms\n")[1].split("\n## ")[0],
+        flags=re.MULTILINE,
+    )
+)
+"""What each room holds, in import order, from the table in docs/design.md."""
+ORDER = tuple(ROOMS)
+"""A room imports from itself and from what stands before it. ``errors`` is free to all; the package's own ``__init__``
+is its front door and may show anything that needs no drawing library."""
 
 DRAWING = {"streamlit": {"ui"}, "plotly": {"figures", "report", "ui"}}
 
@@ -47,9 +51,8 @@ def imports(path: Path) -> set[str]:
     return names
 
 
-def test_every_part_has_its_place_in_the_order() -> None:
-    found = {part_of(path) for path in MODULES} - {"__init__", "errors"}
-    assert found <= set(ORDER), f"place {sorted(found - set(ORDER))} in the order above"
+def test_the_map_has_a_line_for_every_room_and_no_other() -> None:
+    assert set(ORDER) == {part_of(path) for path in MODULES} - {"__init__", "errors"}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -24,15 +24,12 @@ SAMPLE_BYTES = 4096
 
 @dataclass(frozen=True)
 class CheckpointIndex:
-    """Headers of one checkpoint: ``tensors`` by name, ``config`` from config.json ({} without one).
-
-    ``metadata`` merges the files' metadata; ``file_metadata`` keeps them apart.
-    """
+    """Headers of one checkpoint: ``tensors`` by name, ``config`` from config.json ({} without one),
+    ``file_metadata`` by file."""
 
     root: Path
     tensors: dict[str, TensorInfo]
     config: dict[str, Any]
-    metadata: dict[str, str]
     file_metadata: dict[Path, dict[str, str]]
     config_file: Path | None = None
 
@@ -71,20 +68,15 @@ class CheckpointIndex:
                 tensors[name] = info
         if not tensors:
             raise InputError(f"{root}: expected safetensors weights, found files that hold no tensor")
-        metadata = {key: text for one in file_metadata.values() for key, text in one.items()}
         config_file = root / config_name
         if not config_file.is_file():
-            return cls(root, tensors, {}, metadata, file_metadata)
+            return cls(root, tensors, {}, file_metadata)
         config = (read_config if config_name == "config.json" else read_json_object)(config_file, config_name)
-        return cls(root, tensors, config, metadata, file_metadata, config_file)
+        return cls(root, tensors, config, file_metadata, config_file)
 
     @property
     def parameters(self) -> int:
         return sum(info.parameters for info in self.tensors.values())
-
-    @property
-    def nbytes(self) -> int:
-        return sum(info.nbytes for info in self.tensors.values())
 
     def fingerprint(self) -> str:
         """sha256 (hex) over names, dtypes, shapes, samples of every tensor's bytes, and the config's bytes.

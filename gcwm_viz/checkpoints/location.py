@@ -50,7 +50,8 @@ def is_remote(path: Path) -> bool:
 def remote_bytes(path: Path, start: int, count: int) -> bytes:
     """``count`` bytes of a remote file from byte ``start``. Raises OSError, or InputError for a driver's own errors."""
     try:
-        return path.fs.cat_file(path.path, start=start, end=start + count)  # type: ignore[attr-defined]
+        content: bytes = path.fs.cat_file(path.path, start=start, end=start + count)  # type: ignore[attr-defined]
+        return content
     except OSError:
         raise
     except Exception as error:

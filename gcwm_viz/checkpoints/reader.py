@@ -24,7 +24,7 @@ def read_tensor(info: TensorInfo, rows: slice | None = None) -> Tensor:
     was read and for a NaN or infinite value, naming the tensor.
     """
     if is_remote(info.path):
-        tensor = _remote_tensor(info, rows)
+        tensor: Tensor = _remote_tensor(info, rows)
         if info.is_floating:
             check_finite(tensor, f"{info.path}: tensor {info.name!r}")
         return tensor

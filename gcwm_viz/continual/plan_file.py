@@ -129,7 +129,7 @@ class _PlainLoader(yaml.SafeLoader):
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.events.AliasEvent):
             raise yaml.composer.ComposerError(
-                None, None, "an alias (*name); write it out", self.peek_event().start_mark
+                None, None, "an alias (*name); write it out", yaml.parser.Parser.peek_event(self).start_mark
             )
         return super().compose_node(parent, index)
 

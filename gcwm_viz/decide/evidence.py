@@ -4,7 +4,7 @@ Scores are turned so that more is better: for NLL and perplexity every differenc
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -34,7 +34,7 @@ class Candidate:
     the base's; drop, mean loss of the earlier tasks at its step, above zero = they lost.
 
     Leave-one-out: others, mean change of the other tasks when it is left out, above zero = they are better off without
-    it; own, the same for its own task; overall, for all tasks.
+    it; overall, for all tasks.
     """
 
     update: str
@@ -46,16 +46,7 @@ class Candidate:
     alone: Interval
     drop: Interval
     others: Interval
-    own: Interval
     overall: Interval
-
-    def flat(self) -> dict[str, float | str | int]:
-        """One table row: every interval as NAME, NAME_low, NAME_high, NAME_reason."""
-        row: dict[str, float | str | int] = {"update": self.update, "step": self.step}
-        for name, entry in asdict(self).items():
-            if isinstance(entry, dict):
-                row |= {name: entry["value"]} | {f"{name}_{part}": entry[part] for part in ("low", "high", "reason")}
-        return row
 
 
 def candidates(
@@ -93,7 +84,6 @@ def candidates(
                     "this run has no probes of an earlier task",
                 ).negated,
                 others=_mean_effect(others[~others["own"]], unknown),
-                own=_mean_effect(others[others["own"]], unknown),
                 overall=_mean_effect(others, unknown),
             )
         )

@@ -69,11 +69,6 @@ def additions(square: pd.DataFrame, order: Sequence[str]) -> list[Addition]:
     return rows
 
 
-def subset_conflict(square: pd.DataFrame, names: Sequence[str]) -> float:
-    """Mean γ over the pairs of ``names`` in [0, 1], undefined pairs left out; NaN for fewer than two."""
-    return _mean_pair(square.to_numpy(dtype=float), _places(square, names))
-
-
 def order_matters(settings: RunSettings, *, trained: bool = False) -> str:
     """Why the final model depends on the order of updates, or an empty text when it does not: under ``all_history``
     with a constant η the increments telescope, and only the path there depends on the order.

@@ -72,7 +72,6 @@ class Verdict:
     """certainty: ``clear``; ``inconclusive``, an interval that decides covers its threshold or nothing is known;
     ``predicted``, nothing contradicts the verdict but leave-one-out was not measured. left_out: whether it was."""
 
-    update: str
     choice: Choice
     certainty: Certainty
     findings: tuple[Finding, ...]
@@ -130,7 +129,7 @@ def judge(candidate: Candidate, thresholds: Thresholds | None = None) -> Verdict
     certainty: Certainty = "inconclusive" if unsure else "clear" if seen else "predicted"
     findings = (net, harm, drop, gain, gate, hold)
     words = _words(choice, certainty, against, findings, left_out)
-    return Verdict(candidate.update, choice, certainty, findings, words, left_out)
+    return Verdict(choice, certainty, findings, words, left_out)
 
 
 def _conflict(candidate: Candidate) -> tuple[Interval, str]:

@@ -100,7 +100,8 @@ class RayEngine(Engine):
 
     def _outcome(self, reference: Any, item: object) -> tuple[Any, BaseException | None]:
         try:
-            return self._ray.get(reference)
+            outcome: tuple[Any, BaseException | None] = self._ray.get(reference)
+            return outcome
         except self._ray.exceptions.RayError as error:
             return None, WorkerDiedError(
                 f"item {item} was begun {RETRIES + 1} times and its worker or node lost each time, perhaps for lack of "

@@ -35,7 +35,6 @@ class LayerGeometry:
     """
 
     present: tuple[int, ...]
-    weights_m: Tensor
     conflict: float
     alpha: float
     mode: str
@@ -128,7 +127,6 @@ def geometry_of(
     shares[list(present)] = (lam * basis.shape[1] / traces).double()
     return LayerGeometry(
         present=present,
-        weights_m=weights_m,
         conflict=conflict,
         alpha=alpha,
         mode=branch_mode(alpha, config.skip_tol),
@@ -208,7 +206,6 @@ def _absent(m: int, sar: Tensor) -> LayerGeometry:
     empty = torch.zeros(0, dtype=torch.float64)
     return LayerGeometry(
         present=(),
-        weights_m=empty,
         conflict=nan,
         alpha=nan,
         mode="absent",

@@ -55,8 +55,3 @@ class Metric:
     def norm(self, x_oi: Update) -> float:
         """‖X‖_𝓑 = (tr X𝓑Xᵀ)^{1/2}, whatever the ridge."""
         return norm(map_rows(x_oi, partial(replace(self, ridge=0.0).times_power, power=0.5)))
-
-    def dense(self) -> Tensor:
-        """𝓑 + ρI as (d_in, d_in), for inspection and tests."""
-        identity = torch.eye(self.basis_iu.shape[0], dtype=self.basis_iu.dtype, device=self.basis_iu.device)
-        return self.times_power(identity, 1.0)

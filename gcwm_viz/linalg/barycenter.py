@@ -109,7 +109,8 @@ def _anderson(points: list[Tensor], images: list[Tensor]) -> Tensor:
     coefficients = torch.linalg.pinv(triangle, rtol=len(difference) * torch.finfo(difference.dtype).eps) @ (
         q.mT @ residual_km[-1]
     )
-    return images[-1] - ((image_km[1:] - image_km[:-1]).mT @ (coefficients / scale)).reshape(images[-1].shape)
+    mixed: Tensor = images[-1] - ((image_km[1:] - image_km[:-1]).mT @ (coefficients / scale)).reshape(images[-1].shape)
+    return mixed
 
 
 def _relative_change(x: Tensor, image: Tensor) -> float:

@@ -22,7 +22,8 @@ def bures_squared_of_roots(a_root_nn: Tensor, b_root_nn: Tensor) -> Tensor:
     """The same from symmetric roots A^{1/2}, B^{1/2} (…, n, n)."""
     fidelity = torch.linalg.svdvals(a_root_nn @ b_root_nn).sum(-1)
     traces = a_root_nn.square().sum((-2, -1)) + b_root_nn.square().sum((-2, -1))
-    return (traces - 2 * fidelity).clamp_min(0.0)
+    distance: Tensor = (traces - 2 * fidelity).clamp_min(0.0)
+    return distance
 
 
 def bures_squared_floored(a_nn: Tensor, b_nn: Tensor, floor: float) -> Tensor:
@@ -69,7 +70,8 @@ def low_rank_bures_squared(planes: Planes, energies_a: Tensor, energies_b: Tenso
     factor_b = _root(planes.coords_b, energies_b, lam)
     fidelity = torch.linalg.svdvals(factor_a @ factor_b).sum(-1)
     traces = energies_a.sum(-1) + energies_b.sum(-1) + 2 * lam * planes.coords_a.shape[-2]
-    return (traces - 2 * fidelity).clamp_min(0.0)
+    distance: Tensor = (traces - 2 * fidelity).clamp_min(0.0)
+    return distance
 
 
 def _root(coords_pr: Tensor, energies_r: Tensor, lam: Tensor) -> Tensor:

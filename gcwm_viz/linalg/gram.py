@@ -10,8 +10,8 @@ SMALLEST_BLOCK = 128
 """Narrower blocks of columns cost more in start-up than symmetry saves."""
 
 
-def add_gram(out_ii: Tensor, x_oi: Tensor, scale: float = 1.0) -> Tensor:
-    """``out += scale · XᵀX`` in place, in blocks of columns: the upper triangle, and what the blocks hold beside it.
+def add_gram(out_ii: Tensor, x_oi: Tensor) -> Tensor:
+    """``out += XᵀX`` in place, in blocks of columns: the upper triangle, and what the blocks hold beside it.
 
     Complete it with :func:`mirror` after the last addition.
     """
@@ -19,7 +19,7 @@ def add_gram(out_ii: Tensor, x_oi: Tensor, scale: float = 1.0) -> Tensor:
     step = max(SMALLEST_BLOCK, -(-width // BLOCKS))
     for first in range(0, width, step):
         last = min(first + step, width)
-        out_ii[first:last, first:].addmm_(x_oi[:, first:last].mT, x_oi[:, first:], alpha=scale)
+        out_ii[first:last, first:].addmm_(x_oi[:, first:last].mT, x_oi[:, first:])
     return out_ii
 
 

@@ -87,7 +87,8 @@ def _core(update: Update) -> Tensor:
     if update.rank >= min(update.shape):
         return update.dense().double()
     _, triangle = torch.linalg.qr(update.left_or.double(), mode="r")
-    return triangle @ update.right_ri.double()
+    core: Tensor = triangle @ update.right_ri.double()
+    return core
 
 
 def union_basis(subspaces: Sequence[RightSubspace]) -> Tensor:
@@ -97,7 +98,8 @@ def union_basis(subspaces: Sequence[RightSubspace]) -> Tensor:
         return stacked_is
     q, triangle = torch.linalg.qr(stacked_is)
     left, singular, _ = torch.linalg.svd(triangle)
-    return q @ left[:, : int((singular > UNION_TOLERANCE * singular[0]).sum())]
+    basis: Tensor = q @ left[:, : int((singular > UNION_TOLERANCE * singular[0]).sum())]
+    return basis
 
 
 def union_dims(subspaces: Sequence[RightSubspace], first: int) -> tuple[int, int]:

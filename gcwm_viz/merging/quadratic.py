@@ -63,12 +63,6 @@ class Quadratic:
             right_ri=cast(self.right_ri),
         )
 
-    def times_hessian(self, d_oi: Tensor) -> Tensor:
-        if self.factor_ik is not None:
-            return (d_oi @ self.factor_ik) @ self.factor_ik.mT
-        assert self.hessian_ii is not None
-        return d_oi @ self.hessian_ii
-
     def rows(self, rows: slice) -> "Quadratic":
         """The same objective of some rows of D, which do not see the others; ``start`` stays that of all."""
         gradient_oi, load_ok = (None if x is None else x[rows] for x in (self.gradient_oi, self.load_ok))

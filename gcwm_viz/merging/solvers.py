@@ -98,8 +98,6 @@ def solve_adam(
     quadratic: Quadratic,
     iters: int,
     lr: float,
-    betas: tuple[float, float] = (0.9, 0.999),
-    eps: float = 1e-8,
     tile_rows: int | None = None,
     products: str = "float32",
 ) -> Solution:
@@ -115,20 +113,12 @@ def solve_adam(
     for first in range(0, d_out, tile_rows):
         rows = slice(first, first + tile_rows)
         gradient_at = gradient_of(quadratic.rows(rows), products)
-        _adam_rows(gradient_at, 2 * gradient0[rows], displacement[rows], path, lr, betas, eps)
+        _adam_rows(gradient_at, 2 * gradient0[rows], displacement[rows], path, lr)
     residual = path.residual()
     return Solution(displacement, iters, residual, residual <= CONVERGED_RESIDUAL, path.points())
 
 
-def _adam_rows(
-    gradient_at: Gradient,
-    gradient0: Tensor,
-    displacement: Tensor,
-    path: "_Path",
-    lr: float,
-    betas: tuple[float, float],
-    eps: float,
-) -> None:
+def _adam_rows(gradient_at: Gradient, gradient0: Tensor, displacement: Tensor, path: "_Path", lr: float) -> None:
     """Adam on some rows of D, in place from zero; ``gradient0`` is the gradient of these rows at D = 0."""
     mean, square = torch.zeros_like(displacement), torch.zeros_like(displacement)
     gradient = gradient0.clone()
@@ -146,11 +136,11 @@ def _adam_rows(
             [count],
             fused=True,
             amsgrad=False,
-            beta1=betas[0],
-            beta2=betas[1],
+            beta1=0.9,  # PyTorch's defaults, as in the paper
+            beta2=0.999,
             lr=lr,
             weight_decay=0.0,
-            eps=eps,
+            eps=1e-8,
             maximize=False,
         )
     gradient_at(displacement, gradient)
@@ -216,7 +206,8 @@ def _solve_factored(quadratic: Quadratic, mu_rel: float) -> Solution:
 
     def reach(x_ok: Tensor) -> float:
         """‖XPᵀ‖_F."""
-        return max(0.0, float(torch.sum((x_ok @ gram_kk).mul_(x_ok), dtype=torch.float64))) ** 0.5
+        length: float = max(0.0, float(torch.sum((x_ok @ gram_kk).mul_(x_ok), dtype=torch.float64))) ** 0.5
+        return length
 
     mu = mu_rel * quadratic.trace / factor_ik.shape[0]
     scale0 = reach(load_ok)

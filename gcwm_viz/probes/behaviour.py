@@ -191,17 +191,6 @@ class BehaviourProbe:
         return [row for values in self.measure(model, device) for row in values.rows()]
 
 
-def score_tasks(
-    model: torch.nn.Module,
-    tokenizer: Any,
-    tasks: Sequence[Task],
-    batch_size: int = 64,
-    device: str | torch.device = "cpu",
-) -> list[dict[str, Any]]:
-    """`BehaviourProbe(...).score(model)` for a single checkpoint."""
-    return BehaviourProbe(tokenizer, tasks, batch_size).score(model, device)
-
-
 def _values(task: Task, exact: Tensor, nll: Tensor, tokens: Tensor) -> dict[str, Tensor]:
     """Values by metric from those of the task's requests, (requests,) each."""
     if isinstance(task, PromptTask):

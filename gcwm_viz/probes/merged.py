@@ -36,7 +36,8 @@ class MergedModel:
         # A checkpoint that was saved without its head has the names without the first component.
         for full in (name, f"{self.model.base_model_prefix}.{name}"):
             try:
-                return self.model.get_parameter(full)
+                parameter: torch.nn.Parameter = self.model.get_parameter(full)
+                return parameter
             except AttributeError:
                 continue
         return None

@@ -25,12 +25,14 @@ from gcwm_viz.probes.tasks import LabelledTask
 from gcwm_viz.statistics.means import share_error
 
 FOLDS = 5
+REGULARISATION = 0.1
+"""C of the logistic regression, the inverse of its strength."""
 
 
 class RepresentationProbe:
     """Labelled sets encoded and split into folds once, to be run on many checkpoints.
 
-    With fewer than `folds` texts in the smallest class there are as many folds as that class has texts.
+    With fewer than :data:`FOLDS` texts in the smallest class there are as many folds as that class has texts.
     """
 
     def __init__(
@@ -39,15 +41,10 @@ class RepresentationProbe:
         tasks: Sequence[LabelledTask],
         *,
         batch_size: int = 128,
-        seed: int = 0,
-        folds: int = FOLDS,
-        regularisation: float = 0.1,
     ) -> None:
         from sklearn.model_selection import StratifiedKFold
 
         self.tasks = list(tasks)
-        self.regularisation = regularisation
-        self.seed = seed
         self.batch_size = batch_size
         pad = tokenizer.pad_token_id
         self._pad = int(pad if pad is not None else tokenizer.eos_token_id or 0)
@@ -58,8 +55,8 @@ class RepresentationProbe:
         self._targets = [np.unique(task.labels, return_inverse=True)[1] for task in self.tasks]
         self._splits = []
         for target in self._targets:
-            parts = max(2, min(folds, int(np.bincount(target).min())))
-            splitter = StratifiedKFold(n_splits=parts, shuffle=True, random_state=seed)
+            parts = max(2, min(FOLDS, int(np.bincount(target).min())))
+            splitter = StratifiedKFold(n_splits=parts, shuffle=True, random_state=0)
             self._splits.append(list(splitter.split(np.zeros(len(target)), target)))
 
     def batch_shapes(self) -> list[tuple[int, int]]:
@@ -140,21 +137,10 @@ class RepresentationProbe:
         right = 0
         for train, test in splits:
             scaler = StandardScaler().fit(states_nd[train])
-            classifier = LogisticRegression(C=self.regularisation, max_iter=200, tol=1e-3, random_state=self.seed)
+            classifier = LogisticRegression(C=REGULARISATION, max_iter=200, tol=1e-3, random_state=0)
             with warnings.catch_warnings():
                 # Held-out accuracy is what counts; the last decimals of the weights are not.
                 warnings.simplefilter("ignore", ConvergenceWarning)
                 classifier.fit(scaler.transform(states_nd[train]), target[train])
             right += int((classifier.predict(scaler.transform(states_nd[test])) == target[test]).sum())
         return right / len(target)
-
-
-def layer_probes(
-    model: torch.nn.Module,
-    tokenizer: Any,
-    tasks: Sequence[LabelledTask],
-    device: str | torch.device = "cpu",
-    seed: int = 0,
-) -> list[dict[str, Any]]:
-    """`RepresentationProbe(...).score(model)` for a single checkpoint."""
-    return RepresentationProbe(tokenizer, tasks, seed=seed).score(model, device)

@@ -41,11 +41,11 @@ def score_matrix(scores: pd.DataFrame, split: str, metric: str, value: str = "va
     return matrix.astype("float64")
 
 
-def expert_scores(scores: pd.DataFrame, split: str, metric: str, value: str = "value") -> pd.DataFrame:
+def expert_scores(scores: pd.DataFrame, split: str, metric: str) -> pd.DataFrame:
     """E[i, u]: score of expert i (index: update name, in order) on task u, columns as the table gives them."""
     rows = rows_of_metric(scores[(scores["model"] == "expert") & (scores["split"] == split)], metric)
     rows = rows.sort_values("step", kind="stable")
-    matrix = rows.pivot(index="update", columns="task", values=value)
+    matrix = rows.pivot(index="update", columns="task", values="value")
     return matrix.reindex(
         index=list(rows["update"].drop_duplicates()), columns=list(rows["task"].drop_duplicates())
     ).astype("float64")

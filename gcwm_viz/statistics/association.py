@@ -103,13 +103,9 @@ def weighted_spearman(x_n: Array, y_n: Array, weights_nb: Array) -> Array:
     return _correlation(_ranks(x_n, weights_nb), _ranks(y_n, weights_nb), weights_nb)
 
 
-def partial_spearman(x_n: Array, y_n: Array, given_n: Array) -> float:
-    """ρ_xy·z = (ρ_xy − ρ_xz ρ_yz) / √((1 − ρ_xz²)(1 − ρ_yz²)) in [-1, 1]; ρ_xy for a constant z, NaN where z decides
-    x or y."""
-    return float(_partial(x_n, y_n, given_n, np.ones((len(x_n), 1)))[0])
-
-
 def _partial(x_n: Array, y_n: Array, z_n: Array, weights_nb: Array) -> Array:
+    """ρ_xy·z = (ρ_xy − ρ_xz ρ_yz) / √((1 − ρ_xz²)(1 − ρ_yz²)) in [-1, 1], (b,), of samples as in
+    :func:`weighted_spearman`; ρ_xy for a constant z, NaN where z decides x or y."""
     ranks = [_ranks(values, weights_nb) for values in (x_n, y_n, z_n)]
     xy, xz, yz = (_correlation(ranks[i], ranks[j], weights_nb) for i, j in ((0, 1), (0, 2), (1, 2)))
     constant = np.ptp(z_n) == 0

@@ -28,11 +28,6 @@ class Interval:
         return not math.isnan(self.value)
 
     @property
-    def half_width(self) -> float:
-        """Half the length of the interval, NaN where there is none."""
-        return (self.high - self.low) / 2
-
-    @property
     def negated(self) -> "Interval":
         """The same of −value."""
         return Interval(-self.value, -self.high, -self.low, self.reason)

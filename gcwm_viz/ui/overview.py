@@ -10,6 +10,7 @@ import streamlit as st
 from gcwm_viz.figures.theme import margin, num, percent
 from gcwm_viz.probes.scores import forgetting_matrix
 from gcwm_viz.runs.highlights import Scored, peak
+from gcwm_viz.runs.strength import strength_note
 from gcwm_viz.runs.tables import Run
 from gcwm_viz.ui import selection
 from gcwm_viz.ui.frame import View

@@ -14,7 +14,7 @@ from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.jobs import jobs
 from gcwm_viz.jobs.regate import answer_file, obstacle, read_answer, regate_job
 from gcwm_viz.probes.metrics import METRICS, UNITS, offered, rows_of_metric
-from gcwm_viz.statistics.means import Z95
+from gcwm_viz.statistics.means import Z95, error_over_tasks
 from gcwm_viz.studies.regate import GATE_SETTINGS
 from gcwm_viz.ui import charts, job_card
 from gcwm_viz.ui.frame import View

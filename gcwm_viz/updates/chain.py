@@ -16,7 +16,7 @@ import torch
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.linalg.lowrank import dense
 from gcwm_viz.updates.matrices import MatrixKey, target_matrices
-from gcwm_viz.updates.sources import UpdateSource
+from gcwm_viz.updates.source import UpdateSource
 
 # At most this many matrices are read of every update, none with more parameters than this where there are smaller ones.
 _MATRICES, _PARAMETERS = 6, 1 << 24

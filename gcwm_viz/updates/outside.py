@@ -9,7 +9,8 @@ from gcwm_viz.updates.adapter import AdapterUpdate
 from gcwm_viz.updates.energy import HALF_PRECISION, squared_difference, squared_rounding
 from gcwm_viz.updates.groups import GROUPS, group
 from gcwm_viz.updates.matrices import MatrixKey
-from gcwm_viz.updates.sources import CheckpointUpdate, UpdateSource
+from gcwm_viz.updates.source import UpdateSource
+from gcwm_viz.updates.sources import CheckpointUpdate
 
 OUTSIDE = 0.01
 """Share of an update's energy outside the target matrices from which it is reported: a tenth of its norm, so that what

@@ -5,11 +5,13 @@ from dataclasses import dataclass, field
 
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.errors import InputError
+from gcwm_viz.updates.adapter import AdapterUpdate
 from gcwm_viz.updates.coverage import Coverage
 from gcwm_viz.updates.matrices import MatrixKey, is_target, target_matrices
 from gcwm_viz.updates.outside import outside_share
 from gcwm_viz.updates.remarks import model_warnings, update_notes, update_warnings
-from gcwm_viz.updates.sources import AdapterUpdate, CheckpointUpdate, UpdateSource, open_update
+from gcwm_viz.updates.source import UpdateSource
+from gcwm_viz.updates.sources import CheckpointUpdate, open_update
 from gcwm_viz.updates.stacks import check_no_stacks
 
 __all__ = [
@@ -56,11 +58,6 @@ class Plan:
             for name, names in touched.items():
                 row[name] = int(str(row[name])) + (key.name in names)
         return list(rows.values())
-
-    @property
-    def largest(self) -> MatrixKey:
-        """The target matrix with the most elements: what peak memory follows."""
-        return max(self.keys, key=lambda key: key.parameters)
 
 
 def plan(base: CheckpointIndex, updates: Sequence[UpdateSource]) -> Plan:

@@ -28,7 +28,7 @@ def sharded(tmp_path):
 def test_open_reads_headers_and_config(whole):
     index = CheckpointIndex.open(whole)
     assert index.config["model_type"] == "qwen3"
-    assert index.metadata["format"] == "pt"
+    assert [metadata["format"] for metadata in index.file_metadata.values()] == ["pt"]
     info = index.tensors["model.layers.0.self_attn.k_proj.weight"]
     assert (info.dtype, info.shape, info.nbytes) == ("F32", (8, 16), 512)
     assert index.parameters == sum(tensor.numel() for tensor in tiny.tensors(whole).values())

@@ -27,7 +27,6 @@ GOOD = Candidate(
     alone=near(0.5),
     drop=near(0.0),
     others=near(0.0),
-    own=near(-0.4),
     overall=near(-0.1),
 )
 

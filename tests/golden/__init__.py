@@ -1,7 +1,6 @@
 """Reference numbers computed once in float64, and how to find them.
 
-``manifest.json`` holds settings and scalars per case, ``NAME.safetensors`` the tensors. A sibling folder of the
-repository that holds a newer set is preferred to the copies here.
+``manifest.json`` holds settings and scalars per case, ``NAME.safetensors`` the tensors.
 """
 
 import json
@@ -13,9 +12,7 @@ from torch import Tensor
 
 from gcwm_viz import GCWMConfig
 
-ROOT = Path(__file__).resolve().parents[2]
-_SIBLING = ROOT.parent / "shared" / "golden"
-GOLDEN_DIR = _SIBLING if (_SIBLING / "manifest.json").is_file() else Path(__file__).parent
+GOLDEN_DIR = Path(__file__).parent
 MANIFEST: dict[str, dict[str, Any]] = json.loads((GOLDEN_DIR / "manifest.json").read_text())
 
 

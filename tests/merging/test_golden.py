@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from gcwm_viz import LayerMerge, merge_layer
+from tests.factories import dense_metric
 from tests.golden import MANIFEST, config, tensors
 from tests.rounding import rounding
 
@@ -45,7 +46,7 @@ def test_geometry_and_merge(name: str, precision: str) -> None:
     torch.testing.assert_close(merge_.barycenter_spectrum, reference["barycenter_spectrum"], rtol=RELATIVE, atol=0)
     assert merge_.barycenter_residual <= 1e-8
     assert merge_.geometry.metric is not None
-    assert frobenius(merge_.geometry.metric.dense(), reference["metric"]) <= RELATIVE
+    assert frobenius(dense_metric(merge_.geometry.metric), reference["metric"]) <= RELATIVE
     for branch in ("plain", "geo", "merged"):
         assert frobenius(getattr(merge_, branch), reference[branch]) <= 1e-5, branch
     assert merge_.merged.dtype == getattr(torch, precision)

@@ -7,7 +7,7 @@ import torch
 
 from gcwm_viz.errors import InputError
 from gcwm_viz.experiments.lab.bundle import locate
-from gcwm_viz.probes.behaviour import BehaviourProbe, score_tasks
+from gcwm_viz.probes.behaviour import BehaviourProbe
 from gcwm_viz.probes.encoding import encode_prompt
 from gcwm_viz.probes.tasks import PromptTask, load_tasks
 from tests.probes.models import TEXT, bpe_tokenizer, tiny_lab, tiny_llama
@@ -73,7 +73,7 @@ def test_llama_equals_one_by_one(llama, batch_size):
     (got,) = BehaviourProbe(tokenizer, [task], batch_size).measure(model)
     assert got.metrics["em"].tolist() == exact
     torch.testing.assert_close(got.metrics["nll"], torch.tensor(nll, dtype=torch.float64), rtol=1e-5, atol=1e-5)
-    em, loss = score_tasks(model, tokenizer, [task], batch_size)
+    em, loss = BehaviourProbe(tokenizer, [task], batch_size).score(model)
     n = len(exact)
     assert em == {"task": "own", "split": "test", "metric": "em", "value": sum(exact) / n, "se": em["se"], "n": n}
     p = sum(exact) / n
@@ -153,7 +153,7 @@ def test_broken_weights_give_nan_not_zero(llama):
     task = PromptTask("t", "dev", ("ab", "abcd"), ("c", "d"))
     with torch.no_grad():
         model.model.layers[0].mlp.up_proj.weight[0, 0] = math.nan
-    for row in score_tasks(model, tokenizer, [task]):
+    for row in BehaviourProbe(tokenizer, [task]).score(model):
         assert math.isnan(row["value"])
         assert math.isnan(row["se"])
         assert row["n"] == 2
@@ -161,7 +161,7 @@ def test_broken_weights_give_nan_not_zero(llama):
 
 def test_one_example_has_no_standard_error():
     model, tokenizer = tiny_lab()
-    rows = score_tasks(model, tokenizer, [PromptTask("t", "dev", ("ab",), ("c",))])
+    rows = BehaviourProbe(tokenizer, [PromptTask("t", "dev", ("ab",), ("c",))]).score(model)
     assert all(math.isnan(row["se"]) and math.isfinite(row["value"]) for row in rows)
 
 
@@ -169,7 +169,7 @@ def test_training_mode_and_weights_are_left_alone():
     model, tokenizer = tiny_lab()
     model.train()
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    score_tasks(model, tokenizer, [PromptTask("t", "dev", ("ab",), ("c",))])
+    BehaviourProbe(tokenizer, [PromptTask("t", "dev", ("ab",), ("c",))]).score(model)
     assert model.training
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
 
@@ -179,7 +179,7 @@ def test_refused_inputs(llama):
     with pytest.raises(InputError, match="batch_size"):
         BehaviourProbe(tokenizer, [], 0)
     with pytest.raises(InputError, match="at most 64 tokens"):
-        score_tasks(model, tokenizer, [PromptTask("t", "dev", ("x y " * 60,), ("c",))])
+        BehaviourProbe(tokenizer, [PromptTask("t", "dev", ("x y " * 60,), ("c",))]).score(model)
     bare = bpe_tokenizer(opening=False)
     with pytest.raises(InputError, match=r"task 't' \(dev\), example 1: expected at least one token"):
         BehaviourProbe(bare, [PromptTask("t", "dev", ("",), ("c",))])

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gcwm_viz.errors import InputError
-from gcwm_viz.probes.behaviour import BehaviourProbe, score_tasks
+from gcwm_viz.probes.behaviour import BehaviourProbe
 from gcwm_viz.probes.encoding import Encoder
 from gcwm_viz.probes.tasks import ChoiceTask, PromptTask, Style, TextTask
 from tests.probes.models import bpe_tokenizer, tiny_llama
@@ -79,7 +79,7 @@ def test_the_template_can_be_left_out_and_texts_never_take_it(tokenizer):
 def test_a_chat_tokenizer_scores_other_tokens_than_a_plain_one(tokenizer):
     model = tiny_llama(len(tokenizer))
     tasks = [PromptTask("p", "dev", ("the cat", "1 + 2 ="), ("sat", "3"), style=Style(chat=chat)) for chat in (1, 0)]
-    chat, plain = (score_tasks(model, tokenizer, [task])[1]["value"] for task in tasks)
+    chat, plain = (BehaviourProbe(tokenizer, [task]).score(model)[1]["value"] for task in tasks)
     assert chat != pytest.approx(plain, rel=1e-3)
 
 

@@ -7,7 +7,7 @@ import torch
 
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes import behaviour
-from gcwm_viz.probes.behaviour import BehaviourProbe, score_tasks
+from gcwm_viz.probes.behaviour import BehaviourProbe
 from gcwm_viz.probes.encoding import encode_prompt, listed
 from gcwm_viz.probes.tasks import ChoiceTask, PromptTask, Style, TextTask
 from gcwm_viz.probes.values import ratio_values
@@ -75,7 +75,7 @@ def test_the_likeliest_choice_is_right_wherever_it_stands(llama):
     """Accuracy over all possible answers of a question is 1 / choices, for each of them is right once."""
     model, tokenizer = llama
     tasks = [ChoiceTask(f"t{k}", "test", QUESTIONS[:1], CHOICES[:1], (k,), style=TEXTS) for k in range(3)]
-    values = [row["value"] for row in score_tasks(model, tokenizer, tasks) if row["metric"] == "acc"]
+    values = [row["value"] for row in BehaviourProbe(tokenizer, tasks).score(model) if row["metric"] == "acc"]
     assert sorted(values) == [0.0, 0.0, 1.0]
 
 
@@ -92,7 +92,7 @@ def test_perplexity_is_that_of_all_tokens(opening):
         ids = encode_prompt(tokenizer, text)
         logs = log_probabilities(model, ids[:1], ids[1:])
         total, count = total - sum(logs), count + len(logs)
-    perplexity, loss = score_tasks(model, tokenizer, [TextTask("t", "test", tuple(TEXT))])
+    perplexity, loss = BehaviourProbe(tokenizer, [TextTask("t", "test", tuple(TEXT))]).score(model)
     assert (perplexity["metric"], loss["metric"]) == ("ppl", "nll")
     # Padded batches and single rows go through a single-precision model 32 wide; a perplexity moves by the NLL's error.
     bound = rounding(32, torch.float32)
@@ -122,8 +122,8 @@ def test_kinds_together_score_as_they_do_alone(llama):
         ChoiceTask("c", "test", QUESTIONS, CHOICES, (0, 1, 2), style=LETTERS),
         ChoiceTask("d", "test", QUESTIONS, CHOICES, (0, 1, 2), style=TEXTS),
     ]
-    together = score_tasks(model, tokenizer, tasks)
-    alone = [row for task in tasks for row in score_tasks(model, tokenizer, [task])]
+    together = BehaviourProbe(tokenizer, tasks).score(model)
+    alone = [row for task in tasks for row in BehaviourProbe(tokenizer, [task]).score(model)]
     assert [row["metric"] for row in together] == ["ppl", "nll", "em", "nll", "acc", "nll", "acc", "nll"]
     for one, other in zip(together, alone, strict=True):
         assert {k: v for k, v in one.items() if k not in ("value", "se")} == {
@@ -135,7 +135,7 @@ def test_kinds_together_score_as_they_do_alone(llama):
 def test_batches_stay_within_their_bounds(llama, monkeypatch):
     model, tokenizer = llama
     task = TextTask("t", "dev", tuple(text * 2 for text in TEXT))
-    expected = score_tasks(model, tokenizer, [task])
+    expected = BehaviourProbe(tokenizer, [task]).score(model)
     monkeypatch.setattr(behaviour, "MAX_LOGITS", 40 * len(tokenizer))
     probe = BehaviourProbe(tokenizer, [task])
     assert len(probe.batches) > 1
@@ -152,7 +152,7 @@ def test_broken_weights_give_nan_not_a_choice():
     ]
     with torch.no_grad():
         model.model.layers[0].mlp.up_proj.weight[0, 0] = math.nan
-    rows = score_tasks(model, tokenizer, tasks)
+    rows = BehaviourProbe(tokenizer, tasks).score(model)
     assert len(rows) == 6
     assert all(math.isnan(row["value"]) and row["n"] == 2 for row in rows)
 

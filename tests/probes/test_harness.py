@@ -7,7 +7,7 @@ import torch
 
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes import harness
-from gcwm_viz.probes.behaviour import BehaviourProbe, score_tasks
+from gcwm_viz.probes.behaviour import BehaviourProbe
 from gcwm_viz.probes.tasks import ChoiceTask, HarnessTask, Style, TextTask
 from tests.probes.models import TEXT, bpe_tokenizer, tiny_llama
 
@@ -85,7 +85,7 @@ def by_metric(rows):
 @pytest.mark.filterwarnings("default")  # the harness's dependencies warn
 def test_the_harness_agrees_with_choices_scored_here(llama, tasks):
     model, tokenizer = llama
-    found = by_metric(score_tasks(model, tokenizer, [HarnessTask("tiny_choices")]))
+    found = by_metric(BehaviourProbe(tokenizer, [HarnessTask("tiny_choices")]).score(model))
     style = Style(scoring="text")
     answers = tuple(k % 3 for k in range(len(QUESTIONS)))
     own = ChoiceTask("own", "test", tuple(QUESTIONS), (tuple(CHOICES),) * len(QUESTIONS), answers, style=style)
@@ -109,7 +109,7 @@ def test_limits_and_the_harness_own_means(llama, tasks):
     theirs = simple_evaluate(
         HFLM(pretrained=model, tokenizer=tokenizer), tasks=names, task_manager=manager, limit=4, bootstrap_iters=0
     )["results"]
-    ours = by_metric(score_tasks(model, tokenizer, [HarnessTask(name, "dev", 4) for name in names]))
+    ours = by_metric(BehaviourProbe(tokenizer, [HarnessTask(name, "dev", 4) for name in names]).score(model))
     assert {row["n"] for row in ours.values()} == {4}
     assert {row["split"] for row in ours.values()} == {"dev"}
     assert ours["acc"]["value"] == theirs["tiny_choices"]["acc,none"]
@@ -121,16 +121,16 @@ def test_limits_and_the_harness_own_means(llama, tasks):
 def test_tasks_that_cannot_be_scored_are_named(llama, tasks):
     model, tokenizer = llama
     with pytest.raises(InputError, match=r"harness task 'nonsense': it is no task there"):
-        score_tasks(model, tokenizer, [HarnessTask("nonsense")])
+        BehaviourProbe(tokenizer, [HarnessTask("nonsense")]).score(model)
     with pytest.raises(InputError, match=r"harness task 'tiny_other' measures perplexity; expected one of exact_match"):
-        score_tasks(model, tokenizer, [HarnessTask("tiny_other")])
+        BehaviourProbe(tokenizer, [HarnessTask("tiny_other")]).score(model)
     with pytest.raises(InputError, match=r"harness task 'tiny_gone' cannot be run \(FileNotFoundError"):
-        score_tasks(model, tokenizer, [HarnessTask("tiny_gone")])
+        BehaviourProbe(tokenizer, [HarnessTask("tiny_gone")]).score(model)
 
 
 @pytest.mark.filterwarnings("default")
 def test_beside_other_tasks_in_their_order(llama, tasks):
     model, tokenizer = llama
     listed = [TextTask("a", "dev", tuple(TEXT)), HarnessTask("tiny_choices"), TextTask("b", "dev", tuple(TEXT[:2]))]
-    rows = score_tasks(model, tokenizer, listed)
+    rows = BehaviourProbe(tokenizer, listed).score(model)
     assert list(dict.fromkeys(row["task"] for row in rows)) == ["a", "tiny_choices", "b"]

@@ -6,7 +6,7 @@ import torch
 
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes.encoding import encode_prompt
-from gcwm_viz.probes.representation import RepresentationProbe, layer_probes
+from gcwm_viz.probes.representation import RepresentationProbe
 from gcwm_viz.probes.tasks import LabelledTask
 from tests.probes.models import bpe_tokenizer, tiny_lab, tiny_llama
 
@@ -33,7 +33,9 @@ def test_readable_labels_are_read_and_shuffled_ones_are_not():
     texts = tuple("".join(rng.choice(list("abcdef"), 6)) + ("0" if i % 2 else "") for i in range(100))
     labels = tuple("with" if i % 2 else "without" for i in range(100))
     shuffled = tuple(rng.permutation(labels).tolist())
-    rows = layer_probes(model, tokenizer, [LabelledTask("zero", texts, labels), LabelledTask("noise", texts, shuffled)])
+    rows = RepresentationProbe(
+        tokenizer, [LabelledTask("zero", texts, labels), LabelledTask("noise", texts, shuffled)]
+    ).score(model)
     assert [(r["dataset"], r["layer"]) for r in rows] == [(d, k) for d in ("zero", "noise") for k in range(3)]
     by_set = {d: [r for r in rows if r["dataset"] == d] for d in ("zero", "noise")}
     assert by_set["zero"][0]["accuracy"] > 0.95
@@ -49,8 +51,8 @@ def test_readable_labels_are_read_and_shuffled_ones_are_not():
 def test_same_seed_same_rows():
     model, tokenizer = tiny_lab()
     task = LabelledTask("s", tuple(f"{i}{i * 7 % 13}" for i in range(40)), tuple("xyz"[i % 3] for i in range(40)))
-    assert layer_probes(model, tokenizer, [task]) == layer_probes(model, tokenizer, [task])
-    assert layer_probes(model, tokenizer, [task])[0]["chance"] == 14 / 40
+    assert RepresentationProbe(tokenizer, [task]).score(model) == RepresentationProbe(tokenizer, [task]).score(model)
+    assert RepresentationProbe(tokenizer, [task]).score(model)[0]["chance"] == 14 / 40
 
 
 def test_a_rare_class_gets_fewer_folds():
@@ -66,7 +68,7 @@ def test_broken_weights_give_nan():
     with torch.no_grad():
         model.model.layers[1].mlp.up_proj.weight[0, 0] = math.inf
     task = LabelledTask("s", tuple(f"t{i}" for i in range(10)), ("a", "b") * 5)
-    accuracies = [row["accuracy"] for row in layer_probes(model, tokenizer, [task])]
+    accuracies = [row["accuracy"] for row in RepresentationProbe(tokenizer, [task]).score(model)]
     assert [math.isnan(a) for a in accuracies] == [False, False, True]
 
 

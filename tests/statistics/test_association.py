@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from gcwm_viz.errors import InputError
-from gcwm_viz.statistics.association import associate, association, partial_spearman, weighted_spearman
+from gcwm_viz.statistics.association import associate, association, weighted_spearman
 from tests.rounding import rounding
 
 
@@ -101,9 +101,14 @@ def test_partial_against_its_definition():
     x += z
     xy, xz, yz = (spearmanr(a, b).statistic for a, b in ((x, y), (x, z), (y, z)))
     expected = (xy - xz * yz) / np.sqrt((1 - xz**2) * (1 - yz**2))
-    assert partial_spearman(x, y, z) == pytest.approx(expected, abs=2 * rounding(50))
-    assert partial_spearman(x, y, np.zeros(50)) == pytest.approx(xy, abs=rounding(50))
-    assert np.isnan(partial_spearman(z, y, z))
+
+    def given(step, signal=x):
+        frame = pd.DataFrame({"method": "m", "seed": range(50), "order": "a", "step": step, "x": signal, "y": y})
+        return one(frame, resamples=2, shuffles=2).partial
+
+    assert given(z) == pytest.approx(expected, abs=2 * rounding(50))
+    assert given(np.zeros(50)) == pytest.approx(xy, abs=rounding(50))
+    assert np.isnan(given(z, signal=z))
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def test_without_an_interval_nothing_is_told_apart():
 def test_error_makes_a_normal_interval():
     found = from_error(0.5, 0.1)
     assert (found.low, found.high) == pytest.approx((0.304, 0.696), abs=1e-3)
-    assert found.half_width == pytest.approx(0.196, abs=1e-3)
+    assert (found.high - found.low) / 2 == pytest.approx(0.196, abs=1e-3)
 
 
 def test_bootstrap_over_layers_agrees_with_theory():
@@ -36,7 +36,7 @@ def test_bootstrap_over_layers_agrees_with_theory():
     found = mean_over_matrices(values, pd.Series(layers))
     assert found.value == pytest.approx(values.mean())
     # One value a layer, seven times: the error is that of 60 values, not of 420.
-    assert found.half_width == pytest.approx(1.96 * level.std(ddof=1) / 60**0.5, rel=0.1)
+    assert (found.high - found.low) / 2 == pytest.approx(1.96 * level.std(ddof=1) / 60**0.5, rel=0.1)
     assert found == mean_over_matrices(values, pd.Series(layers))
 
 

@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-BEGIN, END = "<!-- results: written by make torture -->", "<!-- end of results -->"
+from benchmarks.document import filled
 
 
 @dataclass
@@ -19,7 +19,5 @@ class Report:
         lines = ["| Test | Load | Outcome |", "|---|---|---|"]
         lines += [f"| {what} | {load} | {outcome} |" for what, load, outcome in self.rows]
         took = f"{time.monotonic() - self.began:.0f} s on {machine}."
-        text = page.read_text(encoding="utf-8")
-        before, rest = text.split(BEGIN)
-        _, after = rest.split(END)
-        page.write_text(f"{before}{BEGIN}\n\n" + "\n".join(lines) + f"\n\n{took}\n\n{END}{after}", encoding="utf-8")
+        text = filled(page.read_text(encoding="utf-8"), {"results": "\n".join([*lines, "", took])})
+        page.write_text(text, encoding="utf-8")

@@ -22,7 +22,6 @@ from gcwm_viz.probes.tasks import load_labelled, load_tasks
 from gcwm_viz.runs.inputs import reopen_inputs
 from gcwm_viz.runs.run import continue_run
 from gcwm_viz.updates.pairing import open_update, plan
-from gcwm_viz.updates.stream import stream
 from tests.checkpoints import tiny
 from tests.torture.mutations import mutate
 from tests.torture.small import write_inputs
@@ -44,8 +43,7 @@ def shard_index(root: Path) -> tuple[Path, Callable[[], None]]:
 
     def read() -> None:
         source = open_update("x", folder, base)
-        for _ in stream(plan(base, [source]).keys[:1], [source]):
-            pass
+        source.delta(plan(base, [source]).keys[0])
 
     return folder / "model.safetensors.index.json", read
 
@@ -57,8 +55,7 @@ def adapter_config(root: Path) -> tuple[Path, Callable[[], None]]:
 
     def read() -> None:
         source = open_update("x", folder, base)
-        for _ in stream(plan(base, [source]).keys[:1], [source]):
-            pass
+        source.delta(plan(base, [source]).keys[0])
 
     return folder / "adapter_config.json", read
 

@@ -40,7 +40,6 @@ def test_plan_reads_headers_only(base, expert, adapter, monkeypatch):
     assert found.bytes_to_read == sum(row["bytes_to_read"] for row in rows)
     assert found.families[0] == {"family": "q_proj", "d_out": 16, "d_in": 16, "matrices": 2, "expert": 2, "adapter": 2}
     assert found.families[1]["adapter"] == 0
-    assert found.largest.parameters == 24 * 16
     assert any("adapter: 12 of 14 target matrices are not in it" in note for note in found.notes)
     assert found.warnings == []
 

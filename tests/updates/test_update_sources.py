@@ -11,7 +11,6 @@ from gcwm_viz.updates import energy
 from gcwm_viz.updates.groups import GROUPS, group
 from gcwm_viz.updates.outside import outside_share, share_notes
 from gcwm_viz.updates.pairing import open_update, target_matrices
-from gcwm_viz.updates.stream import read_matrix, stream
 from tests.checkpoints import tiny
 
 Q0 = "model.layers.0.self_attn.q_proj.weight"
@@ -165,19 +164,6 @@ def test_update_mark_must_be_whole(base, tmp_path):
     (tmp_path / "update.json").write_text('{"format": "other"}')
     with pytest.raises(InputError, match=r"expected format 'gcwm_viz.update', found 'other'"):
         open_update("x", tmp_path, base)
-
-
-def test_stream_yields_one_matrix_at_a_time(base, keys, tmp_path):
-    expert(base, tmp_path / "a", {Q0})
-    folder, _, _ = tiny.lora("qwen3", tmp_path / "b", r=2, target_modules=["q_proj"])
-    sources = [open_update("a", tmp_path / "a", base), open_update("b", folder, base)]
-    seen = list(stream(keys, sources))
-    assert [item.key for item in seen] == keys
-    assert seen[0].names == ["a", "b"]
-    assert [name for name, _ in seen[0].active] == ["a", "b"]
-    assert seen[1].deltas == [None, None]
-    assert seen[1].active == []
-    assert torch.equal(read_matrix(keys[0], sources).deltas[0], seen[0].deltas[0])
 
 
 def test_outside_share_of_a_checkpoint(base, keys, tmp_path, monkeypatch):

@@ -60,7 +60,8 @@ def project_away(delta_oi: Tensor, state_oi: Tensor, energy: float) -> Tensor:
     projected_kk = u_ok.mT @ delta_oi @ vt_ki.mT
     removed_kk = torch.diag(projected_kk.diagonal())
     removed_kk[:leading, :leading] = projected_kk[:leading, :leading]
-    return delta_oi - u_ok @ removed_kk @ vt_ki
+    remaining: Tensor = delta_oi - u_ok @ removed_kk @ vt_ki
+    return remaining
 
 
 OPCM = MergeMethod(

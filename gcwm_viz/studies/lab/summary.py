@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -53,16 +52,6 @@ def summary(tables: Mapping[str, pd.DataFrame]) -> str:
     return "\n\n".join(parts) + "\n" if parts else "No run is finished."
 
 
-def fill(document: str, tables: Mapping[str, pd.DataFrame]) -> str:
-    """The document with what stands between `<!-- study: NAME -->` and `<!-- end -->` replaced by that section."""
-
-    def section(found: re.Match[str]) -> str:
-        return f"{found[1]}\n{texts.get(found[2], 'No run is finished.')}\n{found[3]}"
-
-    texts = sections(tables)
-    return re.sub(r"(<!-- study: (\w+) -->)\n.*?(<!-- end -->)", section, document, flags=re.DOTALL)
-
-
 def markdown(rows: Sequence[Mapping[str, str]]) -> str:
     """A table of texts."""
     head = list(rows[0])
@@ -92,8 +81,8 @@ def _spread(values: pd.Series) -> str:
 
 
 def _associations(runs: pd.DataFrame) -> str:
-    table = association(runs, SIGNALS, [FORGETTING])
-    table = table[(table["runs"] >= LEAST_RUNS) & table["method"].isin(SHOWN)]
+    table = association(runs[runs["method"].isin(SHOWN)], SIGNALS, [FORGETTING])
+    table = table if table.empty else table[table["runs"] >= LEAST_RUNS]
     if table.empty:
         return f"No method has {LEAST_RUNS} runs yet: the steps of one run say nothing about others."
     rows = []

@@ -21,7 +21,6 @@ from typing import Any
 
 import pandas as pd
 
-from gcwm_viz.checkpoints.atomic import write_bytes, write_json
 from gcwm_viz.continual.engine import write_table
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes.metrics import METRICS
@@ -76,20 +75,6 @@ def read_study(out: Path | None = None) -> tuple[dict[str, Any], dict[str, pd.Da
             raise InputError(f"{path}: expected it in the study, found no such file")
         tables[name] = pd.read_parquet(path)
     return info, tables
-
-
-def ship_study(out: Path, folder: Path = SHIPPED) -> None:
-    """Copy the tables, and study.json with the number of finished runs a method; no trainings and cells."""
-    info, tables = read_study(out)
-    runs = tables["runs"]
-    done = runs.drop_duplicates(["method", "seed", "order"]) if len(runs) else pd.DataFrame({"method": []})
-    finished = {str(name): len(part) for name, part in done.groupby("method")}
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "study.json", info | {"finished": finished})
-    for name in TABLES:
-        path = Path("tables") / f"{name}.parquet"
-        (folder / path).parent.mkdir(exist_ok=True)
-        write_bytes(folder / path, (out / path).read_bytes())
 
 
 def _run_rows(content: Mapping[str, Any]) -> list[dict[str, Any]]:

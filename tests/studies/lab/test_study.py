@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
+from benchmarks.study import ship
 from gcwm_viz.continual.folder import WorkCancelledError, WorkFolder
 from gcwm_viz.errors import InputError
 from gcwm_viz.experiments.lab.recipe import Recipe
@@ -16,8 +17,8 @@ from gcwm_viz.studies.lab.ablations import QUESTIONS, run_ablations
 from gcwm_viz.studies.lab.bench import Bench
 from gcwm_viz.studies.lab.plan import METHODS, Cell, study_orders
 from gcwm_viz.studies.lab.study import study
-from gcwm_viz.studies.lab.summary import fill, summary
-from gcwm_viz.studies.lab.tables import GRADIENTS, read_study, ship_study, write_study_tables
+from gcwm_viz.studies.lab.summary import summary
+from gcwm_viz.studies.lab.tables import GRADIENTS, read_study, write_study_tables
 from tests.experiments.lab.tiny_lab import TINY, TinyLibrary
 
 SOME = ("seq-sft", "gcwm", "opcm", "forever")
@@ -134,7 +135,7 @@ def test_a_cell_of_another_definition_is_done_anew(made):
 
 def test_tables_are_read_back_and_shipped_without_trainings(made, tmp_path):
     out, tables = made
-    ship_study(out, tmp_path / "shipped")
+    ship(out, tmp_path / "shipped")
     info, read = read_study(tmp_path / "shipped")
     assert info["seeds"] == [0]
     assert info["finished"] == dict.fromkeys(SOME, 2)
@@ -162,12 +163,6 @@ def test_the_summary_says_what_the_tables_say(made):
     assert "## Ablations" not in text
     empty = {name: pd.DataFrame() for name in made[1]}
     assert summary(empty) == "No run is finished."
-    document = "a\n<!-- study: means -->\nold\n<!-- end -->\nb\n"
-    filled = fill(document, made[1])
-    assert filled.startswith("a\n<!-- study: means -->\n| method |")
-    assert filled.endswith("|\n<!-- end -->\nb\n")
-    assert "old\n" not in filled
-    assert fill(filled, made[1]) == filled
 
 
 def test_orders_are_distinct_and_those_of_the_study_that_ships():

@@ -1,0 +1,27 @@
+"""What is filled in a document is what its command writes there."""
+
+import pytest
+
+from benchmarks import scale_table, study, table
+from benchmarks.document import filled
+
+PAGE = "a\n<!-- means: written by make study -->\nold\n<!-- end of means -->\nb\n<!-- end of more -->\n"
+
+
+@pytest.mark.parametrize("page", [table, scale_table, study], ids=lambda page: page.__name__)
+def test_documents_say_what_the_results_that_ship_say(page):
+    text = page.DOCUMENT.read_text(encoding="utf-8")
+    assert page.document(text) == text
+
+
+def test_only_the_named_part_is_replaced_and_once_is_enough():
+    once = filled(PAGE, {"means": r"| \1 |"})
+    assert once == PAGE.replace("\nold\n", "\n\n| \\1 |\n\n")
+    assert filled(once, {"means": r"| \1 |"}) == once
+    assert filled(PAGE, {}) == PAGE
+
+
+@pytest.mark.parametrize("text", ["no place", PAGE + PAGE])
+def test_a_part_has_one_place(text):
+    with pytest.raises(ValueError, match="'means': expected one place"):
+        filled(text, {"means": "new"})
