@@ -76,11 +76,12 @@ def pipeline(options: argparse.Namespace) -> None:
 
 
 def study(options: argparse.Namespace) -> None:
-    from gcwm_viz.studies.lab import study as studies
+    from gcwm_viz.studies.lab.plan import METHODS
+    from gcwm_viz.studies.lab.study import study as run_study
     from gcwm_viz.studies.lab.summary import summary
 
-    methods = options.methods.split(",") if options.methods else studies.METHODS
-    tables = studies.study(
+    methods = options.methods.split(",") if options.methods else METHODS
+    tables = run_study(
         options.out,
         orders=options.orders,
         seeds=options.seeds,

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from gcwm_viz.checkpoints.atomic import atomic_file, named_write_errors
 from gcwm_viz.continual.estimate import matrix_bytes
-from gcwm_viz.continual.rows import TABLES
+from gcwm_viz.continual.rows import TABLES, Row
 from gcwm_viz.continual.session import begin_session
 from gcwm_viz.continual.store import RunStore, order_rows
 from gcwm_viz.continual.summary import steps_table
@@ -72,7 +72,7 @@ def _check_cancel(stores: Sequence[RunStore]) -> None:
 
 def write_tables(store: RunStore) -> None:
     """Gather the rows of all matrices, in model order, into ``tables/*.parquet``."""
-    rows: dict[str, list[dict]] = {name: [] for name in TABLES}
+    rows: dict[str, list[Row]] = {name: [] for name in TABLES}
     for index in range(len(store.keys)):
         for name, part in store.rows(index).items():
             rows[name] += part

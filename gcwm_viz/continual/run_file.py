@@ -222,7 +222,7 @@ def _settings(values: Any) -> RunSettings:
 
 def _sequence(value: Any, name: str, limit: int) -> list[Any]:
     _expect(isinstance(value, list) and len(value) <= limit, name, f"a list of at most {limit}")
-    return value
+    return list(value)
 
 
 def _texts(entry: Any, place: str, names: tuple[str, ...]) -> None:

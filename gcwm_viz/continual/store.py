@@ -73,7 +73,8 @@ class RunStore(WorkFolder):
     @property
     def probe_dtype(self) -> torch.dtype:
         """Precision in which the run's models are probed."""
-        return getattr(torch, self.file.probes.dtype)
+        dtype: torch.dtype = getattr(torch, self.file.probes.dtype)
+        return dtype
 
     def seconds(self) -> dict[int, float]:
         """Seconds spent on each finished matrix, from the journal."""
@@ -147,7 +148,7 @@ class RunStore(WorkFolder):
         """Table rows of one finished matrix. Raises :class:`InputError` when the file is damaged."""
         file = self._rows(index)
         try:
-            rows = json.loads(file.read_bytes())
+            rows: dict[str, list[dict[str, Any]]] = json.loads(file.read_bytes())
             steps = [row["step"] for row in rows["matrices"]]
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise InputError(f"{file} is damaged ({str(error)[:100]}); resume computes it again") from None

@@ -22,7 +22,8 @@ from gcwm_viz.errors import InputError
 from gcwm_viz.geometry.member import shared_subspaces
 from gcwm_viz.linalg.lowrank import Update
 from gcwm_viz.merging.tiles import tile_bytes
-from gcwm_viz.updates.sources import UpdateSource, open_update
+from gcwm_viz.updates.source import UpdateSource
+from gcwm_viz.updates.sources import open_update
 
 SMALLER_TILES = (2**28, 2**26)
 """Bytes of the inner solver's tiles to try where a device is too small for whole matrices."""

@@ -34,10 +34,5 @@ def plan_of(store: RunStore, chosen: Sequence[str]) -> RunPlan:
 
 def overrides(settings: RunSettings) -> dict[str, Any]:
     """Single settings that differ from the preset's, by name."""
-    usual = _flat(RunSettings.preset_with(settings.preset, {}, settings.method))
-    return {name: value for name, value in _flat(settings).items() if value != usual[name]}
-
-
-def _flat(settings: RunSettings) -> dict[str, Any]:
-    values = settings.to_dict()
-    return values["gcwm"] | values["continual"] | values["options"]
+    usual = RunSettings.preset_with(settings.preset, {}, settings.method).single()
+    return {name: value for name, value in settings.single().items() if value != usual[name]}

@@ -21,7 +21,8 @@ from gcwm_viz.probes.merged import MergedModel
 from gcwm_viz.probes.representation import RepresentationProbe
 from gcwm_viz.probes.stored import Checkpoint, checkpoints, read_scores, write_scores
 from gcwm_viz.probes.tasks import HarnessTask, has_probe_files, load_labelled, load_tasks
-from gcwm_viz.updates.sources import UpdateSource, open_update
+from gcwm_viz.updates.source import UpdateSource
+from gcwm_viz.updates.sources import open_update
 
 Progress = Callable[[int, int, str], None]
 

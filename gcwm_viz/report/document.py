@@ -249,4 +249,5 @@ def _square(pairs: pd.DataFrame, step: int, names: list[str], about: About, valu
 
 
 def _at(table: pd.DataFrame, row: pd.Series) -> pd.DataFrame:
-    return table[(table["step"] == row["step"]) & (table["matrix"] == row["matrix"])]
+    rows: pd.DataFrame = table[(table["step"] == row["step"]) & (table["matrix"] == row["matrix"])]
+    return rows

@@ -12,8 +12,8 @@ from gcwm_viz.probes.harness import check_installed
 from gcwm_viz.probes.preflight import preflight
 from gcwm_viz.probes.tasks import has_probe_files, load_tasks, probes_fingerprint
 from gcwm_viz.updates.pairing import Plan, plan
-from gcwm_viz.updates.source import joint_rank, state_ranks
-from gcwm_viz.updates.sources import UpdateSource, open_update
+from gcwm_viz.updates.source import UpdateSource, joint_rank, state_ranks
+from gcwm_viz.updates.sources import open_update
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,7 +27,8 @@ from gcwm_viz.probes.evaluate import evaluate
 from gcwm_viz.runs.inputs import Inputs, OpenInputs, open_inputs, printable, probe_entry, reopen_inputs
 from gcwm_viz.updates.chain import chain_note
 from gcwm_viz.updates.outside import outside_share, share_notes
-from gcwm_viz.updates.sources import UpdateSource, open_update
+from gcwm_viz.updates.source import UpdateSource
+from gcwm_viz.updates.sources import open_update
 
 Progress = Callable[[str, int, int, str], None]
 """Called with the phase (``matrices`` or ``probes``), items done, items in all, and the item just finished."""

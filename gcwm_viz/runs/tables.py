@@ -191,7 +191,7 @@ class Tables(Mapping[str, pd.DataFrame]):
         if not file.is_file():
             return pd.DataFrame({column: pd.Series(dtype="object") for column in documented})
         try:
-            frame = pq.read_table(file).to_pandas()
+            frame: pd.DataFrame = pq.read_table(file).to_pandas()
         except (pa.ArrowInvalid, OSError) as error:
             raise InputError(f"{file} is not a readable table: {str(error).splitlines()[0]}") from None
         if name == "matrices":

@@ -159,9 +159,11 @@ def _trade_runs(
         return None
     x, y = _standard(rankdata(x_n[order])), _standard(rankdata(y_n[order])).reshape(r, -1)
     traded = np.argsort(rng.random((shuffles, r)), axis=1)
-    return y[traded].reshape(shuffles, -1) @ x
+    correlations: Array = y[traded].reshape(shuffles, -1) @ x
+    return correlations
 
 
 def _standard(ranks_n: Array) -> Array:
     centred = ranks_n - ranks_n.mean()
-    return centred / np.sqrt(np.sum(centred**2))
+    standard: Array = centred / np.sqrt(np.sum(centred**2))
+    return standard

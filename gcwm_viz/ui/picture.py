@@ -33,7 +33,8 @@ def png(figure: go.Figure) -> bytes:
     drawn.update_layout(paper_bgcolor="#ffffff", plot_bgcolor="#ffffff", font_color="#1b2128")
     size = {"width": WIDTH, "height": int(drawn.layout.height or 450), "scale": SCALE}
     # Without this, kaleido's page loads MathJax from a server of somebody else.
-    return kaleido.calc_fig_sync(drawn, opts={"format": "png", **size}, kopts={"mathjax": False})
+    image: bytes = kaleido.calc_fig_sync(drawn, opts={"format": "png", **size}, kopts={"mathjax": False})
+    return image
 
 
 def png_button(figure: go.Figure, key: str) -> None:

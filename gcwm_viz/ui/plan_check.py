@@ -42,7 +42,8 @@ def run_check(plan: RunPlan) -> dict[str, Any]:
     if ended.returncode:
         said = ended.stderr.strip().splitlines()
         raise InputError(said[-1].removeprefix("gcwm_viz: ") if said else f"the check ended with {ended.returncode}")
-    return json.loads(ended.stdout.strip().splitlines()[-1])
+    answer: dict[str, Any] = json.loads(ended.stdout.strip().splitlines()[-1])
+    return answer
 
 
 def show(plan: RunPlan | None, root: Path) -> bool:

