@@ -1,8 +1,13 @@
+import sys
+
 import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
 
 from gcwm_viz.merging import registry
 from gcwm_viz.plugins import loading
 from gcwm_viz.signals import catalogue
+from tests.torture.small import REPOSITORY
 
 
 @pytest.fixture
@@ -14,3 +19,20 @@ def no_plugins():
     for table, entries in zip(tables, before, strict=True):
         table.clear()
         table.update(entries)
+
+
+@pytest.fixture
+def open_page(tmp_path, monkeypatch):
+    """open_page("pages/1_Conflict.py", run="mine") → the page after its first run, with ``tmp_path`` as run root."""
+
+    def opened(page: str, **query: str) -> AppTest:
+        monkeypatch.setattr(sys, "argv", ["app.py", "--run-root", str(tmp_path)])
+        monkeypatch.chdir(REPOSITORY)
+        app = AppTest.from_file(str(REPOSITORY / "app.py"), default_timeout=60)
+        for key, value in query.items():
+            app.query_params[key] = value
+        app.switch_page(page)
+        return app.run()
+
+    yield opened
+    st.cache_resource.clear()

@@ -99,7 +99,7 @@ def test_a_signal_is_one_file(files, arguments, tmp_path):
 def test_a_signal_has_a_heatmap_and_stands_in_explain(files, arguments, tmp_path, open_page, no_plugins):
     loading.load(str(files / "stable_rank.py"))
     command("run", *arguments[:-4], "--plugin", files / "stable_rank.py", "--out", tmp_path / "run")
-    page = open_page("pages/1_Conflict.py", root=tmp_path, run="run")
+    page = open_page("pages/1_Conflict.py", run="run")
     assert not page.exception
     titles = [json.loads(chart.proto.spec)["layout"]["title"]["text"] for chart in page.get("plotly_chart")]
     assert "Stable rank" in " ".join(titles)
@@ -112,7 +112,7 @@ def test_a_signal_has_a_heatmap_and_stands_in_explain(files, arguments, tmp_path
     runs = pd.read_parquet(file)
     runs["stable_rank"] = range(len(runs))
     runs.to_parquet(file)
-    page = open_page("pages/11_Explain.py", root=tmp_path)
+    page = open_page("pages/11_Explain.py")
     assert not page.exception
     assert "Stable rank" in next(box for box in page.selectbox if box.label == "Signal").options
 

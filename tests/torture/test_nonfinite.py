@@ -13,6 +13,7 @@ from gcwm_viz.continual.result import process_matrix
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.export.checkpoint import export_step
+from gcwm_viz.merging.merge import Merge
 from gcwm_viz.runs.inputs import Inputs
 from gcwm_viz.runs.run import continue_run, create_run
 from gcwm_viz.updates.matrices import MatrixKey
@@ -48,12 +49,12 @@ def test_found_after_the_merge(monkeypatch, record):
     """A method that returns a NaN at step 2 ends the run there, with the matrix and the step named."""
     calls = []
 
-    def faulty(step, config):
+    def faulty(step):
         calls.append(step)
         merged = torch.ones(step.shape)
         if len(calls) == 2:
             merged[3, 4] = NAN
-        return merged
+        return Merge.of(merged)
 
     monkeypatch.setattr(matrix, "get_method", lambda name: type("Method", (), {"merge": staticmethod(faulty)}))
     generator = torch.Generator().manual_seed(1)
