@@ -51,8 +51,8 @@ def own_metric(metrics: Container[str], metric: str) -> str | None:
 
 
 def offered(scores: pd.DataFrame) -> list[str]:
-    """The metrics of a table of scores, the headline first: the one of :data:`OWN` that every task with any of them has,
-    else ``accuracy``. ``em`` for a table without scores.
+    """The metrics of a table of scores, the headline first: the one of :data:`OWN` that every task with any of them
+    has, else ``accuracy``. ``em`` for a table without scores.
 
     scores: any table with the columns task and metric.
     """

@@ -104,8 +104,8 @@ class RepresentationProbe:
             chance = max(Counter(task.labels).values()) / len(task)
             for layer, states_nd in enumerate(self.pooled(model, ids, device)):
                 accuracy = self._accuracy(states_nd.double().numpy(), target, splits)
-                errors = {"accuracy": accuracy, "se": share_error(accuracy, len(task)), "n": len(task)}
-                rows.append({"dataset": task.name, "layer": layer, **errors, "chance": chance})
+                score = {"accuracy": accuracy, "se": share_error(accuracy, len(task)), "n": len(task)}
+                rows.append({"dataset": task.name, "layer": layer, **score, "chance": chance})
         return rows
 
     def _accuracy(

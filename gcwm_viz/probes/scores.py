@@ -84,9 +84,9 @@ def downstream(
     fwt             mean over 2 ≤ u ≤ t of R[u−1, u] − R[0, u]; positive = earlier steps helped
     plasticity_gap  current − old_mean; positive = new skill kept at the cost of old ones
 
-    overall, old_mean, current and learned are in R's unit; differences change their sign for losses. With `errors` (standard
-    errors in R's layout) overall_se, old_mean_se and current_se are added, with the tasks' probes as independent.
-    Raises InputError for an order shorter than R's last step or with a name twice.
+    overall, old_mean, current and learned are in R's unit; differences change their sign for losses. With `errors`
+    (standard errors in R's layout) overall_se, old_mean_se and current_se are added, with the tasks' probes as
+    independent. Raises InputError for an order shorter than R's last step or with a name twice.
     """
     order = list(order)
     steps = [int(t) for t in R.index]
