@@ -95,18 +95,18 @@ def outcomes(
     tables: Mapping[str, pd.DataFrame], updates: Sequence[str], split: str = "dev", metric: str = "em"
 ) -> list[Outcome]:
     """Every set of updates of this run whose merge was scored: base, each step, and all but one."""
-    measured = []
+    entries = []
     scores = tables["scores"]
     value, error = (score_matrix(scores, split, metric, column) for column in ("value", "se"))
     for step in value.index:
         source = "base" if step == 0 else f"step {step}"
-        measured.append(_outcome(tuple(updates[:step]), value.loc[step], error.loc[step], source))
+        entries.append(_outcome(tuple(updates[:step]), value.loc[step], error.loc[step], source))
     left_out = tables["leave_one_out"]
     left_out = rows_of_metric(left_out[left_out["split"] == split], metric)
     for name, rows in left_out.groupby("left_out", sort=False):
         others = tuple(update for update in updates if update != name)
-        measured.append(_outcome(others, rows["value"], rows["se"], "leave-one-out"))
-    return measured
+        entries.append(_outcome(others, rows["value"], rows["se"], "leave-one-out"))
+    return entries
 
 
 def measured(entries: Sequence[Outcome], order: Sequence[str], *, ordered: bool) -> Outcome | None:
