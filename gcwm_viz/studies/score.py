@@ -71,7 +71,7 @@ def _delete_scores(store: RunStore, replace: bool) -> None:
     if not replace:
         raise InputError(
             f"run {store.path} holds scores of {store.file.probes.where or 'other probes'} in "
-            f"{store.file.probes.dtype}, expected --replace to delete them for these"
+            f"{store.file.probes.dtype}, expected --replace to give them up for these"
         )
     if effects.is_dir():
         with WorkFolder(effects).lock():  # not while a leave-one-out writes there
