@@ -136,7 +136,7 @@ def judge(candidate: Candidate, thresholds: Thresholds | None = None) -> Verdict
 def _conflict(candidate: Candidate) -> tuple[Interval, str]:
     """Conflict with the state before its step; for the first update, which has none, with the other updates."""
     if candidate.incoming.known:
-        return candidate.incoming, "with the state it met"
+        return candidate.incoming, "with the state before its step"
     return candidate.pairwise, "with the other updates"
 
 
