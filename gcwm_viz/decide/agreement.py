@@ -1,4 +1,4 @@
-"""Whether predicted conflict tells, in this run, which updates cost the others: the prediction held to account."""
+"""Agreement, in one run, of predicted conflict with the measured effect of an update on the others."""
 
 import math
 from collections.abc import Sequence
@@ -10,13 +10,13 @@ from scipy.stats import permutation_test, rankdata
 from gcwm_viz.decide.evidence import Candidate
 
 LEAST = 4
-"""Fewer updates than this have no rank correlation that chance could not give."""
+"""Fewest updates: fewer have no rank correlation beyond chance."""
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """rho: Spearman's ρ in [-1, 1] between conflict with the others and the gain of the others when an update is left
-    out, above zero = conflict tells who costs the others. p: two-sided permutation p. n: updates with both."""
+    """rho: Spearman's ρ in [-1, 1] between an update's conflict with the others and the gain of the others without it,
+    above zero = updates of higher conflict cost the others more. p: two-sided permutation p. n: updates with both."""
 
     rho: float
     p: float
@@ -25,16 +25,16 @@ class Agreement:
 
 
 def agreement(candidates: Sequence[Candidate], seed: int = 0) -> Agreement:
-    """Over the updates whose effect was measured. Every pairing is tried where there are at most 3,000, else 3,000
-    seeded ones."""
-    known = [(entry.pairwise.value, entry.others.value) for entry in candidates]
-    known = [pair for pair in known if not any(map(math.isnan, pair))]
-    if len(known) < LEAST:
-        return Agreement(math.nan, math.nan, len(known), f"needs {LEAST} measured updates")
-    conflict, harm = (rankdata(values) for values in zip(*known, strict=True))
+    """Over the updates whose effect was measured. All pairings where there are at most 3,000, else 3,000 drawn by
+    ``seed``."""
+    pairs = [(entry.pairwise.value, entry.others.value) for entry in candidates]
+    pairs = [pair for pair in pairs if not any(map(math.isnan, pair))]
+    if len(pairs) < LEAST:
+        return Agreement(math.nan, math.nan, len(pairs), f"needs {LEAST} measured updates")
+    conflict, harm = (rankdata(values) for values in zip(*pairs, strict=True))
     if not conflict.std() or not harm.std():
-        return Agreement(math.nan, math.nan, len(known), "all values are equal")
-    found = permutation_test(
+        return Agreement(math.nan, math.nan, len(pairs), "all values are equal")
+    test = permutation_test(
         (conflict,),
         lambda ranks: float(np.corrcoef(ranks, harm)[0, 1]),
         permutation_type="pairings",
@@ -42,4 +42,4 @@ def agreement(candidates: Sequence[Candidate], seed: int = 0) -> Agreement:
         vectorized=False,
         rng=np.random.default_rng(seed),
     )
-    return Agreement(float(found.statistic), float(found.pvalue), len(known))
+    return Agreement(float(test.statistic), float(test.pvalue), len(pairs))

@@ -1,6 +1,6 @@
-"""What a run's tables say about each of its updates: conflict known before merging, and what the probes measured.
+"""Evidence on each update of a run, from its tables: conflict, and effects on probe scores.
 
-Scores are turned so that more is better: for NLL and perplexity every difference has its sign changed.
+More is better for every score: differences of NLL and perplexity have their sign changed.
 """
 
 from collections.abc import Mapping
@@ -26,15 +26,15 @@ PLACE = ["matrix", "layer", "family"]
 class Candidate:
     """Evidence on one update. Conflicts and α in [0, 1]; scores in the metric's unit, more = better.
 
-    step: its arrival, from 1. incoming: mean γ between the state it met and the update. pairwise: mean γ with every
-    other update. alpha: mean gate value that its conflict with the others asks for.
+    step: its arrival, from 1. incoming: mean γ between the state before its step and the update. pairwise: mean γ with
+    every other update. alpha: mean gate value at its conflict with the others.
 
-    What it brought and what it cost, both at its own step, so that nothing which later updates destroyed counts against
-    it: gain, score on its own task right after its step minus right before; alone, score of its own expert there minus
-    the base's; drop, mean loss of the earlier tasks at its step, above zero = they lost.
+    Effects at its own step, to which later updates add nothing: gain, score on its own task right after its step minus
+    right before; drop, mean loss of the earlier tasks, above zero = they lost. alone: score of its own expert on its
+    task minus the base's.
 
-    Leave-one-out: others, mean change of the other tasks when it is left out, above zero = they are better off without
-    it; overall, for all tasks.
+    Leave-one-out: others, mean change of the other tasks when it is left out, above zero = they are better without it;
+    overall, the same for all tasks.
     """
 
     update: str
@@ -58,19 +58,19 @@ def candidates(
     arrivals = matrices[["step", "update"]].drop_duplicates().sort_values("step")
     order = list(arrivals["update"])
     unknown = TRAINED if (matrices["mode"] == "trained").any() else NOT_MEASURED
-    found = []
+    entries = []
     for step, update in zip(arrivals["step"], arrivals["update"], strict=True):
-        places = by_place(matrices, pairs, settings, update)
+        cells = by_place(matrices, pairs, settings, update)
         others = left_out_effects(tables["leave_one_out"], update, split, metric)
-        found.append(
+        entries.append(
             Candidate(
                 update=update,
                 step=int(step),
                 incoming=missing("no state before the first step")
                 if step == 1
-                else mean_over_matrices(places["incoming_conflict"], places["layer"]),
-                pairwise=_or(places, "pair_conflict", "never active together with another update"),
-                alpha=_or(places, "pair_alpha", _no_gate(settings) or "no conflict with another update to gate on"),
+                else mean_over_matrices(cells["incoming_conflict"], cells["layer"]),
+                pairwise=_or(cells, "pair_conflict", "never active together with another update"),
+                alpha=_or(cells, "pair_alpha", _no_gate(settings) or "no conflict with another update to gate on"),
                 gain=_at_step(tables["scores"], int(step), [update], split, metric, "this run has no probes of it"),
                 alone=_alone(tables["scores"], update, split, metric),
                 drop=missing("no task came before it")
@@ -87,11 +87,11 @@ def candidates(
                 overall=_mean_effect(others, unknown),
             )
         )
-    return found
+    return entries
 
 
 def latest_pairs(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Rows of active pairs, each pair of updates at each matrix once: where it was last active. Steps ascend."""
+    """Rows of active pairs, each pair of updates at each matrix once, at its last active step. Steps ascend."""
     active = pairs[pairs["kind"] == "active"]
     return active.drop_duplicates(["matrix", "i", "j"], keep="last")
 
@@ -125,7 +125,7 @@ def by_place(matrices: pd.DataFrame, pairs: pd.DataFrame, settings: RunSettings,
 
 
 def left_out_effects(table: pd.DataFrame, update: str, split: str, metric: str) -> pd.DataFrame:
-    """Change of every task when ``update`` is left out: task, own, change (more = better without it), se, n."""
+    """Change of every task without ``update``: task, own (its own task), change (more = better without it), se, n."""
     rows = rows_of_metric(table[(table["left_out"] == update) & (table["split"] == split)], metric)
     sign = 1.0 if METRICS[metric] else -1.0
     return pd.DataFrame(
@@ -139,9 +139,9 @@ def left_out_effects(table: pd.DataFrame, update: str, split: str, metric: str) 
     ).reset_index(drop=True)
 
 
-def _or(places: pd.DataFrame, column: str, reason: str) -> Interval:
-    found = mean_over_matrices(places[column], places["layer"])
-    return found if found.known else missing(reason)
+def _or(cells: pd.DataFrame, column: str, reason: str) -> Interval:
+    mean = mean_over_matrices(cells[column], cells["layer"])
+    return mean if mean.known else missing(reason)
 
 
 def _no_gate(settings: RunSettings) -> str:
@@ -150,13 +150,13 @@ def _no_gate(settings: RunSettings) -> str:
     return ""
 
 
-def _at_step(scores: pd.DataFrame, step: int, tasks: list[str], split: str, metric: str, none: str) -> Interval:
-    """Mean change of ``tasks`` from the step before ``step`` (the base before the first) to it, more = better; ``none``
-    says why there is nothing where no task of these was probed."""
+def _at_step(scores: pd.DataFrame, step: int, tasks: list[str], split: str, metric: str, reason: str) -> Interval:
+    """Mean change of ``tasks`` from the step before ``step`` (the base before the first) to it, more = better;
+    ``reason``: where none of the tasks was probed."""
     R, errors = (score_matrix(scores, split, metric, column) for column in ("value", "se"))
     probed = [task for task in tasks if task in R.columns]
     if not probed or not {step - 1, step} <= set(R.index):
-        return missing(f"not measured; {none}" if not probed else "not measured at its step and before")
+        return missing(f"not measured; {reason}" if not probed else "not measured at its step and before")
     (before, after), (se_before, se_after) = (
         table.loc[[step - 1, step], probed].to_numpy(dtype=float) for table in (R, errors)
     )
@@ -164,7 +164,7 @@ def _at_step(scores: pd.DataFrame, step: int, tasks: list[str], split: str, metr
 
 
 def _alone(scores: pd.DataFrame, task: str, split: str, metric: str) -> Interval:
-    """The task's own expert minus the base; the errors of both models count as independent."""
+    """The task's own expert minus the base, with the errors of both as independent."""
     rows = rows_of_metric(scores[(scores["task"] == task) & (scores["split"] == split)], metric)
     base, expert = rows[rows["model"] == "base"], rows[(rows["model"] == "expert") & (rows["update"] == task)]
     if len(base) != 1 or len(expert) != 1:
@@ -174,9 +174,9 @@ def _alone(scores: pd.DataFrame, task: str, split: str, metric: str) -> Interval
     return from_error(change, float(np.hypot(float(expert["se"].iloc[0]), float(base["se"].iloc[0]))))
 
 
-def _mean_effect(rows: pd.DataFrame, none: str) -> Interval:
+def _mean_effect(rows: pd.DataFrame, reason: str) -> Interval:
     if not len(rows):
-        return missing(none)
+        return missing(reason)
     return _mean_change(rows["change"].to_numpy(dtype=float), rows["se"].to_numpy(dtype=float))
 
 

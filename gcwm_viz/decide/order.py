@@ -1,4 +1,4 @@
-"""Which updates together, and in which order: greedy search by predicted conflict, beside what was measured."""
+"""Sets and orders of updates: greedy search by predicted conflict, and what was measured of them."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -46,12 +46,12 @@ def greedy_order(square: pd.DataFrame) -> list[Addition]:
     names, gamma = list(square.index), square.to_numpy(dtype=float)
     chosen: list[int] = []
     while len(chosen) < len(names):
-        rest = [place for place in range(len(names)) if place not in chosen]
+        rest = [index for index in range(len(names)) if index not in chosen]
         to = chosen or list(range(len(names)))
-        conflicts = [_mean(gamma[place, [other for other in to if other != place]]) for place in rest]
-        # NaN compares with nothing: an undefined conflict counts as the highest, not as none.
+        conflicts = [_mean(gamma[index, [other for other in to if other != index]]) for index in rest]
+        # An undefined conflict counts as the highest.
         chosen.append(rest[int(np.argmin([math.inf if math.isnan(value) else value for value in conflicts]))])
-    return additions(square, [names[place] for place in chosen])
+    return additions(square, [names[index] for index in chosen])
 
 
 def additions(square: pd.DataFrame, order: Sequence[str]) -> list[Addition]:
@@ -59,19 +59,19 @@ def additions(square: pd.DataFrame, order: Sequence[str]) -> list[Addition]:
     unknown = [name for name in order if name not in square.index]
     if unknown or len(set(order)) != len(order):
         raise InputError(f"order: expected each of {list(square.index)} at most once, got {list(order)}")
-    gamma, places = square.to_numpy(dtype=float), _places(square, order)
+    gamma, indices = square.to_numpy(dtype=float), list(map(list(square.index).index, order))
     rows = []
     for size, name in enumerate(order, start=1):
-        before = places[: size - 1]
-        added = _mean(gamma[places[size - 1], before]) if before else math.nan
+        before = indices[: size - 1]
+        added = _mean(gamma[indices[size - 1], before]) if before else math.nan
         reason = "" if not math.isnan(added) else "no defined conflict with those before it" if before else "the first"
-        rows.append(Addition(size, name, added, _mean_pair(gamma, places[:size]), reason))
+        rows.append(Addition(size, name, added, _mean_pair(gamma, indices[:size]), reason))
     return rows
 
 
 def order_matters(settings: RunSettings, *, trained: bool = False) -> str:
-    """Why the final model depends on the order of updates, or an empty text when it does not: under ``all_history``
-    with a constant η the increments telescope, and only the path there depends on the order.
+    """Why the final model depends on the order of updates, or an empty text where it does not: under ``all_history``
+    with a constant η the increments telescope, and only the intermediate states depend on the order.
 
     trained: the run describes the states of a training pipeline.
     """
@@ -95,23 +95,23 @@ def outcomes(
     tables: Mapping[str, pd.DataFrame], updates: Sequence[str], split: str = "dev", metric: str = "em"
 ) -> list[Outcome]:
     """Every set of updates of this run whose merge was scored: base, each step, and all but one."""
-    found = []
+    entries = []
     scores = tables["scores"]
     value, error = (score_matrix(scores, split, metric, column) for column in ("value", "se"))
     for step in value.index:
         source = "base" if step == 0 else f"step {step}"
-        found.append(_outcome(tuple(updates[:step]), value.loc[step], error.loc[step], source))
+        entries.append(_outcome(tuple(updates[:step]), value.loc[step], error.loc[step], source))
     left_out = tables["leave_one_out"]
     left_out = rows_of_metric(left_out[left_out["split"] == split], metric)
     for name, rows in left_out.groupby("left_out", sort=False):
-        kept = tuple(update for update in updates if update != name)
-        found.append(_outcome(kept, rows["value"], rows["se"], "leave-one-out"))
-    return found
+        others = tuple(update for update in updates if update != name)
+        entries.append(_outcome(others, rows["value"], rows["se"], "leave-one-out"))
+    return entries
 
 
-def measured(found: Sequence[Outcome], order: Sequence[str], *, ordered: bool) -> Outcome | None:
-    """The outcome for exactly these updates, in any order unless ``ordered``; None where nobody measured it."""
-    for outcome in found:
+def measured(entries: Sequence[Outcome], order: Sequence[str], *, ordered: bool) -> Outcome | None:
+    """The outcome for exactly these updates, in any order unless ``ordered``; None where it was not measured."""
+    for outcome in entries:
         same = outcome.updates == tuple(order) if ordered else set(outcome.updates) == set(order)
         if same and not math.isnan(outcome.value):
             return outcome
@@ -123,14 +123,9 @@ def _outcome(updates: tuple[str, ...], values: pd.Series, errors: pd.Series, sou
     return Outcome(updates, float(values.mean(skipna=False)), error_over_tasks(errors), source)
 
 
-def _places(square: pd.DataFrame, names: Sequence[str]) -> list[int]:
-    at = {name: place for place, name in enumerate(square.index)}
-    return [at[name] for name in names]
-
-
-def _mean_pair(gamma: np.ndarray, places: Sequence[int]) -> float:
-    part = gamma[np.ix_(places, places)]
-    return _mean(part[np.triu_indices(len(places), 1)])
+def _mean_pair(gamma: np.ndarray, indices: Sequence[int]) -> float:
+    block = gamma[np.ix_(indices, indices)]
+    return _mean(block[np.triu_indices(len(indices), 1)])
 
 
 def _mean(values: np.ndarray) -> float:

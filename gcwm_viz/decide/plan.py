@@ -1,4 +1,4 @@
-"""From a decision back to a plan that ``run --plan`` takes."""
+"""A plan for ``run --plan`` from the updates that were chosen."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -34,5 +34,5 @@ def plan_of(store: RunStore, chosen: Sequence[str]) -> RunPlan:
 
 def overrides(settings: RunSettings) -> dict[str, Any]:
     """Single settings that differ from the preset's, by name."""
-    usual = RunSettings.preset_with(settings.preset, {}, settings.method).single()
-    return {name: value for name, value in settings.single().items() if value != usual[name]}
+    preset = RunSettings.preset_with(settings.preset, {}, settings.method).single()
+    return {name: value for name, value in settings.single().items() if value != preset[name]}

@@ -1,9 +1,9 @@
-"""Integrate, integrate gated, or leave out: thresholds, the rule, and the evidence in words.
+"""Integrate, integrate gated, or leave out: thresholds, the rule, and the evidence as sentences.
 
-An update answers for its own step: for what its own task gained there and what the earlier tasks lost there. What later
-updates destroyed is theirs. Leave-one-out, where it was measured, goes before what its step did to the others, and both
-before predicted: conflict decides about leaving out only where neither is known. A verdict follows the point values;
-where the interval of a value that decides covers its threshold, the verdict says that the evidence is inconclusive.
+An update is judged at its own step: by what its own task gained there and what the earlier tasks lost there, not by
+later losses. The effect on the others is taken from leave-one-out where it was measured, else from the update's step;
+conflict decides about leaving out only where neither is known. A verdict follows the point values; where the interval
+of a value that decides covers its threshold, the evidence is inconclusive.
 """
 
 import math
@@ -21,14 +21,14 @@ Certainty = Literal["clear", "inconclusive", "predicted"]
 
 @dataclass(frozen=True, kw_only=True)
 class Thresholds:
-    """Where a verdict turns. Raises :class:`InputError` for a value out of range.
+    """Thresholds of a verdict. Raises :class:`InputError` for a value out of range.
 
     gate_conflict: conflict above which the update should pass the gate; the paper's τ, 0.12. hold_conflict: conflict
-    above which it is held where nothing was measured; half way from there to "unrelated", a judgement without a
-    measurement behind it. λ sets the range of conflicts, so both belong to one setting of λ: see :meth:`of`.
-    In the metric's unit (share of exact matches, or nats per token): min_gain: what it has to add on its own task.
-    max_harm: what the other tasks may lose to it on average, however much its own gains; by leave-one-out, else the
-    earlier tasks at its step. better_without: how much better all tasks together, its own included, may do without it.
+    above which it is left out where nothing was measured; half way from τ to 1, a choice without a measurement behind
+    it. λ sets the range of conflicts, so both hold for one λ: see :meth:`of`.
+    In the metric's unit (share of exact matches, or nats per token): min_gain: least gain on its own task. max_harm:
+    largest mean loss of the other tasks, whatever its own gain; by leave-one-out, else of the earlier tasks at its
+    step. better_without: largest gain of all tasks together, its own included, without it.
     """
 
     gate_conflict: float = 0.12
@@ -39,7 +39,7 @@ class Thresholds:
 
     @classmethod
     def of(cls, config: GCWMConfig) -> "Thresholds":
-        """Defaults for a run: its own gate's τ, and half way from there to 1."""
+        """Defaults for a run: τ of its gate, and half way from τ to 1."""
         tau = min(max(config.tau, 0.0), 1.0)
         return cls(gate_conflict=tau, hold_conflict=round((1 + tau) / 2, 3))
 
@@ -57,7 +57,7 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class Finding:
-    """One comparison. place: where the interval lies against the threshold; decides: whether the verdict uses it."""
+    """One comparison. place: position of the interval against the threshold; decides: whether the verdict uses it."""
 
     name: str
     interval: Interval
@@ -70,7 +70,8 @@ class Finding:
 @dataclass(frozen=True)
 class Verdict:
     """certainty: ``clear``; ``inconclusive``, an interval that decides covers its threshold or nothing is known;
-    ``predicted``, nothing contradicts the verdict but leave-one-out was not measured. left_out: whether it was."""
+    ``predicted``, leave-one-out was not measured and the rest supports the verdict. left_out: whether it was measured.
+    """
 
     choice: Choice
     certainty: Certainty
@@ -133,9 +134,9 @@ def judge(candidate: Candidate, thresholds: Thresholds | None = None) -> Verdict
 
 
 def _conflict(candidate: Candidate) -> tuple[Interval, str]:
-    """Conflict with the state it met; for the first update, which met none, with the other updates."""
+    """Conflict with the state before its step; for the first update, which has none, with the other updates."""
     if candidate.incoming.known:
-        return candidate.incoming, "with the state it met"
+        return candidate.incoming, "with the state before its step"
     return candidate.pairwise, "with the other updates"
 
 
@@ -155,21 +156,21 @@ def _finding(name: str, interval: Interval, threshold: float, of: str, kind: str
         if not math.isnan(interval.low)
         else f" ({interval.reason})"
     )
-    told = {
+    relation = {
         "above": "above the threshold",
         "below": "below the threshold",
         "covers": "not distinguishable from the threshold",
     }[place]
     value = _number(interval.value, signed)
     limit = f"{threshold:+.3g}" if signed and threshold else f"{threshold:.3g}"
-    words = f"{subject}: {value}{spread}, {told} {limit}{_ROLES.get(name, '')}."
+    words = f"{subject}: {value}{spread}, {relation} {limit}{_ROLES.get(name, '')}."
     return Finding(name, interval, threshold, place, decides, words)
 
 
 def _words(
     choice: Choice, certainty: Certainty, against: list[Finding], findings: tuple[Finding, ...], left_out: bool
 ) -> str:
-    """One sentence: the verdict, what it rests on, how sure it is."""
+    """The verdict, its reasons and its certainty."""
     because = {
         "net": "all tasks together do better without it",
         "harm": "the other tasks lose too much to it",
@@ -187,8 +188,8 @@ def _words(
         if net.decides and not net.interval.value < 0:
             harmless = "all tasks together do not do better without it by more than the threshold"
         gate = {"integrate": "its conflict is low", "integrate gated": "its conflict is over the gate's threshold"}
-        known = next(finding for finding in findings if finding.name == "gate").decides
-        why = " and ".join(filter(None, [harmless, gate[choice] if known else "no conflict is defined for it"]))
+        conflict = next(finding for finding in findings if finding.name == "gate").decides
+        why = " and ".join(filter(None, [harmless, gate[choice] if conflict else "no conflict is defined for it"]))
     covering = [finding for finding in against or findings if finding.decides and finding.place == "covers"]
     subjects = [_SUBJECTS[finding.name] for finding in covering]
     which = " and ".join(filter(None, [", ".join(subjects[:-1]), *subjects[-1:]]))

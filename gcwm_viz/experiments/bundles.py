@@ -1,8 +1,8 @@
-"""What a folder of trained updates consists of, and the files in it that every experiment writes alike.
+"""A folder of trained updates, and the files that every experiment writes in the same way.
 
 recipe.json                  settings, seed, order of the tasks, versions, measured scores, sha256
 sft/                         states of Seq. SFT
-probes/{dev,test}/NAME.jsonl what is asked
+probes/{dev,test}/NAME.jsonl probe files
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Bundle:
 
 
 def read_recipe(root: Path, kind: str) -> tuple[dict[str, Any], list[str]]:
-    """recipe.json and the order of the tasks in it. Raises InputError naming the file and the `kind` of bundle."""
+    """recipe.json and its order of the tasks. Raises InputError naming the file and the `kind` of bundle."""
     path = root / "recipe.json"
     if not path.is_file():
         raise InputError(f"{path}: expected {kind} with its recipe, found no such file")

@@ -1,4 +1,4 @@
-"""Examples, and the seeded choices that make them."""
+"""Examples, and the seeded draws that generate them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 def seeded(seed: int, *labels: str) -> torch.Generator:
-    """A generator of its own for each purpose, so that adding one never shifts another.
+    """A separate generator for each purpose, so that adding one does not change another.
 
-    The data stream of a task depends on the seed and its name alone: the first step of a sequence is the expert.
+    The batches of a task depend on the seed and its name alone, so the first step of a sequence is the expert.
     """
     digest = hashlib.sha256("/".join([str(seed), *labels]).encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
@@ -28,7 +28,7 @@ def seeded(seed: int, *labels: str) -> torch.Generator:
 class Draw:
     """Random choices, all from one torch.Generator.
 
-    Uniform numbers are fetched in blocks: one call of torch for every character would take a second a task.
+    Uniform numbers are drawn in blocks, since a torch call for every character would take a second a task.
     """
 
     def __init__(self, generator: torch.Generator) -> None:
@@ -53,7 +53,7 @@ class Draw:
 
 
 def distinct(make: Callable[[Draw], Row], draw: Draw, count: int) -> list[Row]:
-    """`count` rows that differ in their first field, or fewer where the generator has no more to give."""
+    """`count` rows that differ in their first field, or fewer where `make` gives no more in 20 · `count` draws."""
     rows: dict[str, Row] = {}
     for _ in range(20 * count):
         row = make(draw)

@@ -13,7 +13,7 @@ LONGEST_NOUN = 9
 def verb_forms() -> list[tuple[str, str, str, str]]:
     """(lemma, past, progressive, third person) of the verbs of 3-8 letters that have one form of each."""
     forms = {(cells[0], cells[2], cells[4], cells[5]) for cells in _entries("verb", 6, LONGEST_VERB)}
-    return sorted(words for words in forms if all(_plain(w) and len(w) <= LONGEST_VERB_FORM for w in words))
+    return sorted(verb for verb in forms if all(_plain(form) and len(form) <= LONGEST_VERB_FORM for form in verb))
 
 
 def plurals() -> list[tuple[str, str]]:
@@ -23,7 +23,7 @@ def plurals() -> list[tuple[str, str]]:
 
 
 def _entries(kind: str, cells: int, longest: int) -> Iterator[list[str]]:
-    """Table rows of a part of speech with so many cells: lemma, part of speech, forms."""
+    """Table rows of a part of speech with `cells` cells: lemma, part of speech, forms."""
     import lemminflect
 
     path = Path(lemminflect.__file__).parent / "resources" / "infl_lu.csv.gz"

@@ -1,8 +1,7 @@
-"""The training loop of every experiment: base, experts, adapters and the pipelines that see data.
+"""The training loop of every experiment: base, experts, adapters and training pipelines.
 
 A pipeline (Seq. SFT, EWC, replay, iterative merging, joint training) is this loop with its own corpus, start and hooks:
-a hook may add a loss term before the backward pass and may act on the model after each optimiser step. The loop knows
-nothing of what hooks do.
+a hook may add a loss term before the backward pass and change the model after each optimiser step.
 
 Shape suffixes: b batch, l sequence length, n scored tokens, d hidden, v vocabulary.
 """
@@ -51,8 +50,8 @@ def answer_loss(
 ) -> Tensor:
     """Cross-entropy over the labelled tokens of a batch, their mean or (reduction "sum") their sum.
 
-    `labelled_only` forms logits at the labelled positions alone, which a large vocabulary asks for; it rounds in
-    another order. No attention mask: padding is on the right, so causal attention never lets an answer see it.
+    `labelled_only` computes logits at the labelled positions alone, for large vocabularies; its rounding differs. No
+    attention mask: padding is on the right, out of reach of causal attention.
     """
     targets_bl = labels_bl[:, 1:]
     if labelled_only:
@@ -67,17 +66,17 @@ def answer_loss(
 
 
 class Hook:
-    """What a pipeline adds to the loop; every method may be left as it is."""
+    """What a pipeline adds to the loop; every method is optional."""
 
     def start(self, trained: Mapping[str, torch.nn.Parameter]) -> None:
-        """Before the first step; `trained` are the parameters that move, by name."""
+        """Before the first step; `trained`: the trained parameters by name."""
 
     def loss_term(self, model: torch.nn.Module) -> Tensor | None:
         """A scalar added to the task's loss of this step (a penalty, the loss of a replayed batch)."""
         return None
 
     def after_step(self, model: torch.nn.Module, step: int) -> None:
-        """After the optimiser moved, at step 0, 1, …; may change the parameters in place (a merge)."""
+        """After the optimiser's step 0, 1, …; may change the parameters in place (a merge)."""
 
 
 def train(
@@ -91,10 +90,10 @@ def train(
     loss: Callable[[Any, Tensor, Tensor], Tensor] = answer_loss,
     stop: int | None = None,
 ) -> list[float]:
-    """Move the parameters `trained` of `model` and return the task's own loss at each step, without hooks' terms.
+    """Train the parameters `trained` of `model` and return the task's loss at each step, without the hooks' terms.
 
-    Batches come from `generator`. `stop`: end after so many steps of the schedule. Raises InputError when the loss is
-    no longer finite.
+    Batches come from `generator`. `stop`: number of steps of the schedule after which to end. Raises InputError for a
+    loss that is not finite.
     """
     parameters = list(trained.values())
     optimizer = torch.optim.AdamW(

@@ -1,4 +1,4 @@
-"""What a chart says in words: the same text serves the app, the alt text and the report."""
+"""The caption of a chart: one text for the app, the alt text and the report."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Protocol
 
 
 class Explained(Protocol):
-    """What can stand beside a chart: an :class:`About`, or a signal, which says the same of itself."""
+    """What captions a chart: an :class:`About`, or a signal, which has the same fields."""
 
     @property
     def title(self) -> str: ...
@@ -21,7 +21,7 @@ class Explained(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class About:
-    """One chart in words.
+    """Caption of one chart.
 
     title: what is drawn. line: one sentence for a reader new to it, with unit and direction.
     formula: LaTeX, or empty. source: where in the paper (arXiv 2605.09608) it comes from, or empty.

@@ -1,4 +1,4 @@
-"""Adding one update after another: the conflict that this predicts, above the scores that were measured."""
+"""Adding updates one by one: predicted conflict above, measured scores below."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def addition_curve(paths: dict[str, pd.DataFrame], unit: str = "exact match") ->
     if not drawn:
         return theme.nothing(ABOUT.title, "An order needs two updates with a defined conflict; this run has fewer.")
     scored = any(path["value"].notna().any() for path in drawn.values())
-    made = theme.panels(
+    figure = theme.panels(
         ABOUT.title,
         height=460 if scored else 300,
         rows=2 if scored else 1,
@@ -38,20 +38,20 @@ def addition_curve(paths: dict[str, pd.DataFrame], unit: str = "exact match") ->
         added = [theme.as_text(update, limit=22) for update in path["update"]]
         color = theme.category(index)["color"]
         theme.line(
-            made, index, path["size"], path["subset_conflict"], name, width=2.2, size=8, marker_color=color,
+            figure, index, path["size"], path["subset_conflict"], name, width=2.2, size=8, marker_color=color,
             customdata=added, hovertemplate="%{x} updates, + %{customdata}: conflict %{y:.3g}<extra></extra>",
             row=1, col=1,
         )  # fmt: skip
         if path["value"].notna().any():
             theme.line(
-                made, index, path["size"], path["value"], name, width=2.2, size=8, marker_color=color,
+                figure, index, path["size"], path["value"], name, width=2.2, size=8, marker_color=color,
                 customdata=added, hovertemplate="%{x} updates, + %{customdata}: %{y:.3g}<extra></extra>",
                 error_y=theme.error_bar(path["se"], width=4, thickness=1.4), showlegend=False, row=2, col=1,
             )  # fmt: skip
-    made.update_yaxes(title_text="mean conflict", rangemode="tozero", row=1, col=1)
+    figure.update_yaxes(title_text="mean conflict", rangemode="tozero", row=1, col=1)
     if scored:
-        made.update_yaxes(title_text=unit, row=2, col=1)
+        figure.update_yaxes(title_text=unit, row=2, col=1)
     longest = max(len(path) for path in drawn.values())
-    made.update_xaxes(dtick=1 if longest <= 20 else 5, range=[0.7, longest + 0.3])
-    made.update_xaxes(title_text="updates taken", row=2 if scored else 1, col=1)
-    return made
+    figure.update_xaxes(dtick=1 if longest <= 20 else 5, range=[0.7, longest + 0.3])
+    figure.update_xaxes(title_text="updates taken", row=2 if scored else 1, col=1)
+    return figure

@@ -27,10 +27,8 @@ def angles(pairs: pd.DataFrame, arriving: str) -> go.Figure:
     """
     lines = pair_angles(pairs)
     if not lines:
-        return theme.nothing(
-            ABOUT.title, "Angles need two active updates at this matrix, in a run that recorded them; here are none."
-        )
-    made = theme.figure(ABOUT.title, height=400, x="direction, closest first", y="angle in degrees", legend=True)
+        return theme.nothing(ABOUT.title, "No angles are recorded: they need two active updates at this matrix.")
+    figure = theme.figure(ABOUT.title, height=400, x="direction, closest first", y="angle in degrees", legend=True)
     others = [(i, j, values) for i, j, values in lines if arriving not in (i, j)]
     if others:
         x: list[Any] = []
@@ -40,7 +38,7 @@ def angles(pairs: pd.DataFrame, arriving: str) -> go.Figure:
             x += [*range(1, len(values) + 1), None]
             y += [*values, None]
             labels += [f"{theme.as_text(i, limit=24)} and {theme.as_text(j, limit=24)}"] * (len(values) + 1)
-        made.add_scatter(
+        figure.add_scatter(
             x=x,
             y=y,
             mode="lines",
@@ -52,14 +50,14 @@ def angles(pairs: pd.DataFrame, arriving: str) -> go.Figure:
     for index, (i, j, values) in enumerate(line for line in lines if arriving in line[:2]):
         name = f"with {theme.as_text(j if i == arriving else i, limit=24)}"
         theme.line(
-            made, index, list(range(1, len(values) + 1)), values, name, width=2, size=6,
+            figure, index, list(range(1, len(values) + 1)), values, name, width=2, size=6,
             dash=theme.category(index)["dash"],
             hovertemplate="direction %{x}: %{y:.1f}°<extra>%{fullData.name}</extra>",
         )  # fmt: skip
     longest = max(len(values) for _, _, values in lines)
-    made.update_xaxes(dtick=max(1, longest // 16), tick0=1)
-    made.update_yaxes(range=[-2, 92], tickvals=[0, 15, 30, 45, 60, 75, 90], ticksuffix="°")
-    return made
+    figure.update_xaxes(dtick=max(1, longest // 16), tick0=1)
+    figure.update_yaxes(range=[-2, 92], tickvals=[0, 15, 30, 45, 60, 75, 90], ticksuffix="°")
+    return figure
 
 
 def pair_angles(pairs: pd.DataFrame) -> list[tuple[str, str, list[float]]]:
@@ -68,5 +66,5 @@ def pair_angles(pairs: pd.DataFrame) -> list[tuple[str, str, list[float]]]:
     return [
         (str(i), str(j), [float(value) for value in values])
         for i, j, values in zip(active["i"], active["j"], active["principal_angles"], strict=True)
-        if np.size(values) and not np.isscalar(values)  # a run of an older version has NaN here
+        if np.size(values) and not np.isscalar(values)  # NaN in a run of an older version
     ]

@@ -9,13 +9,13 @@ import pandas as pd
 def bounds(values: pd.Series, *, diverging: bool = False, fit: bool = False) -> tuple[float, float]:
     """Colour range for ``values`` (NaN allowed), never empty: from 0 up, or symmetric about zero where ``diverging``.
 
-    fit: from the smallest value instead of 0 (not where diverging), which shows small differences. Taken over all
-    steps of a run, the range keeps colours comparable while the step changes.
+    fit: from the smallest value instead of 0 (not where diverging), which shows small differences. With ``values`` of
+    all steps, colours are comparable between steps.
     """
     numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=float)
     numbers = numbers[np.isfinite(numbers)]
     top = float(np.abs(numbers).max()) if diverging and numbers.size else float(numbers.max(initial=0.0))
-    if top <= 1e-9:  # nothing but zeros and rounding: an empty range would colour noise
+    if top <= 1e-9:  # zeros and rounding alone, whose range would colour noise
         top = 1.0
     if diverging:
         return -top, top

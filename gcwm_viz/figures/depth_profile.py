@@ -1,4 +1,4 @@
-"""Signals against depth: the mean over a layer's matrices."""
+"""Signals by depth: the mean over a layer's matrices."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def depth_profile(cells: pd.DataFrame, signals: Sequence[Signal], chosen_layer: 
     drawn = [signal for signal in signals if cells[signal.column].notna().any()]
     if not drawn:
         return theme.nothing(ABOUT.title, "None of these signals is defined at this step.")
-    made = theme.figure(ABOUT.title, height=340, x="layer", y="conflict", legend=True)
+    figure = theme.figure(ABOUT.title, height=340, x="layer", y="conflict", legend=True)
     layers = cells.groupby("layer")
     first = layers[drawn[0].column].agg(["min", "max"]).dropna()
-    made.add_scatter(
+    figure.add_scatter(
         x=[*first.index, *first.index[::-1]],
         y=[*first["max"], *first["min"][::-1]],
         fill="toself",
@@ -39,18 +39,12 @@ def depth_profile(cells: pd.DataFrame, signals: Sequence[Signal], chosen_layer: 
     )
     for index, signal in enumerate(drawn):
         means = layers[signal.column].mean()
-        look = theme.category(index)
-        made.add_scatter(
-            x=means.index,
-            y=means,
-            name=signal.title,
-            mode="lines+markers",
-            line={"color": look["color"], "width": 2},
-            marker={"symbol": look["symbol"], "size": 7},
+        theme.line(
+            figure, index, means.index, means, signal.title, width=2, size=7,
             hovertemplate="layer %{x}: %{y:.3g}<extra>%{fullData.name}</extra>",
-        )
+        )  # fmt: skip
     if chosen_layer is not None:
-        made.add_vline(x=chosen_layer, line={"color": theme.NEUTRAL, "width": 1, "dash": "dot"})
-    made.update_xaxes(dtick=max(1, len(means) // 12), tick0=0)
-    made.update_yaxes(rangemode="tozero")
-    return made
+        figure.add_vline(x=chosen_layer, line={"color": theme.NEUTRAL, "width": 1, "dash": "dot"})
+    figure.update_xaxes(dtick=max(1, len(means) // 12), tick0=0)
+    figure.update_yaxes(rangemode="tozero")
+    return figure

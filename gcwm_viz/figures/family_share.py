@@ -1,4 +1,4 @@
-"""Which module families hold the highest values: their share of the top-k (step, matrix) cells."""
+"""Share of each module family in the top-k (step, matrix) cells."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ABOUT = About(
 def family_shares(matrices: pd.DataFrame, column: str, k: int) -> pd.DataFrame:
     """Index family (table order); columns ``share`` among the k highest defined cells, ``expected``, ``cells``.
 
-    Fewer than k defined cells: all of them. Empty when none is defined. Ties keep the table's order.
+    All defined cells where there are fewer than k; empty where there are none. Ties keep the table's order.
     """
     defined = matrices[matrices[column].notna()]
     if defined.empty:
@@ -37,9 +37,9 @@ def family_share(shares: pd.DataFrame, signal: Signal) -> go.Figure:
     """Bars of ``family_shares`` with the share expected by chance as a tick."""
     if shares.empty:
         return theme.nothing(ABOUT.title, f"{signal.title} is not defined for any matrix of this run.")
-    made = theme.figure(ABOUT.title, height=340, x="share of cells", legend=True)
+    figure = theme.figure(ABOUT.title, height=340, x="share of cells", legend=True)
     labels = [short_family(name) for name in shares.index]
-    made.add_bar(
+    figure.add_bar(
         y=labels,
         x=shares["share"],
         orientation="h",
@@ -48,7 +48,7 @@ def family_share(shares: pd.DataFrame, signal: Signal) -> go.Figure:
         customdata=shares["cells"],
         hovertemplate="%{y}: %{x:.0%}, %{customdata} cells<extra></extra>",
     )
-    made.add_scatter(
+    figure.add_scatter(
         y=labels,
         x=shares["expected"],
         mode="markers",
@@ -56,6 +56,6 @@ def family_share(shares: pd.DataFrame, signal: Signal) -> go.Figure:
         marker={"symbol": "line-ns", "size": 20, "line": {"width": 3, "color": theme.OKABE_ITO[1]}},
         hovertemplate="%{y}: %{x:.0%} by chance<extra></extra>",
     )
-    made.update_yaxes(autorange="reversed", type="category", showgrid=False)
-    made.update_xaxes(tickformat=".0%", rangemode="tozero")
-    return made
+    figure.update_yaxes(autorange="reversed", type="category", showgrid=False)
+    figure.update_xaxes(tickformat=".0%", rangemode="tozero")
+    return figure

@@ -1,4 +1,4 @@
-"""What was lost: forgetting and backward transfer of each task at the end, and their course over the steps."""
+"""Forgetting by task at one step, and forgetting, transfer and plasticity over the steps."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ _LINES = {
 
 def forgetting_by_task(lost: pd.Series) -> go.Figure:
     """Bars of one row of the forgetting matrix (index task); tasks without a value are left out."""
-    known = lost.dropna()
-    if known.empty:
+    defined = lost.dropna()
+    if defined.empty:
         return theme.nothing(BY_TASK.title, "Forgetting needs two scored steps; this step has no earlier one.")
-    made = theme.figure(BY_TASK.title, height=360, x="score lost since its best")
-    made.add_bar(
-        y=[theme.as_text(name, limit=22) for name in known.index],
-        x=known,
+    figure = theme.figure(BY_TASK.title, height=360, x="score lost since its best")
+    figure.add_bar(
+        y=[theme.as_text(name, limit=22) for name in defined.index],
+        x=defined,
         orientation="h",
-        marker={"color": [theme.OKABE_ITO[5] if value > 0 else theme.OKABE_ITO[0] for value in known]},
+        marker={"color": [theme.OKABE_ITO[5] if value > 0 else theme.OKABE_ITO[0] for value in defined]},
         hovertemplate="%{y}: %{x:+.3g}<extra></extra>",
     )
-    made.update_yaxes(autorange="reversed", showgrid=False, type="category")
-    made.update_xaxes(zeroline=True, zerolinecolor=theme.NEUTRAL)
-    return made
+    figure.update_yaxes(autorange="reversed", showgrid=False, type="category")
+    figure.update_xaxes(zeroline=True, zerolinecolor=theme.NEUTRAL)
+    return figure
 
 
 def forgetting_course(downstream: pd.DataFrame) -> go.Figure:
@@ -52,12 +52,12 @@ def forgetting_course(downstream: pd.DataFrame) -> go.Figure:
     drawn = [column for column in _LINES if downstream.get(column, pd.Series(dtype=float)).notna().any()]
     if not drawn:
         return theme.nothing(COURSE.title, "These need two scored steps; this run has fewer.")
-    made = theme.figure(COURSE.title, height=360, x="step", y="difference of scores", legend=True)
+    figure = theme.figure(COURSE.title, height=360, x="step", y="difference of scores", legend=True)
     for column in drawn:
         theme.line(
-            made, list(_LINES).index(column), downstream.index, downstream[column], _LINES[column], width=2, size=7,
+            figure, list(_LINES).index(column), downstream.index, downstream[column], _LINES[column], width=2, size=7,
             hovertemplate="step %{x}: %{y:+.3g}<extra>%{fullData.name}</extra>",
         )  # fmt: skip
-    made.update_yaxes(zeroline=True, zerolinecolor=theme.NEUTRAL)
-    made.update_xaxes(dtick=1 if len(downstream) <= 14 else 2)
-    return made
+    figure.update_yaxes(zeroline=True, zerolinecolor=theme.NEUTRAL)
+    figure.update_xaxes(dtick=1 if len(downstream) <= 14 else 2)
+    return figure

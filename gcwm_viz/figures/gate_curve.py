@@ -27,15 +27,15 @@ def gate_curve(
 ) -> go.Figure:
     """Sigmoid of ``config`` with the matrices of one step (columns matrix, family, conflict).
 
-    before: settings to compare with, drawn as a dashed curve. chosen: name of the matrix to ring.
-    Matrices without a conflict (fewer than two updates) are not on the curve; their number is in the title.
+    before: settings to compare with, drawn as a dashed curve. chosen: name of the matrix to circle.
+    Matrices without a conflict (fewer than two updates) are left out; their number is in the title.
     """
     defined = cells[cells["conflict"].notna()]
     missing = len(cells) - len(defined)
     if defined.empty:
         return theme.nothing(ABOUT.title, "No matrix has a conflict at this step: a gate needs two updates or more.")
     title = ABOUT.title if not missing else f"{ABOUT.title} ({missing} without a conflict are left out)"
-    made = theme.figure(title, height=440, x="layer conflict g", y="α, share of the geometry branch", legend=True)
+    figure = theme.figure(title, height=440, x="layer conflict g", y="α, share of the geometry branch", legend=True)
     top = float(max(0.3, min(1.0, defined["conflict"].max() * 1.15)))
     grid = np.linspace(0, top, 161)
     curves: list[tuple[str, GCWMConfig, float, str]] = [("gate", config, 3, "")]
@@ -43,21 +43,21 @@ def gate_curve(
         curves.insert(0, ("as run", before, 1.5, "dash"))
     for name, settings, width, dash in curves:
         line = {"color": theme.NEUTRAL, "width": width, "dash": dash or None}
-        made.add_scatter(x=grid, y=gate(grid, settings), mode="lines", name=name, hoverinfo="skip", line=line)
+        figure.add_scatter(x=grid, y=gate(grid, settings), mode="lines", name=name, hoverinfo="skip", line=line)
     for index, (family, rows) in enumerate(defined.groupby("family", sort=False)):
-        look = theme.category(index)
-        made.add_scatter(
+        style = theme.category(index)
+        figure.add_scatter(
             x=rows["conflict"],
             y=gate(rows["conflict"].to_numpy(), config),
             mode="markers",
             name=short_family(str(family)),
             text=[theme.as_text(name) for name in rows["matrix"]],
-            marker={"color": look["color"], "symbol": look["symbol"], "size": 9, "opacity": 0.85},
+            marker={"color": style["color"], "symbol": style["symbol"], "size": 9, "opacity": 0.85},
             hovertemplate="%{text}<br>g %{x:.3g}, α %{y:.3g}<extra></extra>",
         )
     ringed = defined[defined["matrix"] == chosen]
     if len(ringed):
-        made.add_scatter(
+        figure.add_scatter(
             x=ringed["conflict"],
             y=gate(ringed["conflict"].to_numpy(), config),
             mode="markers",
@@ -66,8 +66,8 @@ def gate_curve(
             name="chosen matrix",
         )
     if config.gate != "none":
-        made.add_vline(x=config.tau, line={"color": theme.NEUTRAL, "width": 1, "dash": "dot"})
-        theme.note(made, f"τ = {theme.num(config.tau)}", x=config.tau, y=0.02, yref="paper", xanchor="left", xshift=5)
-    made.update_yaxes(range=[-0.02, 1.02])
-    made.update_xaxes(range=[0, top])
-    return made
+        figure.add_vline(x=config.tau, line={"color": theme.NEUTRAL, "width": 1, "dash": "dot"})
+        theme.note(figure, f"τ = {theme.num(config.tau)}", x=config.tau, y=0.02, yref="paper", xanchor="left", xshift=5)
+    figure.update_yaxes(range=[-0.02, 1.02])
+    figure.update_xaxes(range=[0, top])
+    return figure

@@ -1,4 +1,4 @@
-"""One signal over layers (rows) and module families (columns): the map that a reader clicks."""
+"""One signal over layers (rows) and module families (columns), each cell clickable."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 
 from gcwm_viz.figures import theme
 from gcwm_viz.figures.bounds import bounds
+from gcwm_viz.figures.number_grid import heatmap
 from gcwm_viz.signals.signal import Signal
 
 
@@ -41,12 +42,12 @@ def short_family(name: str) -> str:
     return theme.as_text(name.removesuffix("_proj") or name, limit=24)
 
 
-def pivot(cells: pd.DataFrame, column: str, axes: GridAxes) -> np.ndarray:
-    """``column`` as an array (layers, families), NaN where the run has no such matrix. ``cells`` is one step."""
+def pivot(cells: pd.DataFrame, name: str, axes: GridAxes) -> np.ndarray:
+    """The column ``name`` of one step as an array (layers, families), NaN where the run has no such matrix."""
     z = np.full((len(axes.layers), len(axes.families)), np.nan)
     row_of = {layer: row for row, layer in enumerate(axes.layers)}
-    column_of = {family: place for place, family in enumerate(axes.families)}
-    for layer, family, value in zip(cells["layer"], cells["family"], cells[column], strict=True):
+    column_of = {family: column for column, family in enumerate(axes.families)}
+    for layer, family, value in zip(cells["layer"], cells["family"], cells[name], strict=True):
         if layer in row_of and family in column_of:
             z[row_of[layer], column_of[family]] = value
     return z
@@ -72,25 +73,13 @@ def layer_grid(
     axes = axes or grid_axes(cells)
     z = pivot(cells, signal.column, axes)
     columns, rows = list(range(len(axes.families))), list(range(len(axes.layers)))
-    low, high = limits or bounds(cells[signal.column], diverging=signal.diverging)
-
-    made = theme.figure(signal.title, height=_height(len(rows)))
-    theme.undefined_cells(made, z, columns, rows)
-    made.add_heatmap(
-        z=z,
-        x=columns,
-        y=rows,
-        zmin=low,
-        zmax=high,
-        hoverinfo="skip",
-        hoverongaps=False,
-        xgap=1.5,
-        ygap=1.5,
+    figure = heatmap(
+        theme.figure(signal.title, height=_height(len(rows))), z,
+        limits=limits or bounds(cells[signal.column], diverging=signal.diverging),
         colorscale=theme.DIVERGING if signal.diverging else theme.SEQUENTIAL,
-        name=signal.title,
-        colorbar={"thickness": 9, "outlinewidth": 0, "nticks": 5, "len": 1.0, "tickformat": "~g", "xpad": 6},
-    )
-    made.add_scatter(
+        name=signal.title, colorbar=theme.COLORBAR | {"len": 1.0, "xpad": 6},
+    )  # fmt: skip
+    figure.add_scatter(
         x=columns * len(rows),
         y=np.repeat(rows, len(columns)),
         mode="markers",
@@ -104,10 +93,10 @@ def layer_grid(
         unselected={"marker": {"opacity": 0}},
     )
     if chosen and chosen[0] in axes.layers and chosen[1] in axes.families:
-        theme.cell_outline(made, axes.families.index(chosen[1]), axes.layers.index(chosen[0]))
+        theme.cell_outline(figure, axes.families.index(chosen[1]), axes.layers.index(chosen[0]))
     every = -(-len(rows) // 12)
-    made.update_layout(hoverdistance=-1, hovermode="closest")
-    made.update_xaxes(
+    figure.update_layout(hoverdistance=-1, hovermode="closest")
+    figure.update_xaxes(
         title_standoff=0,
         tickvals=columns,
         ticktext=[short_family(name) for name in axes.families],
@@ -115,7 +104,7 @@ def layer_grid(
         range=[-0.5, len(columns) - 0.5],
         fixedrange=True,
     )
-    made.update_yaxes(
+    figure.update_yaxes(
         tickvals=rows[::every],
         ticktext=[str(layer) for layer in axes.layers[::every]],
         showgrid=False,
@@ -123,7 +112,7 @@ def layer_grid(
         fixedrange=True,
         title_text="layer",
     )
-    return made
+    return figure
 
 
 def _height(rows: int) -> int:
@@ -131,7 +120,7 @@ def _height(rows: int) -> int:
 
 
 def _hover(cells: pd.DataFrame, signal: Signal, axes: GridAxes) -> list[str]:
-    known = {
+    values = {
         (layer, family): (value, reason)
         for layer, family, value, reason in zip(
             cells["layer"], cells["family"], cells[signal.column], cells["reason"], strict=True
@@ -140,12 +129,11 @@ def _hover(cells: pd.DataFrame, signal: Signal, axes: GridAxes) -> list[str]:
     texts = []
     for layer in axes.layers:
         for family in axes.families:
-            head = f"layer {layer} · {theme.as_text(family)}"
-            if (layer, family) not in known:
-                texts.append(f"{head}<br>no such matrix in this run")
+            cell = f"layer {layer} · {theme.as_text(family)}"
+            if (layer, family) not in values:
+                texts.append(f"{cell}<br>no such matrix in this run")
                 continue
-            value, reason = known[layer, family]
-            shown = theme.num(value, signed=signal.diverging)
+            value, reason = values[layer, family]
             why = "" if pd.notna(value) else f"<br>{theme.as_text(theme.reason_or_default(reason), limit=160)}"
-            texts.append(f"{head}<br>{signal.title}: {shown}{why}")
+            texts.append(f"{cell}<br>{signal.title}: {theme.num(value, signed=signal.diverging)}{why}")
     return texts

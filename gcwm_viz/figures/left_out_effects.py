@@ -1,4 +1,4 @@
-"""What leaving one update out does to every task."""
+"""Effect of leaving one update out on every task."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ ABOUT = About(
 
 def left_out_effects(effects: pd.DataFrame, unit: str = "exact match") -> go.Figure:
     """Dots with error bars. effects: columns task, own (bool), change (more = better without), se, n."""
-    known = effects[effects["change"].notna()]
-    if known.empty:
+    measured = effects[effects["change"].notna()]
+    if measured.empty:
         return theme.nothing(ABOUT.title, "Not measured yet; run leave-one-out.")
-    made = theme.figure(
-        ABOUT.title, height=int(120 + 34 * min(len(known), 24)), x=f"change of {unit} when left out", legend=True
+    figure = theme.figure(
+        ABOUT.title, height=int(120 + 34 * min(len(measured), 24)), x=f"change of {unit} when left out", legend=True
     )
     for own, name, color in ((False, "other tasks", theme.OKABE_ITO[0]), (True, "its own task", theme.OKABE_ITO[5])):
-        part = known[known["own"].astype(bool) == own]
-        if part.empty:
+        rows = measured[measured["own"].astype(bool) == own]
+        if rows.empty:
             continue
-        made.add_scatter(
-            x=part["change"],
-            y=[theme.as_text(task, limit=22) for task in part["task"]],
+        figure.add_scatter(
+            x=rows["change"],
+            y=[theme.as_text(task, limit=22) for task in rows["task"]],
             mode="markers",
             name=name,
             marker={"size": 10, "color": color, "symbol": "diamond" if own else "circle"},
-            error_x=theme.error_bar(part["se"], width=4, thickness=1.6, color=color),
+            error_x=theme.error_bar(rows["se"], width=4, thickness=1.6, color=color),
             customdata=[
                 f"{theme.num(change, signed=True)} {theme.margin(se)}, {n} examples"
-                for change, se, n in zip(part["change"], part["se"], part["n"], strict=True)
+                for change, se, n in zip(rows["change"], rows["se"], rows["n"], strict=True)
             ],
             hovertemplate="%{y}: %{customdata}<extra></extra>",
         )
-    made.update_yaxes(
+    figure.update_yaxes(
         autorange="reversed",
         type="category",
         categoryorder="array",
-        categoryarray=[theme.as_text(task, limit=22) for task in known["task"]],
+        categoryarray=[theme.as_text(task, limit=22) for task in measured["task"]],
     )
-    made.update_xaxes(zeroline=True, zerolinecolor=theme.NEUTRAL, zerolinewidth=1.5)
-    return made
+    figure.update_xaxes(zeroline=True, zerolinecolor=theme.NEUTRAL, zerolinewidth=1.5)
+    return figure

@@ -1,4 +1,4 @@
-"""Methods of a study side by side, and their differences from one of them."""
+"""Methods of a study, and their differences from one of them."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ MEANS = About(
 DIFFERENCES = About(
     title="Paired differences",
     line="Each method minus the reference, over runs of the same seed and order, with a 95 % interval over seeds. An "
-    "interval across the line, or none at all, means that no difference is shown.",
+    "interval across the line, or no interval, shows no difference.",
 )
 TASKS = About(
     title="Task by task, at the last step",
-    line="Mean over seeds and orders. Top row: each task's own expert, the score that its update alone reaches; what a "
-    "method lacks to it was never learned, or was lost.",
+    line="Mean over seeds and orders. Top row: each task's own expert, the score that its update alone reaches; the "
+    "shortfall of a method was never learned, or was lost.",
 )
 ABLATIONS = About(
     title="Single parts varied",
@@ -51,12 +51,12 @@ def method_means(
     if means.empty:
         return theme.nothing(MEANS.title, f"No run of this study has {name}.")
     methods = [str(method) for method in means["method"]]
-    made = theme.figure(MEANS.title, height=_height(len(methods)), x=name)
+    figure = theme.figure(MEANS.title, height=_height(len(methods)), x=name)
     runs = final[final["method"].isin(methods) & final[target].notna()]
-    words = [f"{theme.as_text(m)}, seed {s}" for m, s in zip(runs["method"], runs["seed"], strict=True)]
-    _singles(made, runs[target], methods, runs["method"], "single runs", words)
+    labels = [f"{theme.as_text(m)}, seed {s}" for m, s in zip(runs["method"], runs["seed"], strict=True)]
+    _singles(figure, runs[target], methods, runs["method"], "single runs", labels)
     free = [method in set(data_free) for method in methods]
-    made.add_scatter(
+    figure.add_scatter(
         x=means["mean"],
         y=list(range(len(methods))),
         mode="markers",
@@ -72,9 +72,11 @@ def method_means(
         hovertemplate="%{x:.3g}, %{customdata[0]} runs of %{customdata[1]} seeds<extra></extra>",
     )
     if np.isfinite(expert):
-        made.add_vline(x=expert, line={"color": theme.OKABE_ITO[1], "width": 1.6, "dash": "dash"})
-        theme.note(made, f"experts {theme.num(expert)}", x=expert, y=1, yref="paper", xanchor="right", yanchor="bottom")
-    return _rows(made, methods)
+        figure.add_vline(x=expert, line={"color": theme.OKABE_ITO[1], "width": 1.6, "dash": "dash"})
+        theme.note(
+            figure, f"experts {theme.num(expert)}", x=expert, y=1, yref="paper", xanchor="right", yanchor="bottom"
+        )
+    return _rows(figure, methods)
 
 
 def paired_differences(differences: pd.DataFrame, reference: str, name: str) -> go.Figure:
@@ -83,9 +85,9 @@ def paired_differences(differences: pd.DataFrame, reference: str, name: str) -> 
         return theme.nothing(DIFFERENCES.title, "No other method shares a seed and an order with the reference.")
     methods = [str(method) for method in differences["method"]]
     title = f"{name}, difference from {theme.as_text(reference, limit=30)}"
-    made = theme.figure(DIFFERENCES.title, height=_height(len(methods)), x=title)
-    made.add_vline(x=0, line={"color": theme.NEUTRAL, "width": 1.5})
-    made.add_scatter(
+    figure = theme.figure(DIFFERENCES.title, height=_height(len(methods)), x=title)
+    figure.add_vline(x=0, line={"color": theme.NEUTRAL, "width": 1.5})
+    figure.add_scatter(
         x=differences["difference"],
         y=list(range(len(methods))),
         mode="markers",
@@ -95,35 +97,35 @@ def paired_differences(differences: pd.DataFrame, reference: str, name: str) -> 
         text=[f"p {theme.num(p)}, {n} pairs" for p, n in zip(differences["p"], differences["pairs"], strict=True)],
         hovertemplate="%{x:+.3g}, %{text}<extra></extra>",
     )
-    return _rows(made, methods)
+    return _rows(figure, methods)
 
 
 def by_task(table: pd.DataFrame, *, higher_is_better: bool) -> go.Figure:
-    """Numbers on colour of :func:`gcwm_viz.statistics.comparison.final_scores`."""
+    """Heatmap of :func:`gcwm_viz.statistics.comparison.final_scores`."""
     if table.empty:
         return theme.nothing(TASKS.title, "This study has no scores by task.")
     z = table.to_numpy(dtype=float)
     top = 1.0 if higher_is_better else max(float(np.nanmax(z, initial=0.0)), 1e-9)
     methods = [theme.as_text(name) for name in table.index]
     tasks = [theme.as_text(name, limit=18) for name in table.columns]
-    made = number_grid(
+    figure = number_grid(
         TASKS.title, z, methods, tasks, lambda i, j: f"{methods[i]} on {tasks[j]}: {theme.num(z[i, j])}",
         height=_height(len(table)), limits=(0.0, top), reversescale=not higher_is_better, most=None, colorbar=False,
     )  # fmt: skip
-    return _rows(made, [str(name) for name in table.index])
+    return _rows(figure, [str(name) for name in table.index])
 
 
 def ablations(table: pd.DataFrame, question: str) -> go.Figure:
     """Points of the study's table `ablations` for one question, one row a variant."""
     rows = table[table["question"] == question]
     if rows.empty:
-        return theme.nothing(ABLATIONS.title, "This study has not asked that question yet.")
+        return theme.nothing(ABLATIONS.title, "This study has no ablation for that question yet.")
     variants = list(dict.fromkeys(rows["variant"]))
-    made = theme.figure(ABLATIONS.title, height=_height(len(variants)), x="exact match on test")
-    words = [f"seed {seed}, η {theme.num(eta)}" for seed, eta in zip(rows["seed"], rows["eta"], strict=True)]
-    _singles(made, rows["test"], variants, rows["variant"], "single seeds", words)
+    figure = theme.figure(ABLATIONS.title, height=_height(len(variants)), x="exact match on test")
+    labels = [f"seed {seed}, η {theme.num(eta)}" for seed, eta in zip(rows["seed"], rows["eta"], strict=True)]
+    _singles(figure, rows["test"], variants, rows["variant"], "single seeds", labels)
     means = rows.groupby("variant", sort=False)[["test", "test_se"]].mean()
-    made.add_scatter(
+    figure.add_scatter(
         x=means["test"],
         y=list(range(len(variants))),
         mode="markers",
@@ -132,32 +134,34 @@ def ablations(table: pd.DataFrame, question: str) -> go.Figure:
         marker={"size": 11, "color": theme.OKABE_ITO[0]},
         hovertemplate="%{x:.3g}<extra></extra>",
     )
-    return _rows(made, variants)
+    return _rows(figure, variants)
 
 
 def cost(final: pd.DataFrame) -> go.Figure:
-    """Bars of mean ``seconds``, the training's share in another colour."""
+    """Bars of mean ``seconds``, training and measuring in two colours."""
     seconds = final.groupby("method", sort=False)[["seconds", "train_seconds"]].mean().dropna(subset=["seconds"])
     if seconds.empty:
         return theme.nothing(COST.title, "This study did not record its time.")
     seconds = seconds.sort_values("seconds")
     train = seconds["train_seconds"].fillna(0.0)
-    made = theme.figure(COST.title, height=_height(len(seconds)) + 30, x="seconds", legend=True)
+    figure = theme.figure(COST.title, height=_height(len(seconds)) + 30, x="seconds", legend=True)
     for values, name, colour in (
         (train, "training or merging", theme.OKABE_ITO[1]),
         (seconds["seconds"] - train, "signals and probes", theme.OKABE_ITO[0]),
     ):
-        made.add_bar(
+        figure.add_bar(
             x=values, y=list(range(len(seconds))), orientation="h", name=name, marker={"color": colour},
             hovertemplate="%{x:.3g} s<extra>%{fullData.name}</extra>",
         )  # fmt: skip
-    made.update_layout(barmode="stack")
-    return _rows(made, [str(method) for method in seconds.index])
+    figure.update_layout(barmode="stack")
+    return _rows(figure, [str(method) for method in seconds.index])
 
 
-def _singles(made: go.Figure, x: pd.Series, rows: Sequence[str], drawn: pd.Series, name: str, text: list[str]) -> None:
-    """Small marks a little below the row of each; drawn: the row that each belongs to."""
-    made.add_scatter(
+def _singles(
+    figure: go.Figure, x: pd.Series, rows: Sequence[str], drawn: pd.Series, name: str, text: list[str]
+) -> None:
+    """Small marks a little below the row of each; drawn: the row of each."""
+    figure.add_scatter(
         x=x,
         y=[rows.index(row) + 0.22 for row in drawn],
         mode="markers",
@@ -168,10 +172,12 @@ def _singles(made: go.Figure, x: pd.Series, rows: Sequence[str], drawn: pd.Serie
     )
 
 
-def _rows(made: go.Figure, names: Sequence[str]) -> go.Figure:
+def _rows(figure: go.Figure, names: Sequence[str]) -> go.Figure:
     ticks = [theme.as_text(name, limit=26) for name in names]
-    made.update_yaxes(tickvals=list(range(len(ticks))), ticktext=ticks, range=[len(ticks) - 0.4, -0.6], showgrid=False)
-    return made
+    figure.update_yaxes(
+        tickvals=list(range(len(ticks))), ticktext=ticks, range=[len(ticks) - 0.4, -0.6], showgrid=False
+    )
+    return figure
 
 
 def _height(rows: int) -> int:

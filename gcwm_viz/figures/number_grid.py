@@ -1,4 +1,4 @@
-"""Numbers on colour: the heatmap whose cells carry their values."""
+"""Heatmaps, and those whose cells show their values."""
 
 from __future__ import annotations
 
@@ -9,6 +9,16 @@ import numpy as np
 import plotly.graph_objects as go
 
 from gcwm_viz.figures import theme
+
+
+def heatmap(figure: go.Figure, z: np.ndarray, *, limits: tuple[float, float], **trace: Any) -> go.Figure:
+    """``figure`` with ``z`` (rows, columns) as colours; NaN cells are grey with a cross. limits: ends of the scale."""
+    theme.undefined_cells(figure, z)
+    rows, columns = z.shape
+    return figure.add_heatmap(
+        z=z, x=list(range(columns)), y=list(range(rows)), zmin=limits[0], zmax=limits[1], xgap=1.5, ygap=1.5,
+        hoverinfo="skip", hoverongaps=False, **trace,
+    )  # fmt: skip
 
 
 def number_grid(
@@ -31,37 +41,23 @@ def number_grid(
     x: str = "",
     y: str = "",
 ) -> go.Figure:
-    """Heatmap of ``z`` (rows, columns), first row on top; NaN cells are grey with a cross and bear no number.
+    """Heatmap of ``z`` (rows, columns), first row on top; NaN cells are grey with a cross and without a number.
 
-    rows, columns: labels that are safe to show. hover: words for the cell of a row and a column. limits: ends of the
-    colour scale. ink: colour of every number, row by row; by default what reads on cividis. most: with more columns
-    than this the numbers are shown on hover alone (None: always in the cells). framed: (row, column) of the cells to
-    outline.
+    rows, columns: labels, escaped. hover: text of the cell at a row and a column. limits: ends of the colour scale.
+    ink: colour of every number, row by row; by default what is legible on cividis. most: with more columns than this
+    the numbers are shown on hover alone (None: always in the cells). framed: (row, column) of the cells to outline.
     """
-    at_x, at_y = list(range(len(columns))), list(range(len(rows)))
     low, high = limits
-    made = theme.figure(title, height=height, x=x, y=y)
-    theme.undefined_cells(made, z, at_x, at_y)
-    made.add_heatmap(
-        z=z,
-        x=at_x,
-        y=at_y,
-        zmin=low,
-        zmax=high,
-        colorscale=colorscale,
-        reversescale=reversescale,
-        xgap=1.5,
-        ygap=1.5,
-        hoverinfo="skip",
-        hoverongaps=False,
-        showscale=None if colorbar else False,
+    figure = heatmap(
+        theme.figure(title, height=height, x=x, y=y), z, limits=limits, colorscale=colorscale,
+        reversescale=reversescale, showscale=None if colorbar else False,
         colorbar=theme.COLORBAR if colorbar else None,
-    )
+    )  # fmt: skip
     if ink is None:
         share = ((z - low) / (high - low or 1.0)).ravel()
         ink = list(theme.ink(1 - share if reversescale else share))
     i, j = np.divmod(np.arange(z.size), len(columns))
-    made.add_scatter(
+    figure.add_scatter(
         x=j,
         y=i,
         mode="text" if most is None or len(columns) <= most else "markers",
@@ -73,9 +69,9 @@ def number_grid(
         hoverinfo="text",
     )
     for row, column in framed:
-        theme.cell_outline(made, column, row)
+        theme.cell_outline(figure, column, row)
     if most is not None:
-        made.update_layout(hoverdistance=-1, hovermode="closest")
-    made.update_xaxes(tickvals=at_x, ticktext=columns, showgrid=False)
-    made.update_yaxes(tickvals=at_y, ticktext=rows, showgrid=False, range=[len(rows) - 0.5, -0.5])
-    return made
+        figure.update_layout(hoverdistance=-1, hovermode="closest")
+    figure.update_xaxes(tickvals=list(range(len(columns))), ticktext=columns, showgrid=False)
+    figure.update_yaxes(tickvals=list(range(len(rows))), ticktext=rows, showgrid=False, range=[len(rows) - 0.5, -0.5])
+    return figure

@@ -1,4 +1,4 @@
-"""Task × task: conflict or overlap between every two updates, for one matrix or averaged over many."""
+"""Conflict or overlap between every two updates, for one matrix or averaged over several."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def pair_values(pairs: pd.DataFrame, names: Sequence[str], value: str = "conflic
     labels = [name for name in names if name in set(rows["i"]) | set(rows["j"])]
     if (rows["kind"] == "state").any():
         labels.append(STATE)
-    there, back = ("sar_ij", "sar_ji") if value == "sar" else (value, value)
+    forward, backward = ("sar_ij", "sar_ji") if value == "sar" else (value, value)
     long = pd.concat(
         [
-            rows[["i", "j", there]].set_axis(["row", "column", "value"], axis=1),
-            rows[["j", "i", back]].set_axis(["row", "column", "value"], axis=1),
+            rows[["i", "j", forward]].set_axis(["row", "column", "value"], axis=1),
+            rows[["j", "i", backward]].set_axis(["row", "column", "value"], axis=1),
         ]
     )
     square = long.groupby(["row", "column"])["value"].mean().unstack("column") if len(long) else pd.DataFrame()
@@ -52,7 +52,7 @@ def pair_values(pairs: pd.DataFrame, names: Sequence[str], value: str = "conflic
 
 
 def pair_matrix(square: pd.DataFrame, about: About = ABOUT, top: float = 1.0) -> go.Figure:
-    """Heatmap of ``pair_values``; every cell carries its number, the diagonal is left out. top: end of the scale."""
+    """Heatmap of ``pair_values`` with a number in every cell but the diagonal. top: end of the scale."""
     if len(square) < 2:
         return theme.nothing(about.title, "A pair needs two updates; this step has fewer, and no state beside them.")
     z = square.to_numpy(dtype=float)
@@ -61,9 +61,9 @@ def pair_matrix(square: pd.DataFrame, about: About = ABOUT, top: float = 1.0) ->
     def hover(r: int, c: int) -> str:
         return f"{labels[r]} → {labels[c]}: {theme.num(z[r, c]) if r != c else 'the same update'}"
 
-    made = number_grid(
+    figure = number_grid(
         about.title, z, labels, labels, hover, height=int(130 + np.clip(36 * len(labels), 90, 520)),
         limits=(0, top), size=11, most=9,
     )  # fmt: skip
-    made.update_xaxes(range=[-0.5, len(labels) - 0.5])
-    return made
+    figure.update_xaxes(range=[-0.5, len(labels) - 0.5])
+    return figure

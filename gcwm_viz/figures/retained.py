@@ -1,4 +1,4 @@
-"""What is kept of earlier tasks, step by step, by one or more ways of learning."""
+"""Mean score on earlier tasks over the steps, of one or more methods."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gcwm_viz.figures import theme
 from gcwm_viz.figures.about import About
 
 ABOUT = About(
-    title="Kept of earlier tasks",
+    title="Score on earlier tasks",
     line="Mean score on the tasks that came before each step; higher = less forgotten.",
     source="Sec. 5",
 )
@@ -22,12 +22,12 @@ def retained(courses: Mapping[str, pd.Series], *, unit: str, height: int = 420) 
     drawn = {name: values.astype(float).dropna() for name, values in courses.items()}
     if not any(len(values) for values in drawn.values()):
         return theme.nothing(ABOUT.title, "No step has an earlier task that was scored.")
-    made = theme.figure(ABOUT.title, height=height, x="step", y=unit, legend=True)
+    figure = theme.figure(ABOUT.title, height=height, x="step", y=unit, legend=True)
     for index, (name, values) in enumerate(drawn.items()):
         theme.line(
-            made, index, values.index, values, theme.as_text(name), width=4, size=13,
+            figure, index, values.index, values, theme.as_text(name), width=4, size=13,
             dash=theme.category(index)["dash"], hovertemplate="step %{x}: %{y:.3g}",
         )  # fmt: skip
-    made.update_xaxes(dtick=1)
-    made.update_yaxes(rangemode="tozero")
-    return made
+    figure.update_xaxes(dtick=1)
+    figure.update_yaxes(rangemode="tozero")
+    return figure

@@ -1,4 +1,4 @@
-"""Retention: each task's score from the base through every step, against base and expert."""
+"""Retention: each task's score after every step, against base and expert."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def retention(
     tasks = list(R.columns)
     columns = min(_COLUMNS, len(tasks))
     rows = -(-len(tasks) // columns)
-    made = theme.panels(
+    figure = theme.panels(
         ABOUT.title,
         height=80 + 190 * rows,
         rows=rows,
@@ -40,12 +40,12 @@ def retention(
         vertical_spacing=min(0.2, 0.34 / rows),
         subplot_titles=[theme.as_text(task, limit=26) for task in tasks],
     )
-    for annotation in made.layout.annotations:
+    for annotation in figure.layout.annotations:
         annotation.update(font={"size": 13}, xanchor="center")
     for index, task in enumerate(tasks):
-        place = {"row": index // columns + 1, "col": index % columns + 1}
+        panel = {"row": index // columns + 1, "col": index % columns + 1}
         error = errors[task] if errors is not None and task in errors else None
-        made.add_scatter(
+        figure.add_scatter(
             x=R.index,
             y=R[task],
             mode="lines+markers",
@@ -53,27 +53,27 @@ def retention(
             error_y=theme.error_bar(error),
             marker={"size": 6},
             hovertemplate="step %{x}: %{y:.3g}<extra></extra>",
-            **place,
+            **panel,
         )
         scores = dict(zip(R.index, R[task].to_numpy(dtype=float), strict=True))
         base = scores.get(0, np.nan)
         if np.isfinite(base):
-            made.add_hline(y=base, line={"color": theme.NEUTRAL, "width": 1.2, "dash": "dot"}, **place)
+            figure.add_hline(y=base, line={"color": theme.NEUTRAL, "width": 1.2, "dash": "dot"}, **panel)
         expert = float(own.get(task, np.nan)) if own is not None else np.nan
         if np.isfinite(expert):
-            made.add_hline(y=expert, line={"color": theme.OKABE_ITO[1], "width": 1.6, "dash": "dash"}, **place)
+            figure.add_hline(y=expert, line={"color": theme.OKABE_ITO[1], "width": 1.6, "dash": "dash"}, **panel)
         step = order.index(task) + 1 if task in order else -1
         if np.isfinite(scores.get(step, np.nan)):
-            made.add_scatter(
+            figure.add_scatter(
                 x=[step],
                 y=[scores[step]],
                 mode="markers",
                 hoverinfo="skip",
                 marker={"symbol": "diamond", "size": 12, "color": theme.OKABE_ITO[5]},
-                **place,
+                **panel,
             )
-    made.update_yaxes(rangemode="tozero", gridcolor=theme.GRID)
-    made.update_yaxes(title_text=unit, col=1)
-    made.update_xaxes(dtick=1 if len(R) <= 10 else 2, gridcolor=theme.GRID)
-    made.update_xaxes(title_text="step", row=rows)
-    return made
+    figure.update_yaxes(rangemode="tozero", gridcolor=theme.GRID)
+    figure.update_yaxes(title_text=unit, col=1)
+    figure.update_xaxes(dtick=1 if len(R) <= 10 else 2, gridcolor=theme.GRID)
+    figure.update_xaxes(title_text="step", row=rows)
+    return figure

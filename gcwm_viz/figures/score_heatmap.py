@@ -15,7 +15,7 @@ from gcwm_viz.figures.number_grid import number_grid
 ABOUT = About(
     title="Score matrix R",
     line="Rows: the model after each step. Columns: tasks in order of arrival; a frame marks the step whose update "
-    "bears the task's name. Read a column downwards: a fall below the frame is forgetting.",
+    "has the task's name. Read a column downwards: a fall below the frame is forgetting.",
     formula=r"R[t,u]=\text{score on task }u\text{ after step }t",
     source="Sec. 5",
 )
@@ -29,10 +29,10 @@ def score_heatmap(
     order: Sequence[str],
     higher_is_better: bool = True,
 ) -> go.Figure:
-    """R (index step, columns tasks) as numbers on colour. errors: standard errors in R's layout.
+    """Heatmap of R (index step, columns tasks) with its numbers. errors: standard errors in R's layout.
 
-    order: update names by arrival; a task of no update's name gets no frame. own: score of each task's own expert
-    (index task), shown as the last row. NaN cells were not measured.
+    order: update names by arrival; a task without an update of its name has no frame. own: score of each task's own
+    expert (index task), shown as the last row. NaN cells were not measured.
     """
     if R.empty:
         return theme.nothing(ABOUT.title, "This run was not scored: it was started without probes.")
@@ -46,13 +46,13 @@ def score_heatmap(
     top = 1.0 if higher_is_better or not np.isfinite(z).any() else float(np.nanmax(z))
     steps = list(R.index)
     arrival = {task: order.index(task) + 1 for task in R.columns if task in order}
-    made = number_grid(
+    figure = number_grid(
         ABOUT.title, z, names, tasks, lambda i, j: _hover(names[i], tasks[j], z[i, j], errors, i, j),
         height=int(110 + np.clip(34 * len(names), 100, 720)), limits=(0.0, top), reversescale=not higher_is_better,
         framed=[(steps.index(arrival[task]), j) for j, task in enumerate(R.columns) if arrival.get(task) in steps],
     )  # fmt: skip
-    made.update_xaxes(side="bottom")
-    return made
+    figure.update_xaxes(side="bottom")
+    return figure
 
 
 def _hover(row: str, task: str, value: float, errors: pd.DataFrame | None, i: int, j: int) -> str:

@@ -1,4 +1,4 @@
-"""The inner solver of one matrix: objective and way from the start, along the iterations of both branches."""
+"""The inner solver of one matrix: objective and distance from the start by iteration, for both branches."""
 
 from __future__ import annotations
 
@@ -30,52 +30,52 @@ BRANCHES = {"plain": "plain branch", "geo": "geometry branch"}
 
 
 def objective_path(solver: pd.DataFrame, minima: Mapping[str, float] | None = None) -> go.Figure:
-    """objective / first objective by iteration, a line a branch; rows of ``solver`` of one matrix at one step.
+    """Objective over its value at the start by iteration, a line a branch; rows of ``solver`` of a matrix and step.
 
-    minima: lowest reachable value of a branch over its start, drawn as a line; NaN ones are left out.
+    minima: lowest reachable value of a branch over its start, drawn as a line; NaN is left out.
     """
-    made = _paths(solver, "objective", OBJECTIVE, relative=True)
-    if not made.data:
-        return made
-    made.update_yaxes(title_text="objective / start", rangemode="tozero")
+    figure = _paths(solver, "objective", OBJECTIVE, relative=True)
+    if not figure.data:
+        return figure
+    figure.update_yaxes(title_text="objective / start", rangemode="tozero")
     for index, (branch, name) in enumerate(BRANCHES.items()):
         lowest = (minima or {}).get(branch, float("nan"))
         if not math.isfinite(lowest):
             continue
-        made.add_hline(y=lowest, line={"color": theme.category(index)["color"], "width": 1.2, "dash": "dot"})
-        for line in made.data:
+        figure.add_hline(y=lowest, line={"color": theme.category(index)["color"], "width": 1.2, "dash": "dot"})
+        for line in figure.data:
             if line.name == name:
                 line.name = f"{name}, at best {theme.num(lowest)}"
-    return made
+    return figure
 
 
 def shift_path(solver: pd.DataFrame) -> go.Figure:
     """Distance from the start by iteration, a line a branch; the same rows."""
     recorded = solver["relative_shift"].notna().any()
-    made = _paths(solver, "relative_shift" if recorded else "shift", SHIFT, relative=False)
-    if made.data:
+    figure = _paths(solver, "relative_shift" if recorded else "shift", SHIFT, relative=False)
+    if figure.data:
         title = "distance / size of the start" if recorded else "distance from the start, absolute"
-        made.update_yaxes(title_text=title, rangemode="tozero")
-    return made
+        figure.update_yaxes(title_text=title, rangemode="tozero")
+    return figure
 
 
 def _paths(solver: pd.DataFrame, column: str, about: About, *, relative: bool) -> go.Figure:
     rows = solver[solver[column].notna()]
     if rows.empty:
         return theme.nothing(about.title, "No solver path is stored for this matrix at this step.")
-    made = theme.figure(about.title, height=380, x="iteration", legend=True)
+    figure = theme.figure(about.title, height=380, x="iteration", legend=True)
     for index, (branch, name) in enumerate(BRANCHES.items()):
         path = rows[rows["branch"] == branch].sort_values("iteration")
         if path.empty:
             continue
         y = path[column] / path[column].iloc[0] if relative and path[column].iloc[0] > 0 else path[column]
         theme.line(
-            made, index, path["iteration"], y, name, width=2.2, size=8, dash="solid" if index == 0 else "dash",
+            figure, index, path["iteration"], y, name, width=2.2, size=8, dash="solid" if index == 0 else "dash",
             mode="lines+markers" if len(path) <= 40 else "lines",
             hovertemplate="iteration %{x}: %{y:.4g}<extra>%{fullData.name}</extra>",
         )  # fmt: skip
     if rows["iteration"].max() <= 12:
-        made.update_xaxes(dtick=1)
+        figure.update_xaxes(dtick=1)
     if relative:
-        made.add_hline(y=1, line={"color": theme.NEUTRAL, "width": 1, "dash": "dot"})
-    return made
+        figure.add_hline(y=1, line={"color": theme.NEUTRAL, "width": 1, "dash": "dot"})
+    return figure

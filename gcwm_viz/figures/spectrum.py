@@ -21,7 +21,7 @@ ABOUT = About(
 )
 ENERGY = About(
     title="How many directions carry the energy",
-    line="Share of the trace that the first k directions hold. A curve that rises at once is low-dimensional.",
+    line="Share of the trace that the first k directions hold. A steep rise = few directions hold most of it.",
     formula=r"\sum_{j\le k}\lambda_j(B)\,/\,\operatorname{tr}B",
     source="equation (3)",
 )
@@ -36,46 +36,46 @@ def spectrum(spectra: pd.DataFrame, lambda_share: float = float("nan")) -> go.Fi
     """Lines of ``spectra`` rows (one matrix at one step); λ drawn as a line with its share of the trace."""
     if spectra.empty:
         return theme.nothing(ABOUT.title, "No spectrum is stored for this matrix at this step: no update touches it.")
-    made = theme.figure(ABOUT.title, height=440, x="direction, largest first", y="eigenvalue", legend=True)
-    for name, values, look in _lines(spectra):
-        made.add_scatter(
+    figure = theme.figure(ABOUT.title, height=440, x="direction, largest first", y="eigenvalue", legend=True)
+    for name, values, style in _lines(spectra):
+        figure.add_scatter(
             x=np.arange(1, len(values) + 1),
             y=np.where(values > 0, values, np.nan),
             name=name,
-            mode="lines+markers" if "symbol" in look else "lines",
-            line={"color": look["color"], "width": look.get("width", 2), "dash": look["dash"]},
-            marker={"size": 6, "symbol": look.get("symbol", "circle")},
+            mode="lines+markers" if "symbol" in style else "lines",
+            line={"color": style["color"], "width": style.get("width", 2), "dash": style["dash"]},
+            marker={"size": 6, "symbol": style.get("symbol", "circle")},
             hovertemplate="direction %{x}: %{y:.3g}<extra>%{fullData.name}</extra>",
         )
     lam = float(spectra["lam"].iloc[0])
     if np.isfinite(lam) and lam > 0:
-        made.add_hline(y=lam, line={"color": theme.NEUTRAL, "width": 1.5, "dash": "dot"})
-        words = f"λ = {theme.num(lam)}, {theme.percent(lambda_share)} of the trace"
-        theme.note(made, words, x=1, xref="paper", xanchor="right", y=np.log10(lam), yref="y", yanchor="top")
-    made.update_yaxes(type="log", exponentformat="power", dtick="D2")
-    return made
+        figure.add_hline(y=lam, line={"color": theme.NEUTRAL, "width": 1.5, "dash": "dot"})
+        label = f"λ = {theme.num(lam)}, {theme.percent(lambda_share)} of the trace"
+        theme.note(figure, label, x=1, xref="paper", xanchor="right", y=np.log10(lam), yref="y", yanchor="top")
+    figure.update_yaxes(type="log", exponentformat="power", dtick="D2")
+    return figure
 
 
 def energy(spectra: pd.DataFrame) -> go.Figure:
-    """Cumulated share of the trace by direction, for the same rows, with λ taken off every eigenvalue."""
+    """Cumulative share of the trace by direction, for the same rows, with λ subtracted from every eigenvalue."""
     if spectra.empty:
         return theme.nothing(ENERGY.title, "No spectrum is stored for this matrix at this step.")
-    made = theme.figure(ENERGY.title, height=440, x="directions kept", y="share of the trace", legend=True)
+    figure = theme.figure(ENERGY.title, height=440, x="directions kept", y="share of the trace", legend=True)
     lam = float(spectra["lam"].iloc[0])
-    for name, values, look in _lines(spectra):
+    for name, values, style in _lines(spectra):
         free = np.clip(values - (lam if np.isfinite(lam) else 0.0), 0.0, None)
         if free.sum() <= 0:
             continue
-        made.add_scatter(
+        figure.add_scatter(
             x=np.arange(0, len(free) + 1),
             y=np.concatenate([[0.0], np.cumsum(free) / free.sum()]),
             name=name,
             mode="lines",
-            line={"color": look["color"], "width": look.get("width", 2), "dash": look["dash"]},
+            line={"color": style["color"], "width": style.get("width", 2), "dash": style["dash"]},
             hovertemplate="%{x} directions: %{y:.0%}<extra>%{fullData.name}</extra>",
         )
-    made.update_yaxes(tickformat=".0%", range=[0, 1.02])
-    return made
+    figure.update_yaxes(tickformat=".0%", range=[0, 1.02])
+    return figure
 
 
 def _lines(spectra: pd.DataFrame) -> list[tuple[str, np.ndarray, dict[str, Any]]]:
@@ -83,11 +83,11 @@ def _lines(spectra: pd.DataFrame) -> list[tuple[str, np.ndarray, dict[str, Any]]
     columns = (spectra[name] for name in ("source", "kind", "eigenvalues", "union_rank", "lam"))
     for source, kind, values, rank, lam in zip(*columns, strict=True):
         if kind in _OTHERS:
-            look, name = _OTHERS[kind], str(_OTHERS[kind]["name"])
+            style, name = _OTHERS[kind], str(_OTHERS[kind]["name"])
         else:
-            look, name, index = theme.category(index), theme.as_text(source, limit=30), index + 1
+            style, name, index = theme.category(index), theme.as_text(source, limit=30), index + 1
         values = np.asarray(values, dtype=float)
-        if len(values) < rank:  # an update's own directions are stored; in the rest of the union basis it has λ alone
+        if len(values) < rank:  # an update stores its own directions; in the rest of the union basis it has λ alone
             values = np.concatenate([values, np.full(rank - len(values), lam)])
-        lines.append((name, values, dict(look)))
+        lines.append((name, values, dict(style)))
     return lines

@@ -1,4 +1,4 @@
-"""One signal over all steps: a small layer grid a step, on one colour scale."""
+"""One signal over all steps: a small layer grid for each, on one colour scale."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gcwm_viz.signals.signal import Signal
 ABOUT = About(
     title="Over the steps",
     line="The same map after every step, on one colour scale: where a colour changes from left to right, that step "
-    "changed it. Grey with a cross = undefined.",
+    "changed it. Grey = undefined.",
 )
 _COLUMNS = 7
 
@@ -32,7 +32,7 @@ def step_multiples(
     columns = min(_COLUMNS, len(steps))
     rows = -(-len(steps) // columns)
     panel = int(np.clip(300 / len(axes.layers), 7, 24) * len(axes.layers))
-    made = theme.panels(
+    figure = theme.panels(
         title,
         height=90 + rows * (panel + 46),
         rows=rows,
@@ -43,9 +43,9 @@ def step_multiples(
         subplot_titles=[f"{step} · {theme.as_text(names[step], limit=14)}" for step in steps],
         shared_yaxes=True,
     )
-    made.update_annotations(font_size=12)
+    figure.update_annotations(font_size=12)
     low, high = limits or bounds(matrices[signal.column], diverging=signal.diverging)
-    made.update_layout(
+    figure.update_layout(
         coloraxis={
             "colorscale": theme.DIVERGING if signal.diverging else theme.SEQUENTIAL,
             "cmin": low,
@@ -55,9 +55,9 @@ def step_multiples(
     )
     for index, step in enumerate(steps):
         z = pivot(matrices[matrices["step"] == step], signal.column, axes)
-        place = {"row": index // columns + 1, "col": index % columns + 1}
+        position = {"row": index // columns + 1, "col": index % columns + 1}
         ticks = [short_family(name) for name in axes.families]
-        made.add_heatmap(
+        figure.add_heatmap(
             z=np.where(np.isnan(z), 1.0, np.nan),
             showscale=False,
             hoverinfo="skip",
@@ -65,9 +65,9 @@ def step_multiples(
             xgap=1,
             ygap=1,
             name="undefined",
-            **place,
+            **position,
         )
-        made.add_heatmap(
+        figure.add_heatmap(
             z=z,
             coloraxis="coloraxis",
             xgap=1,
@@ -76,13 +76,13 @@ def step_multiples(
             hoverongaps=False,
             customdata=np.array([[f"layer {layer} · {tick}" for tick in ticks] for layer in axes.layers]),
             hovertemplate=f"step {step} · %{{customdata}}: %{{z:.3g}}<extra></extra>",
-            **place,
+            **position,
         )
-    made.update_xaxes(tickvals=list(range(len(axes.families))), ticktext=ticks, tickfont_size=9, showgrid=False)
+    figure.update_xaxes(tickvals=list(range(len(axes.families))), ticktext=ticks, tickfont_size=9, showgrid=False)
     every = -(-len(axes.layers) // 8)
     layers = list(range(0, len(axes.layers), every))
-    made.update_yaxes(
+    figure.update_yaxes(
         tickvals=layers, ticktext=[str(axes.layers[row]) for row in layers], autorange="reversed", showgrid=False
     )
-    made.update_yaxes(title_text="layer", col=1)
-    return made
+    figure.update_yaxes(title_text="layer", col=1)
+    return figure

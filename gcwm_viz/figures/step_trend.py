@@ -1,4 +1,4 @@
-"""The run at a glance: scores above, conflict below, over the same steps."""
+"""Scores above, conflict below, over the same steps."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def step_trend(
     if steps.empty:
         return theme.nothing(ABOUT.title, "This run has no finished step yet.")
     scored = downstream is not None and not downstream.empty
-    made = theme.panels(
+    figure = theme.panels(
         ABOUT.title,
         height=520 if scored else 320,
         rows=2 if scored else 1,
@@ -38,30 +38,30 @@ def step_trend(
         shared_xaxes=True,
         vertical_spacing=0.08,
     )
-    made.update_layout(hovermode="x unified")
+    figure.update_layout(hovermode="x unified")
     if scored and downstream is not None:
         for index, (column, name) in enumerate(_SCORES.items()):
             theme.line(
-                made, index, downstream.index, downstream[column], f"score, {name}", width=2.4, size=8, row=1, col=1,
+                figure, index, downstream.index, downstream[column], f"score, {name}", width=2.4, size=8, row=1, col=1,
                 error_y=theme.error_bar(downstream.get(f"{column}_se"), thickness=1.2), hovertemplate="%{y:.3g}",
             )  # fmt: skip
-        made.update_yaxes(title_text=unit, row=1, col=1)
+        figure.update_yaxes(title_text=unit, row=1, col=1)
     row = 2 if scored else 1
     for index, signal in enumerate(signals):
         if not steps[signal.column].notna().any():
             continue
         theme.line(
-            made, index + 3, steps["step"], steps[signal.column], signal.title, width=2, size=7, dash="dash",
+            figure, index + 3, steps["step"], steps[signal.column], signal.title, width=2, size=7, dash="dash",
             row=row, col=1, hovertemplate="%{y:.3g}",
         )  # fmt: skip
-    made.update_yaxes(title_text="mean conflict", rangemode="tozero", row=row, col=1)
+    figure.update_yaxes(title_text="mean conflict", rangemode="tozero", row=row, col=1)
     if chosen_step is not None:
-        made.add_vline(x=chosen_step, line={"color": theme.NEUTRAL, "width": 1, "dash": "dot"})
+        figure.add_vline(x=chosen_step, line={"color": theme.NEUTRAL, "width": 1, "dash": "dot"})
     names = [
         f"{step} · {theme.as_text(name, limit=14)}" for step, name in zip(steps["step"], steps["update"], strict=True)
     ]
     ticks, labels = list(steps["step"]), names
     if scored:
         ticks, labels = [0, *ticks], ["base", *labels]
-    made.update_xaxes(tickvals=ticks, ticktext=labels, gridcolor=theme.GRID)
-    return made
+    figure.update_xaxes(tickvals=ticks, ticktext=labels, gridcolor=theme.GRID)
+    return figure

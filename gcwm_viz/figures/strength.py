@@ -24,16 +24,16 @@ def strength(values: pd.DataFrame, errors: pd.DataFrame, unit: str) -> go.Figure
     """
     if values.empty:
         return theme.nothing(ABOUT.title, "No other strength was tried: that takes a merge and development probes.")
-    made = theme.figure(ABOUT.title, height=360, x="strength s, in units of the merged update", y=unit, legend=True)
-    made.add_vline(x=1, line={"color": theme.NEUTRAL, "width": 1, "dash": "dot"})
+    figure = theme.figure(ABOUT.title, height=360, x="strength s, in units of the merged update", y=unit, legend=True)
+    figure.add_vline(x=1, line={"color": theme.NEUTRAL, "width": 1, "dash": "dot"})
     for index, task in enumerate(values):
         theme.line(
-            made, index, values.index, values[task], theme.as_text(task, limit=22), width=1.3, size=6, opacity=0.85,
+            figure, index, values.index, values[task], theme.as_text(task, limit=22), width=1.3, size=6, opacity=0.85,
             marker_color=theme.category(index)["color"],
             hovertemplate="s = %{x}: %{y:.3g}<extra>%{fullData.name}</extra>",
         )  # fmt: skip
     error = errors.fillna(0.0).apply(error_over_tasks, axis=1)  # a task of one example has none
-    made.add_scatter(
+    figure.add_scatter(
         x=values.index,
         y=values.mean(axis=1),
         name="mean over tasks",
@@ -43,5 +43,5 @@ def strength(values: pd.DataFrame, errors: pd.DataFrame, unit: str) -> go.Figure
         error_y=theme.error_bar(error, width=4, thickness=1.8),
         hovertemplate="s = %{x}: %{y:.3g}<extra>mean over tasks</extra>",
     )
-    made.update_xaxes(tickvals=list(values.index))
-    return made
+    figure.update_xaxes(tickvals=list(values.index))
+    return figure

@@ -1,4 +1,4 @@
-"""Scores of several models beside each other, one group a task."""
+"""Scores of several models, one group a task."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ _HATCHES = ("", "/", "", ".", "x")
 def task_scores(
     models: Mapping[str, tuple[pd.Series, pd.Series | None]], *, unit: str, title: str = ABOUT.title, height: int = 420
 ) -> go.Figure:
-    """Grouped bars. models: name of ours → (score by task, its standard error by task or None); one index for all.
+    """Grouped bars. models: label → (score by task, its standard error by task or None); one index for all.
 
-    unit: what the score axis shows. A score that is not defined leaves its place empty and is named in the title.
+    unit: of the score axis. An undefined score has no bar; the title says how many there are.
     """
     scores = [values.astype(float) for values, _ in models.values()]
     if not scores or scores[0].empty or not any(np.isfinite(values).any() for values in scores):
         return theme.nothing(title, "This run was not scored: it was started without probes.")
     missing = sum(int((~np.isfinite(values)).sum()) for values in scores)
-    shown = title if not missing else f"{title} ({missing} not measured)"
-    made = theme.figure(shown, height=height, y=unit, legend=len(models) > 1)
+    title = title if not missing else f"{title} ({missing} not measured)"
+    figure = theme.figure(title, height=height, y=unit, legend=len(models) > 1)
     tasks = [theme.as_text(task, limit=18) for task in scores[0].index]
     for index, (name, (values, errors)) in enumerate(models.items()):
-        look = theme.category(index)
-        made.add_bar(
+        style = theme.category(index)
+        figure.add_bar(
             x=list(range(len(tasks))),
             y=values.to_numpy(dtype=float),
             name=name,
             error_y=theme.error_bar(errors, width=3, thickness=1.6),
             marker={
-                "color": look["color"],
+                "color": style["color"],
                 "pattern": {
                     "shape": _HATCHES[index % len(_HATCHES)],
                     "fillmode": "overlay",
@@ -52,7 +52,7 @@ def task_scores(
             customdata=tasks,
             hovertemplate="%{customdata}: %{y:.3g}",
         )
-    made.update_layout(barmode="group", bargap=0.25, bargroupgap=0.06)
-    made.update_xaxes(tickvals=list(range(len(tasks))), ticktext=tasks, showgrid=False)
-    made.update_yaxes(rangemode="tozero")
-    return made
+    figure.update_layout(barmode="group", bargap=0.25, bargroupgap=0.06)
+    figure.update_xaxes(tickvals=list(range(len(tasks))), ticktext=tasks, showgrid=False)
+    figure.update_yaxes(rangemode="tozero")
+    return figure

@@ -1,4 +1,4 @@
-"""Looks shared by every figure: colours, type, number format, and text that is never markup.
+"""The style of every figure: colours, type, number format, and text that is never markup.
 
 Colours are readable with any colour vision: cividis for magnitudes, a blue-orange map centred on zero for
 differences, the Okabe-Ito palette (with dash and symbol as a second cue) for categories. Backgrounds are transparent
@@ -8,7 +8,6 @@ and text takes the page's colour, so one figure serves the light and the dark th
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -62,8 +61,8 @@ def as_text(value: Any, limit: int = 80) -> str:
     if len(text) > limit:
         half = (limit - 1) // 2
         text = f"{text[:half]}…{text[len(text) - half :]}"
-    for sign, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("$", "&#36;")):  # $…$ would be mathematics
-        text = text.replace(sign, entity)
+    for character, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("$", "&#36;")):  # $…$ is mathematics
+        text = text.replace(character, entity)
     return text
 
 
@@ -105,9 +104,9 @@ def category(index: int) -> dict[str, str]:
 
 
 def figure(title: str, *, height: int, x: str = "", y: str = "", legend: bool = False) -> go.Figure:
-    """An empty figure in the house style; ``title``, ``x`` and ``y`` are labels of ours, not text from files."""
-    made = go.Figure()
-    made.update_layout(
+    """An empty figure; ``title``, ``x`` and ``y`` are the package's own labels, not text from files."""
+    figure = go.Figure()
+    figure.update_layout(
         template=TEMPLATE,
         title_text=title,
         height=height,
@@ -117,28 +116,28 @@ def figure(title: str, *, height: int, x: str = "", y: str = "", legend: bool = 
         xaxis={"title": {"text": x, "standoff": 8}},
         yaxis={"title": {"text": y, "standoff": 16}},
     )
-    return made
+    return figure
 
 
 def panels(
     title: str, *, height: int, rows: int, cols: int = 1, top: int = 48, legend: float | None = None, **grid: Any
 ) -> go.Figure:
-    """Empty panels in the house style. legend: where it stands below them, in their height; None for no legend, and
-    then ``top`` pixels are left above for the panels' titles. grid: all else that ``make_subplots`` takes."""
-    made = make_subplots(rows=rows, cols=cols, **grid)
-    house = figure(title, height=height).layout
-    made.update_layout(template=house.template, title=house.title, height=house.height)
+    """Empty panels. legend: its position below them, as a share of their height; None for no legend, and then ``top``
+    pixels are left above for the panels' titles. grid: further arguments of ``make_subplots``."""
+    style = figure(title, height=height).layout
+    subplots = make_subplots(rows=rows, cols=cols, **grid)
+    subplots.update_layout(template=style.template, title=style.title, height=style.height)
     if legend is None:
-        made.update_layout(showlegend=False)
-        made.update_layout(margin={"l": 8, "r": 8, "t": top, "b": 8})
+        subplots.update_layout(showlegend=False)
+        subplots.update_layout(margin={"l": 8, "r": 8, "t": top, "b": 8})
     else:
-        made.update_layout(margin=house.margin, legend=house.legend, showlegend=True)
-        made.update_layout(legend_y=legend)
-    return made
+        subplots.update_layout(margin=style.margin, legend=style.legend, showlegend=True)
+        subplots.update_layout(legend_y=legend)
+    return subplots
 
 
 def error_bar(errors: Any, *, width: int = 0, thickness: float = 1.5, **look: Any) -> dict[str, Any] | None:
-    """Bars of 95 % for standard errors ``errors``, the one convention of every chart; None where there are none."""
+    """Bars of 95 % for standard errors ``errors``, as in every chart; None where there are none."""
     if errors is None:
         return None
     spread = Z95 * np.asarray(errors, dtype=float)
@@ -152,28 +151,28 @@ def interval_bar(values: pd.Series, low: pd.Series, high: pd.Series, **look: Any
 
 
 def line(
-    made: go.Figure, index: int, x: Any, y: Any, name: str, *, width: float, size: int, dash: str = "", **trace: Any
+    figure: go.Figure, index: int, x: Any, y: Any, name: str, *, width: float, size: int, dash: str = "", **trace: Any
 ) -> None:
-    """Add a line with marks in the colour and symbol of the ``index``-th category.
+    """Add a line with markers in the colour and symbol of the ``index``-th category.
 
-    width, size: of the line and its marks, in pixels. trace: all else of the trace, which goes before these.
+    width, size: of the line and its markers, in pixels. trace: further properties, which override these.
     """
-    look = category(index)
-    style = {"color": look["color"], "width": width, "dash": dash or None}
-    marker = {"symbol": look["symbol"], "size": size}
-    made.add_scatter(x=x, y=y, name=name, line=style, marker=marker, **{"mode": "lines+markers", **trace})
+    style = category(index)
+    line = {"color": style["color"], "width": width, "dash": dash or None}
+    marker = {"symbol": style["symbol"], "size": size}
+    figure.add_scatter(x=x, y=y, name=name, line=line, marker=marker, **{"mode": "lines+markers", **trace})
 
 
-def note(made: go.Figure, text: str, **position: Any) -> None:
-    """Small words of ours beside a line, without an arrow."""
-    made.add_annotation(text=text, showarrow=False, font={"size": 12}, **position)
+def note(figure: go.Figure, text: str, **position: Any) -> None:
+    """A small annotation without an arrow; ``text`` is the package's own."""
+    figure.add_annotation(text=text, showarrow=False, font={"size": 12}, **position)
 
 
-def nothing(title: str, why: str, height: int = 180) -> go.Figure:
-    """A figure that says what is missing where there is nothing to draw."""
-    made = figure(title, height=height)
-    made.update_layout(xaxis={"visible": False}, yaxis={"visible": False})
-    made.add_annotation(
+def nothing(title: str, why: str) -> go.Figure:
+    """An empty figure that says what is missing."""
+    empty = figure(title, height=180)
+    empty.update_layout(xaxis={"visible": False}, yaxis={"visible": False})
+    empty.add_annotation(
         text=as_text(why, limit=200),
         x=0,
         y=0.5,
@@ -184,25 +183,25 @@ def nothing(title: str, why: str, height: int = 180) -> go.Figure:
         align="left",
         font={"color": NEUTRAL},
     )
-    return made
+    return empty
 
 
-def cell_outline(made: go.Figure, column: float, row: float) -> None:
-    """Outline one heatmap cell in white and black, which shows on every colour of either scale."""
+def cell_outline(figure: go.Figure, column: float, row: float) -> None:
+    """Outline one heatmap cell in white and black, visible on every colour of either scale."""
     box = {"type": "rect", "x0": column - 0.5, "x1": column + 0.5, "y0": row - 0.5, "y1": row + 0.5}
-    made.add_shape(**box, line={"color": "#ffffff", "width": 4.5})
-    made.add_shape(**box, line={"color": "#111111", "width": 2})
+    figure.add_shape(**box, line={"color": "#ffffff", "width": 4.5})
+    figure.add_shape(**box, line={"color": "#111111", "width": 2})
 
 
-def undefined_cells(made: go.Figure, z: np.ndarray, x: Sequence[Any], y: Sequence[Any]) -> None:
-    """Paint the cells where ``z`` (rows of y, columns of x) is NaN grey with a cross: undefined, not small."""
+def undefined_cells(figure: go.Figure, z: np.ndarray) -> None:
+    """Paint the cells where ``z`` (rows, columns) is NaN grey with a cross: undefined, not small."""
     missing = np.isnan(z)
     if not missing.any():
         return
-    made.add_heatmap(
+    figure.add_heatmap(
         z=np.where(missing, 1.0, np.nan),
-        x=list(x),
-        y=list(y),
+        x=list(range(z.shape[1])),
+        y=list(range(z.shape[0])),
         colorscale=[(0, UNDEFINED), (1, UNDEFINED)],
         showscale=False,
         hoverinfo="skip",
@@ -211,9 +210,9 @@ def undefined_cells(made: go.Figure, z: np.ndarray, x: Sequence[Any], y: Sequenc
         name="undefined",
     )
     rows, columns = np.nonzero(missing)
-    made.add_scatter(
-        x=np.asarray(x)[columns],
-        y=np.asarray(y)[rows],
+    figure.add_scatter(
+        x=columns,
+        y=rows,
         mode="markers",
         hoverinfo="skip",
         showlegend=False,
@@ -223,10 +222,10 @@ def undefined_cells(made: go.Figure, z: np.ndarray, x: Sequence[Any], y: Sequenc
 
 
 def ink(share: np.ndarray) -> np.ndarray:
-    """Black or white for text on cividis cells, by the cell's place in [0, 1] on the scale; grey where undefined."""
+    """Black or white for text on cividis cells, by the cell's position in [0, 1] on the scale; grey where undefined."""
     return np.where(np.isnan(share), UNDEFINED_MARK, np.where(share > 0.55, "#111111", "#ffffff"))
 
 
 def reason_or_default(reason: object) -> str:
-    """Why a value is undefined, as recorded in the table, or a plain statement that nothing was recorded."""
+    """Why a value is undefined, as recorded in the table, or that no reason is recorded."""
     return reason if isinstance(reason, str) and reason else "not defined here (no reason recorded)"

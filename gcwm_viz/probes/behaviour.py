@@ -1,8 +1,8 @@
-"""Exact match, accuracy and negative log-likelihood, from one teacher-forced pass over all that is asked.
+"""Exact match, accuracy and negative log-likelihood, from one teacher-forced pass over all requests.
 
-If every token of the answer and of the closing EOS is the argmax given the true prefix, greedy decoding writes exactly
-this answer and stops; if one is not, it writes something else. So exact match needs no decoding. What comes before an
-answer, choice or text, and which tokens are scored: ``encoding``.
+Greedy decoding writes exactly the answer and stops if and only if every token of the answer and of the closing EOS is
+the argmax given the true prefix, so exact match needs no decoding. The context of an answer, choice or text, and the
+tokens that are scored: ``encoding``.
 
 Shape suffixes: b batch, l sequence length, a labelled tail (the last positions of the batch), v vocabulary, n examples.
 """
@@ -25,15 +25,16 @@ from gcwm_viz.probes.tasks import ChoiceTask, HarnessTask, PromptTask, Task, Tex
 from gcwm_viz.probes.values import TaskValues, ratio_values
 
 IGNORED = -100
-# A batch holds no more than this, so that long texts and large vocabularies do not fill the memory.
+# Upper bounds of a batch, for long texts and large vocabularies.
 MAX_LOGITS = 2**26
 MAX_TOKENS = 2**14
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Right-padded rows of similar length. `rows` are their places in the flat list of all rows. `others`: (row in
-    the batch, place in the tail, token, request) of requests that differ from a row's in the last token alone."""
+    """Right-padded rows of similar length. `rows` are their requests' indices in the flat list of all requests.
+    `others`: (row in the batch, position in the tail, token, request) of requests that differ from a row's in the last
+    token alone."""
 
     rows: Tensor
     ids_bl: Tensor
@@ -45,7 +46,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class _Row:
-    """A request to run through the model, and those that the same pass answers: (last token, request)."""
+    """A request to run through the model; `others`: (last token, request) of those that the same pass scores."""
 
     request: int
     start: list[int]
@@ -58,7 +59,7 @@ class _Row:
 
 
 class BehaviourProbe:
-    """Tasks encoded once, to be scored on many checkpoints of one architecture.
+    """Tasks encoded once and scored on many checkpoints of one architecture.
 
     Raises InputError when a prompt or an answer has no tokens, naming task and example.
     """
@@ -69,45 +70,45 @@ class BehaviourProbe:
         self.tasks = list(tasks)
         self.tokenizer = tokenizer
         encoder = Encoder(tokenizer)
-        self._asked = [[] if isinstance(task, HarnessTask) else encoder.requests(task) for task in self.tasks]
+        self._encoded = [[] if isinstance(task, HarnessTask) else encoder.requests(task) for task in self.tasks]
         pad = tokenizer.pad_token_id
         self._pad = int(pad if pad is not None else tokenizer.eos_token_id or 0)
         self.batches: list[Batch] = []
         self._requests = 0
-        rows = [self._rows(asked) for asked in self._asked]
-        # Kinds apart: a text's labels begin at its second token, and a batch shares the length of its tail.
+        rows = [self._rows(requests) for requests in self._encoded]
+        # Kinds are batched apart: a text's labels begin at its second token, and a batch shares the length of its tail.
         for kind in (PromptTask, ChoiceTask, TextTask):
-            alike = [row for task, part in zip(self.tasks, rows, strict=True) if isinstance(task, kind) for row in part]
+            alike = [row for task, own in zip(self.tasks, rows, strict=True) if isinstance(task, kind) for row in own]
             self.batches += self._batches(alike, batch_size, len(tokenizer))
 
-    def _rows(self, asked: list[list[Request]]) -> list[_Row]:
-        """Requests of one task, those of an example that differ in the last token alone in one row."""
+    def _rows(self, examples: list[list[Request]]) -> list[_Row]:
+        """Rows of one task; requests of an example that differ in the last token alone share a row."""
         rows: list[_Row] = []
-        for requests in asked:
+        for requests in examples:
             same: dict[tuple[int, ...], _Row] = {}
             for start, end in requests:
-                place = (*start, -1, *end[:-1])
-                if place in same:
-                    same[place].others.append((end[-1], self._requests))
+                prefix = (*start, -1, *end[:-1])
+                if prefix in same:
+                    same[prefix].others.append((end[-1], self._requests))
                 else:
-                    same[place] = _Row(self._requests, start, end, [])
+                    same[prefix] = _Row(self._requests, start, end, [])
                 self._requests += 1
             rows += same.values()
         return rows
 
     def _batches(self, rows: list[_Row], size: int, vocabulary: int) -> list[Batch]:
-        # Rows of like length share a batch: little padding, and a short tail of logits.
+        # Rows of similar length share a batch: little padding, and a short tail of logits.
         order = sorted(rows, key=lambda row: (row.length, len(row.start)))
-        parts: list[list[_Row]] = []
+        batches: list[list[_Row]] = []
         for row in order:
-            grown = [*parts[-1], row] if parts else [row]
+            grown = [*batches[-1], row] if batches else [row]
             tail = row.length - min(len(other.start) for other in grown) + 1
             fits = len(grown) * row.length <= MAX_TOKENS and len(grown) * tail * vocabulary <= MAX_LOGITS
-            if parts and len(grown) <= size and fits:
-                parts[-1] = grown
+            if batches and len(grown) <= size and fits:
+                batches[-1] = grown
             else:
-                parts.append([row])
-        return [self._batch(part) for part in parts]
+                batches.append([row])
+        return list(map(self._batch, batches))
 
     def _batch(self, rows: list[_Row]) -> Batch:
         length = max(row.length for row in rows)
@@ -128,27 +129,26 @@ class BehaviourProbe:
         """Values of every example of every task, in task order.
 
         Prompts and answers give "em" and "nll", choices "acc" and the "nll" of the right one, texts "ppl" and "nll",
-        harness tasks what they measure; unit and direction of each: ``metrics``. The NLL of an answer or choice is
+        harness tasks their own metrics; unit and direction of each: ``metrics``. The NLL of an answer or choice is
         its mean over tokens (with EOS where one closes it). Choices by letter compare probabilities, choices by text
-        log-probabilities over the choice's length in characters; the first of equals counts. Raises InputError for a
-        task that does not fit into the model.
+        log-probabilities over the choice's length in characters; of equal ones the first counts. Raises InputError
+        for an example that is longer than the model takes.
         """
         was_training = model.training
         model.eval()
         exact, nll = self._pass(model, device)
-        found = []
+        measured = []
         first = 0
-        for task, asked in zip(self.tasks, self._asked, strict=True):
+        for task, examples in zip(self.tasks, self._encoded, strict=True):
             if isinstance(task, HarnessTask):
-                found.append(TaskValues(task.name, task.split, harness_values(task, model, self.tokenizer)))
+                measured.append(TaskValues(task.name, task.split, harness_values(task, model, self.tokenizer)))
                 continue
-            count = sum(len(requests) for requests in asked)
-            part = slice(first, first + count)
-            first += count
-            tokens = torch.tensor([len(end) for requests in asked for _, end in requests], dtype=torch.float64)
-            found.append(TaskValues(task.name, task.split, _values(task, exact[part], nll[part], tokens)))
+            tokens = torch.tensor([len(end) for requests in examples for _, end in requests], dtype=torch.float64)
+            own = slice(first, first + len(tokens))
+            first = own.stop
+            measured.append(TaskValues(task.name, task.split, _values(task, exact[own], nll[own], tokens)))
         model.train(was_training)
-        return found
+        return measured
 
     def _pass(self, model: torch.nn.Module, device: str | torch.device) -> tuple[Tensor, Tensor]:
         """(exact, nll) of every request, float64 on the CPU: 1 or 0, and nats per token."""
@@ -156,7 +156,7 @@ class BehaviourProbe:
         keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
         exact, nll = (torch.full((self._requests,), math.nan, dtype=torch.float64) for _ in range(2))
         for batch in self.batches:
-            # Position t predicts token t+1, so the tail of labels needs one position more in front.
+            # Position t predicts token t+1, so the tail of labels needs the position before it too.
             keep = {"logits_to_keep": batch.tail + 1} if keeps else {}
             logits = model(
                 input_ids=batch.ids_bl.to(device), attention_mask=batch.mask_bl.to(device), use_cache=False, **keep
@@ -165,20 +165,20 @@ class BehaviourProbe:
             labels_ba = batch.labels_bl[:, -batch.tail :].to(logits_bav.device)
             exact[batch.rows], nll[batch.rows] = _examples(logits_bav, labels_ba)
             if batch.others:
-                k, place, token, request = torch.tensor(batch.others).unbind(1)
-                at = k.to(logits_bav.device), place.to(logits_bav.device)
+                k, position, token, request = torch.tensor(batch.others).unbind(1)
+                cells = k.to(logits_bav.device), position.to(logits_bav.device)
                 own, other = (
-                    logits_bav[*at, ids].cpu().double() for ids in (labels_ba[at], token.to(labels_ba.device))
+                    logits_bav[*cells, ids].cpu().double() for ids in (labels_ba[cells], token.to(labels_ba.device))
                 )
-                # log p of two tokens at one place differ as their logits do.
+                # log p of two tokens at one position differ as their logits do.
                 nll[request] = nll[batch.rows[k]] + (own - other) / (batch.labels_bl[k] != IGNORED).sum(1)
         return exact, nll
 
     def check_length(self, model: torch.nn.Module) -> None:
         """Raises InputError for an example that is longer than the model takes, naming task and example."""
         limit = getattr(getattr(model, "config", None), "max_position_embeddings", None)
-        for task, asked in zip(self.tasks, self._asked, strict=True):
-            for example, requests in enumerate(asked, start=1):
+        for task, examples in zip(self.tasks, self._encoded, strict=True):
+            for example, requests in enumerate(examples, start=1):
                 longest = max(len(start) + len(end) for start, end in requests)
                 if isinstance(limit, int) and longest > limit:
                     raise InputError(
@@ -192,7 +192,7 @@ class BehaviourProbe:
 
 
 def _values(task: Task, exact: Tensor, nll: Tensor, tokens: Tensor) -> dict[str, Tensor]:
-    """Values by metric from those of the task's requests, (requests,) each."""
+    """Values by metric of one task; exact, nll, tokens: (requests,)."""
     if isinstance(task, PromptTask):
         return {"em": exact, "nll": nll}
     if isinstance(task, TextTask):
@@ -201,34 +201,34 @@ def _values(task: Task, exact: Tensor, nll: Tensor, tokens: Tensor) -> dict[str,
         return {"ppl": perplexity * (1 + per_token - per_token.mean()), "nll": per_token}
     assert isinstance(task, ChoiceTask)
     by_length = task.style.scoring == "text"
-    right, own = [], []
+    correct, own = [], []
     first = 0
     for choices, answer in zip(task.choices, task.answers, strict=True):
-        part = slice(first, first + len(choices))
-        first += len(choices)
-        losses = nll[part] * tokens[part]
+        options = slice(first, first + len(choices))
+        first = options.stop
+        losses = nll[options] * tokens[options]
         if by_length:
             losses = losses / torch.tensor([len(choice) for choice in choices], dtype=torch.float64)
-        right.append(math.nan if losses.isnan().any() else float(int(losses.argmin()) == answer))
-        own.append(float(nll[part][answer]))
-    return {"acc": torch.tensor(right, dtype=torch.float64), "nll": torch.tensor(own, dtype=torch.float64)}
+        correct.append(math.nan if losses.isnan().any() else float(int(losses.argmin()) == answer))
+        own.append(float(nll[options][answer]))
+    return {"acc": torch.tensor(correct, dtype=torch.float64), "nll": torch.tensor(own, dtype=torch.float64)}
 
 
 def _examples(logits_bav: Tensor, labels_ba: Tensor) -> tuple[Tensor, Tensor]:
     """(exact, nll) of a batch, (b,) float64 on the CPU, from −log p = log Σ exp(logits) − logit of the label.
 
-    logsumexp adds short sums up to longer ones. PyTorch's cross_entropy adds the vocabulary one term after the other,
-    in float32 on a CPU: that loses 2e-4 nats at 152k tokens with transposed logits, and 1e-5 with rows as they are.
+    logsumexp sums pairwise. PyTorch's cross_entropy sums the vocabulary term by term in float32 on a CPU, which loses
+    2e-4 nats at 152k tokens with transposed logits, and 1e-5 with contiguous rows.
     """
-    asked_ba = labels_ba != IGNORED
-    logits_nv, labels_n = logits_bav[asked_ba], labels_ba[asked_ba]
+    labelled_ba = labels_ba != IGNORED
+    logits_nv, labels_n = logits_bav[labelled_ba], labels_ba[labelled_ba]
     losses_n = logits_nv.logsumexp(1).cpu().double() - logits_nv.gather(1, labels_n[:, None])[:, 0].cpu().double()
-    least_n, most_n = logits_nv.aminmax(dim=1)  # finite where all are, without a copy of them
-    finite_n, right_n = (least_n.isfinite() & most_n.isfinite()).cpu(), (logits_nv.argmax(1) == labels_n).cpu()
-    asked_ba = asked_ba.cpu()
-    losses_ba = torch.zeros(asked_ba.shape, dtype=torch.float64)
-    losses_ba[asked_ba] = losses_n.masked_fill(~finite_n, math.nan)
-    wrong_ba = torch.zeros_like(asked_ba)
-    wrong_ba[asked_ba] = ~right_n
-    nll_b = losses_ba.sum(1) / asked_ba.sum(1)
+    least_n, most_n = logits_nv.aminmax(dim=1)  # finite where all logits are, without a copy
+    finite_n, correct_n = (least_n.isfinite() & most_n.isfinite()).cpu(), (logits_nv.argmax(1) == labels_n).cpu()
+    labelled_ba = labelled_ba.cpu()
+    losses_ba = torch.zeros(labelled_ba.shape, dtype=torch.float64)
+    losses_ba[labelled_ba] = losses_n.masked_fill(~finite_n, math.nan)
+    wrong_ba = torch.zeros_like(labelled_ba)
+    wrong_ba[labelled_ba] = ~correct_n
+    nll_b = losses_ba.sum(1) / labelled_ba.sum(1)
     return (~wrong_ba.any(1)).double().masked_fill(nll_b.isnan(), math.nan), nll_b

@@ -1,10 +1,10 @@
-"""``probes.json`` of a probe folder: how its prompts are put to a model, and harness tasks by name. It may be absent.
+"""``probes.json`` of a probe folder: how its prompts are put to a model, and harness tasks by name. Optional.
 
     {"chat": true, "system": "You answer briefly.", "scoring": "letter",
      "tasks": {"mmlu": {"scoring": "text", "chat": false}},
      "lm_eval": {"tasks": ["arc_easy"], "split": "test", "limit": 200, "num_fewshot": 0, "chat": false}}
 
-Every entry may be left out. ``tasks`` sets the first three for single files, by name.
+Every entry is optional. ``tasks`` sets the first three for single files, by name.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Style:
 
     chat: through the tokenizer's chat template, where it has one; a tokenizer without one gets the plain prompt.
     system: the chat's system message; None leaves it to the template.
-    scoring: of choices, ``letter`` (the choices are listed in the prompt, the answer is a letter) or ``text`` (they are
-    not, the answer is a choice's own text).
+    scoring: of choices, ``letter`` (listed in the prompt, the answer is a letter) or ``text`` (not listed, the answer
+    is the text of a choice).
     """
 
     chat: bool = True
@@ -56,7 +56,7 @@ class HarnessTask:
 
 @dataclass(frozen=True)
 class Description:
-    """What ``probes.json`` says; the defaults where there is none."""
+    """Content of ``probes.json``; the defaults where there is none."""
 
     style: Style = PLAIN
     tasks: Mapping[str, Style] = field(default_factory=dict)
@@ -64,47 +64,47 @@ class Description:
 
     @classmethod
     def read(cls, root: Path) -> Description:
-        """Raises InputError, naming the entry, for anything but what the module describes."""
+        """Raises InputError, naming the entry, for any other content than the module describes."""
         file = root / FILE
         if not file.is_file():
             return cls()
         content = read_json_object(file, FILE)
-        known = {name: content.pop(name) for name in ("tasks", "lm_eval") if name in content}
+        sections = {name: content.pop(name) for name in ("tasks", "lm_eval") if name in content}
         style = _style(content, Style(), f"{file}:")
-        tasks = _mapping(known.get("tasks", {}), f"{file}: tasks")
+        tasks = _mapping(sections.get("tasks", {}), f"{file}: tasks")
         return cls(
             style,
             {name: _style(_mapping(entry, f"{file}: tasks.{name}"), style, f"{file}: tasks.{name}:")
              for name, entry in tasks.items()},
-            _harness(_mapping(known["lm_eval"], f"{file}: lm_eval"), file) if "lm_eval" in known else (),
+            _harness(_mapping(sections["lm_eval"], f"{file}: lm_eval"), file) if "lm_eval" in sections else (),
         )  # fmt: skip
 
     def style_of(self, task: str) -> Style:
         return self.tasks.get(task, self.style)
 
 
-def _style(entries: dict[str, Any], default: Style, place: str) -> Style:
+def _style(entries: dict[str, Any], default: Style, where: str) -> Style:
     style = default
     for name, value in entries.items():
         if name == "chat" and isinstance(value, bool):
             style = replace(style, chat=value)
         elif name == "system" and (value is None or isinstance(value, str)):
-            style = replace(style, system=value and check_text(value, f'{place} expected "system"'))
+            style = replace(style, system=value and check_text(value, f'{where} expected "system"'))
         elif name == "scoring" and value in SCORINGS:
             style = replace(style, scoring=value)
         else:
-            wanted = {"chat": "true or false", "system": "text or null", "scoring": " or ".join(SCORINGS)}
-            if name not in wanted:
-                raise InputError(f"{place} has the unknown entry {name[:50]!r}; known are {', '.join(wanted)}")
-            raise InputError(f"{place} expected {wanted[name]} for {name}, found {str(value)[:60]!r}")
+            expected = {"chat": "true or false", "system": "text or null", "scoring": " or ".join(SCORINGS)}
+            if name not in expected:
+                raise InputError(f"{where} has the unknown entry {name[:50]!r}; known are {', '.join(expected)}")
+            raise InputError(f"{where} expected {expected[name]} for {name}, found {str(value)[:60]!r}")
     return style
 
 
 def _harness(entries: dict[str, Any], file: Path) -> tuple[HarnessTask, ...]:
-    place = f"{file}: lm_eval"
+    where = f"{file}: lm_eval"
     unknown = sorted(set(entries) - {"tasks", "split", "limit", "num_fewshot", "chat"})
     if unknown:
-        raise InputError(f"{place} has the unknown entry {unknown[0][:50]!r}")
+        raise InputError(f"{where} has the unknown entry {unknown[0][:50]!r}")
     names = entries.get("tasks")
     if (
         not isinstance(names, list)
@@ -112,21 +112,21 @@ def _harness(entries: dict[str, Any], file: Path) -> tuple[HarnessTask, ...]:
         or not all(isinstance(name, str) and 0 < len(name) <= MAX_NAME and name.isprintable() for name in names)
         or len(set(names)) != len(names)
     ):
-        raise InputError(f"{place}.tasks: expected a list of task names, each once, found {str(names)[:60]!r}")
+        raise InputError(f"{where}.tasks: expected a list of task names, each once, found {str(names)[:60]!r}")
     split, chat = entries.get("split", "test"), entries.get("chat", False)
     if split not in SPLITS:
-        raise InputError(f"{place}.split: expected dev or test, found {str(split)[:60]!r}")
+        raise InputError(f"{where}.split: expected dev or test, found {str(split)[:60]!r}")
     if not isinstance(chat, bool):
-        raise InputError(f"{place}.chat: expected true or false, found {str(chat)[:60]!r}")
+        raise InputError(f"{where}.chat: expected true or false, found {str(chat)[:60]!r}")
     counts = {name: entries.get(name) for name in ("limit", "num_fewshot")}
     for name, least in (("limit", 1), ("num_fewshot", 0)):
         value = counts[name]
         if value is not None and (type(value) is not int or not least <= value <= 1_000_000):
-            raise InputError(f"{place}.{name}: expected a whole number from {least} on, found {str(value)[:60]!r}")
+            raise InputError(f"{where}.{name}: expected a whole number from {least} on, found {str(value)[:60]!r}")
     return tuple(HarnessTask(name, split, counts["limit"], counts["num_fewshot"], chat) for name in names)
 
 
-def _mapping(value: Any, place: str) -> dict[str, Any]:
+def _mapping(value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise InputError(f"{place}: expected names with their settings, found {type(value).__name__}")
+        raise InputError(f"{where}: expected names with their settings, found {type(value).__name__}")
     return value

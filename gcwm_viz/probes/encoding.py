@@ -1,23 +1,23 @@
-"""From the words of a task to token ids: what goes before, and whose probability is asked for.
+"""Tasks as token ids: the context, and the tokens whose probability is scored.
 
-Plain prompts: prompt and answer are tokenised apart, encode(prompt) ++ encode(answer) ++ EOS, so no token straddles the
-boundary, and the prompt is tokenised as it would be when a user sends it.
+Plain prompts: prompt and answer are tokenised separately, encode(prompt) ++ encode(answer) ++ EOS, so no token
+straddles the boundary, and the prompt is tokenised as when a user sends it.
 
 Chat: where the tokenizer has a chat template (and the task's style does not say otherwise), the prompt is the user's
-message and the answer the assistant's; it is closed by the token that the template closes it with. ``enable_thinking``
-is off: the answer is asked for at once.
+message and the answer the assistant's, closed by the token with which the template closes it. ``enable_thinking`` is
+off: the answer follows at once.
 
 Choices by letter: "QUESTION\\nA. FIRST\\nB. SECOND\\nAnswer:" and then " A" or " B" (in a chat "A" or "B"). Choices by
-text: the question as it stands, then " CHOICE" (in a chat "CHOICE"; no second space where the question ends in white
-space). Question and choice are tokenised together, as lm-evaluation-harness does: white space at the end of a question
-counts to the choice, and where a token would straddle the two they are tokenised apart. Nothing closes a choice.
+text: the question unchanged, then " CHOICE" (in a chat "CHOICE"; no second space where the question ends in white
+space). Question and choice are tokenised together, as in lm-evaluation-harness: white space at the end of a question
+belongs to the choice, and where a token would straddle the two they are tokenised separately. Nothing closes a choice.
 
 Texts: the first token, BOS where the tokenizer writes one, is context; all others are predicted.
 """
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, partial
 from string import ascii_uppercase
 from typing import Any, TypeAlias
 
@@ -25,7 +25,7 @@ from gcwm_viz.errors import InputError
 from gcwm_viz.probes.tasks import ChoiceTask, PromptTask, Style, TextTask
 
 Request: TypeAlias = tuple[list[int], list[int]]
-"""Token ids of the context, and of what follows it and is scored."""
+"""Token ids of the context, and those after it that are scored."""
 
 
 def encode_prompt(tokenizer: Any, prompt: str) -> list[int]:
@@ -37,7 +37,7 @@ def encode_prompt(tokenizer: Any, prompt: str) -> list[int]:
 
 
 def encode_answer(tokenizer: Any, answer: str) -> list[int]:
-    """Token ids of an answer and EOS. Without an EOS in the tokenizer the answer stands alone (a prefix match)."""
+    """Token ids of an answer and EOS. Without an EOS in the tokenizer, those of the answer alone (a prefix match)."""
     ids = list(tokenizer(answer, add_special_tokens=False)["input_ids"])
     return ids if tokenizer.eos_token_id is None else [*ids, int(tokenizer.eos_token_id)]
 
@@ -56,34 +56,34 @@ class Encoder:
         self.has_chat = bool(getattr(tokenizer, "chat_template", None))
 
     def requests(self, task: PromptTask | ChoiceTask | TextTask) -> list[list[Request]]:
-        """What to score for each example of a task: one request, for choices one a choice.
+        """Requests of each example of a task: one, or for choices one a choice.
 
         Raises InputError for an example without tokens to condition on or to score, naming task and example.
         """
         if isinstance(task, PromptTask):
-            found = [[self.exchange(p, a, task.style)] for p, a in zip(task.prompts, task.answers, strict=True)]
+            requests = [[self.exchange(p, a, task.style)] for p, a in zip(task.prompts, task.answers, strict=True)]
         elif isinstance(task, TextTask):
-            found = [[self._text(text)] for text in task.texts]
+            requests = [[self._text(text)] for text in task.texts]
         else:
-            found = [self._choices(q, c, task.style) for q, c in zip(task.questions, task.choices, strict=True)]
-        for example, requests in enumerate(found, start=1):
-            for start, end in requests:
+            requests = [self._choices(q, c, task.style) for q, c in zip(task.questions, task.choices, strict=True)]
+        for example, own in enumerate(requests, start=1):
+            for start, end in own:
                 if not start or not end:
                     raise InputError(
                         f"task {task.name!r} ({task.split}), example {example}: expected at least one token each "
                         f"before and in what is scored, found {len(start)} and {len(end)}"
                     )
-        return found
+        return requests
 
     def exchange(self, prompt: str, answer: str, style: Style) -> Request:
-        """Prompt and closed answer: what a model is trained on, and probed with."""
+        """Prompt and closed answer, for training and for probing."""
         if not self._in_chat(style):
             return encode_prompt(self.tokenizer, prompt), encode_answer(self.tokenizer, answer)
         closing = [] if self._closing is None else [self._closing]
         return self._plain(self.chat(prompt, style)), [*self._plain(answer), *closing]
 
     def chat(self, prompt: str, style: Style) -> str:
-        """The text that the template makes of a user's message, up to where the assistant begins."""
+        """A user's message in the template, up to the start of the assistant's."""
         system = [] if style.system is None else [{"role": "system", "content": style.system}]
         return self._render([*system, {"role": "user", "content": prompt}], opened=True)
 
@@ -97,21 +97,21 @@ class Encoder:
         bare = before.rstrip()
         space = before[len(bare) :] or " "
         return [
-            self._joined(bare, choice if choice[:1].isspace() else f"{space}{choice}", self._opened) for choice in after
+            self._joined(
+                bare, choice if choice[:1].isspace() else f"{space}{choice}", partial(encode_prompt, self.tokenizer)
+            )
+            for choice in after
         ]
 
     def _joined(self, before: str, after: str, encode: Any) -> Request:
-        start, whole = encode(before), encode(before + after)
-        if whole[: len(start)] == start and len(whole) > len(start):
-            return start, whole[len(start) :]
+        start, ids = encode(before), encode(before + after)
+        if ids[: len(start)] == start and len(ids) > len(start):
+            return start, ids[len(start) :]
         return start, self._plain(after)
 
     def _text(self, text: str) -> Request:
         ids = encode_prompt(self.tokenizer, text)
         return ids[:1], ids[1:]
-
-    def _opened(self, text: str) -> list[int]:
-        return encode_prompt(self.tokenizer, text)
 
     def _plain(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
@@ -121,13 +121,13 @@ class Encoder:
 
     @cached_property
     def _closing(self) -> int | None:
-        """The special token that ends an assistant's message: the first one behind it, else EOS."""
-        said = "Paris"
-        text = self._render([{"role": "user", "content": "?"}, {"role": "assistant", "content": said}], opened=False)
-        marked = {token for token, added in self.tokenizer.added_tokens_decoder.items() if added.special}
-        marked |= set(self.tokenizer.all_special_ids)
-        behind = self._plain(text[text.rfind(said) + len(said) :]) if said in text else []
-        return next((token for token in behind if token in marked), self.tokenizer.eos_token_id)
+        """The special token that ends an assistant's message: the first one after it, else EOS."""
+        answer = "Paris"
+        text = self._render([{"role": "user", "content": "?"}, {"role": "assistant", "content": answer}], opened=False)
+        special = {token for token, added in self.tokenizer.added_tokens_decoder.items() if added.special}
+        special |= set(self.tokenizer.all_special_ids)
+        closing = self._plain(text[text.rfind(answer) + len(answer) :]) if answer in text else []
+        return next((token for token in closing if token in special), self.tokenizer.eos_token_id)
 
     def _render(self, messages: list[dict[str, str]], *, opened: bool) -> str:
         try:
@@ -136,7 +136,7 @@ class Encoder:
                     messages, tokenize=False, add_generation_prompt=opened, enable_thinking=False
                 )
             )
-        except Exception as error:  # a template is a program of its own
+        except Exception as error:  # a template is a program and can fail in any way
             reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
             raise InputError(
                 f'the chat template of the tokenizer fails ({reason}); probes.json {{"chat": false}} goes without it'

@@ -1,4 +1,4 @@
-"""Scores of the base, every expert and the merged model of every step of a run that keeps it."""
+"""Scores of a run's base, experts, and merged model of every step whose tensors it keeps."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -33,11 +33,11 @@ def evaluate(
     """Score every checkpoint that has no scores yet, then write the tables ``scores`` and ``representation``.
 
     An expert is the base with that expert's target matrices. Scores of one checkpoint are committed together.
-    ``memory_budget``: bytes of all workers, each of which holds a model of its own; at least one works.
+    ``memory_budget``: bytes for all workers, each of which holds a model; at least one works.
     """
-    asked = list(checkpoints(store))
-    todo = [checkpoint for checkpoint in asked if read_scores(store, checkpoint) is None]
-    done = len(asked) - len(todo)
+    every = list(checkpoints(store))
+    todo = [checkpoint for checkpoint in every if read_scores(store, checkpoint) is None]
+    done = len(every) - len(todo)
     store.check_cancel()
     work = WithPlugins(partial(score_checkpoint, store.path.absolute(), begin_session(store.path)))
     need = store.file.probes.memory or 0
@@ -46,30 +46,30 @@ def evaluate(
     for (kind, step, update), worker in engine.unordered(work, todo, limit=limit, memory=memory):
         done += 1
         label = f"{kind} {update}".strip()
-        store.log("probe", done=done, total=len(asked), label=label, step=step, worker=worker)
+        store.log("probe", done=done, total=len(every), label=label, step=step, worker=worker)
         if progress:
-            progress(done, len(asked), label)
+            progress(done, len(every), label)
         store.check_cancel()
     rows: dict[str, list[dict[str, Any]]] = {"scores": [], "representation": [], "strength": []}
-    for checkpoint in asked:
-        found = read_scores(store, checkpoint) or {}
+    for checkpoint in every:
+        stored = read_scores(store, checkpoint) or {}
         if checkpoint[0] == "strength":
-            rows["strength"] += found.get("scores", [])
+            rows["strength"] += stored.get("scores", [])
         else:
-            rows["scores"] += found.get("scores", [])
-            rows["representation"] += found.get("representation", [])
+            rows["scores"] += stored.get("scores", [])
+            rows["representation"] += stored.get("representation", [])
     if rows["strength"]:
         rows["strength"] = _strength_rows(store, rows["scores"], rows["strength"])
-    for name, part in rows.items():
-        if part:
-            write_table(store.path, name, pd.DataFrame(part))
+    for name, entries in rows.items():
+        if entries:
+            write_table(store.path, name, pd.DataFrame(entries))
 
 
 def _strength_rows(store: RunStore, scores: list[dict[str, Any]], others: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Development scores of the final state by its factor: those at other strengths, and its own at 1."""
+    """Development scores of the final state by strength: ``others``, and the final step's own at 1."""
     tasks = {row["task"] for row in others}
-    own = [row for row in scores if row["model"] == "step" and row["step"] == store.steps and row["split"] == "dev"]
-    listed = [(1.0, row) for row in own if row["task"] in tasks] + [(float(row["update"]), row) for row in others]
+    final = [row for row in scores if row["model"] == "step" and row["step"] == store.steps and row["split"] == "dev"]
+    listed = [(1.0, row) for row in final if row["task"] in tasks] + [(float(row["update"]), row) for row in others]
     columns = ("task", "metric", "value", "se", "n")
     return [
         {"strength": factor} | {column: row[column] for column in columns}
@@ -78,7 +78,7 @@ def _strength_rows(store: RunStore, scores: list[dict[str, Any]], others: list[d
 
 
 def score_checkpoint(run: Path, session: str, worker: Worker, checkpoint: Checkpoint) -> str:
-    """Score one checkpoint of the run and put the scores on disk; the worker's name."""
+    """Score one checkpoint of the run, store the scores and return the worker's name."""
     bench, device = _Bench.of(run, session, worker.device), worker.device
     kind, step, name = checkpoint
     store = bench.store
@@ -103,7 +103,7 @@ def score_checkpoint(run: Path, session: str, worker: Worker, checkpoint: Checkp
 
 @dataclass(frozen=True)
 class _Bench:
-    """Model, probes and updates of a run, loaded once a session: in the next one the run may have other probes."""
+    """Model, probes and updates of a run, loaded once a session, since the next may have other probes."""
 
     store: RunStore
     sources: list[UpdateSource]
@@ -115,8 +115,8 @@ class _Bench:
     def development(self) -> BehaviourProbe:
         """The probe files of the development split alone."""
         tasks = load_tasks(self.store.file.probes.path)
-        asked = [task for task in tasks if task.split == "dev" and not isinstance(task, HarnessTask)]
-        return BehaviourProbe(self.model.tokenizer, asked)
+        development = [task for task in tasks if task.split == "dev" and not isinstance(task, HarnessTask)]
+        return BehaviourProbe(self.model.tokenizer, development)
 
     @staticmethod
     @lru_cache(maxsize=1)

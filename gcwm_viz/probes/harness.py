@@ -1,7 +1,7 @@
 """Tasks of lm-evaluation-harness on a model in memory, through the harness's own Python API (extra ``eval``).
 
 Its task definitions are programs: they come with the package, or from the folder that the environment variable
-``GCWM_VIZ_LM_EVAL_PATH`` names, never from a probe folder. Their data comes from where they say, mostly the hub.
+``GCWM_VIZ_LM_EVAL_PATH`` names, never from a probe folder. Each names the source of its data, mostly the hub.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from gcwm_viz.probes.values import ratio_values
 
 DEFINITIONS = "GCWM_VIZ_LM_EVAL_PATH"
 SHARES = {"exact_match": "em", "acc": "acc", "acc_norm": "acc_norm"}
-"""The harness's metrics that are means of 0 or 1 over examples, and what they are called here."""
+"""The harness's metrics that are means of 0 or 1 over examples, and their names here."""
 BATCH = 16
 
 
@@ -37,22 +37,22 @@ def harness_values(task: HarnessTask, model: torch.nn.Module, tokenizer: Any) ->
     """Values of every example by metric, (n,) float64: em, acc and acc_norm of the harness's exact_match, acc and
     acc_norm; bpb, bits per byte of texts, of its bits_per_byte.
 
-    Of several filters of a metric the first counts. Raises InputError without the package, for an unknown task or a
-    group of tasks, for a task that cannot be run, and for one that measures none of these.
+    Of several filters the first counts. Raises InputError without the package, for an unknown task or a group of
+    tasks, for a task that cannot be run, and for one that measures none of these.
     """
     check_installed([task])
     from lm_eval import simple_evaluate
     from lm_eval.models.huggingface import HFLM
 
     with _quiet():
-        known = _definitions(os.environ.get(DEFINITIONS) or None)
+        definitions = _definitions(os.environ.get(DEFINITIONS) or None)
         if (fault := _fault(task.name)) is not None:
             raise InputError(fault)
         try:
-            found = simple_evaluate(
+            results = simple_evaluate(
                 HFLM(pretrained=model, tokenizer=tokenizer, batch_size=BATCH),
                 tasks=[task.name],
-                task_manager=known,
+                task_manager=definitions,
                 num_fewshot=task.num_fewshot,
                 limit=task.limit,
                 apply_chat_template=task.chat and bool(getattr(tokenizer, "chat_template", None)),
@@ -62,11 +62,11 @@ def harness_values(task: HarnessTask, model: torch.nn.Module, tokenizer: Any) ->
         except Exception as error:  # a task's definition and its data can fail in any way
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
             raise InputError(f"harness task {task.name!r} cannot be run ({reason})") from error
-    assert found is not None
-    values = _values(found["samples"][task.name])
+    assert results is not None
+    values = _values(results["samples"][task.name])
     if not values:
         measured = sorted(
-            {name.split(",")[0] for name in found["results"][task.name] if "," in name and "_stderr" not in name}
+            {name.split(",")[0] for name in results["results"][task.name] if "," in name and "_stderr" not in name}
         )
         raise InputError(
             f"harness task {task.name!r} measures {', '.join(measured)}; expected one of {', '.join(SHARES)}, "
@@ -76,17 +76,17 @@ def harness_values(task: HarnessTask, model: torch.nn.Module, tokenizer: Any) ->
 
 
 def check_installed(tasks: Sequence[object]) -> None:
-    """Raises InputError when there are harness tasks among ``tasks`` and the package is not there."""
-    asked = next((task for task in tasks if isinstance(task, HarnessTask)), None)
-    if asked is None:
+    """Raises InputError where ``tasks`` has harness tasks and the package is not installed."""
+    first = next((task for task in tasks if isinstance(task, HarnessTask)), None)
+    if first is None:
         return
     try:
-        found = find_spec("lm_eval")  # not imported: whoever asks may be about to fork
+        package = find_spec("lm_eval")  # not imported: the caller may be about to fork
     except ValueError:
-        found = None
-    if found is None:
+        package = None
+    if package is None:
         raise InputError(
-            f"harness task {asked.name!r}: lm-evaluation-harness is not installed; "
+            f"harness task {first.name!r}: lm-evaluation-harness is not installed; "
             'install it with pip install "gcwm-viz[eval]"'
         )
 
@@ -94,7 +94,7 @@ def check_installed(tasks: Sequence[object]) -> None:
 def check_definitions(tasks: Sequence[HarnessTask]) -> None:
     """Raises InputError without the package, and for a task that it does not know.
 
-    The harness is asked in a process of its own: what it imports does not belong into one that is about to fork.
+    The harness is imported in another process, since this one may be about to fork.
     """
     check_installed(tasks)
     fault = _first_fault(tuple(task.name for task in tasks), os.environ.get(DEFINITIONS)) if tasks else None
@@ -108,23 +108,23 @@ def _first_fault(names: tuple[str, ...], folder: str | None) -> str | None:
     try:
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             return next(filter(None, pool.map(_fault, names)), None)
-    except BrokenProcessPool:  # a script that starts a run as it is imported cannot be started a second time
+    except BrokenProcessPool:  # a script without a main guard, which starts a run when it is imported
         return "harness tasks need a script whose own work stands under if __name__ == '__main__'"
 
 
 def _fault(name: str) -> str | None:
-    """What is wrong with a task's name, None where the harness knows it."""
+    """Why a task's name is refused, None where the harness knows it."""
     with _quiet():
-        known = _definitions(os.environ.get(DEFINITIONS) or None)
-    if name in known.all_subtasks:
+        definitions = _definitions(os.environ.get(DEFINITIONS) or None)
+    if name in definitions.all_subtasks:
         return None
-    kind = "a group of tasks there; name its tasks" if name in known.all_tasks else "no task there"
+    kind = "a group of tasks there; name its tasks" if name in definitions.all_tasks else "no task there"
     return f"harness task {name!r}: it is {kind} (own definitions: {DEFINITIONS})"
 
 
 @lru_cache(maxsize=1)
 def _definitions(folder: str | None) -> Any:
-    """The harness's index of tasks, which takes it seconds to make."""
+    """The harness's index of tasks, which takes seconds to build."""
     from lm_eval.tasks import TaskManager
 
     return TaskManager(include_path=folder)
@@ -147,7 +147,7 @@ def _values(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Bars and remarks of the harness, of every checkpoint anew, would bury the run's own."""
+    """Silences the harness, which would print progress bars and remarks for every checkpoint."""
     logger = logging.getLogger("lm_eval")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""JSON lines of probe files, read within bounds: every fault is named with its file and line."""
+"""JSON lines of probe files, bounded in size; every error names its file and line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_NAME = 100
 
 
 def folder_of(directory: str | Path) -> Path:
-    """``directory`` as a path; InputError when it is no folder."""
+    """``directory`` as a path; InputError where it is not a folder."""
     root = location(directory)
     if not root.is_dir():
         raise InputError(f"{root}: expected a folder of probes, found {'a file' if root.exists() else 'nothing'}")
@@ -26,7 +26,7 @@ def folder_of(directory: str | Path) -> Path:
 
 
 def files_in(folder: Path) -> list[Path]:
-    """Probe files by name, bounded in number and size, each with a name that tables and pages can show."""
+    """Probe files by name. Raises InputError for too many, one too large, and a name that cannot be shown."""
     files = sorted(folder.glob("*.jsonl"))
     if len(files) > MAX_FILES:
         raise InputError(f"{folder}: expected at most {MAX_FILES} probe files, found {len(files)}")
@@ -43,7 +43,7 @@ def files_in(folder: Path) -> list[Path]:
 
 def rows_of(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """(file:line, JSON object) of every line; blank lines are skipped."""
-    found = 0
+    examples = 0
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -54,42 +54,42 @@ def rows_of(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
-        found += 1
-        if found > MAX_EXAMPLES:
+        examples += 1
+        if examples > MAX_EXAMPLES:
             raise InputError(f"{path}:{number}: expected at most {MAX_EXAMPLES} examples, found more")
         yield f"{path}:{number}", _object(line, f"{path}:{number}")
-    if not found:
+    if not examples:
         raise InputError(f"{path}: expected at least one line, found an empty file")
 
 
-def text_field(row: dict[str, Any], field: str, place: str) -> str:
+def text_field(row: dict[str, Any], field: str, where: str) -> str:
     """A non-empty string of bounded length; for ``label`` a whole number too."""
     value = row.get(field)
     # Labels are often small integers; text fields are not.
     if field == "label" and isinstance(value, int):
         value = str(value)
     if not isinstance(value, str) or not value:
-        found = f"{type(value).__name__} {str(value)[:60]!r}" if field in row else "no such field"
-        raise InputError(f'{place}: expected "{field}" to be a non-empty string, found {found}')
-    return check_text(value, f'{place}: expected "{field}"')
+        actual = f"{type(value).__name__} {str(value)[:60]!r}" if field in row else "no such field"
+        raise InputError(f'{where}: expected "{field}" to be a non-empty string, found {actual}')
+    return check_text(value, f'{where}: expected "{field}"')
 
 
 def check_text(value: str, expected: str) -> str:
-    """``value``, or InputError that begins with ``expected`` when it is too long or no text that can be encoded."""
+    """``value``; InputError that begins with ``expected`` where it is too long or cannot be encoded."""
     if len(value) > MAX_CHARACTERS:
         raise InputError(f"{expected} of at most {MAX_CHARACTERS} characters, found {len(value)}")
     try:
         value.encode()
-    except UnicodeEncodeError:  # JSON can spell half a surrogate pair, which no tokenizer or table takes
+    except UnicodeEncodeError:  # JSON can contain half a surrogate pair, which no tokenizer or table accepts
         raise InputError(f"{expected} to be Unicode text, found half a surrogate pair") from None
     return value
 
 
-def _object(line: str, place: str) -> dict[str, Any]:
+def _object(line: str, where: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
-    except (ValueError, RecursionError):  # a number of thousands of digits is a ValueError of its own
-        raise InputError(f"{place}: expected a JSON object, found {line[:60]!r}") from None
+    except (ValueError, RecursionError):  # a number of thousands of digits is a ValueError too
+        raise InputError(f"{where}: expected a JSON object, found {line[:60]!r}") from None
     if not isinstance(row, dict):
-        raise InputError(f"{place}: expected a JSON object, found {type(row).__name__}")
+        raise InputError(f"{where}: expected a JSON object, found {type(row).__name__}")
     return row

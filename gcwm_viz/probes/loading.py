@@ -1,4 +1,4 @@
-"""The base as transformers loads it: tokenizer, model, and a sketch of the model that holds no weights."""
+"""The base as transformers loads it: tokenizer, model, and a model without weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gcwm_viz.errors import InputError
 _LAYERS = re.compile(r"(num_|n_)?((hidden|decoder|encoder)_)?layers?")
 """num_hidden_layers, n_layer, num_layers, decoder_layers, …"""
 
-# transformers is imported where it is used: who reads headers or tables does without it.
+# transformers is imported where it is used: reading headers or tables does not need it.
 
 
 def load_tokenizer(base: CheckpointIndex) -> Any:
@@ -31,7 +31,7 @@ def load_model(base: CheckpointIndex, dtype: torch.dtype) -> Any:
     """The base as a causal language model on the CPU, in evaluation mode.
 
     Raises :class:`InputError` where transformers cannot load it, and where it would fill weights that the base lacks
-    with random numbers, because scores of such a model mean nothing and differ from load to load.
+    with random numbers: scores of such a model mean nothing and differ from load to load.
     """
     from transformers import AutoModelForCausalLM
 
@@ -53,7 +53,7 @@ def load_model(base: CheckpointIndex, dtype: torch.dtype) -> Any:
 
 
 def sketch_model(base: CheckpointIndex) -> Any:
-    """The model's modules and shapes without its weights, to learn what scoring it takes before it is loaded.
+    """The model's modules and shapes without its weights, to estimate what scoring needs before it is loaded.
 
     Raises :class:`InputError` where transformers has no causal language model of the base's kind, and where the base
     lacks the output embeddings.
@@ -68,7 +68,7 @@ def sketch_model(base: CheckpointIndex) -> Any:
     head = model.get_output_embeddings()
     if head is not None:
         names = [name for name, parameter in model.named_parameters(remove_duplicate=False) if parameter is head.weight]
-        # The last two components: a wrapper's prefix, or the lack of one, does not matter here.
+        # The last two components, so that a wrapper's prefix, or the lack of one, does not matter.
         tails = {".".join(name.split(".")[-2:]) for name in names}
         if not any(".".join(name.split(".")[-2:]) in tails for name in base.tensors):
             raise InputError(_lacking(base, names))
@@ -76,13 +76,13 @@ def sketch_model(base: CheckpointIndex) -> Any:
 
 
 def check_depth(base: CheckpointIndex) -> None:
-    """Raises :class:`InputError` for a config that claims more layers than the base has tensors, by whatever name and
-    in whatever part of it: transformers would build them all."""
-    parts: list[dict[str, Any]] = [base.config]
-    while parts:
-        for name, value in parts.pop().items():
+    """Raises :class:`InputError` for a config that claims more layers than the base has tensors, under any name and in
+    any part of it: transformers would build them all."""
+    sections: list[dict[str, Any]] = [base.config]
+    while sections:
+        for name, value in sections.pop().items():
             if isinstance(value, dict):
-                parts.append(value)
+                sections.append(value)
             elif _LAYERS.fullmatch(name) and isinstance(value, int) and value > len(base.tensors):
                 raise InputError(
                     f"{base.config_file}: {name} is {value}, the base has {len(base.tensors)} tensors in all"
@@ -100,7 +100,7 @@ def _lacking(base: CheckpointIndex, names: list[str]) -> str:
 
 @contextmanager
 def _faults_of(base: CheckpointIndex, what: str) -> Iterator[None]:
-    """transformers' own errors as :class:`InputError`, and its bars and reports kept from burying the job's."""
+    """transformers' errors as :class:`InputError`; its progress bars and reports are silenced."""
     from transformers.utils import logging
 
     level = logging.get_verbosity()
@@ -108,7 +108,7 @@ def _faults_of(base: CheckpointIndex, what: str) -> Iterator[None]:
     logging.disable_progress_bar()
     try:
         yield
-    except Exception as error:  # what a config can make transformers raise has no end
+    except Exception as error:  # a config can make transformers raise anything
         reason = next(iter(f"{type(error).__name__}: {error}".splitlines()))
         raise InputError(f"{base.root}: transformers cannot load the {what} ({reason[:300]})") from error
     finally:

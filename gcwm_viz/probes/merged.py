@@ -1,4 +1,4 @@
-"""A model in memory whose target matrices are set to base + Δ again and again."""
+"""A model in memory whose target matrices are set to base + Δ, repeatedly."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +18,7 @@ class MergedModel:
     """The base in memory, in ``dtype``, by default the precision in which the run is probed; its logits are those of
     the exported checkpoint in that precision.
 
-    Raises InputError for a base that transformers cannot load whole, and for one that lacks the tokenizer.
+    Raises InputError for a base that transformers cannot load completely, and for one without a tokenizer.
     """
 
     def __init__(
@@ -29,11 +29,11 @@ class MergedModel:
         self.tokenizer = load_tokenizer(base)
         self.model: Any = load_model(base, self.dtype).to(device)
         parameters = {key.name: self._parameter(key.name) for key in store.keys}
-        # Some models hold in one parameter what their checkpoint has in several, such as experts.
+        # Some models hold several tensors of the checkpoint, such as experts, in one parameter.
         self.parameters = None if None in parameters.values() else parameters
 
     def _parameter(self, name: str) -> torch.nn.Parameter | None:
-        # A checkpoint that was saved without its head has the names without the first component.
+        # A checkpoint saved without its head lacks the first component of the names.
         for full in (name, f"{self.model.base_model_prefix}.{name}"):
             try:
                 parameter: torch.nn.Parameter = self.model.get_parameter(full)

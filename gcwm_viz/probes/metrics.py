@@ -1,9 +1,9 @@
-"""The metrics of probes: unit, and whether higher is better. Every other module asks here.
+"""The metrics of probes: unit, and whether higher is better.
 
 em        exact match: the greedy answer is the right one, token by token; in [0, 1], higher is better
 acc       accuracy: the right choice is the likeliest; in [0, 1], higher is better
 acc_norm  the same by log-probability over the choice's length (of harness tasks); in [0, 1], higher is better
-accuracy  each task's own of the three above, the first that it has; in [0, 1], higher is better
+accuracy  the first of the three above that a task has; in [0, 1], higher is better
 nll       nats per token of the right answer, choice or text; ≥ 0, lower is better
 ppl       perplexity of texts, exp(nll); ≥ 1, lower is better
 bpb       bits per byte of texts (of harness tasks); ≥ 0, lower is better
@@ -29,7 +29,7 @@ UNITS = {
     "bpb": "bits per byte",
 }
 OWN = ("em", "acc", "acc_norm")
-"""What can be a task's accuracy, the first of them that it has."""
+"""The candidates for a task's accuracy, in order of preference."""
 
 
 def rows_of_metric(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -39,35 +39,35 @@ def rows_of_metric(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
     """
     if metric != "accuracy":
         return scores[scores["metric"] == metric]
-    rank = scores["metric"].map({name: place for place, name in enumerate(OWN)})
+    rank = scores["metric"].map({name: rank for rank, name in enumerate(OWN)})
     first = rank.groupby([scores["task"], scores["split"]]).transform("min")
     return scores[rank.notna() & (rank == first)]
 
 
-def own_metric(held: Container[str], metric: str) -> str | None:
-    """The metric that a task with the metrics ``held`` is measured by where ``metric`` is asked for, None if by none;
-    for ``accuracy`` the first of :data:`OWN` that it has."""
-    return next((name for name in (OWN if metric == "accuracy" else (metric,)) if name in held), None)
+def own_metric(metrics: Container[str], metric: str) -> str | None:
+    """``metric`` where a task has it among its ``metrics``, for ``accuracy`` the first of :data:`OWN` among them; else
+    None."""
+    return next((name for name in (OWN if metric == "accuracy" else (metric,)) if name in metrics), None)
 
 
 def offered(scores: pd.DataFrame) -> list[str]:
-    """The metrics that a table of scores has to offer, the headline first: the one of :data:`OWN` that every task with
-    any of them has, else ``accuracy``. ``em`` for a table without scores.
+    """The metrics of a table of scores, the headline first: the one of :data:`OWN` that every task with any of them
+    has, else ``accuracy``. ``em`` for a table without scores.
 
     scores: any table with the columns task and metric.
     """
     tasks = {name: set(scores.loc[scores["metric"] == name, "task"]) for name in OWN}
     own = sorted((name for name in OWN if tasks[name]), key=lambda name: -len(tasks[name]))
     mixed = bool(own) and tasks[own[0]] != set().union(*tasks.values())
-    found = set(scores["metric"]) - set(own)
-    return [*(["accuracy"] if mixed else []), *own, *(name for name in METRICS if name in found)] or ["em"]
+    others = set(scores["metric"]) - set(own)
+    return [*(["accuracy"] if mixed else []), *own, *(name for name in METRICS if name in others)] or ["em"]
 
 
 def headline(scores: pd.DataFrame) -> str:
-    """The metric that a page or command shows unless asked for another."""
+    """The metric that a page or command shows by default."""
     return offered(scores)[0]
 
 
 def is_share(metric: str) -> bool:
-    """Whether every example gives 0 or 1."""
+    """Whether the value of every example is 0 or 1."""
     return metric in OWN or metric == "accuracy"

@@ -1,6 +1,6 @@
-"""Whether the probes of a run can be scored, and what memory that takes: told before anything is merged.
+"""Whether the probes of a run can be scored, and how much memory that needs, before anything is merged.
 
-Only shapes of the model are looked at, no weights. Shape suffixes: b rows of a batch, l sequence length, v vocabulary.
+No weights are read, only shapes. Shape suffixes: b rows of a batch, l sequence length, v vocabulary.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Preflight:
 
 
 def preflight(base: CheckpointIndex, probes: Path, dtype: str = PROBE_DTYPES[0]) -> Preflight:
-    """Everything about ``probes`` that can fail before a model is in memory, done once.
+    """Check everything about ``probes`` that can fail before a model is in memory.
 
     Raises :class:`InputError` for probe files that are not as described, a base that is remote or no causal language
     model, a prompt without tokens, a template that fails, an example longer than the model takes, a harness task that
@@ -52,10 +52,10 @@ def preflight(base: CheckpointIndex, probes: Path, dtype: str = PROBE_DTYPES[0])
     if dtype not in PROBE_DTYPES:
         raise InputError(f"probe dtype must be one of {', '.join(PROBE_DTYPES)}, got {dtype!r}")
     local_only(base.root, "a base that is probed, which transformers loads,")
-    asked, labelled = has_probe_files(probes)
-    if not asked and not labelled:
+    answered, labelled = has_probe_files(probes)
+    if not answered and not labelled:
         raise InputError(f"{probes}: expected dev, test or representation folders with .jsonl files, found none")
-    tasks = load_tasks(probes) if asked else []
+    tasks = load_tasks(probes) if answered else []
     sets = load_labelled(probes) if labelled else []
     check_definitions([task for task in tasks if isinstance(task, HarnessTask)])
     tokenizer, model = load_tokenizer(base), sketch_model(base)
@@ -79,21 +79,21 @@ def _row(task: Task | LabelledTask) -> dict[str, Any]:
 
 def probe_words(rows: list[dict[str, Any]]) -> str:
     """Tasks with their numbers of examples, by split."""
-    parts: dict[str, list[str]] = {}
+    splits: dict[str, list[str]] = {}
     for row in rows:
         count = "all" if row["examples"] is None else row["examples"]
-        parts.setdefault(row["split"] or "representation", []).append(f"{row['task']} ({count} {row['kind']})")
-    return "; ".join(f"{split}: {', '.join(tasks)}" for split, tasks in parts.items())
+        splits.setdefault(row["split"] or "representation", []).append(f"{row['task']} ({count} {row['kind']})")
+    return "; ".join(f"{split}: {', '.join(tasks)}" for split, tasks in splits.items())
 
 
 def _memory(
     model: torch.nn.Module, behaviour: BehaviourProbe, representation: RepresentationProbe, dtype: torch.dtype
 ) -> int:
-    """Bytes of weights, of the largest matrix while it is set anew, and of the largest batch under way.
+    """Bytes of the weights, and of the largest matrix while it is set or the largest batch, whichever is more.
 
-    A batch's logits are there in the model's precision, in float32, and once more as log-probabilities. Of its hidden
-    states some ten are alive at a time in a block, and four as wide as its widest matrix. Harness tasks count as
-    batches of questions of :data:`HARNESS_TOKENS`; only the harness knows what they are.
+    A batch's logits exist in the model's precision, in float32, and as log-probabilities. Of its hidden states about
+    ten are in memory at a time in a block, and four as wide as its widest matrix. Harness tasks count as batches of
+    questions of :data:`HARNESS_TOKENS`, since only the harness knows their lengths.
     """
     weights = sum(parameter.numel() for parameter in model.parameters()) * dtype.itemsize
     matrices = [parameter.shape for parameter in model.parameters() if parameter.ndim == 2]

@@ -1,4 +1,4 @@
-"""What a model represents: linear probes on mean-pooled hidden states, layer by layer.
+"""Linear probes on mean-pooled hidden states, layer by layer.
 
 Layer 0 is the embedding output, layer k the output of decoder block k (the last one as transformers gives it, after
 the final norm). Each probe is a standardised logistic regression under stratified k-fold cross-validation: held-out
@@ -30,18 +30,12 @@ REGULARISATION = 0.1
 
 
 class RepresentationProbe:
-    """Labelled sets encoded and split into folds once, to be run on many checkpoints.
+    """Labelled sets encoded and split into folds once, and scored on many checkpoints.
 
-    With fewer than :data:`FOLDS` texts in the smallest class there are as many folds as that class has texts.
+    A smallest class of fewer than :data:`FOLDS` texts gives as many folds as it has texts.
     """
 
-    def __init__(
-        self,
-        tokenizer: Any,
-        tasks: Sequence[LabelledTask],
-        *,
-        batch_size: int = 128,
-    ) -> None:
+    def __init__(self, tokenizer: Any, tasks: Sequence[LabelledTask], *, batch_size: int = 128) -> None:
         from sklearn.model_selection import StratifiedKFold
 
         self.tasks = list(tasks)
@@ -55,18 +49,16 @@ class RepresentationProbe:
         self._targets = [np.unique(task.labels, return_inverse=True)[1] for task in self.tasks]
         self._splits = []
         for target in self._targets:
-            parts = max(2, min(FOLDS, int(np.bincount(target).min())))
-            splitter = StratifiedKFold(n_splits=parts, shuffle=True, random_state=0)
+            folds = max(2, min(FOLDS, int(np.bincount(target).min())))
+            splitter = StratifiedKFold(n_splits=folds, shuffle=True, random_state=0)
             self._splits.append(list(splitter.split(np.zeros(len(target)), target)))
 
     def batch_shapes(self) -> list[tuple[int, int]]:
         """(rows, tokens) of every batch that :meth:`score` runs, padding counted."""
-        lengths = [sorted(map(len, rows)) for rows in self._ids]
-        return [
-            (len(part), part[-1])
-            for listed in lengths
-            for part in (listed[first : first + self.batch_size] for first in range(0, len(listed), self.batch_size))
-        ]
+        size = self.batch_size
+        ordered = [sorted(map(len, rows)) for rows in self._ids]
+        batches = [lengths[first : first + size] for lengths in ordered for first in range(0, len(lengths), size)]
+        return [(len(batch), batch[-1]) for batch in batches]
 
     @torch.no_grad()
     def pooled(
@@ -86,13 +78,13 @@ class RepresentationProbe:
                 ids[k, : len(rows[i])] = torch.tensor(list(rows[i]))
                 mask_nl[k, : len(rows[i])] = 1
             mask_nl = mask_nl.to(device)
-            # The decoder alone: the vocabulary's logits are not needed.
+            # The decoder alone, without the logits of the vocabulary.
             inner = getattr(model, "base_model", model)
             states = inner(
                 input_ids=ids.to(device), attention_mask=mask_nl, output_hidden_states=True, use_cache=False
             ).hidden_states
             weight_nl1 = (mask_nl / mask_nl.sum(1, keepdim=True)).unsqueeze(-1)
-            # where, not a product alone: a non-finite state at a padding position must not reach the mean.
+            # torch.where, since a non-finite state at a padding position times 0 is NaN.
             parts.append(
                 torch.stack([torch.where(weight_nl1 > 0, s.float() * weight_nl1, 0.0).sum(1) for s in states]).cpu()
             )
@@ -112,17 +104,8 @@ class RepresentationProbe:
             chance = max(Counter(task.labels).values()) / len(task)
             for layer, states_nd in enumerate(self.pooled(model, ids, device)):
                 accuracy = self._accuracy(states_nd.double().numpy(), target, splits)
-                se = share_error(accuracy, len(task))
-                rows.append(
-                    {
-                        "dataset": task.name,
-                        "layer": layer,
-                        "accuracy": accuracy,
-                        "se": se,
-                        "n": len(task),
-                        "chance": chance,
-                    }
-                )
+                score = {"accuracy": accuracy, "se": share_error(accuracy, len(task)), "n": len(task)}
+                rows.append({"dataset": task.name, "layer": layer, **score, "chance": chance})
         return rows
 
     def _accuracy(
@@ -134,13 +117,13 @@ class RepresentationProbe:
 
         if not np.isfinite(states_nd).all():
             return math.nan
-        right = 0
+        correct = 0
         for train, test in splits:
             scaler = StandardScaler().fit(states_nd[train])
             classifier = LogisticRegression(C=REGULARISATION, max_iter=200, tol=1e-3, random_state=0)
             with warnings.catch_warnings():
-                # Held-out accuracy is what counts; the last decimals of the weights are not.
+                # Held-out accuracy does not depend on the last decimals of the weights.
                 warnings.simplefilter("ignore", ConvergenceWarning)
                 classifier.fit(scaler.transform(states_nd[train]), target[train])
-            right += int((classifier.predict(scaler.transform(states_nd[test])) == target[test]).sum())
-        return right / len(target)
+            correct += int((classifier.predict(scaler.transform(states_nd[test])) == target[test]).sum())
+        return correct / len(target)

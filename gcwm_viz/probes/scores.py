@@ -1,10 +1,10 @@
-"""From probe scores to continual-learning metrics: the matrix R[t, u] and everything read off it.
+"""Continual-learning metrics: the score matrix R[t, u] and what follows from it.
 
 R[t, u] is the score on task u after step t; row 0 is the base. A task pairs with the update of the same name, and
-"earlier tasks" at step t are those whose update arrived before t. Scores are higher-is-better unless said otherwise;
-for losses (NLL) pass higher_is_better=False: signs are turned so that every difference below keeps its meaning.
+"earlier tasks" at step t are those whose update arrived before t. Higher scores are better unless stated otherwise;
+for losses (NLL) pass higher_is_better=False: signs are changed so that every difference below keeps its meaning.
 
-Anything whose ingredients are missing or undefined is NaN, never zero.
+A value with a missing or undefined argument is NaN, never zero.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def forgetting_matrix(R: pd.DataFrame, *, higher_is_better: bool = True) -> pd.D
 
 
 def immediate_drop_matrix(R: pd.DataFrame, *, higher_is_better: bool = True) -> pd.DataFrame:
-    """R[t, u] − R[t−1, u], negative = lost in this step (for losses: turned, so negative still means lost)."""
+    """R[t, u] − R[t−1, u], negative = lost in this step, for losses too."""
     return (R if higher_is_better else -R).diff()
 
 
@@ -84,9 +84,9 @@ def downstream(
     fwt             mean over 2 ≤ u ≤ t of R[u−1, u] − R[0, u]; positive = earlier steps helped
     plasticity_gap  current − old_mean; positive = new skill kept at the cost of old ones
 
-    overall, old_mean, current and learned are in R's unit; differences are turned for losses. With `errors` (standard
-    errors in R's layout) overall_se, old_mean_se and current_se are added, taking tasks' probes as independent.
-    Raises InputError for an order shorter than R's last step or with a name twice.
+    overall, old_mean, current and learned are in R's unit; differences change their sign for losses. With `errors`
+    (standard errors in R's layout) overall_se, old_mean_se and current_se are added, with the tasks' probes as
+    independent. Raises InputError for an order shorter than R's last step or with a name twice.
     """
     order = list(order)
     steps = [int(t) for t in R.index]

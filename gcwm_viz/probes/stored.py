@@ -1,4 +1,4 @@
-"""What a run folder keeps of its probes: one file a checkpoint, with scores and with the values of every example."""
+"""Scores in a run folder: one file a checkpoint, with scores and the values of every example."""
 
 from __future__ import annotations
 
@@ -15,10 +15,8 @@ Checkpoint = tuple[str, int, str]
 """(``base``, 0, ""), (``expert``, index, update), (``step``, step, arriving update), (``strength``, index, factor)."""
 
 STRENGTHS = (0.3, 0.5, 0.7, 1.4)
-"""Factors of the final state, beside 1, whose models answer the development probes: a merge that is too strong or too
-weak for these updates shows, without another merge."""
-
-
+"""Factors of the final state, beside 1, that are scored on the development probes: they show a merge that is too strong
+or too weak, without another merge."""
 _COLUMNS = {
     "scores": {"model", "step", "update", "task", "split", "metric", "value", "se", "n"},
     "representation": {"model", "step", "update", "dataset", "layer", "accuracy"},
@@ -26,8 +24,8 @@ _COLUMNS = {
 
 
 def checkpoints(store: RunStore) -> Iterator[Checkpoint]:
-    """The base, every expert, the state of every step whose tensors the run keeps, and of a merge the final state at
-    other strengths where there are development probes to answer."""
+    """The base, every expert, the state of every step whose tensors the run keeps and, for a merge with development
+    probes, the final state at other strengths."""
     yield "base", 0, ""
     for index, update in enumerate(store.updates, start=1):
         yield "expert", index, update
@@ -43,12 +41,12 @@ def checkpoints(store: RunStore) -> Iterator[Checkpoint]:
 def write_scores(
     store: RunStore, checkpoint: Checkpoint, values: Sequence[TaskValues], representation: Sequence[dict[str, Any]]
 ) -> None:
-    """Everything about one checkpoint in one file, committed together."""
+    """Store everything about one checkpoint in one file, atomically."""
     kind, step, update = checkpoint
-    place = {"model": kind, "step": step, "update": update}
+    checkpoint_columns = {"model": kind, "step": step, "update": update}
     content = {
-        "scores": [place | row for task in values for row in task.rows()],
-        "representation": [place | row for row in representation],
+        "scores": [checkpoint_columns | row for task in values for row in task.rows()],
+        "representation": [checkpoint_columns | row for row in representation],
         "examples": to_json(values),
     }
     write_bytes(_file(store, checkpoint), json.dumps(content).encode())
@@ -56,32 +54,32 @@ def write_scores(
 
 def read_scores(store: RunStore, checkpoint: Checkpoint) -> dict[str, list[Any]] | None:
     """Rows of the tables ``scores`` and ``representation``, and the values of every example under ``examples``; None
-    where the checkpoint has no scores, or the file is damaged and is to be made again."""
+    where the checkpoint has no scores or the file is damaged."""
     try:
         content = json.loads(_file(store, checkpoint).read_bytes())
     except (OSError, ValueError, RecursionError):
         return None
-    whole = isinstance(content, dict) and all(
+    complete = isinstance(content, dict) and all(
         isinstance(content.get(name), list)
         and all(isinstance(row, dict) and columns <= row.keys() for row in content[name])
         for name, columns in _COLUMNS.items()
     )
-    return content if whole else None
+    return content if complete else None
 
 
 def read_examples(store: RunStore, step: int) -> list[TaskValues]:
-    """Values of every example of every task as the state of ``step`` answered it (0 is the base), in task order.
+    """Values of every example of every task for the state of ``step`` (0 is the base), in task order.
 
-    Empty where that was not scored, and for a run of an earlier version, which kept means alone.
+    Empty where that was not scored, and for a run of an earlier version, which stored means alone.
     """
     update = store.updates[step - 1] if step else ""
     return _examples(store, ("step" if step else "base", step, update))
 
 
 def read_strength_examples(store: RunStore) -> dict[float, list[TaskValues]]:
-    """Values of every example of the development tasks by the factor of the final state, other than 1."""
-    found = {factor: _examples(store, ("strength", k, str(factor))) for k, factor in enumerate(STRENGTHS, start=1)}
-    return {factor: values for factor, values in found.items() if values}
+    """Values of every example of the development tasks by the factor of the final state, without 1."""
+    examples = {factor: _examples(store, ("strength", k, str(factor))) for k, factor in enumerate(STRENGTHS, start=1)}
+    return {factor: values for factor, values in examples.items() if values}
 
 
 def _examples(store: RunStore, checkpoint: Checkpoint) -> list[TaskValues]:
@@ -96,7 +94,7 @@ def has_scores(store: RunStore) -> bool:
 
 
 def discard_scores(store: RunStore) -> None:
-    """Forget all scores, the files first that say the most, so that a crash leaves nothing that looks whole."""
+    """Delete all scores, the tables first, so that a crash leaves nothing that looks complete."""
     for name in ("scores", "representation", "strength"):
         (store.path / "tables" / f"{name}.parquet").unlink(missing_ok=True)
     for file in (store.path / "probes").glob("*.json"):

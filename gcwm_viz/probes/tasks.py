@@ -5,7 +5,7 @@
                                               {"question": str, "choices": [str, …], "answer": index, letter or text}
                                               {"text": str}
     DIR/representation/NAME.jsonl             {"text": str, "label": str} a line
-    DIR/probes.json                           how prompts are put, see ``description``
+    DIR/probes.json                           how prompts are put to a model, see ``description``
 
 A task pairs with an update of the same name. Sizes are bounded: probes run on every step of a run.
 """
@@ -52,7 +52,7 @@ class PromptTask:
 
 @dataclass(frozen=True)
 class ChoiceTask:
-    """Questions with choices; ``answers`` are the places of the right ones, from 0."""
+    """Questions with choices; ``answers`` are the indices of the right ones, from 0."""
 
     name: str
     split: str
@@ -112,17 +112,17 @@ class LabelledTask:
 def load_tasks(directory: str | Path) -> list[Task]:
     """Every task under `directory`, development split first, each split sorted by name; harness tasks last.
 
-    Raises InputError for a missing folder, no probe at all, a harness task that a file of its split has the name of,
-    and any line that is not as described (file:line).
+    Raises InputError for a missing folder, one without probes, a harness task with the name of a file of its split,
+    and a line that is not as the module describes (file:line).
     """
     root = folder_of(directory)
     description = Description.read(root)
     tasks: list[Task] = []
     for split in SPLITS:
         tasks += [_task(path, split, description.style_of(path.stem)) for path in files_in(root / split)]
-    own = {(task.split, task.name) for task in tasks}
+    files = {(task.split, task.name) for task in tasks}
     for task in description.harness:
-        if (task.split, task.name) in own:
+        if (task.split, task.name) in files:
             raise InputError(f"{root / FILE}: the harness task {task.name!r} is also {task.split}/{task.name}.jsonl")
     tasks += description.harness
     if not tasks:
@@ -138,7 +138,7 @@ def load_labelled(directory: str | Path) -> list[LabelledTask]:
     root = folder_of(directory)
     tasks = []
     for path in files_in(root / "representation"):
-        rows = [tuple(text_field(row, name, place) for name in ("text", "label")) for place, row in rows_of(path)]
+        rows = [tuple(text_field(row, name, where) for name in ("text", "label")) for where, row in rows_of(path)]
         try:
             tasks.append(LabelledTask(path.stem, tuple(r[0] for r in rows), tuple(r[1] for r in rows)))
         except InputError as error:
@@ -170,57 +170,57 @@ def probes_fingerprint(directory: str | Path) -> str:
 
 
 KINDS = {"choices": ("question", "choices", "answer"), "prompt": ("prompt", "answer"), "text": ("text",)}
-"""Fields of a line, by the one that tells its kind."""
+"""Fields of a line, by the one that determines its kind."""
 
 
 def _task(path: Path, split: str, style: Style) -> Task:
-    """The task of one file; its first line tells the kind."""
+    """The task of one file; its first line determines the kind."""
     rows = list(rows_of(path))
-    place, first = rows[0]
+    where, first = rows[0]
     kind = next((field for field in KINDS if field in first), None)
     if kind is None:
-        wanted = ", or ".join("/".join(fields) for fields in KINDS.values())
-        raise InputError(f"{place}: expected the fields {wanted}, found {', '.join(map(str, first))[:60] or 'none'}")
-    for place, row in rows:
+        kinds = ", or ".join("/".join(fields) for fields in KINDS.values())
+        raise InputError(f"{where}: expected the fields {kinds}, found {', '.join(map(str, first))[:60] or 'none'}")
+    for where, row in rows:
         if kind not in row:
-            raise InputError(f'{place}: expected "{kind}" as in the lines before it, found no such field')
+            raise InputError(f'{where}: expected "{kind}" as in the lines before it, found no such field')
     if kind == "prompt":
-        pairs = [(text_field(row, "prompt", place), text_field(row, "answer", place)) for place, row in rows]
+        pairs = [(text_field(row, "prompt", where), text_field(row, "answer", where)) for where, row in rows]
         return PromptTask(path.stem, split, tuple(p for p, _ in pairs), tuple(a for _, a in pairs), style=style)
     if kind == "text":
-        return TextTask(path.stem, split, tuple(text_field(row, "text", place) for place, row in rows), style=style)
-    questions = tuple(text_field(row, "question", place) for place, row in rows)
-    choices = tuple(_choices(row["choices"], place) for place, row in rows)
+        return TextTask(path.stem, split, tuple(text_field(row, "text", where) for where, row in rows), style=style)
+    questions = tuple(text_field(row, "question", where) for where, row in rows)
+    choices = tuple(_choices(row["choices"], where) for where, row in rows)
     answers = tuple(
-        _answer(row.get("answer"), listed, place) for (place, row), listed in zip(rows, choices, strict=True)
+        _answer(row.get("answer"), listed, where) for (where, row), listed in zip(rows, choices, strict=True)
     )
     return ChoiceTask(path.stem, split, questions, choices, answers, style=style)
 
 
-def _choices(value: Any, place: str) -> tuple[str, ...]:
+def _choices(value: Any, where: str) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(choice, str) and choice for choice in value):
-        raise InputError(f'{place}: expected "choices" to be a list of non-empty strings, found {str(value)[:60]!r}')
+        raise InputError(f'{where}: expected "choices" to be a list of non-empty strings, found {str(value)[:60]!r}')
     if not 2 <= len(value) <= MAX_CHOICES or len(set(value)) != len(value):
         raise InputError(
-            f'{place}: expected "choices" to be 2 to {MAX_CHOICES} different strings, '
+            f'{where}: expected "choices" to be 2 to {MAX_CHOICES} different strings, '
             f"found {len(value)}, {len(set(value))} of them different"
         )
-    return tuple(check_text(choice, f"{place}: expected every choice") for choice in value)
+    return tuple(check_text(choice, f"{where}: expected every choice") for choice in value)
 
 
-def _answer(value: Any, choices: tuple[str, ...], place: str) -> int:
-    """The place of the right choice, given as an index from 0, a letter from A, or its text."""
+def _answer(value: Any, choices: tuple[str, ...], where: str) -> int:
+    """The index of the right choice, given as an index from 0, a letter from A, or its text."""
     letters = ascii_uppercase[: len(choices)]
     if type(value) is int and 0 <= value < len(choices):
         return value
     if isinstance(value, str):
-        found = {choices.index(value)} if value in choices else set()
-        found |= {letters.index(value)} if len(value) == 1 and value in letters else set()
-        if len(found) == 1:
-            return found.pop()
-        if found:
-            raise InputError(f'{place}: the "answer" {value!r} is the letter of one choice and the text of another')
+        indices = {choices.index(value)} if value in choices else set()
+        indices |= {letters.index(value)} if len(value) == 1 and value in letters else set()
+        if len(indices) == 1:
+            return indices.pop()
+        if indices:
+            raise InputError(f'{where}: the "answer" {value!r} is the letter of one choice and the text of another')
     raise InputError(
-        f'{place}: expected "answer" to be an index from 0 to {len(choices) - 1}, a letter from A to {letters[-1]} or '
+        f'{where}: expected "answer" to be an index from 0 to {len(choices) - 1}, a letter from A to {letters[-1]} or '
         f"the text of a choice, found {type(value).__name__} {str(value)[:60]!r}"
     )

@@ -1,4 +1,4 @@
-"""What a probe measures on every example, and the scores that this gives. Shape suffix: n examples."""
+"""Values of a probe on every example, and the scores that follow. Shape suffix: n examples."""
 
 from __future__ import annotations
 
@@ -27,12 +27,15 @@ class TaskValues:
 
     def rows(self) -> list[dict[str, Any]]:
         """{task, split, metric, value, se, n} for each metric; se is NaN for one example."""
-        place = {"task": self.name, "split": self.split}
-        return [place | {"metric": metric, **_summary(values)} for metric, values in self.metrics.items()]
+        return [
+            {"task": self.name, "split": self.split, "metric": metric}
+            | {"value": float(values.mean()), "se": mean_error(values), "n": len(values)}
+            for metric, values in self.metrics.items()
+        ]
 
 
 def to_json(values: Sequence[TaskValues]) -> list[Any]:
-    """[name, split, {metric: values}] of every task, for :func:`from_json` to read."""
+    """[name, split, {metric: values}] of every task, which :func:`from_json` reads."""
     return [[task.name, task.split, {name: v.tolist() for name, v in task.metrics.items()}] for task in values]
 
 
@@ -56,7 +59,3 @@ def ratio_values(totals_n: Tensor, counts_n: Tensor) -> Tensor:
     """
     ratio = totals_n.sum() / counts_n.sum()
     return ratio + (totals_n - ratio * counts_n) / counts_n.mean()
-
-
-def _summary(values: Tensor) -> dict[str, Any]:
-    return {"value": float(values.mean()), "se": mean_error(values), "n": len(values)}

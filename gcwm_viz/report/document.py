@@ -1,4 +1,4 @@
-"""The report of a run: what was run, what came out, where it conflicts, how the merge got there."""
+"""The report of a run: inputs and settings, results, conflict, gate and solver."""
 
 from __future__ import annotations
 
@@ -45,21 +45,21 @@ _COURSE = {
 def report(run: Run) -> str:
     """The HTML of a run with at least one finished step, read from its tables alone.
 
-    Inputs are named by folder name and fingerprint; no path of this machine is in it, so that it can be passed on.
+    Inputs are named by folder name and fingerprint; the report contains no path of this machine and can be shared.
     Raises :class:`InputError` while no step is finished.
     """
     matrices = run.tables["matrices"]
     if matrices.empty:
         raise InputError(f"{run.path}: no step is finished, so there is nothing to report; resume the run first")
-    found = scored(run)
+    scores = scored(run)
     page = Page(f"Geometry conflict: {run.store.file.name or run.path.name}")
     _what_was_run(page, run)
-    _headline(page, run, found)
+    _headline(page, run, scores)
     _conflict(page, run)
     last = matrices[matrices["step"] == matrices["step"].max()]
     _gate(page, run, last)
     _one_matrix(page, run, last)
-    _scores(page, run, found)
+    _scores(page, run, scores)
     _notes(page, run)
     return page.document()
 
@@ -81,20 +81,20 @@ def _what_was_run(page: Page, run: Run) -> None:
     page.table(("setting", "value"), [*flat(settings.to_dict()), *versions], words=2, fold="All settings and versions")
 
 
-def _headline(page: Page, run: Run, found: Scored | None) -> None:
+def _headline(page: Page, run: Run, results: Scored | None) -> None:
     page.section("In short")
     entries = []
-    if found is not None:
-        last, base = found.downstream.iloc[-1], found.downstream["overall"].get(0, float("nan"))
-        better = "higher" if found.higher_is_better else "lower"
+    if results is not None:
+        last, base = results.downstream.iloc[-1], results.downstream["overall"].get(0, float("nan"))
+        better = "higher" if results.higher_is_better else "lower"
         entries += [
             (
                 "Overall at the end",
                 num(last["overall"]),
-                f"{margin(last.get('overall_se', np.nan))} (95 %), {found.unit}, {better} = better",
+                f"{margin(last.get('overall_se', np.nan))} (95 %), {results.unit}, {better} = better",
             ),
             ("Base model", num(base), "the same probes before any update"),
-            ("Experts", num(found.own.mean()), "each on its own task: the bar to reach"),
+            ("Experts", num(results.own.mean()), "each on its own task, for comparison"),
             ("Forgetting", num(last["forgetting"]), "best earlier score lost, mean over earlier tasks"),
         ]
     steps, top = run.tables["steps"], peak(run.tables["matrices"])
@@ -103,8 +103,8 @@ def _headline(page: Page, run: Run, found: Scored | None) -> None:
         where = f"layer {top['layer']}, {top['family']}, step {top['step']}"
         entries.append(("Highest conflict", num(top["active_conflict"]), where))
     page.key_figures(entries)
-    course = None if found is None else found.downstream
-    unit = "score" if found is None else found.unit
+    course = None if results is None else results.downstream
+    unit = "score" if results is None else results.unit
     page.charts([(step_trend.step_trend(steps, course, unit=unit), step_trend.ABOUT)])
     rows = []
     for step in steps.to_dict("records"):
@@ -172,14 +172,14 @@ def _one_matrix(page: Page, run: Run, last: pd.DataFrame) -> None:
     which = "first" if top is None else "most conflicted"
     page.section(f"The {which} matrix")
     page.paragraph(f"{row['matrix']} after step {row['step']}, which adds {row['update']}.")
-    at = {name: _at(run.tables[name], row) for name in ("spectra", "pairs", "barycenter", "solver")}
+    tables = {name: _at(run.tables[name], row) for name in ("spectra", "pairs", "barycenter", "solver")}
     config = run.store.settings.gcwm
     page.charts(
         [
-            (spectrum.spectrum(at["spectra"], row["lambda_share"]), spectrum.ABOUT),
-            (spectrum.energy(at["spectra"]), spectrum.ENERGY),
-            (angles.angles(at["pairs"], str(row["update"])), angles.ABOUT),
-            (barycenter_path.barycenter_path(at["barycenter"], config.barycenter_tol), barycenter_path.ABOUT),
+            (spectrum.spectrum(tables["spectra"], row["lambda_share"]), spectrum.ABOUT),
+            (spectrum.energy(tables["spectra"]), spectrum.ENERGY),
+            (angles.angles(tables["pairs"], str(row["update"])), angles.ABOUT),
+            (barycenter_path.barycenter_path(tables["barycenter"], config.barycenter_tol), barycenter_path.ABOUT),
         ],
         columns=2,
     )
@@ -195,31 +195,31 @@ def _one_matrix(page: Page, run: Run, last: pd.DataFrame) -> None:
     minima = {branch: row[f"{branch}_minimum"] for branch in solver_path.BRANCHES}
     page.charts(
         [
-            (solver_path.objective_path(at["solver"], minima), solver_path.OBJECTIVE),
-            (solver_path.shift_path(at["solver"]), solver_path.SHIFT),
+            (solver_path.objective_path(tables["solver"], minima), solver_path.OBJECTIVE),
+            (solver_path.shift_path(tables["solver"]), solver_path.SHIFT),
         ],
         columns=2,
     )
 
 
-def _scores(page: Page, run: Run, found: Scored | None) -> None:
+def _scores(page: Page, run: Run, results: Scored | None) -> None:
     page.section("Scores")
-    if found is None:
+    if results is None:
         page.paragraph("This run was not scored: it was started without probes.")
         return
-    R, better = found.R, found.higher_is_better
-    page.paragraph(f"Test probes, {found.unit}; intervals are 95 % over examples.")
-    figure = score_heatmap.score_heatmap(R, found.errors, found.own, order=run.updates, higher_is_better=better)
+    R, better = results.R, results.higher_is_better
+    page.paragraph(f"Test probes, {results.unit}; intervals are 95 % over examples.")
+    figure = score_heatmap.score_heatmap(R, results.errors, results.own, order=run.updates, higher_is_better=better)
     page.charts([(figure, score_heatmap.ABOUT)])
     page.charts(
-        [(retention.retention(R, found.errors, found.own, order=run.updates, unit=found.unit), retention.ABOUT)]
+        [(retention.retention(R, results.errors, results.own, order=run.updates, unit=results.unit), retention.ABOUT)]
     )
     step = int(R.index.max())
     lost = forgetting_matrix(R, higher_is_better=better)
     earlier = [name for name in run.updates[: step - 1] if name in lost]
     charts: list[tuple[go.Figure, About]] = [
         (forgetting.forgetting_by_task(lost.reindex([step])[earlier].iloc[0]), forgetting.BY_TASK),
-        (forgetting.forgetting_course(found.downstream), forgetting.COURSE),
+        (forgetting.forgetting_course(results.downstream), forgetting.COURSE),
     ]
     page.charts(charts, columns=2)
     probes = run.tables["representation"]

@@ -1,7 +1,7 @@
-"""One HTML file that needs nothing beside it: text, tables and figures, with plotly.js inside.
+"""A self-contained HTML file of text, tables and figures, with plotly.js inside.
 
-Whatever comes from a run is escaped. A content security policy forbids every request, so the file stays silent on any
-network, and one that is not there is not missed.
+Everything that comes from a run is escaped. A content security policy forbids every request, so the file works without
+a network and makes no requests with one.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inl
 
 
 class Page:
-    """A document in the making; every method adds to its end and escapes what it is given."""
+    """A document under construction; every method appends to it and escapes its arguments."""
 
     def __init__(self, title: str) -> None:
         self.title = title
@@ -67,29 +67,29 @@ class Page:
         self._sections.append(title)
         self._body.append(f'<h2 id="s{len(self._sections)}">{text(title)}</h2>')
 
-    def paragraph(self, words: str) -> None:
-        self._body.append(f"<p>{text(words)}</p>")
+    def paragraph(self, content: str) -> None:
+        self._body.append(f"<p>{text(content)}</p>")
 
     def key_figures(self, entries: Iterable[tuple[str, str, str]]) -> None:
-        """(name, value, remark) side by side."""
-        parts = (f"<li>{text(name)}<b>{text(value)}</b>{text(note)}</li>" for name, value, note in entries)
-        self._body.append(f'<ul class="key">{"".join(parts)}</ul>')
+        """(name, value, note) side by side."""
+        items = (f"<li>{text(name)}<b>{text(value)}</b>{text(note)}</li>" for name, value, note in entries)
+        self._body.append(f'<ul class="key">{"".join(items)}</ul>')
 
     def table(self, head: Sequence[str], rows: Iterable[Sequence[str]], *, words: int = 1, fold: str = "") -> None:
-        """``words`` leading columns hold text, the others numbers. fold: summary under which it is folded away."""
+        """``words`` leading columns hold text, the others numbers. fold: summary of a folded table, else empty."""
         marks = ["" if column < words else ' class="n"' for column in range(len(head))]
         top = "".join(f"<th{mark}>{text(name)}</th>" for mark, name in zip(marks, head, strict=True))
         body = "".join(
             f"<tr>{''.join(f'<td{mark}>{text(cell)}</td>' for mark, cell in zip(marks, row, strict=True))}</tr>"
             for row in rows
         )
-        whole = f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
-        self._body.append(f"<details><summary>{text(fold)}</summary>{whole}</details>" if fold else whole)
+        table = f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+        self._body.append(f"<details><summary>{text(fold)}</summary>{table}</details>" if fold else table)
 
     def charts(self, figures: Iterable[tuple[go.Figure, Explained]], columns: int = 1) -> None:
-        """Figures in rows of 1, 2 or 3, each with its line, its formula folded away, and a name for screen readers."""
-        parts = "".join(self._chart(figure, about, columns) for figure, about in figures)
-        self._body.append(f'<div class="charts">{parts}</div>')
+        """Figures in rows of 1, 2 or 3, each with its caption, its formula folded, and a label for screen readers."""
+        cells = "".join(self._chart(figure, about, columns) for figure, about in figures)
+        self._body.append(f'<div class="charts">{cells}</div>')
 
     def _chart(self, figure: go.Figure, about: Explained, columns: int) -> str:
         self._charts += 1
@@ -101,7 +101,7 @@ class Page:
             ]
         )
         fold = f"<details><summary>Formula and source</summary>{more}</details>" if more else ""
-        # In a script element only "<" could end it or open a comment.
+        # Only "<" can end a script element or open a comment in it.
         data = figure.to_json().replace("<", "\\u003c")
         return (
             f'<figure class="c{columns}"><div class="plot" id="{name}" role="img" style="height:{_height(figure)}px" '
@@ -125,8 +125,8 @@ class Page:
 
 def text(value: Any, limit: int = 2000) -> str:
     """``value`` as literal text, in an element or a quoted attribute; control characters become spaces."""
-    shown = "".join(character if character.isprintable() else " " for character in str(value))
-    return html.escape(shown if len(shown) <= limit else f"{shown[: limit - 1]}…")
+    printable = "".join(character if character.isprintable() else " " for character in str(value))
+    return html.escape(printable if len(printable) <= limit else f"{printable[: limit - 1]}…")
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""What a run comes to: its scores on one split with everything read off them, and where conflict peaks."""
+"""Headline results of a run: its scores on one split, and where conflict is highest."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gcwm_viz.runs.tables import Run
 @dataclass(frozen=True)
 class Scored:
     """Scores of one split and metric. R, errors (standard errors) and n (examples): index step (0 = base), columns
-    tasks; own: by task."""
+    tasks; own: score of each task's own expert; downstream: see :func:`gcwm_viz.probes.scores.downstream`."""
 
     R: pd.DataFrame
     errors: pd.DataFrame
@@ -35,18 +35,18 @@ class Scored:
 
 
 def scored(run: Run, split: str = "test", metric: str | None = None) -> Scored | None:
-    """Scores of ``run`` on one split, by its headline metric there unless said; None when it has none there."""
+    """Scores of ``run`` on one split, by default in its headline metric there; None where it has none."""
     table = run.tables["scores"]
-    here = table[(table["split"] == split) & (table["model"] == "step")]
-    metric = headline(here) if metric is None else metric
-    if rows_of_metric(here, metric).empty:
+    steps = table[(table["split"] == split) & (table["model"] == "step")]
+    metric = headline(steps) if metric is None else metric
+    if rows_of_metric(steps, metric).empty:
         return None
     R, errors, n = (score_matrix(table, split, metric, column) for column in ("value", "se", "n"))
     experts = expert_scores(table, split, metric)
     own = {task: experts.at[task, task] if task in experts.index else np.nan for task in R.columns}
-    course = downstream(R, run.updates, errors=errors, higher_is_better=METRICS[metric])
+    metrics = downstream(R, run.updates, errors=errors, higher_is_better=METRICS[metric])
     return Scored(
-        R=R, errors=errors, n=n, own=pd.Series(own, dtype=float), downstream=course, metric=metric, split=split
+        R=R, errors=errors, n=n, own=pd.Series(own, dtype=float), downstream=metrics, metric=metric, split=split
     )
 
 

@@ -1,4 +1,4 @@
-"""Inputs of a run: opened for a new one, opened again for one that goes on, and described for run.json."""
+"""Inputs of a run: opened for a new run, reopened for one that is resumed, and described for run.json."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from gcwm_viz.updates.sources import open_update
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """Where a run reads from. ``updates``: (name, folder) in order of arrival. ``states``: for a training pipeline,
+    """Paths that a run reads. ``updates``: (name, folder) in order of arrival. ``states``: for a training pipeline,
     the folder or file of S_t of every step. ``probes``: folder of probe files. ``probe_dtype``: precision in which
     models are probed, one of :data:`~gcwm_viz.continual.run_file.PROBE_DTYPES`."""
 
@@ -31,7 +31,7 @@ class Inputs:
 
 @dataclass(frozen=True)
 class OpenInputs:
-    """The same, opened: headers read, nothing else."""
+    """The inputs with their headers read, no weights."""
 
     base: CheckpointIndex
     sources: list[UpdateSource]
@@ -40,19 +40,19 @@ class OpenInputs:
 
     @property
     def ranks(self) -> list[int | None]:
-        """Of each matrix of the run, the joint rank of its updates where all of them are adapters, else None."""
+        """Joint rank of the updates of each matrix where all of them are adapters, else None."""
         return [joint_rank(key, self.sources) for key in self.plan.active]
 
     @property
     def state_ranks(self) -> list[list[int | None]] | None:
-        """Of each matrix, the columns of every given state's factors, None where it is dense; None without states."""
+        """Columns of the factors of every given state by matrix, None where it is dense; None without states."""
         if not self.states:
             return None
         return [state_ranks(key, self.sources, self.states) for key in self.plan.active]
 
 
 def open_inputs(inputs: Inputs) -> OpenInputs:
-    """Reads headers and pairs everything; raises :class:`InputError` for whatever does not fit."""
+    """Read headers and pair updates with the base; raises :class:`InputError` for what does not fit."""
     base = CheckpointIndex.open(inputs.base)
     sources = [open_update(name, path, base) for name, path in inputs.updates]
     paired = plan(base, sources)
@@ -68,7 +68,7 @@ def open_inputs(inputs: Inputs) -> OpenInputs:
 
 
 def reopen_inputs(store: RunStore, *, probes: bool = True) -> OpenInputs:
-    """Inputs of an existing run, their fingerprints compared with those it started from; ``probes``: theirs too."""
+    """Inputs of an existing run. Raises :class:`InputError` for changed fingerprints, with ``probes`` theirs too."""
     file = store.file
     updates = [(update.name, update.path) for update in file.updates]
     opened = open_inputs(Inputs(base=file.base.path, updates=updates, states=[state.path for state in file.states]))
@@ -92,7 +92,7 @@ def reopen_inputs(store: RunStore, *, probes: bool = True) -> OpenInputs:
 
 
 def probe_entry(base: CheckpointIndex, probes: Path | None, dtype: str) -> ProbeEntry:
-    """What run.json says of the probes. Raises :class:`InputError` as :func:`preflight` does."""
+    """Entry of run.json for the probes. Raises :class:`InputError` as :func:`preflight` does."""
     if probes is None:
         return ProbeEntry(dtype=dtype)
     memory = preflight(base, probes, dtype).memory_bytes
@@ -100,7 +100,7 @@ def probe_entry(base: CheckpointIndex, probes: Path | None, dtype: str) -> Probe
 
 
 def printable(path: Path) -> str:
-    """``path`` resolved, as text. Raises :class:`InputError` for characters that run.json is not to hold."""
+    """``path`` resolved, as text. Raises :class:`InputError` for characters that are not printable."""
     if not str(path.resolve()).isprintable():
         raise InputError(f"{str(path)!r}: expected a path of printable characters, it is written into run.json")
     return str(path.resolve())

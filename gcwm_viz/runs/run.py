@@ -35,22 +35,22 @@ Progress = Callable[[str, int, int, str], None]
 
 
 def in_phase(progress: Progress | None, phase: str) -> Callable[[int, int, str], None] | None:
-    """``progress`` of work that is one phase and does not know which."""
+    """``progress`` with its phase fixed, for work of one phase."""
     return None if progress is None else partial(progress, phase)
 
 
 def create_run(inputs: Inputs, out: Path, settings: RunSettings, name: str | None = None) -> RunStore:
     """A new run folder with its settings and input fingerprints. Nothing is computed yet."""
     opened = open_inputs(inputs)
-    given = [folder for source in (*opened.sources, *(opened.states or [])) for folder in source.folders]
-    for folder in (inputs.base, *given):
+    folders = [folder for source in (*opened.sources, *(opened.states or [])) for folder in source.folders]
+    for folder in (inputs.base, *folders):
         if not is_remote(folder) and out.resolve().is_relative_to(folder.resolve()):
             raise InputError(f"{out}: lies inside the input {folder}, expected a folder outside every input")
     for path in (inputs.base, *(path for _, path in inputs.updates), *inputs.states, out):
         printable(path)
     needed = stored_bytes(opened.plan.active, len(inputs.updates), settings, opened.ranks, opened.state_ranks)
     check_space(out, needed, "the run")
-    # What is wrong with the probes is told now and not after the merge.
+    # Probes that cannot be scored fail here, not after the merge.
     probes = probe_entry(opened.base, inputs.probes, inputs.probe_dtype)
     return RunStore.create(
         out,
@@ -79,12 +79,12 @@ def continue_run(
     memory_budget: int | None = None,
     shares: dict[str, dict[str, float]] | None = None,
 ) -> None:
-    """Do whatever the journal does not list: matrices, tables, probes.
+    """Compute what the journal does not list: matrices, tables, probes.
 
     ``on``: an engine, or a device of this machine. ``workers``: processes at a time there, by default one a core, or
-    one a GPU. The result depends on neither number nor engine.
-    ``memory_budget``: bytes that the tensors of all workers may take; fewer workers and smaller tiles follow from it.
-    ``shares``: ``outside_share`` of updates by name, filled with what is missing, for several runs on the same updates.
+    one a GPU. The result does not depend on their number or the engine.
+    ``memory_budget``: bytes for the tensors of all workers, which limits their number and the size of tiles.
+    ``shares``: ``outside_share`` by update, extended by those that are missing; shared by runs on the same updates.
 
     Raises :class:`InputError` for changed inputs or a run that another process is writing.
     """
@@ -94,12 +94,12 @@ def continue_run(
         with store.failure_in_journal():
             run_matrices([store], engine, in_phase(progress, "matrices"), memory_budget, opened.ranks)
             write_tables(store)
-            # A run over given states is a chain by its nature; a sweep asks for each matrix once.
-            with one_thread():  # workers are forked after it
+            # Given states are a chain by definition, and a sweep reads each matrix only once.
+            with one_thread():  # workers are forked afterwards
                 chain = chain_note(opened.base, opened.sources) if shares is None and not opened.states else ""
             shares = {} if shares is None else shares
             missing = [name for name in store.updates if name not in shares]
-            # Each reads an update whole, which is as much as all the matrices: work for as many as there are.
+            # Each task reads a whole update, as much as all its matrices: hence the engine.
             shares.update(engine.unordered(WithPlugins(partial(_outside_share, store.path.absolute())), missing))
             write_table(store.path, "updates", _updates_table(opened, shares, chain))
             store.log("matrices-done", done=len(store.keys), total=len(store.keys))
@@ -109,21 +109,21 @@ def continue_run(
 
 
 def begin(store: RunStore, engine: Engine) -> OpenInputs:
-    """Check and open what a run needs to go on, and say in its journal that it does; the caller holds the lock."""
+    """Check and open a run's inputs and log its start in the journal; the caller holds the lock."""
     if len(store.finished()) < len(store.keys):
         check_same(store.settings.method, store.file.plugins, f"run {store.path}")
     opened = reopen_inputs(store)
     store.check_settings()
     store.clear_cancel()
     damaged = store.discard_damaged()
-    again = {"damaged": damaged} if damaged else {}
+    recomputed = {"damaged": damaged} if damaged else {}
     counts = {"done": len(store.finished()), "total": len(store.keys)}
-    store.log("start", device=engine.device, **counts, settings=store.settings.to_dict(), **again)
+    store.log("start", device=engine.device, **counts, settings=store.settings.to_dict(), **recomputed)
     return opened
 
 
 def _updates_table(opened: OpenInputs, shares: dict[str, dict[str, float]], chain: str) -> pd.DataFrame:
-    """``chain``: a remark on the updates together, which the last of them bears."""
+    """``chain``: a remark on all updates together, noted with the last of them."""
     rows = []
     for index, (source, row) in enumerate(zip(opened.sources, opened.plan.coverage, strict=True), start=1):
         share = shares[source.name]

@@ -1,7 +1,7 @@
-"""Whether the merged model would do better at another strength: base + s · S_T on the development probes.
+"""Scores of the merged model at other strengths: base + s · S_T on the development probes.
 
-Every s is a rescaling of the same merge. A strength is chosen on the probes that it is shown with, so its advantage is
-somewhat too large, and a test split is what tells it.
+Every s is a rescaling of the same merge. The best s is chosen on the probes that score it, so its gain is biased
+upwards; only the test split gives an unbiased one.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from gcwm_viz.statistics.means import Z95, Z95_OF_FOUR, error_over_tasks
 
 @dataclass(frozen=True)
 class Strength:
-    """The best of the strengths tried. ``value``, ``own``: mean over development tasks there and at 1, in ``metric``'s
-    unit; ``gain``: how much better, ≥ 0, and ``error``, the standard error of that paired difference (NaN where the
-    run kept no examples); ``eta``: the step size that merges at this strength, NaN under a decaying η."""
+    """The best of the strengths tried. ``value``, ``own``: mean over development tasks at ``factor`` and at 1, in
+    ``metric``'s unit; ``gain``: their difference, ≥ 0 = better, and ``error``, its paired standard error (NaN where
+    the run stored no examples); ``eta``: the step size that merges at this strength, NaN under a decaying η."""
 
     factor: float
     value: float
@@ -34,17 +34,17 @@ class Strength:
 
     @property
     def clear(self) -> bool:
-        """Whether the gain is beyond chance, though the strength was chosen by it: 95 % over all strengths tried."""
+        """Whether the gain is beyond chance, at 95 % over all strengths tried together."""
         return self.factor != 1.0 and self.gain > Z95_OF_FOUR * self.error
 
     @property
     def sentence(self) -> str:
         unit = UNITS[self.metric]
-        said = (
+        comparison = (
             f"on the development probes {self.factor:g} times the merged update scores {self.value:.3f} {unit}, the "
             f"merged model {self.own:.3f} (better by {self.gain:.3f} ± {Z95 * self.error:.3f}, 95 %)"
         )
-        return said if np.isnan(self.eta) else f"{said}; --set eta={self.eta:g} merges at that strength"
+        return comparison if np.isnan(self.eta) else f"{comparison}; --set eta={self.eta:g} merges at that strength"
 
 
 def strength_curve(run: Run, metric: str | None = None, value: str = "value") -> pd.DataFrame:
@@ -59,8 +59,8 @@ def strength_curve(run: Run, metric: str | None = None, value: str = "value") ->
     table = table.assign(split="dev")
     rows = rows_of_metric(table, metric or headline(table))
     curve = rows.pivot(index="strength", columns="task", values=value).sort_index().astype(float)
-    arrived = [update for update in run.updates if update in curve]
-    return curve[[*arrived, *(task for task in curve if task not in arrived)]]
+    ordered = [update for update in run.updates if update in curve]
+    return curve[[*ordered, *(task for task in curve if task not in ordered)]]
 
 
 def best_strength(run: Run, metric: str | None = None) -> Strength | None:
@@ -94,13 +94,13 @@ def strength_note(run: Run, metric: str | None = None) -> str:
 
 
 def _error(run: Run, factor: float, metric: str, tasks: set[str]) -> float:
-    """Of the mean over ``tasks`` of paired differences; NaN unless all were kept."""
+    """Standard error of the mean paired difference over ``tasks``; NaN unless the examples of all are stored."""
     if factor == 1.0:
         return 0.0
-    there = {task.name: task for task in read_strength_examples(run.store).get(factor, [])}
+    scaled = {task.name: task for task in read_strength_examples(run.store).get(factor, [])}
     errors = {}
     for task in read_examples(run.store, run.steps):
         name = own_metric(task.metrics, metric)
-        if task.split == "dev" and name and task.name in there:
-            errors[task.name] = difference_error(name, there[task.name].metrics[name] - task.metrics[name])
-    return error_over_tasks([*errors.values()]) if errors.keys() == tasks else float("nan")
+        if task.split == "dev" and name and task.name in scaled:
+            errors[task.name] = difference_error(name, scaled[task.name].metrics[name] - task.metrics[name])
+    return error_over_tasks(list(errors.values())) if errors.keys() == tasks else float("nan")

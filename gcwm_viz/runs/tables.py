@@ -144,7 +144,7 @@ _COLUMNS: dict[str, dict[str, str]] = {
     },
 }
 _ELSEWHERE = {"leave_one_out": "leave_one_out/tables/leave_one_out.parquet"}
-"""Tables of later work on a run, which stand in a folder of that work."""
+"""Tables that later work on a run writes into its own folder."""
 
 
 def columns(table: str) -> dict[str, str]:
@@ -168,7 +168,7 @@ def columns(table: str) -> dict[str, str]:
 
 
 class Tables(Mapping[str, pd.DataFrame]):
-    """The tables by name, each read when first asked for; one that was not written yet is empty."""
+    """The tables by name, read on first use; one that was not written yet is empty."""
 
     def __init__(self, store: RunStore) -> None:
         self._store = store
@@ -227,17 +227,17 @@ class Run:
         return Tables(self.store)
 
     def examples(self, step: int, split: str, metric: str) -> dict[str, np.ndarray]:
-        """Values of every example (n,) by task, as the state of ``step`` (0 is the base) answered it.
+        """Values of every example (n,) by task, for the state of ``step`` (0 is the base).
 
-        ``metric``: as in the table ``scores``, or ``accuracy`` for each task's own. Tasks that do not have it are left
-        out; empty for a step that was not scored and for a run of an earlier version, which kept means alone.
+        ``metric``: as in the table ``scores``, or ``accuracy`` for each task's own. Tasks without it are left out;
+        empty for a step that was not scored and for a run of an earlier version, which stored means alone.
         """
-        found = {}
+        values = {}
         for task in read_examples(self.store, step):
             name = own_metric(task.metrics, metric)
             if task.split == split and name:
-                found[task.name] = task.metrics[name].numpy()
-        return found
+                values[task.name] = task.metrics[name].numpy()
+        return values
 
 
 def open_run(path: str | Path) -> Run:

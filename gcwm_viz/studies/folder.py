@@ -1,4 +1,4 @@
-"""Where a study's results lie. They belong to what they were made from: nothing of anything else is put beside them."""
+"""The folder of a study's results, which all come from the same inputs and settings."""
 
 import json
 from collections.abc import Collection, Iterator, Mapping
@@ -13,14 +13,14 @@ from gcwm_viz.errors import InputError
 from gcwm_viz.runs.run import Progress
 
 LONGEST_SHOWN = 40
-"""Characters of a text that is worth reading; a fingerprint is longer."""
+"""Characters of a text that an error message shows; a fingerprint is longer."""
 
 
 class StudyFolder(WorkFolder):
-    """OUT with ``file``, which says what the study is about, beside lock and journal.
+    """OUT with ``file``, which describes the study, beside lock and journal.
 
-    ``holds``: what the folder has, in words (a sweep of, …). ``progress``: whom :meth:`tell` tells.
-    ``before``: what may lie there before the study begins.
+    ``holds``: kind of the folder's content for messages (a sweep of, …). ``progress``: called by :meth:`tell`.
+    ``before``: names of files that may exist before the study begins.
     """
 
     def __init__(
@@ -28,23 +28,23 @@ class StudyFolder(WorkFolder):
     ) -> None:
         super().__init__(path)
         self._file, self._holds, self._progress = path / file, holds, progress
-        # A study that was killed as it began leaves the lock and a partial file.
+        # A study killed at its start leaves the lock and a partial file.
         self._before = {"lock", partial_name(self._file).name, *before}
 
     @contextmanager
     def work(self, about: Mapping[str, Any], same: Collection[str] | None = None) -> Iterator[Self]:
-        """Work in the folder inside this block: it is about ``about`` from now on, or was so already.
+        """Work in the folder inside this block, after its file describes ``about``.
 
-        ``same``: entries that must not differ from those there, by default all of them; the others are replaced.
+        ``same``: entries that must equal the stored ones, by default all; the others are replaced.
 
         Raises :class:`InputError` for a folder with other content, of another study, or in which another process works.
         """
-        about = json.loads(json.dumps(about))  # as it is read back: a tuple is a list there
-        self._check(about, same)  # a folder that is refused is left as it was
+        about = json.loads(json.dumps(about))  # as it is read back, with lists for tuples
+        self._check(about, same)  # before anything is written
         with named_write_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
         with self.lock():
-            self._check(about, same)  # another process may have been faster
+            self._check(about, same)  # another process may have begun in between
             if same is not None or not self._file.is_file():
                 write_json(self._file, about)
             self.clear_cancel()
@@ -53,9 +53,9 @@ class StudyFolder(WorkFolder):
                 yield self
 
     def tell(self, phase: str, done: int, total: int, label: str, event: str = "") -> None:
-        """Hand progress on, as an ``event`` to the journal too where one is named.
+        """Report progress, and log it as ``event`` in the journal where one is named.
 
-        Raises :class:`~gcwm_viz.continual.folder.WorkCancelledError` when a stop was asked for.
+        Raises :class:`~gcwm_viz.continual.folder.WorkCancelledError` where the study was cancelled.
         """
         if event:
             self.log(event, done=done, total=total, label=label)
@@ -71,14 +71,14 @@ class StudyFolder(WorkFolder):
                 raise InputError(f"output {self.path} already exists and is not empty")
             return
         try:
-            present = json.loads(self._file.read_bytes())
+            stored = json.loads(self._file.read_bytes())
         except ValueError as error:
             raise InputError(f"{self._file} is not valid JSON: {error}") from None
         for entry in about if same is None else same:
-            value, other = about[entry], present.get(entry) if isinstance(present, dict) else None
+            value, other = about[entry], stored.get(entry) if isinstance(stored, dict) else None
             if entry == "settings":
                 other = as_written_now(other)
             if other != value:
                 readable = isinstance(value, str) and isinstance(other, str) and len(value + other) <= 2 * LONGEST_SHOWN
-                shown = f": {other!r}, not {value!r}" if readable else ""
-                raise InputError(f"{self.path} holds {self._holds} another {entry}{shown}; use another output folder")
+                values = f": {other!r}, not {value!r}" if readable else ""
+                raise InputError(f"{self.path} holds {self._holds} another {entry}{values}; use another output folder")

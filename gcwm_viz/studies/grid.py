@@ -10,14 +10,14 @@ from gcwm_viz.continual.config import RunSettings, parse_setting
 from gcwm_viz.errors import InputError
 
 AFTER_MERGE = ("eta", "decay")
-"""Settings that act after the merge: points that differ in them alone share it."""
+"""Settings that act after the merge; points that differ in these alone share one merge."""
 Grid = Mapping[str, Sequence[Any]]
 """Values by setting."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """One point of a grid: its values, the complete settings, and a name of the merge that it needs."""
+    """One point of a grid: its values, the complete settings, and the name of its merge."""
 
     values: dict[str, Any]
     settings: RunSettings
@@ -33,7 +33,7 @@ def grid_points(grid: Grid, method: str, preset: str, fixed: Mapping[str, Any] |
     """The product of the grid's values in their order, the last setting fastest; a grid without settings has one point.
 
     ``fixed``: other settings of the preset to replace. Raises :class:`InputError` for an unknown method or setting, a
-    value that it may not have, and a setting both in the grid and fixed.
+    value out of range, and a setting both in the grid and fixed.
     """
     fixed = fixed or {}
     twice = sorted(grid.keys() & fixed.keys())
@@ -60,7 +60,7 @@ def parse_grid(texts: Sequence[str]) -> dict[str, list[Any]]:
 
 
 def distinct(values: Sequence[Any]) -> bool:
-    """Whether each of the values, as a command line writes it, is there once."""
+    """Whether all values differ, as a command line writes them."""
     return len(set(map(word, values))) == len(values)
 
 

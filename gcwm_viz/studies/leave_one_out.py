@@ -1,12 +1,12 @@
-"""What each update of a run does to the others: the same run without it, the final step scored on the same examples.
+"""Effect of each update of a run on all tasks: the same run without it, its final step scored on the same examples.
 
-    OUT/leave_one_out.json            which run: settings, inputs and probes by fingerprint
-    OUT/runs/001/                     the run without the first update, while it is needed
+    OUT/leave_one_out.json            the run: settings, inputs and probes by fingerprint
+    OUT/runs/001/                     the run without the first update, deleted once it is scored
     OUT/values/full.json, 001.json    values of every example of every task
-    OUT/tables/leave_one_out.parquet  the table, written anew after every update
+    OUT/tables/leave_one_out.parquet  the table, rewritten after every update
     OUT/journal.jsonl                 progress
 
-Both models answer the same examples, so the standard error of a difference is that of paired differences.
+Both models are scored on the same examples, so the standard error of a difference is that of paired differences.
 """
 
 import json
@@ -37,7 +37,7 @@ from gcwm_viz.statistics.means import mean_error
 from gcwm_viz.studies.folder import StudyFolder
 
 FOLDER = "leave_one_out"
-"""Where results lie inside the run, unless another folder is asked for."""
+"""Folder of the results inside the run, by default."""
 FORMAT = "gcwm_viz.leave_one_out"
 FULL = "full"
 
@@ -51,13 +51,13 @@ def leave_one_out(
     keep_runs: bool = False,
     progress: Progress | None = None,
 ) -> pd.DataFrame:
-    """Merge again without each update in turn and compare the final models; goes on where an earlier call stopped.
+    """Merge again without each update in turn and compare the final models; resumes an earlier call.
 
     Rows: left_out, task, split, metric; value, se: score without the update; full_value, full_se: with all updates;
     difference = value − full_value and its paired difference_se; n examples. Where higher is better (em, acc) a
-    positive difference means that the task is better off without the update, else (nll, ppl) a negative one.
-    ``keep_runs``: keep the folders of the runs without an update; by default each goes once it is scored, because it
-    holds tensors of every step. Raises :class:`InputError` for an unfinished run, one with fewer than two updates,
+    positive difference means that the task is better without the update, else (nll, ppl) a negative one.
+    ``keep_runs``: keep the folders of the runs without an update; by default each, with tensors of every step, is
+    deleted once it is scored. Raises :class:`InputError` for an unfinished run, one with fewer than two updates,
     without probes, or of a training pipeline, changed inputs, and an ``out`` that belongs to another run, and
     :class:`~gcwm_viz.continual.folder.WorkCancelledError` when OUT/cancel appears.
     """
@@ -75,8 +75,8 @@ def leave_one_out(
             label = f"{index:03d}"
             run_folder = out / "runs" / label
             if not _scores(out, label).is_file():
-                told = partial(_tell, folder, store, index)
-                merged = _merge_without(index, store, run_folder, device, workers, told)
+                tell = partial(_tell, folder, store, index)
+                merged = _merge_without(index, store, run_folder, device, workers, tell)
                 _score(out, label, merged, store, base, tasks, device)
             if not keep_runs:
                 shutil.rmtree(run_folder, ignore_errors=True)
@@ -108,8 +108,7 @@ def _check(store: RunStore) -> list[Task]:
 
 
 def _about(store: RunStore) -> dict[str, Any]:
-    """Results of another run do not belong beside these."""
-    # Results of an earlier version do not name the precision, which was the default.
+    """What identifies the run; results of an earlier version have no precision, which was the default."""
     precision = store.file.probes.dtype
     return ({} if precision == PROBE_DTYPES[0] else {"probe_dtype": precision}) | {
         "format": FORMAT,
@@ -123,12 +122,12 @@ def _about(store: RunStore) -> dict[str, Any]:
 def _merge_without(
     index: int, store: RunStore, folder: Path, device: torch.device, workers: int | None, progress: Progress
 ) -> RunStore:
-    """The run as it would have been had the ``index``-th update (from 1) never arrived, done to its last matrix."""
+    """The complete run without the ``index``-th update, counted from 1."""
     if (folder / "run.json").is_file():
         merged = RunStore.open(folder)
     else:
-        kept = [update for place, update in enumerate(store.file.updates, start=1) if place != index]
-        inputs = Inputs(base=store.file.base.path, updates=[(update.name, update.path) for update in kept])
+        updates = [(u.name, u.path) for step, u in enumerate(store.file.updates, start=1) if step != index]
+        inputs = Inputs(base=store.file.base.path, updates=updates)
         merged = create_run(inputs, folder, store.settings, f"without {store.updates[index - 1]}")
     if merged.status() != "complete":
         continue_run(merged, device, workers=workers, progress=progress)
@@ -144,20 +143,20 @@ def _score(
     tasks: Sequence[Task],
     device: torch.device,
 ) -> None:
-    """Put the scores of the final step of ``merged`` on disk. The model is loaded for this alone: memory is for one."""
+    """Store the scores of the final step of ``merged``; the model is in memory only meanwhile."""
     if _scores(out, label).is_file():
         return
     model = MergedModel(base, store, device)
-    places = {key.name: place for place, key in enumerate(merged.keys)}  # fewer where only one update had a matrix
+    indices = {key.name: index for index, key in enumerate(merged.keys)}  # fewer where only one update had a matrix
     model.set_updates(
-        [merged.state(places[key.name], merged.steps) if key.name in places else None for key in store.keys]
+        [merged.state(indices[key.name], merged.steps) if key.name in indices else None for key in store.keys]
     )
     values = BehaviourProbe(model.tokenizer, tasks).measure(model.model, device)
     write_bytes(_scores(out, label), json.dumps(to_json(values)).encode())
 
 
 def _table(out: Path, store: RunStore) -> pd.DataFrame:
-    """The updates scored so far."""
+    """Rows of the updates scored so far."""
     full = _read(out, FULL)
     rows = []
     for index, name in enumerate(store.updates, start=1):
@@ -165,8 +164,8 @@ def _table(out: Path, store: RunStore) -> pd.DataFrame:
         if not _scores(out, label).is_file():
             continue
         for task, without in zip(full, _read(out, label), strict=True):
-            place = {"left_out": name, "task": task.name, "split": task.split}
-            rows += [place | _compare(metric, without.metrics[metric], task.metrics[metric]) for metric in task.metrics]
+            row = {"left_out": name, "task": task.name, "split": task.split}
+            rows += [row | _compare(metric, without.metrics[metric], task.metrics[metric]) for metric in task.metrics]
     return pd.DataFrame(rows)
 
 

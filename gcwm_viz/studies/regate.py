@@ -1,8 +1,8 @@
-"""Another gate on a finished run, scored by the run's probes: nothing is optimised again.
+"""Another gate on a finished run, scored by the run's probes, without another optimisation.
 
-Under ``all_history`` the conflict of a step depends on its updates alone, not on what earlier steps merged, and so do
-both branches. Another gate therefore only mixes the stored branches anew (equations 6 and 10). Under
-``current_anchor`` the previous merge is a member of the next active set, so another gate would be another run.
+Under ``all_history`` conflict and branches of a step depend on its updates alone, not on earlier merges, so another
+gate only blends the stored branches with another α (equations 6 and 10). Under ``current_anchor`` the previous merge is
+a member of the next active set, so another gate needs another run.
 """
 
 from __future__ import annotations
@@ -75,14 +75,14 @@ def regate(
     step: int | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Score the state of ``step`` (by default the last) under another gate, beside the state as run.
+    """Score the state of ``step`` (by default the last) under another gate and as run.
 
     Both are scored on the same examples, so ``difference_se`` is the standard error of the mean paired difference,
-    smaller than what the two errors suggest. Undefined numbers are None.
+    smaller than the two errors suggest. Undefined numbers are None.
 
     Raises :class:`InputError` for a setting not of the gate, a run without gate or probes, and changed inputs.
     """
-    # The app asks whether a gate can be changed without waiting for transformers.
+    # Imported here, so that the app can call check_regatable without importing transformers.
     from gcwm_viz.probes.behaviour import BehaviourProbe
     from gcwm_viz.probes.merged import MergedModel
     from gcwm_viz.runs.inputs import reopen_inputs
@@ -158,5 +158,5 @@ def _score_rows(before: list[TaskValues], after: list[TaskValues]) -> list[dict[
 
 
 def _number(value: float) -> float | None:
-    """None where it is undefined: an error over one example, or logits that are not finite."""
+    """None where undefined: an error over one example, or non-finite logits."""
     return None if not math.isfinite(value) else float(value)

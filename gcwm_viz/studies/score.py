@@ -1,4 +1,4 @@
-"""Probes for a run that is merged already: given for the first time, mended, or others in their place."""
+"""Scoring of a run that is merged already, by its own probes or by others."""
 
 import dataclasses
 import shutil
@@ -27,10 +27,10 @@ def score(
     memory_budget: int | None = None,
     progress: Progress | None = None,
 ) -> RunStore:
-    """Score every checkpoint of a merged run by ``probes``, by default its own; goes on where it was interrupted.
+    """Score every checkpoint of a merged run by ``probes``, by default its own; resumes an interrupted call.
 
-    ``dtype``: precision of the models that are scored, by default the run's. ``replace``: give up the scores
-    that are there, of whatever probes and precision, and what leave-one-out measured with them.
+    ``dtype``: precision of the models that are scored, by default the run's. ``replace``: delete existing scores of
+    any probes and precision, and the leave-one-out results that belong to them.
 
     Raises :class:`InputError` for a run that is not merged yet or has no probes, for scores that would be lost without
     ``replace``, for changed inputs, and as :func:`~gcwm_viz.probes.preflight.preflight` does.
@@ -44,9 +44,9 @@ def score(
             raise InputError(f"run {run} was started without probes, expected a folder of them")
         base = reopen_inputs(store, probes=False).base
         entry = probe_entry(base, probes or store.file.probes.path, dtype or store.file.probes.dtype)
-        store.check_settings()  # all that can be refused is, before scores are given up
-        if replace or _others(store, entry):
-            _give_up_scores(store, replace)
+        store.check_settings()  # everything that can fail comes before scores are deleted
+        if replace or _differ(store, entry):
+            _delete_scores(store, replace)
         write_json(run / "run.json", dataclasses.replace(store.file, probes=entry).to_json())
         store = RunStore.open(run)
         begin(store, engine)
@@ -56,24 +56,24 @@ def score(
     return store
 
 
-def _others(store: RunStore, entry: ProbeEntry) -> bool:
-    """Whether the run's scores are of other probes, or of another precision; a run of an earlier version, which names
-    neither, was scored in the default one."""
-    known = store.file.probes
-    return (known.fingerprint or entry.fingerprint) != entry.fingerprint or known.dtype != entry.dtype
+def _differ(store: RunStore, entry: ProbeEntry) -> bool:
+    """Whether the run's scores are of other probes or another precision than ``entry``; a run of an earlier version
+    names neither, and its precision is the default."""
+    stored = store.file.probes
+    return (stored.fingerprint or entry.fingerprint) != entry.fingerprint or stored.dtype != entry.dtype
 
 
-def _give_up_scores(store: RunStore, replace: bool) -> None:
-    """Scores go before run.json names other probes: a crash in between leaves a run without scores, never a mixture."""
-    measured = store.path / leave_one_out.FOLDER
-    if not has_scores(store) and not measured.exists():
+def _delete_scores(store: RunStore, replace: bool) -> None:
+    """Delete scores before run.json names other probes, so that a crash in between leaves no mixture."""
+    effects = store.path / leave_one_out.FOLDER
+    if not has_scores(store) and not effects.exists():
         return
     if not replace:
         raise InputError(
             f"run {store.path} holds scores of {store.file.probes.where or 'other probes'} in "
             f"{store.file.probes.dtype}, expected --replace to give them up for these"
         )
-    if measured.is_dir():
-        with WorkFolder(measured).lock():  # a leave-one-out at work is not to be deleted
-            shutil.rmtree(measured, ignore_errors=True)
+    if effects.is_dir():
+        with WorkFolder(effects).lock():  # not while a leave-one-out writes there
+            shutil.rmtree(effects, ignore_errors=True)
     discard_scores(store)

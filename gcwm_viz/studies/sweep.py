@@ -1,11 +1,11 @@
-"""Many runs on the same updates: methods × orders × points of a grid, computed side by side.
+"""Many runs on the same updates, computed together: methods × orders × points of a grid.
 
-    OUT/sweep.json              what the runs have in common: base and updates by fingerprint
-    OUT/NAME/                   an ordinary run folder, the same bytes as if it had been run alone
+    OUT/sweep.json              base and updates of all runs by fingerprint
+    OUT/NAME/                   an ordinary run folder, with the same bytes as when run alone
     OUT/tables/sweep.parquet    one row a run
 
 A worker takes one matrix through all runs: it is read once, and the geometry of every update is computed once for
-all runs that look at it with the same ranks. OUT is a run root, so the app opens and compares them.
+all runs with the same ranks. OUT is a run root, so the app opens and compares its runs.
 """
 
 import math
@@ -40,7 +40,7 @@ FORMAT = "gcwm_viz.sweep"
 
 @dataclass(frozen=True)
 class SweepRun:
-    """One run of a sweep: a point of the grid on one order. ``order``: names of the updates as they arrive."""
+    """One run of a sweep: a point of the grid on one order. ``order``: names of the updates by arrival."""
 
     number: int
     order: tuple[str, ...]
@@ -48,7 +48,7 @@ class SweepRun:
 
     @property
     def name(self) -> str:
-        """Its folder: the method, the order's number from 1, and what else is varied."""
+        """Its folder: the method, the order's number from 1, and the varied settings."""
         return ",".join([self.settings.method, f"order={self.number}", *pairs(self.point.values)])
 
     @property
@@ -65,11 +65,10 @@ def sweep(
     memory_budget: int | None = None,
     progress: Progress | None = None,
 ) -> pd.DataFrame:
-    """Do every run and return the table, one row each in the order given; goes on where it was interrupted.
+    """Compute every run and return the table, a row each in the order of ``runs``; resumes an interrupted call.
 
-    Columns: run, method, order, the settings varied; of the last step the means over matrices of the
-    summarised signals; with
-    probes, per split, overall and forgetting in ``metric``'s unit (test NaN without a test split).
+    Columns: run, method, order, the varied settings; means over matrices of the summarised signals at the last step;
+    with probes, per split, overall and forgetting in ``metric``'s unit (test NaN without a test split).
     Raises :class:`InputError` for states of a training pipeline, an ``out`` that belongs to other inputs, and what
     ``create_run`` and ``continue_run`` do; :class:`~gcwm_viz.continual.folder.WorkCancelledError` when OUT/cancel
     appears or one of the runs is cancelled.
@@ -80,22 +79,22 @@ def sweep(
     with StudyFolder(out, "sweep.json", "a sweep of", progress).work(_about(inputs)) as folder:
         stores = []
         for run in runs:
-            own = replace(inputs, updates=[(name, folders[name]) for name in run.order])
-            stores.append(_run(own, out / run.name, run))
-        still_open = [store for store in stores if len(store.finished()) < len(store.keys)]
-        if still_open:
+            ordered = replace(inputs, updates=[(name, folders[name]) for name in run.order])
+            stores.append(_run(ordered, out / run.name, run))
+        unfinished = [store for store in stores if len(store.finished()) < len(store.keys)]
+        if unfinished:
             with ExitStack() as stack:
-                for store in still_open:
+                for store in unfinished:
                     stack.enter_context(store.lock())
-                for store in still_open:
+                for store in unfinished:
                     ranks = begin(store, engine).ranks
                     stack.enter_context(store.failure_in_journal())
-                run_matrices(still_open, engine, partial(folder.tell, "matrices"), memory_budget, ranks)
+                run_matrices(unfinished, engine, partial(folder.tell, "matrices"), memory_budget, ranks)
         shares: dict[str, dict[str, float]] = {}
         for done, store in enumerate(stores, start=1):
-            if store.status() != "complete":  # its matrices are; tables and probes are not
+            if store.status() != "complete":  # its matrices are finished, tables and probes are not
                 if inputs.probes:
-                    _take_scores(store, stores[: done - 1])
+                    _copy_scores(store, stores[: done - 1])
                 continue_run(
                     store, engine, progress=lambda *_: folder.check_cancel(), memory_budget=memory_budget, shares=shares
                 )
@@ -114,9 +113,9 @@ def sweep_runs(
     preset: str = "scale-free",
     seed: int = 0,
 ) -> list[SweepRun]:
-    """Methods × orders × the grid's points, each validated; the order given first, others drawn by ``seed``.
+    """Methods × orders × the grid's points, each validated; the given order first, others drawn by ``seed``.
 
-    Raises :class:`InputError` for an unknown method or setting, a value twice, and more orders than there are.
+    Raises :class:`InputError` for an unknown method or setting, a value twice, and more than n! orders.
     """
     for what, values in (("method", methods), *grid.items()):
         if not values or not distinct(values):
@@ -140,8 +139,8 @@ def _run(inputs: Inputs, folder: Path, run: SweepRun) -> RunStore:
     return store
 
 
-def _take_scores(store: RunStore, others: Sequence[RunStore]) -> None:
-    """Scores of base and experts are those of any other run on the same order."""
+def _copy_scores(store: RunStore, others: Sequence[RunStore]) -> None:
+    """Copy the scores of base and experts from another run on the same order."""
     for other in others:
         if other.updates == store.updates:
             for file in [*other.path.glob("probes/base-*.json"), *other.path.glob("probes/expert-*.json")]:
@@ -160,14 +159,14 @@ def _row(run: SweepRun, store: RunStore) -> dict[str, Any]:
         row["metric"] = metric = headline(scores)
         for split in ("dev", "test"):
             R = score_matrix(scores, split, metric)
-            found = downstream(R, run.order, higher_is_better=METRICS[metric])
+            metrics = downstream(R, run.order, higher_is_better=METRICS[metric])
             for name in ("overall", "forgetting"):
-                row[f"{split}_{name}"] = float(found[name].iloc[-1]) if len(found) else math.nan
+                row[f"{split}_{name}"] = float(metrics[name].iloc[-1]) if len(metrics) else math.nan
     return row
 
 
 def _about(inputs: Inputs) -> dict[str, Any]:
-    """Runs of other updates do not belong beside these."""
+    """What all runs of the sweep share."""
     opened = open_inputs(inputs)
     return {
         "format": FORMAT,

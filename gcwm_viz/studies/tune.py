@@ -1,6 +1,6 @@
-"""Choosing coefficients on the development split, and what the choice gives on the test split.
+"""Choice of coefficients on the development split, and its score on the test split.
 
-    OUT/tune.json                 what is compared: method, preset, inputs and probes by fingerprint
+    OUT/tune.json                 what all points share: method, preset, inputs and probes by fingerprint
     OUT/runs/SETTINGS/            an ordinary run folder for each merge that differs
     OUT/scores/SETTINGS.json      scores of the final step for each point of the grid
     OUT/tables/tune.parquet       the table
@@ -9,6 +9,7 @@
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -56,10 +57,10 @@ def tune(
 
     Columns: the grid's settings; dev, dev_se, test, test_se: ``metric`` (of :mod:`gcwm_viz.probes.metrics`; by default
     exact match or accuracy, whichever the probes measure) as a mean over tasks, and its standard error with tasks as
-    independent; test is NaN without a test split; best: the best point on dev, the first of equals; run: folder of the
-    merge below ``out``.
-    ``fixed``: other settings of the preset to replace. Goes on where an earlier call with the same inputs stopped, and
-    takes new points. Raises :class:`InputError` for an unknown setting or metric, an empty grid, inputs without
+    independent; test is NaN without a test split; best: the best point on dev, the first of equal ones; run: folder of
+    the merge below ``out``.
+    ``fixed``: other settings of the preset to replace. Resumes an earlier call with the same inputs, and may add
+    points. Raises :class:`InputError` for an unknown setting or metric, an empty grid, inputs without
     development probes, and an ``out`` that belongs to another comparison.
     """
     if not grid or not all(grid.values()):
@@ -102,7 +103,7 @@ def _tell(folder: StudyFolder, run: str, phase: str, done: int, total: int, labe
 def _score(
     inputs: Inputs, folder: StudyFolder, points: Sequence[Point], tasks: Sequence[Task], device: torch.device
 ) -> None:
-    """Put the scores of every point that has none on disk; the model is loaded once for all of them."""
+    """Score every point that has no stored scores; the model is loaded once."""
     model: MergedModel | None = None
     probe: BehaviourProbe | None = None
     for done, point in enumerate(points, start=1):
@@ -129,12 +130,12 @@ def _table(out: Path, points: Sequence[Point], metric: str | None) -> pd.DataFra
         metric = metric or headline(scores)
         row = dict(point.values)
         for split in SPLITS:
-            part = rows_of_metric(scores[scores["split"] == split], metric)
-            row[split] = float(np.mean(part["value"])) if len(part) else float("nan")
-            row[f"{split}_se"] = float(np.sqrt(np.square(part["se"]).sum())) / len(part) if len(part) else float("nan")
+            tasks = rows_of_metric(scores[scores["split"] == split], metric)
+            row[split] = float(np.mean(tasks["value"])) if len(tasks) else float("nan")
+            row[f"{split}_se"] = float(np.sqrt(np.square(tasks["se"]).sum())) / len(tasks) if len(tasks) else math.nan
         rows.append(row | {"run": f"runs/{point.merge}"})
     frame = pd.DataFrame(rows)
-    for name in points[0].values:  # a column of one type: numbers, or the words of the command line
+    for name in points[0].values:  # a column of one type: numbers, or texts as on the command line
         if not pd.api.types.is_numeric_dtype(frame[name]) or frame[name].isna().any():
             frame[name] = [word(point.values[name]) for point in points]
     dev = frame["dev"] if metric and METRICS[metric] else -frame["dev"]
@@ -160,9 +161,8 @@ def _merge_settings(settings: RunSettings) -> dict[str, Any]:
 
 
 def _comparison(inputs: Inputs, method: str, preset: str) -> dict[str, Any]:
-    """What all points have in common: scores of anything else do not belong beside them."""
+    """What all points share; comparisons of an earlier version have no precision, which was the default."""
     opened = open_inputs(inputs)
-    # Comparisons of an earlier version do not name the precision, which was the default.
     precision = {} if inputs.probe_dtype == PROBE_DTYPES[0] else {"probe_dtype": inputs.probe_dtype}
     return precision | {
         "format": FORMAT,

@@ -1,4 +1,4 @@
-"""What differs between two runs: matrix by matrix, and score by score."""
+"""Differences between two runs, by matrix and by score."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from gcwm_viz.statistics.means import error_over_tasks, mean_error
 def matrix_differences(first: pd.DataFrame, second: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """``first`` − ``second`` of ``columns`` for the matrices in both; rows of ``matrices`` of one step each.
 
-    Keeps step, matrix, layer and family of the first, in its order. ``reason`` says which run leaves a value
-    undefined and why.
+    Step, matrix, layer and family are those of the first, in its order. ``reason``: in which run a value is undefined,
+    and why.
     """
-    place = ["step", "matrix", "layer", "family"]
+    location = ["step", "matrix", "layer", "family"]
     other = second[["matrix", "reason", *columns]]
-    both = first[[*place, "reason", *columns]].merge(other, on="matrix", suffixes=("", " of second"))
-    out = both[place].copy()
+    both = first[[*location, "reason", *columns]].merge(other, on="matrix", suffixes=("", " of second"))
+    out = both[location].copy()
     for column in columns:
         out[column] = both[column].astype(float) - both[f"{column} of second"].astype(float)
     out["reason"] = [
@@ -35,10 +35,10 @@ def matrix_differences(first: pd.DataFrame, second: pd.DataFrame, columns: Seque
 
 
 def example_differences(first: Run, second: Run, step: int, split: str, metric: str) -> dict[str, np.ndarray]:
-    """``first`` − ``second`` of every example (n,) by task; empty unless both runs answered the same probe files and
-    kept what they measured on every example."""
-    asked = first.store.file.probes.fingerprint
-    if not asked or asked != second.store.file.probes.fingerprint:
+    """``first`` − ``second`` of every example (n,) by task; empty unless both runs were scored by the same probe files
+    and stored the values of every example."""
+    probes = first.store.file.probes.fingerprint
+    if not probes or probes != second.store.file.probes.fingerprint:
         return {}
     ours, theirs = first.examples(step, split, metric), second.examples(step, split, metric)
     return {task: ours[task] - theirs[task] for task in ours if task in theirs and len(ours[task]) == len(theirs[task])}
@@ -49,9 +49,9 @@ def score_differences(
 ) -> pd.DataFrame:
     """Index: tasks of both runs; columns first, second, difference = first − second, se of each, and ``paired``.
 
-    ``examples``: differences on the same examples by task (:func:`example_differences`). Where a task has them its
-    difference's standard error is that of paired differences. Elsewhere the two scores are taken as independent, which
-    is rather too large than too small. NaN where one run lacks the step or the score.
+    ``examples``: differences on the same examples by task (:func:`example_differences`). Where a task has them,
+    the standard error is that of paired differences; elsewhere the two scores count as independent, which overestimates
+    it for positively correlated scores. NaN where one run lacks the step or the score.
     """
     tasks = [task for task in first.R.columns if task in second.R.columns]
 
@@ -77,7 +77,7 @@ def score_differences(
 class MeanDifference:
     """Mean over tasks of a difference, with its standard error over probe examples and over tasks.
 
-    The error over examples asks whether these tasks would differ again, the one over tasks whether others would.
+    The error over examples generalises to other examples of these tasks, the error over tasks to other tasks.
     """
 
     value: float
@@ -87,11 +87,11 @@ class MeanDifference:
 
 
 def mean_difference(differences: pd.DataFrame) -> MeanDifference:
-    """Of the tasks of ``score_differences`` that both runs measured; NaN for none, no error over a single task."""
-    known = differences[differences["difference"].notna()]
-    n = len(known)
+    """Mean of ``score_differences`` over tasks measured in both runs; NaN for none, no error over a single task."""
+    measured = differences[differences["difference"].notna()]
+    n = len(measured)
     if n == 0:
         return MeanDifference(float("nan"), float("nan"), float("nan"), 0)
-    values = known["difference"].to_numpy(dtype=float)
-    errors = known["se"].fillna(0.0)  # a task of one example has none
+    values = measured["difference"].to_numpy(dtype=float, copy=True)  # PyTorch warns of a read-only array
+    errors = measured["se"].fillna(0.0)  # a task of one example has none
     return MeanDifference(float(values.mean()), error_over_tasks(errors), mean_error(torch.from_numpy(values)), n)

@@ -1,15 +1,15 @@
-"""AIMMerging (arXiv 2509.17348) on the lab: iterative merging during training, at moments that training itself sets.
+"""AIMMerging (arXiv 2509.17348) on the lab: iterative merging during training, at steps set by two signals.
 
-Learning signal: after merge b, Λ_b = Σ|τ_b| / S_b with τ_b the update since the last merge and S_b the steps it took.
-Where Λ rises over most of a sliding window the next interval is divided by γ (at least `shortest`), where it falls
-over most of it multiplied (at most `longest`). Forgetting signal: the loss on a small batch from the replay buffer,
-measured without gradient; above a running threshold it triggers a merge at once.
+Learning signal: after merge b, Λ_b = Σ|τ_b| / S_b with τ_b the update since the last merge and S_b its steps. Where Λ
+rises over most of a sliding window the next interval is divided by γ (at least `shortest`), where it falls over most of
+it multiplied (at most `longest`). Forgetting signal: the loss on a small batch from the replay buffer, measured without
+gradient; above a running threshold it triggers a merge at once.
 
-Chosen here where the summary at hand is silent: the threshold is `tolerance` times the mean replay loss of the first
-`probes` measurements after the last merge, and a merge is never nearer than `shortest` steps to the last. A merge sets
-every target matrix to θ_prev + w τ with w = I_L / (I_L + I_F): learning importance I_L = Σ|τ ∘ ∇L_new| and forgetting
-importance I_F = Σ|τ ∘ ∇L_memory|, first-order estimates of what undoing τ would cost and spare, each divided by its
-mean over matrices. Rehearsal: the `rehearsal` steps after a merge add the loss of a replayed batch.
+Chosen here, as the published description leaves it open: the threshold is `tolerance` times the mean replay loss of the
+first `probes` measurements after the last merge, and two merges are at least `shortest` steps apart. A merge sets every
+target matrix to θ_prev + w τ with w = I_L / (I_L + I_F): learning importance I_L = Σ|τ ∘ ∇L_new| and forgetting
+importance I_F = Σ|τ ∘ ∇L_memory|, first-order estimates of what undoing τ would cost and save, each divided by its mean
+over matrices. Rehearsal: the `rehearsal` steps after a merge add the loss of a replayed batch.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from gcwm_viz.experiments.training import Hook, answer_loss
 
 @dataclass(frozen=True, kw_only=True)
 class AIMSettings:
-    """interval, shortest, longest: steps between merges, at first and within which limits. gamma > 1. window: number
+    """interval, shortest, longest: steps between merges, initially, at least and at most. gamma > 1. window: number
     of Λ in the sliding window. tolerance, probes, every: forgetting threshold, measured every `every` steps.
     rehearsal: steps of rehearsal after a merge. batch_size: of replayed batches. memory: examples of each earlier task.
     """
@@ -121,7 +121,7 @@ class IterativeMerge(Hook):
 
     def _merge(self, model: torch.nn.Module) -> None:
         tau = {name: p.detach() - self._previous[name] for name, p in self._trained.items()}
-        # The buffer's stream: drawing from the training's would change the batches that a task is trained on.
+        # The buffer's generator, since the training's would change the batches of the task.
         learning = self._importance(model, tau, self.corpus.sample(self.settings.batch_size, self.buffer.generator))
         forgetting = self._importance(model, tau, self.buffer.batch(self.settings.batch_size))
         weights = fusion_weights(learning, forgetting)
@@ -141,7 +141,7 @@ class IterativeMerge(Hook):
 
 
 def fusion_weights(learning: Mapping[str, float], forgetting: Mapping[str, float]) -> dict[str, float]:
-    """w in [0, 1] by matrix, higher = more of the new; ½ where neither loss cares."""
+    """w in [0, 1] by matrix, higher = more of the new; ½ where neither loss has a gradient."""
     mean_l = sum(learning.values()) / len(learning) or 1.0
     mean_f = sum(forgetting.values()) / len(forgetting) or 1.0
     weights = {}

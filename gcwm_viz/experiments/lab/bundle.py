@@ -1,11 +1,11 @@
-"""The shipped lab: build it from nothing, and find it.
+"""The shipped lab: building and locating it.
 
 base/                        config.json, model.safetensors (float16), tokenizer: loads with transformers
 updates/NN_NAME/             update.safetensors: Δ of the expert, float16, target matrices only
 sft/step_T.safetensors       Seq. SFT: θ_T − θ_pre for T ≥ 2 (step 1 is the first expert)
 probes/{dev,test}/NAME.jsonl, probes/representation/NAME.jsonl
 recipe.json                  settings, seed, versions, measured scores
-NOTICE.md                    where the facts come from
+NOTICE.md                    sources of the facts
 """
 
 from __future__ import annotations
@@ -67,9 +67,9 @@ def build(
 ) -> dict[str, Any]:
     """Train base, experts and Seq. SFT from `seed`, write the bundle to `out` and return its recipe with the scores.
 
-    Single-threaded, so that a machine gives the same bytes again; another CPU may differ in the last bits. `cache`
-    stores trained states for a later build or study. `report` is told what is being done. Raises InputError when
-    `out` exists and is not an empty folder; `out` appears complete or not at all.
+    Single-threaded, so that the bytes are reproducible on one machine; another CPU may differ in the last bits.
+    `cache` stores trained states for a later build or study. `report` is called with each state that is trained.
+    Raises InputError when `out` exists and is not an empty folder; `out` appears complete or not at all.
     """
     started = time.perf_counter()
     library = Library(seed, recipe, None if cache is None else Path(cache), report)
@@ -104,7 +104,7 @@ def build(
 
 
 def measure(library: Library, probes: Path) -> list[dict[str, Any]]:
-    """Rows {model, step, update, task, split, metric, value, se, n} of base, experts and Seq. SFT, as they ship.
+    """Rows {model, step, update, task, split, metric, value, se, n} of base, experts and Seq. SFT.
 
     Updates are rounded to float16 as in their files. Step t of Seq. SFT is model "step"; an expert's step is its
     position in the order.
@@ -123,7 +123,7 @@ def measure(library: Library, probes: Path) -> list[dict[str, Any]]:
 
 
 def write_update(delta: State, path: Path) -> Path:
-    """Update tensors as float16, with the mark by which a file of updates is told from a checkpoint."""
+    """Write update tensors as float16, with the metadata that distinguishes an update from a checkpoint."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_safetensors(path, {name: tensor.half() for name, tensor in delta.items()}, {"gcwm_viz": "update"})
     return path

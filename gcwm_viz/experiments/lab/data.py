@@ -2,7 +2,7 @@
 
 Every example is a pair (prompt, answer) of printable ASCII; a prompt ends with "=". All choices are drawn from one
 seeded torch.Generator. Fact tasks are trained on all their facts, and the facts are split between the development and
-the test probes; the other tasks hold their probes out of the training pool.
+the test probes; the probes of the other tasks are held out of the training pool.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ LABELLED_TEXTS = 240
 
 @dataclass(frozen=True, kw_only=True)
 class LabTask:
-    """One task: what an expert trains on and what it is probed with (`dev` and `test` share no example)."""
+    """One task: training pool and probes of an expert (`dev` and `test` share no example)."""
 
     name: str
     train: tuple[Example, ...]
@@ -51,7 +51,7 @@ def held_out_task(name: str, examples: Sequence[Example], draw: Draw) -> LabTask
 
 
 def fact_task(name: str, examples: Sequence[Example], draw: Draw) -> LabTask:
-    """A table of facts: all are trained, a third are development probes and the others test probes."""
+    """A table of facts: all are trained; a third are development probes, the others test probes."""
     order = draw.shuffled(examples)
     third = len(order) // 3
     return LabTask(name=name, train=tuple(examples), dev=tuple(order[:third]), test=tuple(order[third:]))
@@ -75,9 +75,9 @@ def build_tasks(generator: torch.Generator, *, capitals: int, symbols: int) -> d
 
 
 def base_pools(tasks: dict[str, LabTask], generator: torch.Generator, *, invented: int) -> dict[str, list[Example]]:
-    """What the base can be trained on: the skills' training pools, easier forms, other skills, invented facts.
+    """Training pools of the base: those of the skills, easier forms, other skills, invented facts.
 
-    No pool holds a probe of any task, and none a fact of the fact tasks.
+    No pool contains a probe of any task or a fact of the fact tasks.
     """
     draw = Draw(generator)
     probes = {prompt for task in tasks.values() for prompt, _ in (*task.dev, *task.test)}
@@ -101,7 +101,7 @@ def base_pools(tasks: dict[str, LabTask], generator: torch.Generator, *, invente
 
 
 def labelled_sets(generator: torch.Generator) -> dict[str, list[tuple[str, str]]]:
-    """(text, label) sets for linear probes, balanced by construction; each asks for more than a bag of characters.
+    """(text, label) sets for linear probes, balanced by construction; a bag of characters does not determine the label.
 
     bracket: which bracket must close first; larger: whether the left or the right number is larger.
     """

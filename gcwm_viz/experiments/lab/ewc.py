@@ -2,7 +2,7 @@
 
 The loss of task t gets Σ_{u<t} (λ/2) Σ_i F_u,i (θ_i − θ_u,i)², one penalty for each earlier task with its own anchor
 θ_u, the parameters after its step. F_u is the diagonal of the empirical Fisher information at θ_u: the mean over
-training examples (x, y) of the squared gradient of log p(y | x), the sum over answer tokens.
+training examples (x, y) of the squared gradient of log p(y | x), summed over answer tokens.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Facts for the lab, from the packages of the `lab` extra: capitals and chemical symbols.
 
-Only building the lab needs them; the shipped probes are plain text. Their licences are named in the bundle's NOTICE.md.
+Only building the lab needs these packages; the bundle's NOTICE.md names their licences.
 """
 
 from __future__ import annotations

@@ -1,14 +1,13 @@
-"""FOREVER (arXiv 2601.03938) on the lab: replay on a forgetting curve that runs in model time.
+"""FOREVER (arXiv 2601.03938) on the lab: replay on a forgetting curve in model time.
 
 Model time is the accumulated norm of optimiser updates, Σ_k ‖θ_k − θ_{k−1}‖, in units ("days") of its value over a
 warm-up window at the start of the first task. Within a task, examples of earlier ones are replayed when model time
-passes day 1, 2, 4, 7, 15, 30, 60, …: often while the model has just begun to move, seldom later, and later in steps
-where steps are small.
+passes day 1, 2, 4, 7, 15, 30, 60, …: often at first, seldom later, and after more steps where steps are small.
 
-Not public, or left open by the summary at hand, and chosen here: the clock starts at zero with every task and all
+Chosen here, as the published description leaves it open: the clock starts at zero with every task and all
 earlier tasks are replayed together; a replay adds the loss of a batch from the replay buffer to each of the next
-`session` steps; its weight is `strength` times the ratio of the present movement per step to that of the warm-up
-window, within `weight_range`, so that fast movement is answered with strong replay.
+`session` steps; its weight is `strength` times the ratio of the current movement per step to that of the warm-up
+window, within `weight_range`, so that faster movement gives stronger replay.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ class ForeverSettings:
 
 
 class ModelClock(Hook):
-    """Accumulates ‖θ_k − θ_{k−1}‖ over all trained parameters; `time` ≥ 0 and `moved`, the last step's share."""
+    """Accumulates ‖θ_k − θ_{k−1}‖ over all trained parameters; `time` ≥ 0 is the sum, `moved` its last term."""
 
     def __init__(self) -> None:
         self.time = 0.0
@@ -96,7 +95,7 @@ class Replay(ModelClock):
 
 
 def due_day(index: int) -> float:
-    """Model time in days of replay 0, 1, …: 1, 2, 4, 7, 15, then twice as far each time."""
+    """Model time in days of replay 0, 1, …: 1, 2, 4, 7, 15, then doubled each time."""
     if index < len(FIRST_DAYS):
         return FIRST_DAYS[index]
     return FIRST_DAYS[-1] * 2.0 ** (index - len(FIRST_DAYS) + 1)

@@ -1,8 +1,8 @@
 """Joint training (multi-task learning) on the lab: the upper bound of every pipeline that sees data.
 
 S_t is a model trained from the base on the first t tasks at once, each with the same share of a batch, for as many
-steps as their experts took together: at every step the comparison is with retraining on everything seen so far. It
-depends on the set of tasks, not on their order, so orders share it; S_T is the same for all of them.
+steps as their experts took together: retraining on all data seen so far. It depends on the set of tasks, not on their
+order, so orders share states, and S_T is the same for all.
 """
 
 from __future__ import annotations

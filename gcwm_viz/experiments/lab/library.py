@@ -1,6 +1,6 @@
 """Trained lab models by seed: base, experts and Seq. SFT prefixes, each trained once and stored in a folder.
 
-A Seq. SFT state is stored by the prefix of its task order, so orders that begin alike share their beginning. The state
+A Seq. SFT state is stored by the prefix of its task order, so orders with a common prefix share its states. The state
 after a prefix of one task is that task's expert.
 """
 
@@ -57,7 +57,7 @@ class Library:
 
     @cached_property
     def model(self) -> Qwen3ForCausalLM:
-        """The workspace of all trainings; as drawn from the seed until the first one loads it."""
+        """The model that all trainings use; drawn from the seed until the first one loads a state."""
         return new_model(self.recipe.shape, seeded(self.seed, "model"))
 
     def base(self) -> State:
@@ -91,7 +91,7 @@ class Library:
         return CharacterCorpus(self.tasks[task].train)
 
     def stream(self, task: str) -> torch.Generator:
-        """The batches of one task: the same in every order."""
+        """The generator of one task's batches, the same in every order."""
         return seeded(self.seed, "task", task)
 
     def _train_base(self) -> State:
@@ -105,8 +105,8 @@ class Library:
         return round_state(copy_state(model))
 
     def stored(self, name: str, make: Callable[[], State]) -> State:
-        """The state of this `name`, made and stored where there is none yet. Recipe and seed belong to every name;
-        whatever else decides the result must be in it."""
+        """The state `name`, computed by `make` and stored where it is missing. File names contain recipe and seed;
+        everything else that determines the result must be in `name`."""
         if name not in self._states:
             path = None if self.folder is None else self.folder / self._file(name)
             if path is not None and path.exists():
@@ -120,7 +120,7 @@ class Library:
         return self._states[name]
 
     def _file(self, name: str) -> str:
-        """Everything that decides the result is in the name, so a changed recipe never finds an old file."""
+        """A file name with a digest of recipe, seed and version, so that a changed recipe uses no old file."""
         settings = {k: v for k, v in self.recipe.to_json().items() if k != "order"}
         key = json.dumps([settings, self.seed, torch.__version__], sort_keys=True)
         return f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.safetensors"
@@ -132,13 +132,13 @@ def add(base: State, delta: State) -> State:
 
 
 def apply(model: torch.nn.Module, base: State, delta: State) -> None:
-    """Load θ_pre + Δ into the workspace model."""
+    """Load θ_pre + Δ into `model`."""
     load_state(model, add(base, delta))
 
 
 def _save(path: Path, state: State) -> None:
-    """A killed training leaves no file that looks finished."""
+    """Write `state` atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file({name: tensor.contiguous() for name, tensor in state.items()}, part)
-    os.replace(part, path)
+    partial_file = path.with_name(f".{path.name}.{os.getpid()}")
+    save_file({name: tensor.contiguous() for name, tensor in state.items()}, partial_file)
+    os.replace(partial_file, path)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:  # a page that only names the pipelines need not wait for transformers' models
+if TYPE_CHECKING:  # a page that only lists the pipelines does not import transformers' models
     from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 PAD, EOS, BOS = "<pad>", "<eos>", "<bos>"
@@ -40,7 +40,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     vocabulary = {PAD: PAD_ID, EOS: EOS_ID, BOS: BOS_ID}
     for code in range(FIRST_CHARACTER, 127):
         vocabulary[chr(code)] = len(vocabulary)
-    # No unk_token: a character outside the vocabulary would silently vanish from WordLevel, so it maps to PAD.
+    # WordLevel drops unknown characters without an unk_token, so they map to PAD.
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=PAD))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), behavior="isolated")
     tokenizer.decoder = decoders.Fuse()
@@ -51,7 +51,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def character_ids(text: str) -> list[int]:
-    """Token ids of printable ASCII without BOS: what `build_tokenizer` gives, without its overhead."""
+    """Token ids of printable ASCII without BOS, as by `build_tokenizer` but faster."""
     return [ord(c) - FIRST_CHARACTER + BOS_ID + 1 for c in text]
 
 
@@ -96,7 +96,7 @@ def copy_state(model: torch.nn.Module) -> dict[str, Tensor]:
 
 
 def load_state(model: torch.nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Write `state` into the model's parameters of the same names; others stay as they are."""
+    """Write `state` into the model's parameters of the same names; the others are unchanged."""
     parameters = dict(model.named_parameters())
     with torch.no_grad():
         for name, value in state.items():
@@ -104,5 +104,5 @@ def load_state(model: torch.nn.Module, state: Mapping[str, Tensor]) -> None:
 
 
 def round_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Each tensor rounded to float16 and back: what a float16 file gives when it is read again."""
+    """Each tensor rounded to float16 and back, as written to a float16 file and read."""
     return {name: value.half().float() for name, value in state.items()}

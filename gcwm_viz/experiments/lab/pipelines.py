@@ -23,8 +23,8 @@ from gcwm_viz.experiments.lab.recipe import Recipe
 
 @dataclass(frozen=True)
 class Pipeline:
-    """`train`: S_t = θ_t − θ_pre of every step, float32, target matrices. `keeps`: what it needs of earlier tasks, in
-    words. `settings`: its defaults, with which `train` works."""
+    """`train`: S_t = θ_t − θ_pre of every step, float32, target matrices. `keeps`: what it stores of earlier
+    tasks, for display. `settings`: the defaults that `train` uses."""
 
     train: Callable[[Library, Sequence[str]], list[State]]
     keeps: str
@@ -52,7 +52,7 @@ def train_pipeline(name: str, library: Library, order: Sequence[str]) -> list[St
 
 @dataclass(frozen=True)
 class PipelineFiles:
-    """What a run that describes a pipeline reads: base, (task, expert) in order, S_t of every step, probes."""
+    """Inputs of a run that describes a pipeline: base, (task, expert) in order, S_t of every step, probes."""
 
     base: Path
     updates: list[tuple[str, Path]]
@@ -65,8 +65,8 @@ def train_on_bundle(
 ) -> PipelineFiles:
     """Train a pipeline from a bundle's base over its tasks in their order, by default those of the shipped one.
 
-    The states go to `folder`/states/NAME-ORDER, float16 as in the bundle; what is trained on the way goes to
-    `folder`/trained, where a second call finds it. `recipe` is that of the bundle. Needs the packages of the `lab`
+    The states are written to `folder`/states/NAME-ORDER, float16 as in the bundle; trained states are stored in
+    `folder`/trained, which a second call reads. `recipe` is that of the bundle. Needs the packages of the `lab`
     extra.
     """
     bundle = locate() if bundle is None else bundle

@@ -36,10 +36,10 @@ EXPERT_STEPS: Mapping[str, int] = MappingProxyType(
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Everything that decides what is trained, except the seed.
+    """Everything that determines the training, except the seed.
 
     `data_seed` fixes tasks and probes, so that models of different training seeds are scored on the same probes.
-    `base_shares` are relative shares of the batch; a pool that is not named is left out.
+    `base_shares` are relative shares of the batch; a pool without one is left out.
     """
 
     shape: ModelShape = field(default_factory=ModelShape)

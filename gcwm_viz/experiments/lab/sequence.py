@@ -1,6 +1,6 @@
-"""What the sequential pipelines share: one training per task from where the last one ended, and a replay buffer.
+"""What the sequential pipelines share: one training a task, from the state of the last, and a replay buffer.
 
-The first step has nothing to protect, so it is the first task's expert under every pipeline.
+The first step has no earlier task, so it is the first task's expert under every pipeline.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ def train_sequence(library: Library, name: str, settings: Any, order: Sequence[s
 
 
 class ReplayBuffer:
-    """A few training examples of every earlier task, drawn with equal odds per task.
+    """`per_task` training examples of every earlier task, each task drawn with the same probability.
 
-    The examples depend on seed and task alone; the batches on seed and prefix.
+    The examples depend on seed and task alone, the batches on seed and prefix.
     """
 
     def __init__(self, library: Library, prefix: Sequence[str], per_task: int) -> None:
-        parts = []
+        pools = []
         for task in prefix[:-1]:
             pool = library.tasks[task].train
             order = torch.randperm(len(pool), generator=seeded(library.seed, "memory", task)).tolist()
-            parts.append((1.0, [pool[i] for i in order[:per_task]]))
-        self.corpus = CharacterCorpus.mixture(parts)
+            pools.append((1.0, [pool[i] for i in order[:per_task]]))
+        self.corpus = CharacterCorpus.mixture(pools)
         self.generator = seeded(library.seed, "replay", *prefix)
 
     def batch(self, size: int) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""The lab's own part of training: corpora in its characters, and updates of its target matrices."""
+"""Training in the lab: corpora of characters, and updates of the target matrices."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class CharacterCorpus(Corpus):
         super().__init__(pairs, PAD_ID, weights)
 
     @classmethod
-    def mixture(cls, parts: Sequence[tuple[float, Sequence[Example]]]) -> CharacterCorpus:
-        """Several pools, each drawn with its own share of the batch whatever its size."""
-        examples = [example for _, pool in parts for example in pool]
-        odds = [torch.full((len(pool),), share / len(pool), dtype=torch.float64) for share, pool in parts]
+    def mixture(cls, pools: Sequence[tuple[float, Sequence[Example]]]) -> CharacterCorpus:
+        """Several pools, each with its share of the batch, whatever its size."""
+        examples = [example for _, pool in pools for example in pool]
+        odds = [torch.full((len(pool),), share / len(pool), dtype=torch.float64) for share, pool in pools]
         return cls(examples, torch.cat(odds))
 
 
@@ -40,8 +40,8 @@ def train_update(
 ) -> dict[str, Tensor]:
     """Train the target matrices from `state` and return their change, float32.
 
-    `model` is the workspace: it is loaded with `state` (all its parameters) and left as training ends. `stop`: end
-    after so many steps.
+    `state` (all parameters) is loaded into `model`, which holds the trained parameters afterwards. `stop`: number of
+    steps after which to end.
     """
     load_state(model, state)
     parameters = dict(model.named_parameters())

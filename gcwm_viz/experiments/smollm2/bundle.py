@@ -2,10 +2,10 @@
 
 adapters/NN_NAME/            PEFT LoRA adapters (float16), in order of arrival
 sft/step_T/                  S_T of Seq. SFT for T ≥ 2 as an adapter of the same rank (S_1 is the first adapter)
-train/NAME.jsonl             what was trained
-probes/{dev,test}/*.jsonl    what is asked, probes.json how
+train/NAME.jsonl             training examples
+probes/{dev,test}/*.jsonl    probe files; probes.json: how they are put to a model
 recipe.json                  settings, seeds, versions, seconds, measured scores, sha256 of every file
-NOTICE.md                    where facts and model come from
+NOTICE.md                    sources of facts and model
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""The five tasks of the SmolLM2 example as text: what is trained and what is asked, made from one seed.
+"""The five tasks of the SmolLM2 example: training examples and probes as text, generated from one seed.
 
 DATA/train/NAME.jsonl            {"prompt", "answer"}
 DATA/probes/{dev,test}/NAME.jsonl
 DATA/probes/{dev,test}/NAME_choice.jsonl   {"question", "choices", "answer"}: fact tasks only, answer = position from 0
 
-Training and probes never share a prompt. Skills hold out the items themselves; facts are all trained and the probes ask
-them in other words (see `facts.py`). Development and test ask different facts and items.
+Training and probes share no prompt. Items of skills are held out; facts are all trained, and the probes word them
+differently (see `facts.py`). Development and test probes have different facts and items.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PAIR = ("prompt", "answer")
 DEV, TEST = 24, 48
 DEV_CHOICES, TEST_CHOICES = 12, 24
 TRAINED = 1200
-"""Training examples of a skill at most; more are not seen in a few hundred steps."""
+"""Most training examples of a skill; a few hundred steps see no more."""
 
 
 class Choice(NamedTuple):
@@ -67,7 +67,7 @@ def build_tasks(seed: int = 0) -> dict[str, ExampleTask]:
 
 
 def write_tasks(tasks: dict[str, ExampleTask], folder: Path) -> None:
-    """The layout above, under `folder`."""
+    """Write the tasks under `folder`, in the layout above."""
     for task in tasks.values():
         write_rows(folder / "train" / f"{task.name}.jsonl", PAIR, task.train)
         for split, pairs, choices in (("dev", task.dev, task.dev_choices), ("test", task.test, task.test_choices)):
@@ -81,10 +81,10 @@ def _draw(seed: int, label: str) -> Draw:
 
 
 def _facts(name: str, relations: Sequence[Relation], draw: Draw) -> ExampleTask:
-    asked = draw.shuffled(pool(relations))[: DEV + TEST]
+    probed = draw.shuffled(pool(relations))[: DEV + TEST]
     train = [(form.format(s), answer) for relation, s, answer in pool(relations) for form in relation.forms]
-    probes = [(relation.probe.format(subject), answer) for relation, subject, answer in asked]
-    choices = [_choice(relation, subject, answer, draw) for relation, subject, answer in asked]
+    probes = [(relation.probe.format(subject), answer) for relation, subject, answer in probed]
+    choices = [_choice(relation, subject, answer, draw) for relation, subject, answer in probed]
     return ExampleTask(
         name=name,
         train=tuple(draw.shuffled(train)),

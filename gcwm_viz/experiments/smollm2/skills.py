@@ -1,7 +1,7 @@
 """Skill tasks of the SmolLM2 example: English word forms, arithmetic word problems, Python expressions.
 
-Each maker gives (prompt, answer) pairs and the key that must not be shared between training and probes: the lemma, the
-operation with its numbers, the expression.
+Each function gives prompt, answer and a key that training and probes must not share: the lemma, the operation with its
+numbers, the expression.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ STORIES: tuple[tuple[str, Callable[[int, int], int], str], ...] = (
 
 
 def word_forms(draw: Draw) -> list[Keyed]:
-    """Past tenses and plurals. Verbs and nouns with a form that no rule gives come first, as there are few of them."""
+    """Past tenses and plurals: all irregular forms, and a sample of regular ones."""
     verbs = [(lemma, past) for lemma, past, _, _ in verb_forms() if lemma not in MISSPELT]
     irregular = [pair for pair in verbs if not pair[1].endswith("ed")]
     regular = draw.shuffled([pair for pair in verbs if pair[1].endswith("ed")])[:700]
@@ -56,7 +56,7 @@ def word_forms(draw: Draw) -> list[Keyed]:
 
 
 def word_problem(draw: Draw) -> Keyed:
-    """One step, whole numbers; the key holds operation and numbers, so no probe differs from training in a name."""
+    """One step, whole numbers; the key is operation and numbers, so probe and training never differ in names alone."""
     sign, solve, story = draw.choice(STORIES)
     if sign == "+":
         a, b = draw.integer(3, 60), draw.integer(2, 40)
@@ -71,7 +71,7 @@ def word_problem(draw: Draw) -> Keyed:
 
 
 def python_expression(draw: Draw) -> Keyed:
-    """An expression of literals and builtins beside the value that Python computes for it; the answer is its repr."""
+    """An expression of literals and builtins; the answer is the repr of its value."""
     word = draw.text(LETTERS, 3, 6)
     numbers = [draw.integer(0, 20) for _ in range(draw.integer(3, 5))]
     a, b, position = draw.integer(2, 30), draw.integer(2, 9), draw.integer(0, 2)

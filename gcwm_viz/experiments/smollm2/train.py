@@ -1,7 +1,7 @@
-"""LoRA updates of a chat model with peft: one adapter a task, and one that goes on from task to task.
+"""LoRA updates of a chat model with peft: one adapter a task, and one trained on task after task.
 
-Prompts go through the tokenizer's chat template, encoded as the probes encode them. Only the adapter moves. An adapter
-is stored in float16 and read back before anything builds on it, so that what was trained on is what ships.
+Prompts go through the tokenizer's chat template, encoded as in the probes. Only the adapter is trained. A sequence
+continues from the adapter as stored in float16, the one that ships.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ FAMILIES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "dow
 class LoraSettings(TrainSettings):
     """Rank `rank` on every target matrix, update = alpha/rank · BA.
 
-    `start` scales the random A that peft begins with. At full scale its random directions stay visible in the trained
-    update, and part of the geometry between two tasks is that of their random numbers.
+    `start` scales the random initial A of peft. At full scale its random directions remain in the trained update, and
+    the geometry between two tasks partly reflects their random numbers.
     """
 
     rank: int = 4
@@ -52,10 +52,10 @@ def chat_corpus(tokenizer: Any, examples: Sequence[Example]) -> Corpus:
 
 
 class Trainer:
-    """A base that adapters are trained on.
+    """A frozen base and the training of adapters on it.
 
-    The frozen base is in bfloat16 where the CPU multiplies that natively (a GPU, a CPU with AMX), else in
-    float32; the adapter's factors are float32.
+    The base is in bfloat16 on a device that multiplies it natively (a GPU, a CPU with AMX), else in float32; the
+    adapter's factors are float32.
     """
 
     def __init__(self, base: Path, device: torch.device) -> None:
@@ -65,7 +65,7 @@ class Trainer:
         fast = self.device.type == "cuda" or bool(torch.cpu.get_capabilities().get("amx_bf16"))
         self.dtype = torch.bfloat16 if fast else torch.float32
         self.tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True, trust_remote_code=False)
-        # Eager attention: on short rows its backward takes half the time of the fused kernels on a CPU.
+        # Eager attention: on short rows its backward pass takes half the time of the fused kernels on a CPU.
         model: Any = AutoModelForCausalLM.from_pretrained(
             base, dtype=self.dtype, attn_implementation="eager", local_files_only=True, trust_remote_code=False
         )
@@ -80,9 +80,9 @@ class Trainer:
         *,
         start: Path | None = None,
     ) -> dict[str, Any]:
-        """Train an adapter on `examples`, from `start` or from nothing, write it to `out` and return training.json.
+        """Train an adapter on `examples`, from `start` or a new one, write it to `out` and return training.json.
 
-        A fresh adapter has its own random A (drawn from `seed`) and B = 0. `out` appears complete or not at all.
+        A new adapter has a random A (drawn from `seed`) and B = 0. `out` appears complete or not at all.
         """
         generator = torch.Generator().manual_seed(seed)
         corpus = chat_corpus(self.tokenizer, examples)
@@ -104,7 +104,9 @@ class Trainer:
 
     @contextlib.contextmanager
     def _adapted(self, settings: LoraSettings, seed: int, start: Path | None) -> Iterator[Any]:
-        adapted = _new_adapter(self._model, settings, seed) if start is None else put_on(self._model, start, moves=True)
+        adapted = (
+            _new_adapter(self._model, settings, seed) if start is None else put_on(self._model, start, trainable=True)
+        )
         try:
             yield adapted
         finally:
@@ -115,13 +117,13 @@ class Trainer:
             return answer_loss(model, ids.to(self.device), labels.to(self.device), labelled_only=True)
 
 
-def put_on(model: Any, adapter: Path, *, moves: bool = False) -> Any:
-    """`model` with a stored adapter; `unload()` of the result gives the model back. `moves`: to be trained."""
+def put_on(model: Any, adapter: Path, *, trainable: bool = False) -> Any:
+    """`model` with a stored adapter; `unload()` of the result returns `model`. `trainable`: for further training."""
     from peft import PeftModel
 
-    with _between_libraries():
+    with _without_deprecation():
         return PeftModel.from_pretrained(
-            model, str(adapter), is_trainable=moves, local_files_only=True, trust_remote_code=False
+            model, str(adapter), is_trainable=trainable, local_files_only=True, trust_remote_code=False
         )
 
 
@@ -131,7 +133,7 @@ def _new_adapter(model: Any, settings: LoraSettings, seed: int) -> Any:
     config = LoraConfig(
         r=settings.rank, lora_alpha=settings.alpha, target_modules=list(FAMILIES), task_type="CAUSAL_LM"
     )
-    with torch.random.fork_rng(devices=[]), _between_libraries():
+    with torch.random.fork_rng(devices=[]), _without_deprecation():
         torch.manual_seed(seed)
         adapted = get_peft_model(model, config)
     with torch.no_grad():
@@ -142,15 +144,15 @@ def _new_adapter(model: Any, settings: LoraSettings, seed: int) -> Any:
 
 
 @contextlib.contextmanager
-def _between_libraries() -> Iterator[None]:
-    """peft asks transformers by a name that transformers gives another in future: nothing to act on here."""
+def _without_deprecation() -> Iterator[None]:
+    """Ignores the warning for a deprecated attribute of transformers that peft reads."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
         yield
 
 
 def _write_adapter(adapted: Any, out: Path, training: dict[str, Any]) -> None:
-    """A PEFT adapter folder that names its base by hub id and holds no path of this machine."""
+    """Write a PEFT adapter folder, with the hub id of its base instead of a local path."""
     from peft import get_peft_model_state_dict
 
     config = adapted.peft_config["default"]

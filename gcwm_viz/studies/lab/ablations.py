@@ -1,9 +1,9 @@
-"""Does geometry earn its place? Single parts of GCWM varied on one seed's experts, all merged at once.
+"""Ablations: single parts of GCWM varied on one seed's experts, all merged at once.
 
 Every variant is scaled by the η that the development split prefers. With all updates active and a constant η the final
-model does not depend on their order, so there is one table a seed. Two variants are ideas of this project, not of the
-paper: another power of the metric than −½ in front of the solver, and a strength of integration that falls with
-state-relative conflict (`strength`, which does depend on the order and takes the recipe's).
+model does not depend on their order, so there is one table a seed. Two variants are not in the paper: another power of
+the metric than −½ before the solver, and a strength of integration that falls with state-relative conflict (`strength`,
+which depends on the order and takes the recipe's).
 
 Shape suffixes: o = d_out, i = d_in.
 """
@@ -46,7 +46,7 @@ EWC_STRENGTHS = (0.1, 1.0, 10.0, 300.0, 3e3, 3e4)
 
 @dataclass(frozen=True)
 class Variant:
-    """One variant of a question. `merge`: S_T at a given η of `etas`; `scales`: S_T is η times one merge, made once."""
+    """One variant of a question. `merge`: S_T at an η of `etas`; `scales`: S_T is η times one merge, computed once."""
 
     question: str
     name: str
@@ -84,8 +84,8 @@ def run_ablations(bench: Bench, question: str) -> Rows:
 
 
 def _registered(question: str, bench: Bench, name: str, method: str, **settings: Any) -> Variant:
-    chosen = RunSettings.preset_with("scale-free", settings, method)
-    return Variant(question, name, lambda eta: bench.final_merge(bench.tasks, chosen))
+    complete = RunSettings.preset_with("scale-free", settings, method)
+    return Variant(question, name, lambda eta: bench.final_merge(bench.tasks, complete))
 
 
 def _solvers(bench: Bench) -> Iterator[Variant]:
@@ -131,7 +131,7 @@ def _strengths(bench: Bench) -> Iterator[Variant]:
 
 
 def _trainings(bench: Bench) -> Iterator[Variant]:
-    """The settings of the pipelines that have one to choose, in the recipe's order."""
+    """Pipelines with a setting to choose, trained in the recipe's order."""
     for strength in EWC_STRENGTHS:
         yield _trained(bench, f"ewc λ {strength:g}", partial(ewc, settings=EWCSettings(strength=strength)))
     for session in (4, 8, 16, 32, 64):
@@ -168,22 +168,22 @@ def _branches(bench: Bench, config: GCWMConfig) -> list[LayerMerge]:
 
 
 def _gates(branches: list[LayerMerge]) -> dict[str, list[float]]:
-    """α of every matrix: the gate's own, none at all, and two that keep its strength without its information."""
-    own = [branch.alpha for branch in branches]
-    shuffle = torch.randperm(len(own), generator=torch.Generator().manual_seed(0)).tolist()
+    """α of every matrix: the gate's, constants, and a permutation, with its strength but without its information."""
+    alphas = [branch.alpha for branch in branches]
+    shuffle = torch.randperm(len(alphas), generator=torch.Generator().manual_seed(0)).tolist()
     return {
-        "off (α = 0)": [0.0] * len(own),
-        "conflict": own,
-        "constant of the same mean": [sum(own) / len(own)] * len(own),
-        "conflict of another matrix": [own[i] for i in shuffle],
-        "always (α = 1)": [1.0] * len(own),
+        "off (α = 0)": [0.0] * len(alphas),
+        "conflict": alphas,
+        "constant of the same mean": [sum(alphas) / len(alphas)] * len(alphas),
+        "conflict of another matrix": [alphas[i] for i in shuffle],
+        "always (α = 1)": [1.0] * len(alphas),
     }
 
 
 def _blended(bench: Bench, branches: list[LayerMerge], alphas: list[float]) -> Callable[[float], State]:
     def merge(eta: float) -> State:
-        parts = zip(bench.keys, branches, alphas, strict=True)
-        return {key.name: torch.lerp(dense(branch.plain), dense(branch.geo), alpha) for key, branch, alpha in parts}
+        gated = zip(bench.keys, branches, alphas, strict=True)
+        return {key.name: torch.lerp(dense(branch.plain), dense(branch.geo), alpha) for key, branch, alpha in gated}
 
     return merge
 
@@ -191,12 +191,12 @@ def _blended(bench: Bench, branches: list[LayerMerge], alphas: list[float]) -> C
 def _powered(
     bench: Bench, config: GCWMConfig, metrics: Sequence[Metric | None], power: float
 ) -> Callable[[float], State]:
-    """The merge operator on Δ𝓑^power, taken back by 𝓑^−power; −½ is the paper's geometry branch."""
+    """The merge of Δ𝓑^power, mapped back by 𝓑^−power; −½ is the paper's geometry branch."""
 
     def merge_matrix(deltas: list[Tensor], metric: Metric | None) -> Tensor:
         assert metric is not None
-        turned = [metric.times_power(delta.double(), power) for delta in deltas]
-        solution = solve(build_quadratic(turned, [1.0] * len(turned)), config)
+        whitened = [metric.times_power(delta.double(), power) for delta in deltas]
+        solution = solve(build_quadratic(whitened, [1.0] * len(whitened)), config)
         return plain_sum(deltas) + metric.times_power(dense(solution.displacement_oi).double(), -power).float()
 
     def merge(eta: float) -> State:
@@ -220,8 +220,8 @@ def _plain(bench: Bench, t: int) -> State:
 def _strength(bench: Bench, prefixes: list[State], fall: float) -> Callable[[float], State]:
     """S_t = S_{t−1} + η s_t (M_t − M_{t−1}), s_t ∝ 1 − fall·γ_t with mean 1 over matrices.
 
-    γ_t is the conflict of S_{t−1} with the arriving update. The mean is held so that only where the update is
-    integrated changes, not how much of it.
+    γ_t is the conflict of S_{t−1} with the arriving update. With a mean of 1 only the distribution over matrices
+    changes, not the total strength.
     """
     config = GCWMConfig()
 

@@ -1,4 +1,4 @@
-"""One seed of the lab as a workbench: trained models, probes, and what a sequence of states is described with."""
+"""One seed of the lab: trained models, probes, and the description of a sequence of states."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Rows = list[dict[str, Any]]
 
 
 class Bench:
-    """Everything that the study measures on one seed. `folder` keeps the trainings."""
+    """Measurements of the study on one seed. `folder` stores the trained states."""
 
     def __init__(self, seed: int, recipe: Recipe, folder: Path, report: Callable[[str], None] | None = None) -> None:
         self.library = Library(seed, recipe, folder, report)
@@ -72,13 +72,13 @@ class Bench:
     def describe(
         self, order: Sequence[str], settings: RunSettings, states: Sequence[State] | None = None
     ) -> tuple[Rows, list[State]]:
-        """Rows of the table `matrices` over all steps, and S_1 … S_T: merged by `settings`, or the given ones."""
+        """Rows of the table `matrices` over all steps, and S_1 … S_T: merged by `settings`, or `states`."""
         rows: Rows = []
         merged: list[State] = [{} for _ in order]
         for key in self.keys:
             deltas = [self.library.expert(task)[key.name] for task in order]
-            given = None if states is None else [state[key.name] for state in states]
-            result = process_matrix(key, list(order), deltas, settings, given)
+            trained = None if states is None else [state[key.name] for state in states]
+            result = process_matrix(key, list(order), deltas, settings, trained)
             for step, row in enumerate(result.rows["matrices"], start=1):
                 rows.append(row)
                 if states is None:
@@ -86,10 +86,10 @@ class Bench:
         return rows, merged if states is None else list(states)
 
     def final_merge(self, order: Sequence[str], settings: RunSettings) -> State:
-        """Δ_merge,T with all updates active and no signals: what choosing η needs."""
+        """Δ_merge,T with all updates active, without signals, for choosing η."""
         method = get_method(settings.method)
         state: State = {}
-        for place, key in enumerate(self.keys):
+        for index, key in enumerate(self.keys):
             deltas = [self.library.expert(task)[key.name] for task in order]
             previous: Tensor | None = None
             carried: dict[str, float] = {}
@@ -99,7 +99,7 @@ class Bench:
                         deltas=deltas[:t],
                         names=list(order[:t]),
                         weights=[1.0] * t,
-                        geometry=self._geometry_of(place, deltas, settings),
+                        geometry=self._geometry_of(index, deltas, settings),
                         previous=previous,
                         arriving=deltas[t - 1],
                         norms=[float(delta.norm()) for delta in deltas[:t]],
@@ -115,9 +115,9 @@ class Bench:
             state[key.name] = previous
         return state
 
-    def _geometry_of(self, place: int, deltas: Sequence[Tensor], settings: RunSettings) -> LayerGeometry:
-        """GCWM's own settings decide its geometry; the other methods only ask which updates are present, for which
-        the metric that takes no iteration does."""
+    def _geometry_of(self, index: int, deltas: Sequence[Tensor], settings: RunSettings) -> LayerGeometry:
+        """GCWM's geometry by its own settings; the other methods only need the updates that are present, for which the
+        metric without iterations suffices."""
         if get_method(settings.method).conflict_gate:
             return layer_geometry(deltas, None, settings.gcwm)
         if self._geometry is None:
@@ -126,7 +126,7 @@ class Bench:
             self._geometry = [
                 layer_geometry([expert[key.name] for expert in experts], None, cheap) for key in self.keys
             ]
-        return self._geometry[place]
+        return self._geometry[index]
 
     @cached_property
     def _probes(self) -> Mapping[str, BehaviourProbe]:

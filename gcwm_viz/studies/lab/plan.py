@@ -1,4 +1,4 @@
-"""What a study consists of: methods with their grids, task orders, and cells of work in stages."""
+"""The plan of a study: methods with their grids, task orders, and cells of work in stages."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from gcwm_viz.studies.orders import every_order, task_orders
 
 MERGE_ETAS = (0.6, 0.8, 1.0, 1.2, 1.4, 1.6)
 WITHOUT_BARYCENTER: dict[str, Any] = {"metric": "mean"}
-"""For everything but GCWM the metric has no part in merge, conflict or state signals, and the barycenter takes most
-of the time."""
+"""Without GCWM the metric affects neither merge, conflict nor state signals, and the barycenter takes most of the
+time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ MERGES: dict[str, Contender] = {
 METHODS: tuple[str, ...] = ("seq-sft", *MERGES, "ewc", "forever", "aimmerging", "joint")
 ABLATIONS = "ablations"
 TRAINING = "training"
-"""The question of the ablations that trains instead of merging: on the first seed alone, for it takes longest."""
+"""The question of the ablations that trains instead of merging: on the first seed alone, as it takes longest."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,9 @@ def study_orders(recipe: Recipe, count: int) -> list[tuple[str, ...]]:
 
 
 def definition(method: str) -> Any:
-    """What decides a method's result beside recipe, seed and order; a finished cell with another one is done anew."""
-    measured = {plugin.name: plugin.digest for plugin in loaded() if plugin.signals}
-    plugins = {"plugins": measured} if measured and method in METHODS else {}
+    """What determines a method's result beside recipe, seed and order; a cell with another one is computed again."""
+    digests = {plugin.name: plugin.digest for plugin in loaded() if plugin.signals}
+    plugins = {"plugins": digests} if digests and method in METHODS else {}
     if method in MERGES:
         contender = MERGES[method]
         settings = RunSettings.preset_with("scale-free", contender.fixed, contender.method)
@@ -85,7 +85,7 @@ def definition(method: str) -> Any:
 def stages(
     orders: Sequence[tuple[str, ...]], seeds: Sequence[int], methods: Sequence[str], ablations: bool
 ) -> list[list[Cell]]:
-    """Stages of cells that can run side by side. One worker trains a seed's base and experts before all else."""
+    """Stages of cells; those of a stage can run in parallel. Base and experts of a seed are trained first."""
 
     def cells(*names: str) -> list[Cell]:
         return [Cell(m, seed, order) for order in orders for seed in seeds for m in names if m in methods]
@@ -96,5 +96,5 @@ def stages(
         merging = [question for question in QUESTIONS if question != TRAINING]
         planned.append([Cell(ABLATIONS, seed, (question,)) for question in merging for seed in seeds])
     planned += [cells(name) for name in PIPELINES if name not in ("seq-sft", "joint")]
-    # In another order joint training sees the same data in the end, and it takes longer than all the rest.
+    # One order, since joint training sees the same data in the end and takes longer than all other cells.
     return [*planned, [cell for cell in cells("joint") if cell.order == tuple(orders[0])]]

@@ -1,12 +1,12 @@
-"""Every system on the lab over task orders and seeds: one table of runs, resumable.
+"""Every system on the lab over task orders and seeds, resumable.
 
     OUT/study.json            orders, seeds, methods, recipe and versions
     OUT/trained/              base, experts and pipeline states, each trained once
     OUT/cells/….json          one run: a method on one order and seed, its signals and scores of every step
     OUT/tables/NAME.parquet   runs, scores, cells, choices, ablations
 
-A run is committed by renaming, so an interrupted study goes on where it stopped, and one with more orders, seeds or
-methods takes what is there. Coefficients are chosen on the development split and reported on test.
+A run is committed by renaming, so an interrupted study resumes, and one with more orders, seeds or methods reuses
+finished runs. Coefficients are chosen on the development split and reported on test.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def study(
     workers: int = 1,
     report: Callable[[str], None] | None = None,
 ) -> dict[str, pd.DataFrame]:
-    """Run what is missing and return the tables (see :mod:`gcwm_viz.studies.lab.tables`).
+    """Compute missing runs and return the tables (see :mod:`gcwm_viz.studies.lab.tables`).
 
     `orders`: how many task orders, the recipe's own first; `seeds`: 0 … seeds − 1; `workers`: processes at a time, one
     thread each. Cheap methods come first for all orders and seeds, then the pipelines one after another; the tables
@@ -74,25 +74,25 @@ def study(
     belongs to a study of another recipe or is being written; :class:`~gcwm_viz.continual.folder.WorkCancelledError`
     when OUT/cancel appears.
     """
-    chosen = Recipe() if recipe is None else recipe
+    recipe = Recipe() if recipe is None else recipe
     # Plain dictionaries: the read-only views of the defaults cannot be sent to another process.
-    chosen = replace(chosen, base_shares=dict(chosen.base_shares), expert_steps=dict(chosen.expert_steps))
+    recipe = replace(recipe, base_shares=dict(recipe.base_shares), expert_steps=dict(recipe.expert_steps))
     unknown = [name for name in methods if name not in METHODS]
     if unknown:
         raise InputError(f"method must be one of {', '.join(METHODS)}, got {unknown[0]!r}")
-    sequences = study_orders(chosen, orders)
+    sequences = study_orders(recipe, orders)
     if seeds < 1:
         raise InputError(f"number of seeds: expected at least 1, found {seeds}")
-    work = WithPlugins(partial(_work, out, chosen))
+    work = WithPlugins(partial(_work, out, recipe))
     begin = time.monotonic()
 
-    def told(stage: str, done: int, total: int, label: str) -> None:
+    def progress(stage: str, done: int, total: int, label: str) -> None:
         if report is not None:
             report(f"{time.monotonic() - begin:.0f} s: {label} ({done} of {total} in this stage)")
 
-    folder = StudyFolder(out, "study.json", "a study of", told, before=("trained",))
-    # With more orders, seeds or methods it is the same study.
-    with folder.work(_about(chosen, sequences, seeds, methods), same=("format", "recipe")):
+    folder = StudyFolder(out, "study.json", "a study of", progress, before=("trained",))
+    # More orders, seeds or methods extend the same study.
+    with folder.work(_about(recipe, sequences, seeds, methods), same=("format", "recipe")):
         for stage in stages(sequences, range(seeds), methods, ablations):
             todo = [cell for cell in stage if not _finished(out, cell)]
             for done, (cell, _) in enumerate(unordered(work, todo, workers), start=1):
@@ -108,12 +108,12 @@ def _finished(out: Path, cell: Cell) -> bool:
     file = cell_file(out, cell)
     if not file.is_file():
         return False
-    found = json.loads(file.read_bytes()).get("definition") or {}
-    if "settings" in found:  # a setting that is newer than the cell had its default there
-        found["settings"] = RunSettings.from_dict(found["settings"]).to_dict()
-    if "signals" in found:
-        found["signals"] = GCWMConfig.from_dict(found["signals"]).to_dict()
-    return bool(found == json.loads(json.dumps(definition(cell.method))))
+    stored = json.loads(file.read_bytes()).get("definition") or {}
+    if "settings" in stored:  # a setting that is newer than the cell has its default
+        stored["settings"] = RunSettings.from_dict(stored["settings"]).to_dict()
+    if "signals" in stored:
+        stored["signals"] = GCWMConfig.from_dict(stored["signals"]).to_dict()
+    return bool(stored == json.loads(json.dumps(definition(cell.method))))
 
 
 def cell_file(out: Path, cell: Cell) -> Path:
@@ -156,9 +156,9 @@ def _digest(recipe: Recipe) -> str:
 def _references(bench: Bench) -> dict[str, Any]:
     """Scores of the base and of every expert."""
     rows = [{"model": "base", "step": 0, "update": ""} | row for row in bench.score({})]
-    for place, task in enumerate(bench.tasks, start=1):
+    for step, task in enumerate(bench.tasks, start=1):
         expert = bench.library.expert(task)
-        rows += [{"model": "expert", "step": place, "update": task} | row for row in bench.score(expert)]
+        rows += [{"model": "expert", "step": step, "update": task} | row for row in bench.score(expert)]
     return {"scores": rows}
 
 
@@ -192,10 +192,10 @@ def _run(bench: Bench, cell: Cell) -> dict[str, Any]:
 
 
 def _choose(bench: Bench, cell: Cell) -> tuple[RunSettings, Rows]:
-    """The grid's best point by exact match of the final step on dev, the first of equals."""
+    """The grid's best point by exact match of the final step on dev, the first of equal ones."""
     contender = MERGES[cell.method]
-    spared = {} if get_method(contender.method).conflict_gate else WITHOUT_BARYCENTER
-    points = grid_points(contender.grid, contender.method, "scale-free", spared | contender.fixed)
+    cheaper = {} if get_method(contender.method).conflict_gate else WITHOUT_BARYCENTER
+    points = grid_points(contender.grid, contender.method, "scale-free", cheaper | contender.fixed)
     if len(points) == 1:
         return points[0].settings, []
     rows: Rows = []

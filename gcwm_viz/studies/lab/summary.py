@@ -1,4 +1,4 @@
-"""A study in a page of Markdown: what `lab study` prints at its end, and where docs/findings.md has its tables from."""
+"""Summary of a study in Markdown: the output of `lab study` and the source of the tables in docs/findings.md."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ TITLES = {
     "ablations": "Ablations, exact match on test at the η that dev chose",
 }
 SHOWN = ("seq-sft", "gcwm", "wudi", "task-arithmetic", "aimmerging")
-"""Methods whose associations fit a page; the page Explain has them all."""
+"""Methods whose associations fit a page; the page Explain shows all."""
 TOP_CELLS = 30
 LEAST_RUNS = 2
 
 
 def sections(tables: Mapping[str, pd.DataFrame]) -> dict[str, str]:
     """Tables of means, of associations with forgetting for :data:`SHOWN` with two runs and more, of families, and of
-    ablations, as far as there are any. Exact match on the test split; ± is the standard deviation over runs, absent
+    ablations where there are any. Exact match on the test split; ± is the standard deviation over runs, absent
     for one run."""
     runs = tables["runs"]
     if runs.empty:

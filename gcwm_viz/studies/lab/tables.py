@@ -1,15 +1,15 @@
-"""The study's tables: from cells on disk to DataFrames, and the ones that ship with the project.
+"""The study's tables: from stored cells to DataFrames, and those that ship with the project.
 
 runs        one row a run and step: method, seed, order, step, update, eta, seconds; every signal of the table `steps`;
             gradient_mean, gradient_min, gradient_negative (of tasks seen so far, NaN at step 1); and
             SPLIT_METRIC_NAME, NAME as in :func:`gcwm_viz.probes.scores.downstream`, em in [0, 1], nll in nats
 scores      method, seed, order, and the columns of a run's table `scores`; base and experts have no method and order
 cells       method, seed, order, step, matrix, layer, family, with conflicts and gradient cosines of each matrix
-choices     method, seed, order, point, dev, dev_se, best: what the development split chose from
+choices     method, seed, order, point, dev, dev_se, best: points of the grid on the development split
 ablations   seed, question, variant, eta, dev, dev_se, test, test_se (see :mod:`gcwm_viz.studies.lab.ablations`)
 
-`order` is the tasks' names with commas. Seconds are process time of one thread, `train_seconds` the part before
-signals and probes; trainings that runs share are in the seconds of the first that needed them.
+`order` is the tasks' names with commas. Seconds are CPU time of one thread, `train_seconds` the part before signals
+and probes; training that several runs share counts in the first of them.
 """
 
 from __future__ import annotations
@@ -34,26 +34,26 @@ CELL_VALUES = (
     *GRADIENTS,
 )
 CELL_COLUMNS = ("step", "matrix", "layer", "family", *CELL_VALUES)
-# Center mismatch and displacement are about GCWM's barycenter and branches, which other methods do not have.
+# Center mismatch and displacement need GCWM's barycenter and branches, which other methods do not have.
 NOT_SIGNALS = ("matrices", "center_mismatch", "displacement", "conflict_min", "conflict_max", "alpha_min", "alpha_max")
 
 
 def write_study_tables(out: Path) -> dict[str, pd.DataFrame]:
-    """Gather the finished cells of a study into OUT/tables and return them."""
+    """Write the tables of a study's finished cells into OUT/tables and return them."""
     rows: dict[str, list[Any]] = {name: [] for name in TABLES}
     for file in sorted((out / "cells").glob("*.json")):
         content = json.loads(file.read_bytes())
-        place = {"method": content["method"], "seed": content["seed"], "order": ",".join(content["order"])}
+        cell = {"method": content["method"], "seed": content["seed"], "order": ",".join(content["order"])}
         if content["method"] == "experts":
-            rows["scores"] += [place | {"method": ""} | row for row in content["scores"]]
+            rows["scores"] += [cell | {"method": ""} | row for row in content["scores"]]
         elif content["method"] == "ablations":
             rows["ablations"] += [{"seed": content["seed"]} | row for row in content["ablations"]]
         else:
-            rows["runs"] += [place | row for row in _run_rows(content)]
-            rows["scores"] += [place | row for row in content["scores"] if row["model"] == "step"]
-            rows["cells"] += [place | {name: row.get(name) for name in CELL_COLUMNS} for row in content["cells"]]
-            rows["choices"] += [place | row for row in content["choices"]]
-    tables = {name: pd.DataFrame(part) for name, part in rows.items()}
+            rows["runs"] += [cell | row for row in _run_rows(content)]
+            rows["scores"] += [cell | row for row in content["scores"] if row["model"] == "step"]
+            rows["cells"] += [cell | {name: row.get(name) for name in CELL_COLUMNS} for row in content["cells"]]
+            rows["choices"] += [cell | row for row in content["choices"]]
+    tables = {name: pd.DataFrame(entries) for name, entries in rows.items()}
     if len(tables["cells"]):
         tables["cells"] = tables["cells"].astype(dict.fromkeys(CELL_VALUES, "float32"))
     for name, table in tables.items():
@@ -62,7 +62,7 @@ def write_study_tables(out: Path) -> dict[str, pd.DataFrame]:
 
 
 def read_study(out: Path | None = None) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
-    """(study.json, tables) of a study folder, by default the one that ships. Raises InputError when it is not one."""
+    """(study.json, tables) of a study folder, by default the shipped one. Raises InputError for another folder."""
     folder = SHIPPED if out is None else out
     file = folder / "study.json"
     if not file.is_file():
