@@ -32,7 +32,7 @@ def strength(values: pd.DataFrame, errors: pd.DataFrame, unit: str) -> go.Figure
             marker_color=theme.category(index)["color"],
             hovertemplate="s = %{x}: %{y:.3g}<extra>%{fullData.name}</extra>",
         )  # fmt: skip
-    error = errors.fillna(0.0).apply(error_over_tasks, axis=1)  # a task of one example has none
+    error = errors.apply(error_over_tasks, axis=1)
     figure.add_scatter(
         x=values.index,
         y=values.mean(axis=1),

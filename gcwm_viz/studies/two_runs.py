@@ -93,5 +93,5 @@ def mean_difference(differences: pd.DataFrame) -> MeanDifference:
     if n == 0:
         return MeanDifference(float("nan"), float("nan"), float("nan"), 0)
     values = measured["difference"].to_numpy(dtype=float, copy=True)  # PyTorch warns of a read-only array
-    errors = measured["se"].fillna(0.0)  # a task of one example has none
+    errors = measured["se"].to_numpy(dtype=float)
     return MeanDifference(float(values.mean()), error_over_tasks(errors), mean_error(torch.from_numpy(values)), n)
