@@ -19,8 +19,8 @@ from gcwm_viz.linalg.psd import eigh_psd, powm, sqrtm, symmetrize
 ANDERSON_DEPTH = 10
 
 COARSE = 1e-8
-"""Relative residual down to which polar factors come from eigenvectors of AᵀA: half the time of singular vectors of A, with
-the rounding error of its squared condition number. The last steps take exact factors."""
+"""Relative residual down to which polar factors come from eigenvectors of AᵀA: half the time of singular vectors of A,
+with the rounding error of its squared condition number. The last steps take exact factors."""
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,8 @@ def _anderson(points: list[Tensor], images: list[Tensor]) -> Tensor:
     coefficients = torch.linalg.pinv(triangle, rtol=len(difference) * torch.finfo(difference.dtype).eps) @ (
         q.mT @ residual_km[-1]
     )
-    combined: Tensor = images[-1] - ((image_km[1:] - image_km[:-1]).mT @ (coefficients / scale)).reshape(images[-1].shape)
-    return combined
+    point: Tensor = images[-1] - ((image_km[1:] - image_km[:-1]).mT @ (coefficients / scale)).reshape(images[-1].shape)
+    return point
 
 
 def _relative_change(x: Tensor, image: Tensor) -> float:
