@@ -143,7 +143,7 @@ def _spectrum_rows(step: Step) -> list[Row]:
     if geometry.metric is not None:
         add("mean", "mean", geometry.mean_spectrum)
         if geometry.barycenter is not None:
-            add("barycenter", "barycenter", geometry.barycenter_spectrum)
+            add("barycenter", "barycenter", geometry.metric_spectrum)
     if step.subspace is not None:
         add(STATE, STATE, step.subspace.energies_r)
     return rows
