@@ -1,4 +1,4 @@
-"""What a run keeps of one matrix: rows of its tables, and the branches of its merges."""
+"""The result of one matrix: rows of its tables, and the branches of its merges."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

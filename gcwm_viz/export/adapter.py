@@ -74,7 +74,7 @@ def export_adapter(store: RunStore, step: int, out: Path, rank: int, dtype: torc
     kept: list[tuple[MatrixKey, Tensor, Tensor]] = []
     lost, energy, worst = 0.0, 0.0, (-1.0, "")
     for index, key in enumerate(store.keys):
-        state = store.kept_state(index, step)
+        state = store.stored_state(index, step)
         total = squared_norm(state)
         if total == 0:
             continue
