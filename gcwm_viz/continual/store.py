@@ -21,9 +21,9 @@ from torch import Tensor
 
 from gcwm_viz.checkpoints.atomic import named_write_errors, partial_name, write_bytes, write_json, write_safetensors
 from gcwm_viz.checkpoints.header import read_header
+from gcwm_viz.continual.branches import Branches, read_branches
 from gcwm_viz.continual.config import as_written_now, difference
 from gcwm_viz.continual.folder import WorkFolder
-from gcwm_viz.continual.kept import Branches, read_branches
 from gcwm_viz.continual.matrix import integrate
 from gcwm_viz.continual.result import MatrixResult
 from gcwm_viz.continual.run_file import RunFile
