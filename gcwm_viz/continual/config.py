@@ -43,8 +43,8 @@ class RunSettings:
             elif name in foreign:
                 foreign[name].check(value)
             else:
-                known = [*GCWMConfig.names(), *ContinualConfig.names(), *foreign]
-                raise InputError(f"unknown setting {name!r}; known are {', '.join(known)}")
+                names = [*GCWMConfig.names(), *ContinualConfig.names(), *foreign]
+                raise InputError(f"unknown setting {name!r}; known are {', '.join(names)}")
         gcwm, continual, options = (group(**values) for group, values in groups)
         assert isinstance(gcwm, GCWMConfig)
         assert isinstance(continual, ContinualConfig)

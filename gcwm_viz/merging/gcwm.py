@@ -1,6 +1,6 @@
 """GCWM of one matrix: plain and geometry branch, blended by the conflict gate (METHOD section 2).
 
-Both branches are held as displacements from the plain sum of updates. Whitening followed by recolouring is the
+Both branches are represented as displacements from the plain sum of updates. Whitening followed by recolouring is the
 identity, so the geometry branch is the sum plus the recoloured displacement, and the sum itself is never whitened.
 Shape suffixes: m = number of updates, o = d_out, i = d_in.
 """
