@@ -1,6 +1,6 @@
-"""A whole step on one device: Qwen3-8B shapes, updates generated there. ``python -m benchmarks.gpu``.
+"""A whole step on one GPU: Qwen3-8B shapes, updates generated on the GPU. ``python -m benchmarks.gpu``.
 
-Needs torch, numpy, scipy and threadpoolctl alone. Without a GPU it says so; ``--tiny`` rehearses on a CPU.
+Needs only torch, numpy, scipy and threadpoolctl. Without a GPU nothing is measured; ``--tiny`` rehearses on the CPU.
 """
 
 import argparse
@@ -35,15 +35,15 @@ def measure(
     """Seconds of a step of ``layers`` layers from ``measured`` of them, and peak memory, for m = 1, 2, 3."""
     result: dict[str, Any] = {"layers": layers, "layers_measured": measured, "rates_tflops": _rates(device)}
     for m in (1, 2, 3):
-        kept: dict[str, Outcome] = {}
+        outcomes: dict[str, Outcome] = {}
         for mode, settings in MODES.items():
             config = GCWMConfig(iters=iters, **settings)
             _reset(device)
             seconds = 0.0
             families: dict[str, float] = {}
-            for layer in range(measured + 1):  # the first pays for the start of the libraries and does not count
-                for place, (module, shape) in enumerate(shapes.items()):
-                    updates = [random_update(shape, 100 * layer + 10 * place + i, device) for i in range(m)]
+            for layer in range(measured + 1):  # the first includes the libraries' initialisation and is not counted
+                for index, (module, shape) in enumerate(shapes.items()):
+                    updates = [random_update(shape, 100 * layer + 10 * index + i, device) for i in range(m)]
                     _wait(device)
                     begin = time.perf_counter()
                     merge = merge_layer(updates, config=config)
@@ -53,22 +53,22 @@ def measure(
                         seconds += spent
                         families[module] = families.get(module, 0.0) + spent
                     if layer == measured and module == "mlp.gate_proj":
-                        kept[mode] = Outcome.of(merge)
+                        outcomes[mode] = Outcome.of(merge)
                     del merge, updates  # the peak is one matrix's
             row = {"seconds": seconds * layers / measured, "peak_gb": _peak(device), "layer_s": families}
             row["published_minutes"], row["published_gb"] = PUBLISHED_MINUTES[m], PUBLISHED_GB[m]
             result[f"m={m}, {mode}"] = row
             print(f"m={m}, {mode}: {row['seconds']:.1f} s, peak {row['peak_gb']:.1f} GB", flush=True)
         for fast in ("adam TF32", "adam bf16x3"):
-            result[f"m={m}, effect of {fast.removeprefix('adam ')}"] = effect(kept[fast], kept["adam float32"])
-    result["difference_from_processor"] = _from_processor(device, min(shapes.values()))
+            result[f"m={m}, effect of {fast.removeprefix('adam ')}"] = effect(outcomes[fast], outcomes["adam float32"])
+    result["difference_from_processor"] = _from_cpu(device, min(shapes.values()))
     result["limit_s"] = _limits(shapes, layers, iters, result["rates_tflops"])
     return result
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What is compared of a merge, on the CPU. ``moved``: ‖plain − Σ Δ_i‖_F."""
+    """The compared values of a merge, on the CPU. ``moved``: ‖plain − Σ Δ_i‖_F."""
 
     gamma: torch.Tensor
     alpha: float
@@ -83,26 +83,26 @@ class Outcome:
 
 
 def effect(fast: Outcome, reference: Outcome) -> dict[str, float]:
-    """What faster products change: γ and α absolute, the merged update relative to itself and to its displacement."""
-    off = float((fast.merged - reference.merged).double().norm())
+    """Effect of faster products: γ and α absolute, the merged update relative to itself and to its displacement."""
+    error = float((fast.merged - reference.merged).double().norm())
     return {
         "gamma": float((fast.gamma - reference.gamma).abs().nan_to_num().max()),
         "alpha": abs(fast.alpha - reference.alpha),
         "merged": machine.relative(fast.merged, reference.merged),
-        "of_displacement": off / reference.moved if reference.moved > 0 else float("nan"),
+        "of_displacement": error / reference.moved if reference.moved > 0 else float("nan"),
     }
 
 
-def _from_processor(device: torch.device, shape: tuple[int, int]) -> dict[str, dict[str, float]]:
-    """How far the same merge is from that of a CPU, as :func:`effect`."""
+def _from_cpu(device: torch.device, shape: tuple[int, int]) -> dict[str, dict[str, float]]:
+    """Difference of the same merge from the CPU's, as in :func:`effect`."""
     updates = [random_update(shape, seed) for seed in (1, 2, 3)]
-    found = {}
+    effects = {}
     for solver in ("adam", "exact"):
         config = GCWMConfig(solver=solver)
-        here = Outcome.of(merge_layer(updates, config=config))
-        there = Outcome.of(merge_layer([update.to(device) for update in updates], config=config))
-        found[solver] = effect(there, here)
-    return found
+        on_cpu = Outcome.of(merge_layer(updates, config=config))
+        on_device = Outcome.of(merge_layer([update.to(device) for update in updates], config=config))
+        effects[solver] = effect(on_device, on_cpu)
+    return effects
 
 
 def _limits(shapes: Shapes, layers: int, iters: int, rates: dict[str, float]) -> dict[str, float]:
@@ -148,7 +148,7 @@ def _peak(device: torch.device) -> float:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
-    parser.add_argument("--layers-measured", type=int, default=1, help="layers to run, of 36; their time is scaled up")
+    parser.add_argument("--layers-measured", type=int, default=1, help="layers to run; the time of 36 is extrapolated")
     parser.add_argument("--tiny", action="store_true", help="rehearse on the CPU at small shapes; writes nothing")
     options = parser.parse_args()
     if options.tiny:

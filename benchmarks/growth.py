@@ -1,4 +1,4 @@
-"""How time grows: with the number of updates, with the size of the model, and geometry over many steps."""
+"""Growth of time with the number of updates and with the hidden size, and the time of geometry over many steps."""
 
 from collections.abc import Sequence
 from functools import partial

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 from gcwm_viz.continual.store import RunStore
@@ -17,8 +18,6 @@ def measure() -> dict[str, Any]:
         command = [sys.executable, "-m", "gcwm_viz", "lab", "run", "--out", f"{scratch}/lab"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         total = time.perf_counter() - begin
-        from pathlib import Path
-
         events = RunStore.open(Path(scratch) / "lab").journal()
     at = {entry["event"]: entry["time"] for entry in events if entry["event"] in ("start", "matrices-done", "complete")}
     return {

@@ -1,4 +1,4 @@
-"""A layer of Qwen3-0.6B shapes, three updates: against the naive transcription on the same input."""
+"""A layer of Qwen3-0.6B shapes with three updates, compared with the naive transcription on the same input."""
 
 from typing import Any
 
@@ -10,8 +10,8 @@ from gcwm_viz import GCWMConfig, merge_layer
 from gcwm_viz.linalg.lowrank import dense
 
 DOUBLE = 1e-6
-"""Largest difference from the naive transcription in float64. In float32 it rounds away 2e-3 of the merged update
-itself (Adam follows the sign of gradients that are rounding), so that difference is recorded, not asserted."""
+"""Largest difference from the naive transcription in float64. In float32 the transcription itself is off by 2e-3 of the
+merged update (Adam follows the sign of gradients that are rounding), so that difference is recorded, not asserted."""
 GOALS = {"layer": 10.0, "gate_up": 20.0}
 
 
@@ -40,19 +40,19 @@ def exactness(shape: tuple[int, int], iters: int, m: int = 3) -> dict[str, float
     """Difference of the float32 merge from the naive transcription in float64, same input; asserted."""
     updates = [random_update(shape, seed) for seed in range(1, m + 1)]
     exact = naive.merge([update.double() for update in updates], iters=iters).merged
-    found = {
+    differences = {
         "ours_float32": machine.relative(dense(merge_layer(updates, config=config(iters)).merged), exact),
         "naive_float32": machine.relative(naive.merge(updates, iters=iters).merged, exact),
     }
-    assert found["ours_float32"] <= DOUBLE, found
-    return found
+    assert differences["ours_float32"] <= DOUBLE, differences
+    return differences
 
 
 def measure(iters: int = 100, shapes: Shapes = QWEN3_06B) -> dict[str, Any]:
     check = compare(TINY["mlp.up_proj"], 100, torch.float64)
     assert max(check[name] for name in check if name.endswith("difference")) <= DOUBLE, check
     from_exact = exactness(min(shapes.values(), key=lambda shape: shape[0] * shape[1]), iters)
-    compare(TINY["mlp.up_proj"], 3)  # the first call of a library pays for its start
+    compare(TINY["mlp.up_proj"], 3)  # the first call includes the libraries' initialisation
     rows: dict[tuple[int, int], dict[str, float]] = {}
     for module, shape in shapes.items():
         if shape not in rows:

@@ -1,4 +1,4 @@
-"""What a measurement ran on, and where its result goes."""
+"""The machine of a measurement, and the file of its result."""
 
 import json
 import os
@@ -17,12 +17,12 @@ Value = TypeVar("Value")
 
 
 def describe() -> dict[str, Any]:
-    """CPU, memory, load, versions and the state of the sources."""
+    """CPU, GPU, memory, load, versions and commit."""
     model = platform.processor()
     if Path("/proc/cpuinfo").is_file():
         names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
         model = names[0].split(":", 1)[1].strip() if names else model
-    found = {
+    machine = {
         "cpu": model,
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_gb": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, 1),
@@ -34,9 +34,9 @@ def describe() -> dict[str, Any]:
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
     }
     if torch.cuda.is_available():
-        found["gpu"] = torch.cuda.get_device_name()
-        found["gpu_memory_gb"] = round(torch.cuda.get_device_properties(0).total_memory / 1e9, 1)
-    return found
+        machine["gpu"] = torch.cuda.get_device_name()
+        machine["gpu_memory_gb"] = round(torch.cuda.get_device_properties(0).total_memory / 1e9, 1)
+    return machine
 
 
 def write(name: str, settings: dict[str, Any], result: dict[str, Any]) -> None:
@@ -69,7 +69,7 @@ def relative(ours: torch.Tensor, other: torch.Tensor) -> float:
 def _version(package: str) -> str:
     try:
         return version(package)
-    except PackageNotFoundError:  # the GPU's benchmark does without some
+    except PackageNotFoundError:  # the GPU benchmark runs without some
         return "absent"
 
 

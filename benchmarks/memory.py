@@ -16,7 +16,7 @@ _LIBRARIES = "import gcwm_viz.runs.run, time; print('ready', flush=True); time.s
 
 
 def run_peak(folder: Path, updates: int, workers: int, settings: list[str]) -> dict[str, float]:
-    """Runs ``python -m gcwm_viz run`` on what ``write_model`` wrote and watches its processes."""
+    """Runs ``python -m gcwm_viz run`` on the model of ``write_model`` and monitors its processes."""
     baseline = _libraries()
     command = [sys.executable, "-m", "gcwm_viz", "run", "--base", str(folder / "base"), "--out", str(folder / "run")]
     for index in range(1, updates + 1):
@@ -45,8 +45,8 @@ def measure(layers: int = 28, updates: int = 3, many: int = 14, shapes: Shapes =
             folder = Path(scratch)
             write_model(folder, shapes, depth, count)
             size = sum(file.stat().st_size for file in folder.rglob("*.safetensors"))
-            found = run_peak(folder, count, workers, ["keep=last"])
-            result[label] = {"layers": depth, "updates": count, "workers": workers, "inputs_gb": size / 1e9} | found
+            peak = run_peak(folder, count, workers, ["keep=last"])
+            result[label] = {"layers": depth, "updates": count, "workers": workers, "inputs_gb": size / 1e9} | peak
             print(f"  {label}: {result[label]}", flush=True)
     result["peak_gb"] = max(result["model"]["peak_gb"], result["many_updates"]["peak_gb"])
     return result
@@ -56,15 +56,15 @@ def _beyond(process: psutil.Process, baseline: int) -> int:
     """Resident bytes of a process and its workers, each less what the libraries take."""
     total = 0
     try:
-        for each in (process, *process.children(recursive=True)):
-            total += max(0, each.memory_info().rss - baseline)
+        for member in (process, *process.children(recursive=True)):
+            total += max(0, member.memory_info().rss - baseline)
     except psutil.NoSuchProcess:
         pass
     return total
 
 
 def _libraries() -> int:
-    """Resident bytes of an interpreter that has imported what a run imports, and done nothing."""
+    """Resident bytes of an interpreter that has only imported what a run imports."""
     with subprocess.Popen([sys.executable, "-c", _LIBRARIES], stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         child.stdout.readline()

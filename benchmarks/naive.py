@@ -1,4 +1,4 @@
-"""The method as its formulas read, in single precision and without a thought for cost: the yardstick.
+"""A direct transcription of the formulas in single precision, regardless of cost: the reference for comparisons.
 
 A full SVD of every update, dense matrix roots in the whole space, a loop over pairs, and Adam on the loss by automatic
 differentiation. Nothing of the package is used. Shape suffixes: o = d_out, i = d_in, u = dimension of the union basis.

@@ -1,4 +1,4 @@
-"""How long a page's script runs, on a run of the lab's size and on a generated one of 36 layers and 14 steps."""
+"""Time of each page's script, for a run of the lab's size and a generated one of 36 layers and 14 steps."""
 
 import os
 import sys
@@ -18,7 +18,7 @@ def measure(repeat: int = 3) -> dict[str, Any]:
     from gcwm_viz.ui.frame import PAGES
     from tests.factories_runs import write_run
 
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="gcwm-bench-") as scratch:
         sys.argv = ["app.py", "--run-root", scratch]
         os.chdir(REPOSITORY)
@@ -33,8 +33,8 @@ def measure(repeat: int = 3) -> dict[str, Any]:
                     app.switch_page(page)
                 app.run()
                 seconds[title] = min(_seconds(app) for _ in range(repeat))
-            found[kind] = {"seconds": seconds, "slowest_s": max(seconds.values()), "goal_s": goal}
-    return found
+            result[kind] = {"seconds": seconds, "slowest_s": max(seconds.values()), "goal_s": goal}
+    return result
 
 
 def _seconds(app: Any) -> float:

@@ -1,4 +1,4 @@
-"""A run from disk beside the time that its bytes and its products take at the rates measured here."""
+"""A run from disk, compared with the time that its bytes and products take at rates measured on this machine."""
 
 import os
 import tempfile
@@ -15,7 +15,7 @@ from gcwm_viz.continual.estimate import matmul_rate
 
 
 def read_rate(file: Path) -> float:
-    """Bytes a second of a file that the system's cache was told to forget."""
+    """Bytes per second of a file that was dropped from the system's cache."""
     with file.open("rb", buffering=0) as handle:
         os.fsync(handle.fileno())
         if hasattr(os, "posix_fadvise"):
@@ -56,7 +56,7 @@ def measure(layers: int = 1, updates: int = 3, iters: int = 20, shapes: Shapes =
         size = sum(file.stat().st_size for file in files)
         disk = read_rate(files[0])
         settings = ["solver=adam", f"iters={iters}", "keep=last"]
-        found = run_peak(folder, updates, workers, settings)
+        run = run_peak(folder, updates, workers, settings)
     adam, build = (layers * value for value in products(shapes, updates, iters))
     limit = {"read_s": size / disk, "adam_s": adam / single, "build_s": build / double}
     bound = sum(limit.values())
@@ -72,6 +72,6 @@ def measure(layers: int = 1, updates: int = 3, iters: int = 20, shapes: Shapes =
         "bytes_gb": size / 1e9,
         "limit": limit,
         "limit_s": bound,
-        "achieved_s": found["seconds"],
-        "over_limit": found["seconds"] / bound,
+        "achieved_s": run["seconds"],
+        "over_limit": run["seconds"] / bound,
     }

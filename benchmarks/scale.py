@@ -1,7 +1,7 @@
-"""One worker, two, and a Ray cluster of this machine: the same bytes, how fast, and what a task costs.
+"""One worker, two, and a Ray cluster of this machine: the same bytes, throughput, and the overhead of a task.
 
-Seconds of single matrices at two sizes give a rate and a cost a matrix; what they predict for a run of a third size,
-with one worker and with two, stands beside what that run took.
+Seconds of single matrices at two sizes give a rate and a cost per matrix. Their prediction for a run of a third size,
+with one worker and with two, is compared with that run.
 """
 
 import os
@@ -40,10 +40,10 @@ def measure(
         for name, shapes in (("small", small), ("large", large)):
             store = _created(root, name, shapes, 1, updates, settings)
             _matrices_s(store, LocalEngine(CPU, 1))
-            taken = store.seconds()
-            timed += [(flops_of(key.shape, updates, settings), taken[i]) for i, key in enumerate(store.keys)]
+            spent = store.seconds()
+            timed += [(flops_of(key.shape, updates, settings), spent[i]) for i, key in enumerate(store.keys)]
         rate, fixed = fit(timed)
-        found: dict[str, Any] = {"rate_flops": rate, "matrix_s": fixed, "updates": updates}
+        result: dict[str, Any] = {"rate_flops": rate, "matrix_s": fixed, "updates": updates}
         runs: dict[str, tuple[str, Callable[[], Engine]]] = {
             "local_1": ("1 local worker", lambda: LocalEngine(CPU, 1)),
             "local_2": ("2 local workers", lambda: LocalEngine(CPU, 2)),
@@ -58,33 +58,33 @@ def measure(
             work = [fixed + flops_of(key.shape, updates, settings) / rate for key in store.keys]
             with opened() as engine:
                 if name.startswith("ray"):
-                    found["task_s"], found["pipelined_task_s"] = overhead(engine, tasks)
-                before = _processor_s()
+                    result["task_s"], result["pipelined_task_s"] = overhead(engine, tasks)
+                before = _cpu_s()
                 seconds = _matrices_s(store, engine)
-                spent = _processor_s() - before
+                cpu_s = _cpu_s() - before
             predicted = makespan(work, int(name[-1]))
-            found[name] = {
+            result[name] = {
                 "label": label,
                 "seconds": seconds,
                 "predicted_s": predicted,
-                # What a worker would take on a machine of its own; those of Ray are no children of this process.
-                "processor_s": None if name.startswith("ray") else spent / int(name[-1]),
+                # Seconds of a worker on a machine of its own; Ray's workers are no children of this process.
+                "processor_s": None if name.startswith("ray") else cpu_s / int(name[-1]),
                 "matrices": len(work),
                 "matrices_a_minute": 60 * len(work) / seconds,
             }
             print(f"  {label}: {seconds:.1f} s, predicted {predicted:.1f} s", flush=True)
             contents.append({file.name: file.read_bytes() for file in (store.path / "matrices").iterdir()})
         assert all(other == contents[0] for other in contents), "workers and engines must not change a byte"
-        found["journal_line_s"] = _journal_line_s(store)
-        found["written_bytes"] = sum(map(len, contents[0].values()))
+        result["journal_line_s"] = _journal_line_s(store)
+        result["written_bytes"] = sum(map(len, contents[0].values()))
         opened_inputs = open_inputs(_inputs(root / "local_1", updates))
-        found["read_bytes"] = sum(s.nbytes(key) for s in opened_inputs.sources for key in opened_inputs.plan.active)
-        found["parameters"] = sum(key.parameters for key in opened_inputs.plan.active)
-    return found
+        result["read_bytes"] = sum(s.nbytes(key) for s in opened_inputs.sources for key in opened_inputs.plan.active)
+        result["parameters"] = sum(key.parameters for key in opened_inputs.plan.active)
+    return result
 
 
 def fit(timed: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """Operations a second and seconds a matrix: least squares of relative errors, the latter at least 0."""
+    """Operations per second and seconds per matrix: least squares of relative errors, the latter at least 0."""
     flops, seconds = (np.array(column) for column in zip(*timed, strict=True))
     design = np.stack([flops / seconds, 1 / seconds], axis=1)
     (inverse, fixed), *_ = np.linalg.lstsq(design, np.ones(len(seconds)), rcond=None)
@@ -94,7 +94,7 @@ def fit(timed: Sequence[tuple[float, float]]) -> tuple[float, float]:
 
 
 def makespan(work: Sequence[float], workers: int) -> float:
-    """Seconds until the last of ``workers`` is done, largest pieces first, each to whoever is free."""
+    """Seconds until the last of ``workers`` is done, largest pieces first, each to the first free worker."""
     ends = [0.0] * workers
     for piece in sorted(work, reverse=True):
         ends[ends.index(min(ends))] += piece
@@ -102,8 +102,8 @@ def makespan(work: Sequence[float], workers: int) -> float:
 
 
 def overhead(engine: Engine, tasks: int) -> tuple[float, float]:
-    """Seconds a task of nothing takes from being sent to being reported: one at a time, and two a worker under way."""
-    list(engine.unordered(nothing, range(8)))  # the workers start
+    """Seconds of an empty task from submission to report: one at a time, and with two per worker in progress."""
+    list(engine.unordered(nothing, range(8)))  # starts the workers
     single = []
     for item in range(tasks):
         begin = time.perf_counter()
@@ -128,13 +128,13 @@ def _created(root: Path, name: str, shapes: Shapes, layers: int, updates: int, s
 
 
 def _matrices_s(store: RunStore, engine: Engine) -> float:
-    """Seconds from the start of a run to its last matrix; a cluster's workers begin by loading the libraries."""
+    """Seconds from the start of a run to its last matrix, a cluster's workers loading the libraries included."""
     continue_run(store, engine)
-    times = {entry["event"]: entry["time"] for entry in store.journal()}  # the last of its kind
+    times = {entry["event"]: entry["time"] for entry in store.journal()}  # the last event of each kind
     return float(times["matrix"] - times["start"])
 
 
-def _processor_s() -> float:
+def _cpu_s() -> float:
     """CPU time of this process and of its children that have ended."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(one.ru_utime + one.ru_stime for one in used)

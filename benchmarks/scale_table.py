@@ -1,4 +1,4 @@
-"""What ``benchmarks scale`` measured, put into a model of runs too large to measure: the tables of docs/scale.md."""
+"""The tables of docs/scale.md: what ``benchmarks scale`` measured, extrapolated to runs too large to measure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ from gcwm_viz.continual.estimate import flops_of, memory_of
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "scale.md"
 
 GPU_FLOPS = 2.5e13
-"""Assumed operations a second of a data-centre GPU on this mix of float32 and float64: not yet measured."""
+"""Assumed operations per second of a data-centre GPU on this mix of float32 and float64: not yet measured."""
 GPU_MATRIX_S = 0.3
-"""Assumed seconds a matrix takes there beside its operations (small decompositions, files): not yet measured."""
+"""Assumed seconds of a matrix on a GPU besides its operations (small decompositions, files): not yet measured."""
 STORAGE = (2e9, 20e9)
-"""Bytes a second of shared storage: a good file server, and a parallel file system."""
+"""Bytes per second of shared storage: a good file server, and a parallel file system."""
 WORKERS = (1, 8, 64)
 DISK_BYTES = 2
-"""A stored weight: float16 or bfloat16."""
+"""Bytes of a stored weight: float16 or bfloat16."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,11 @@ def dense(name: str, shapes: Shapes, layers: int) -> Model:
 
 
 def experts(name: str, hidden: int, attention: tuple[int, int], width: int, experts: int, layers: int) -> Model:
-    """A mixture of experts: attention of (q, kv) width, a router, and three matrices an expert."""
+    """A mixture of experts: attention of (q, kv) width, a router, and three matrices per expert."""
     q, kv = attention
-    one = {(q, hidden): 1, (kv, hidden): 2, (hidden, q): 1, (experts, hidden): 1}
-    one |= {(width, hidden): 2 * experts, (hidden, width): experts}
-    return Model(name, {shape: layers * count for shape, count in one.items()})
+    layer = {(q, hidden): 1, (kv, hidden): 2, (hidden, q): 1, (experts, hidden): 1}
+    layer |= {(width, hidden): 2 * experts, (hidden, width): experts}
+    return Model(name, {shape: layers * count for shape, count in layer.items()})
 
 
 # Shapes of Llama-3-70B and of Qwen3-235B-A22B, from their configurations.
@@ -62,9 +62,9 @@ QWEN3_235B = experts("235B, 128 experts", 4096, (8192, 512), 1536, 128, 94)
 
 @dataclass(frozen=True)
 class Forecast:
-    """Hours of the parts of a run; they overlap, so the largest decides. Bytes of reading, writing and one worker.
+    """Hours of the parts of a run, which overlap, so that the largest decides; bytes read, written, and of one worker.
 
-    most: workers beyond which the longest matrix, or the driver's journal, decides.
+    most: number of workers beyond which the longest matrix, or the driver's journal, decides.
     """
 
     compute_h: float
@@ -76,8 +76,8 @@ class Forecast:
 
 
 def forecast(model: Model, updates: int, workers: int, rate: float, matrix_s: float, journal_line_s: float) -> Forecast:
-    """Full checkpoints as updates. Every matrix of an update and the base's beside it are read twice: to be merged, and
-    for the norms of the table of updates, one update a worker."""
+    """Full checkpoints as updates. Every matrix of an update, and the base's with it, is read twice: to be merged, and
+    for the norms of the table of updates, one update per worker."""
     settings = RunSettings.preset_with("scale-free", {"keep": "last"})
     seconds = {shape: matrix_s + flops_of(shape, updates, settings) / rate for shape in model.counts}
     total = sum(seconds[shape] * count for shape, count in model.counts.items())
@@ -95,7 +95,7 @@ def forecast(model: Model, updates: int, workers: int, rate: float, matrix_s: fl
 
 
 def document(text: str) -> str:
-    """docs/scale.md with the tables of the result, as it is where there is none."""
+    """docs/scale.md with the tables of the result, unchanged without a result."""
     content = machine.read("scale")
     if content is None:
         return text
@@ -112,14 +112,14 @@ def tables_of(result: dict[str, Any], host: dict[str, Any]) -> list[str]:
         "|---|---|",
         f"| rate of one worker (operations of `flops_of`, {result['updates']} updates) | "
         f"{result['rate_flops'] / 1e9:.0f} GFLOP/s |",
-        f"| a matrix beside its operations | {1e3 * result['matrix_s']:.0f} ms |",
-        f"| a Ray task of nothing, one at a time | {1e3 * result['task_s']:.1f} ms |",
-        f"| a Ray task of nothing, two a worker under way | {1e3 * result['pipelined_task_s']:.1f} ms |",
+        f"| a matrix besides its operations | {1e3 * result['matrix_s']:.0f} ms |",
+        f"| an empty Ray task, one at a time | {1e3 * result['task_s']:.1f} ms |",
+        f"| an empty Ray task, two per worker in progress | {1e3 * result['pipelined_task_s']:.1f} ms |",
         f"| a journal line, on disk | {1e3 * result['journal_line_s']:.1f} ms |",
         f"| bytes read a parameter and update | {per_update:.1f} |",
         f"| bytes written a parameter, last step kept | {result['written_bytes'] / result['parameters']:.1f} |",
         "",
-        "| the same run, same bytes | matrices | predicted | measured | CPU time a worker | a minute |",
+        "| the same run, same bytes | matrices | predicted | measured | CPU time per worker | matrices per minute |",
         "|---|---|---|---|---|---|",
     ]
     lines += [
@@ -137,10 +137,10 @@ def tables_of(result: dict[str, Any], host: dict[str, Any]) -> list[str]:
     cases = [(model, updates) for model in (LLAMA_70B, QWEN3_235B) for updates in (3, 14)]
     line_s = result["journal_line_s"]
     for model, updates in cases:
-        found = forecast(model, updates, 1, GPU_FLOPS, GPU_MATRIX_S, line_s)
+        run = forecast(model, updates, 1, GPU_FLOPS, GPU_MATRIX_S, line_s)
         lines.append(
-            f"| {model.name} | {model.matrices:,} | {updates} | {found.read_bytes / 1e12:.1f} TB | "
-            f"{found.written_bytes / 1e12:.1f} TB | {found.memory_bytes / 1e9:.0f} GB |"
+            f"| {model.name} | {model.matrices:,} | {updates} | {run.read_bytes / 1e12:.1f} TB | "
+            f"{run.written_bytes / 1e12:.1f} TB | {run.memory_bytes / 1e9:.0f} GB |"
         )
     fast, slow = (f"{bandwidth / 1e9:.0f} GB/s" for bandwidth in reversed(STORAGE))
     lines += [
@@ -154,11 +154,11 @@ def tables_of(result: dict[str, Any], host: dict[str, Any]) -> list[str]:
         gpus = [forecast(model, updates, n, GPU_FLOPS, GPU_MATRIX_S, line_s) for n in WORKERS]
         lines.append(
             f"| {model.name} | {updates} | {core.compute_h:,.0f} h | "
-            + " | ".join(f"{found.compute_h:.2f} h" for found in gpus)
+            + " | ".join(f"{run.compute_h:.2f} h" for run in gpus)
             + f" | {gpus[0].read_h[0]:.1f} h | {gpus[0].read_h[1]:.2f} h | {gpus[0].most} |"
         )
     return [
         *lines,
         "",
-        f"GPU columns: not yet measured; assumed: {GPU_FLOPS:.1e} operations a second, {GPU_MATRIX_S} s a matrix.",
+        f"GPU columns: not yet measured; assumed: {GPU_FLOPS:.1e} operations per second, {GPU_MATRIX_S} s per matrix.",
     ]

@@ -1,6 +1,6 @@
-"""``python -m benchmarks.study [STUDY]``: what ships of the lab's study, and the tables of docs/findings.md made of it.
+"""``python -m benchmarks.study [STUDY]``: the shipped tables of the lab's study, and those of docs/findings.md.
 
-STUDY, a folder that ``lab study`` wrote, replaces the tables that ship; without it the document is written anew from
+STUDY, a folder that ``lab study`` wrote, replaces the shipped tables; without it only the document is written, from
 these.
 """
 
@@ -18,7 +18,7 @@ DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "findings.md"
 
 
 def ship(study: Path, folder: Path = SHIPPED) -> None:
-    """Copy the tables, and study.json with the number of finished runs a method; no trainings and cells."""
+    """Copy the tables, and study.json with the number of finished runs per method; no trainings and cells."""
     info, tables = read_study(study)
     runs = tables["runs"]
     done = runs.drop_duplicates(["method", "seed", "order"]) if len(runs) else pd.DataFrame({"method": []})
@@ -31,7 +31,7 @@ def ship(study: Path, folder: Path = SHIPPED) -> None:
 
 
 def document(text: str) -> str:
-    """docs/findings.md with its tables as those of the study that ships."""
+    """docs/findings.md with the tables of the shipped study."""
     return filled(text, sections(read_study()[1]))
 
 

@@ -1,4 +1,4 @@
-"""The generated part of README.md."""
+"""The generated part of benchmarks/README.md."""
 
 from pathlib import Path
 from typing import Any
@@ -11,24 +11,24 @@ DOCUMENT = Path(__file__).parent / "README.md"
 
 def rows() -> list[tuple[str, str, str]]:
     """(what, measured, goal) of every part that has a result."""
-    found: list[tuple[str, str, str]] = []
+    lines: list[tuple[str, str, str]] = []
     if layer := _result("layer"):
         for module, row in layer["matrices"].items():
             shape = "×".join(str(size) for size in row["shape"])
             text = f"{row['naive_s']:.1f} s → {row['ours_s']:.1f} s, {row['speedup']:.1f}×"
             goal = "20×" if module in ("mlp.gate_proj", "mlp.up_proj") else ""
-            found.append((f"{module} {shape}, m = 3, naive → here", text, goal))
+            lines.append((f"{module} {shape}, m = 3, naive → here", text, goal))
         whole = layer["layer"]
         text = f"{whole['naive_s']:.0f} s → {whole['ours_s']:.0f} s, {whole['speedup']:.1f}×"
-        found.append(("whole layer, Qwen3-0.6B shapes, m = 3", text, "10×"))
+        lines.append(("whole layer, Qwen3-0.6B shapes, m = 3", text, "10×"))
         exact = layer["from_float64"]
         text = f"{exact['ours_float32']:.0e} here, {exact['naive_float32']:.0e} naive"
-        found.append(("float32 merged update, difference from the naive transcription in float64", text, "1e-6"))
+        lines.append(("float32 merged update, difference from the naive transcription in float64", text, "1e-6"))
     if memory := _result("memory"):
         for label in ("model", "many_updates"):
             row = memory[label]
             what = f"peak memory beyond the libraries, {row['layers']} layers, {row['updates']} updates on disk"
-            found.append(
+            lines.append(
                 (
                     what,
                     f"{row['peak_gb']:.2f} GB ({row['inputs_gb']:.1f} GB of inputs, {row['seconds']:.0f} s)",
@@ -38,29 +38,29 @@ def rows() -> list[tuple[str, str, str]]:
     if growth := _result("growth"):
         for solver in ("exact", "adam"):
             row = growth[f"updates_{solver}"]
-            found.append((f"time over m = {row['m']}, {solver}", _growth(row), ""))
+            lines.append((f"time over m = {row['m']}, {solver}", _growth(row), ""))
         row = growth["hidden"]
-        found.append((f"time over hidden size {row['hidden']}, exact, m = 2", _growth(row), ""))
+        lines.append((f"time over hidden size {row['hidden']}, exact, m = 2", _growth(row), ""))
         row = growth["geometry"]
         what = f"geometry and signals, {row['tasks']} tasks × all steps, union rank {row['union_rank']}"
-        found.append((what, f"{row['seconds']:.1f} s a matrix of {row['hidden']}²", ""))
+        lines.append((what, f"{row['seconds']:.1f} s per matrix of {row['hidden']}²", ""))
     if lora := _result("lora"):
         for solver in ("adam", "exact"):
             row = lora[solver]
             text = f"{row['dense_s']:.1f} s → {row['lora_s']:.2f} s, {row['speedup']:.0f}×"
-            found.append((f"LoRA rank 16 against dense, 3072×1024, {solver}", text, "5×"))
+            lines.append((f"LoRA rank 16 against dense, 3072×1024, {solver}", text, "5×"))
     if roof := _result("roofline"):
         text = f"{roof['achieved_s']:.1f} s, {roof['over_limit']:.1f} × the limit of {roof['limit_s']:.1f} s"
-        found.append((f"run from disk, {roof['updates']} steps of a layer, {roof['iters']} iterations", text, ""))
+        lines.append((f"run from disk, {roof['updates']} steps of a layer, {roof['iters']} iterations", text, ""))
         rates = f"{roof['float32_gflops']:.0f} GFLOP/s float32, {roof['float64_gflops']:.0f} float64"
-        found.append(("rates that the limit is made of", rates, ""))
+        lines.append(("rates behind the limit", rates, ""))
     if pages := _result("pages"):
         for kind, label in (("normal", "a run of the lab's size"), ("wide", "36 layers × 14 steps")):
             part = pages[kind]
-            found.append((f"slowest page script, {label}", f"{part['slowest_s']:.2f} s", f"{part['goal_s']:g} s"))
+            lines.append((f"slowest page script, {label}", f"{part['slowest_s']:.2f} s", f"{part['goal_s']:g} s"))
     if lab := _result("lab"):
         text = f"{lab['seconds']:.1f} s (matrices {lab['matrices_s']:.1f}, probes {lab['probes_s']:.1f})"
-        found.append(("first run of the lab", text, "15 s"))
+        lines.append(("first run of the lab", text, "15 s"))
     if scale := _result("scale"):
         text = ", ".join(
             f"{scale[name]['matrices_a_minute']:.0f} ({scale[name]['label']}, predicted "
@@ -68,28 +68,28 @@ def rows() -> list[tuple[str, str, str]]:
             for name in ("local_1", "local_2", "ray_2")
             if name in scale
         )
-        found.append(("matrices a minute, hidden size 384, 3 updates", text, ""))
+        lines.append(("matrices per minute, hidden size 384, 3 updates", text, ""))
         if "task_s" in scale:
             single, under_way = (1e3 * scale[name] for name in ("task_s", "pipelined_task_s"))
-            text = f"{single:.1f} ms, {under_way:.1f} ms with two a worker under way"
-            found.append(("what a Ray task costs beside its work", text, "50 ms"))
+            text = f"{single:.1f} ms, {under_way:.1f} ms with two per worker in progress"
+            lines.append(("overhead of a Ray task", text, "50 ms"))
     gpu = _result("gpu")
     if gpu is None or gpu.get("status") == "not yet measured":
-        found.append(("a step of Qwen3-8B on a GPU", "not yet measured: `make bench-gpu`", "≤ 90 s TF32, ≤ 60 s exact"))
+        lines.append(("a step of Qwen3-8B on a GPU", "not yet measured: `make bench-gpu`", "≤ 90 s TF32, ≤ 60 s exact"))
     else:
         for name, row in gpu.items():
             if isinstance(row, dict) and "seconds" in row:
                 text = f"{row['seconds']:.0f} s, {row['peak_gb']:.1f} GB"
                 text += f" (published {row['published_minutes']} min, {row['published_gb']} GB)"
-                found.append((f"Qwen3-8B, {name}", text, ""))
+                lines.append((f"Qwen3-8B, {name}", text, ""))
             elif "effect of" in name:
                 text = f"γ {row['gamma']:.0e}, α {row['alpha']:.0e}, merged update {row['merged']:.0e}"
-                found.append((f"Qwen3-8B, {name} on a matrix", text, ""))
-    return found
+                lines.append((f"Qwen3-8B, {name} on a matrix", text, ""))
+    return lines
 
 
 def document(text: str) -> str:
-    """The README with the table of the results, and the machines that they are from."""
+    """The README with the table of the results, and the machine of each."""
     lines = ["| | measured | goal |", "|---|---|---|", *(f"| {a} | {b} | {c} |" for a, b, c in rows())]
     for name in ("layer", "memory", "growth", "lora", "roofline", "lab", "scale"):
         content = machine.read(name)

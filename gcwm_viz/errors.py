@@ -1,4 +1,4 @@
-"""The one error that is the user's to mend."""
+"""The error that the user can mend, and how others' errors are quoted in one."""
 
 MAX_LENGTH = 2000
 
@@ -14,3 +14,8 @@ class InputError(ValueError):
     def __init__(self, message: object = "") -> None:
         text = str(message).replace("\n", " ").replace("\r", " ")
         super().__init__(text if len(text) <= MAX_LENGTH else f"{text[: MAX_LENGTH // 2]} … {text[-MAX_LENGTH // 2 :]}")
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its type where it has none, to quote in a sentence."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]

@@ -25,7 +25,7 @@ from gcwm_viz.linalg.lowrank import LowRank
 _FACTOR = re.compile(r"^(?P<module>.+)\.lora_(?P<side>A|B)(?:\.default)?\.weight$")
 _EMBEDDING = re.compile(r"^(?P<module>.+)\.lora_embedding_(?P<side>A|B)(?:\.default)?$")
 _TOKENS = re.compile(r"^(?P<module>.+)\.token_adapter\.trainable_tokens_delta(?:\.default)?$")
-# What PEFT puts before every name, inside whatever wrapped the model when it was saved.
+# PEFT's prefix of every name, behind those of wrappers that the model was saved in.
 _PREFIX = re.compile(r"^(?:module\.|_orig_mod\.)*base_model\.model\.")
 # Settings under which Δ is not scaling · B A of the base weights.
 _VARIANTS = (
@@ -34,7 +34,7 @@ _VARIANTS = (
 )
 # These initialisations leave the base as it is; the others (PiSSA, OLoRA, CorDA, LoRA-GA, LoftQ) subtract from it.
 _PLAIN_STARTS = (None, True, False, "gaussian", "eva", "orthogonal")
-# In a pattern without escapes and classes: what may end at several places, and what begins, ends or splits a group.
+# In a pattern without escapes and classes: repetitions and options, and the marks of groups and alternatives.
 _CHOICE = re.compile(r"\{\d*,\d*\}|[*+?|()]")
 _ESCAPED = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]", re.DOTALL)
 _MOST_WORK, _MOST_WORK_IN_ALL = 4_000_000, 100_000_000
@@ -78,7 +78,7 @@ class Adapter:
         whose update is not scaling·BA, a lone factor, or factors that disagree with the config."""
         root = reached(location(root))
         if not (root / ADAPTER_WEIGHTS).is_file():
-            CheckpointIndex.open(root)  # says what is wrong with a folder without safetensors
+            CheckpointIndex.open(root)  # raises for a folder without safetensors, and says why
             raise InputError(f"{root}: expected {ADAPTER_WEIGHTS} beside {ADAPTER_CONFIG}, found none")
         index = CheckpointIndex.from_files(root, [root / ADAPTER_WEIGHTS], ADAPTER_CONFIG)
         file = root / ADAPTER_CONFIG
@@ -139,9 +139,9 @@ def _check_kind(config: dict[str, Any], file: Path) -> None:
 
 def _module(module: str, pair: dict[str, TensorInfo], config: dict[str, Any], file: Path) -> LoraModule:
     if pair.keys() != {"A", "B"}:
-        held, lone = next(iter(pair.items()))
+        side, lone = next(iter(pair.items()))
         raise InputError(
-            f"{lone.path}: tensor {lone.name!r} has no partner, expected lora_{'B' if held == 'A' else 'A'} too"
+            f"{lone.path}: tensor {lone.name!r} has no partner, expected lora_{'B' if side == 'A' else 'A'} too"
         )
     a, b = pair["A"], pair["B"]
     for info in (a, b):
@@ -164,9 +164,9 @@ def _by_pattern(module: str, config: dict[str, Any], patterns: str, default: str
     if not isinstance(table, dict):
         raise InputError(f"{file}: {patterns} must map patterns to numbers, found {type(table).__name__}")
     value = config.get(default)
-    for pattern, given in table.items():
+    for pattern, own in table.items():
         if _matches(pattern, module, file, patterns):
-            value = given
+            value = own
             break
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e9:
         raise InputError(f"{file}: {default} of {module!r} must be a positive number, found {str(value)[:50]!r}")
@@ -174,19 +174,19 @@ def _by_pattern(module: str, config: dict[str, Any], patterns: str, default: str
 
 
 def _check_patterns(config: dict[str, Any], modules: Collection[str], file: Path) -> None:
-    """Each pattern of a table may be tried on each module: together they must end too."""
+    """Every pattern of a table may be tried on every module, so their total work is bounded too."""
     longest = max(map(len, modules), default=0)
     for setting in ("rank_pattern", "alpha_pattern"):
         table = config.get(setting)
         patterns = list(table) if isinstance(table, dict) else []
-        work = [_work(pattern[:500], max(100, longest)) for pattern in patterns]
-        # One that is too much by itself is refused by name where it is used.
-        if len(modules) * sum(each for each in work if each <= _MOST_WORK) > _MOST_WORK_IN_ALL:
+        work = (_work(pattern[:500], max(100, longest)) for pattern in patterns)
+        # A pattern beyond its own limit is refused, by name, where it is used.
+        if len(modules) * sum(steps for steps in work if steps <= _MOST_WORK) > _MOST_WORK_IN_ALL:
             raise InputError(f"{file}: {setting} holds {len(patterns)} patterns, expected fewer or simpler ones")
 
 
 def _matches(pattern: str, module: str, file: Path, setting: str) -> bool:
-    # A pattern comes from a file, and one of many choices could take for ever to fail.
+    # A pattern comes from a file, and one of many choices could backtrack almost without end.
     if len(pattern) > 500 or _work(pattern, max(100, len(module))) > _MOST_WORK:
         raise InputError(f"{file}: {setting} holds the pattern {pattern[:80]!r}, expected a simpler one")
     try:

@@ -1,7 +1,7 @@
 """Files and folders that appear under their final name complete or not at all.
 
-Each is built under a hidden name beside its place, flushed to disk, then renamed. Safetensors are written here too,
-streamed tensor by tensor: the safetensors library holds a whole file in memory and orders metadata at random, so the
+Each is built under a hidden name in the same folder, flushed to disk, then renamed. Safetensors are written here too,
+streamed tensor by tensor: the safetensors library keeps a whole file in memory and orders metadata at random, so the
 same tensors would not give the same bytes.
 """
 
@@ -25,7 +25,7 @@ from gcwm_viz.errors import InputError
 
 try:
     import fcntl
-except ImportError:  # no such lock on this system: a partial folder is then taken for a dead process's
+except ImportError:  # no file locks on this system: a partial folder then counts as a dead process's
     fcntl = None  # type: ignore[assignment]
 
 DTYPES = {
@@ -43,7 +43,7 @@ DTYPES = {
 
 
 def partial_name(path: Path) -> Path:
-    """The hidden name beside ``path`` that it is built under; a leftover of a killed process is overwritten."""
+    """The hidden name under which ``path`` is built; a leftover of a killed process is overwritten."""
     return path.with_name(f".{path.name}.partial")
 
 
@@ -134,7 +134,7 @@ def stream_safetensors(
     metadata: Mapping[str, str],
     path: Path,
 ) -> None:
-    """Writes tensors of known (name, dtype, shape) into an open file, asking ``read`` for one at a time.
+    """Writes tensors of known (name, dtype, shape) into an open file, calling ``read`` for one at a time.
 
     Widest dtypes first, then by name: every tensor then starts at a multiple of its item size.
     """

@@ -1,4 +1,4 @@
-"""The header of a safetensors file, read by a bounded parser that believes nothing the file says about itself.
+"""The header of a safetensors file, read by a bounded parser that trusts nothing in the file.
 
 Format: 8 bytes little-endian header length, a JSON object ``{name: {dtype, shape, data_offsets}}`` with an optional
 ``__metadata__`` of strings, then the tensors' bytes without gaps. Source: the safetensors format description.
@@ -32,7 +32,7 @@ FLOATING = frozenset({"F64", "F32", "F16", "BF16"})
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """What a header says of one tensor: shape as stored, ``offset`` of its first byte in the file."""
+    """The header's entry of one tensor: shape as stored, ``offset`` of its first byte in the file."""
 
     name: str
     dtype: str
@@ -101,7 +101,7 @@ def read_json_object(path: Path, what: str, *, constant: Callable[[str], Any] = 
 
 
 def read_header(path: Path) -> tuple[dict[str, TensorInfo], dict[str, str]]:
-    """Tensors (in order of their place in the file) and metadata of one safetensors file; reads no weights.
+    """Tensors (in file order) and metadata of one safetensors file; reads no weights.
 
     Raises InputError for a truncated file, a header that is too long, malformed, or at odds with the file's size.
     """

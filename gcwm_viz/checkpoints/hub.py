@@ -25,22 +25,22 @@ def hub_id(folder: Path) -> str | None:
 
 
 def split_lora(source: str | Path) -> tuple[str, str] | None:
-    """``MODEL+ADAPTER``, mergekit's notation for an adapter upon a model, in its two parts, each a path that exists or
-    a hub id; None for a path that exists as it stands, and for anything else."""
+    """``MODEL+ADAPTER``, mergekit's notation for an adapter upon a model, in its two parts, each an existing path or
+    a hub id; None for anything else, and where ``source`` itself is an existing path."""
     text = str(source)
     try:
         if "+" not in text or Path(text).exists():
             return None
         return next((p for p in splits(text) if all(HUB_ID.fullmatch(part) or Path(part).exists() for part in p)), None)
-    except OSError:  # too long a name, or a folder that may not be looked into: the reader says which
+    except OSError:  # too long a name, or a folder without permission: the reader names it
         return None
 
 
 def splits(text: str) -> Iterator[tuple[str, str]]:
-    """``text`` in two at every +, both parts with something in them."""
-    for place in (at for at, letter in enumerate(text) if letter == "+"):
-        if text[:place] and text[place + 1 :]:
-            yield text[:place], text[place + 1 :]
+    """``text`` split in two at every +, neither part empty."""
+    for at, letter in enumerate(text):
+        if letter == "+" and 0 < at < len(text) - 1:
+            yield text[:at], text[at + 1 :]
 
 
 def local_folder(source: str | Path, *, cached_only: bool = False) -> Path:
@@ -48,7 +48,7 @@ def local_folder(source: str | Path, *, cached_only: bool = False) -> Path:
     both, in the same notation.
 
     Downloads what the cache lacks, unless ``cached_only`` or ``HF_HUB_OFFLINE`` is set. Raises :class:`InputError` when
-    that fails. A path that does not exist and is no hub id comes back as it is, for the reader to name.
+    that fails. A path that does not exist and is no hub id is returned as it is, for the reader to name.
     """
     if not isinstance(source, str | Path) or "://" in str(source):
         return location(source)
@@ -56,18 +56,18 @@ def local_folder(source: str | Path, *, cached_only: bool = False) -> Path:
     if parts is not None:
         return Path("+".join(str(local_folder(part, cached_only=cached_only).resolve()) for part in parts))
     path = Path(source)
-    named = HUB_ID.fullmatch(str(source))
-    if named is None or path.exists():
+    match = HUB_ID.fullmatch(str(source))
+    if match is None or path.exists():
         return path
     try:
-        found = snapshot_download(
-            named["repo"], revision=named["revision"], allow_patterns=list(WANTED), local_files_only=cached_only
+        snapshot = snapshot_download(
+            match["repo"], revision=match["revision"], allow_patterns=list(WANTED), local_files_only=cached_only
         )
     except LocalEntryNotFoundError:
         raise InputError(
             f"{source}: no such folder, and as a hub id it is not in the local cache; fetch it once with "
-            f"`hf download {named['repo']}` where there is a network"
+            f"`hf download {match['repo']}` where there is a network"
         ) from None
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         raise InputError(f"{source}: no such folder, and the hub said: {str(error).splitlines()[0][:200]}") from None
-    return Path(found)
+    return Path(snapshot)

@@ -2,8 +2,8 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,6 @@ from gcwm_viz.checkpoints.header import TensorInfo, read_header, read_json_objec
 from gcwm_viz.checkpoints.location import is_remote, location, reached, remote_bytes
 from gcwm_viz.checkpoints.model_config import read_config
 from gcwm_viz.errors import InputError
-
-__all__ = ["ADAPTER_CONFIG", "ADAPTER_WEIGHTS", "CheckpointIndex", "TensorInfo"]
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -49,8 +47,8 @@ class CheckpointIndex:
             if path.is_file() and path.suffix == GGUF_SUFFIX:
                 raise InputError(_gguf_sentence(path, path.name))
             if not path.is_dir():
-                found = "a file" if path.exists() else "nothing"
-                raise InputError(f"{path}: expected a folder with safetensors weights, found {found}")
+                kind = "a file" if path.exists() else "nothing"
+                raise InputError(f"{path}: expected a folder with safetensors weights, found {kind}")
             return cls.from_files(path, _weight_files(path))
         except OSError as error:
             raise InputError(f"{path}: cannot read the folder ({error.strerror or error})") from None
@@ -61,8 +59,8 @@ class CheckpointIndex:
         tensors: dict[str, TensorInfo] = {}
         file_metadata: dict[Path, dict[str, str]] = {}
         for file in files:
-            found, file_metadata[file] = read_header(file)
-            for name, info in found.items():
+            header, file_metadata[file] = read_header(file)
+            for name, info in header.items():
                 if name in tensors:
                     raise InputError(f"{file}: tensor {name!r} is also in {tensors[name].path.name}, expected it once")
                 tensors[name] = info
@@ -85,21 +83,9 @@ class CheckpointIndex:
         4 KiB: enough to tell trained weights apart without reading gigabytes, not a proof against forgery.
         """
         digest = hashlib.sha256()
-        by_file: dict[Path, list[TensorInfo]] = {}
-        for info in self.tensors.values():
-            by_file.setdefault(info.path, []).append(info)
-        samples: dict[str, bytes] = {}
-        for path, infos in by_file.items():
-            try:
-                with nullcontext(path) if is_remote(path) else path.open("rb") as file:
-                    for info in infos:
-                        samples[info.name] = hashlib.sha256(b"".join(_sample(file, info))).digest()
-            except OSError as error:
-                raise InputError(f"{path}: cannot read the file ({error.strerror or error})") from None
-        for name in sorted(self.tensors):
-            info = self.tensors[name]
+        for name, info in sorted(self.tensors.items()):
             digest.update(json.dumps([name, info.dtype, info.shape]).encode())
-            digest.update(samples[name])
+            digest.update(hashlib.sha256(sample(info)).digest())
         if self.config_file is not None:
             digest.update(self.config_file.read_bytes())
         return digest.hexdigest()
@@ -108,24 +94,16 @@ class CheckpointIndex:
 def sample(info: TensorInfo) -> bytes:
     """First, middle and last 4 KiB of a tensor's bytes, or all of a small one's. Raises InputError for a file that
     cannot be read."""
+    starts, count = [0, (info.nbytes - SAMPLE_BYTES) // 2, info.nbytes - SAMPLE_BYTES], SAMPLE_BYTES
+    if info.nbytes <= 3 * SAMPLE_BYTES:
+        starts, count = [0], info.nbytes
     try:
-        with nullcontext(info.path) if is_remote(info.path) else info.path.open("rb") as file:
-            return b"".join(_sample(file, info))
+        if is_remote(info.path):
+            return b"".join(remote_bytes(info.path, info.offset + start, count) for start in starts)
+        with info.path.open("rb") as file:
+            return b"".join(os.pread(file.fileno(), count, info.offset + start) for start in starts)
     except OSError as error:
         raise InputError(f"{info.path}: cannot read the file ({error.strerror or error})") from None
-
-
-def _sample(file: Any, info: TensorInfo) -> Iterable[bytes]:
-    if info.nbytes <= 3 * SAMPLE_BYTES:
-        places = [(0, info.nbytes)]
-    else:
-        places = [(start, SAMPLE_BYTES) for start in (0, (info.nbytes - SAMPLE_BYTES) // 2, info.nbytes - SAMPLE_BYTES)]
-    for start, count in places:
-        if is_remote(info.path):
-            yield remote_bytes(info.path, info.offset + start, count)
-        else:
-            file.seek(info.offset + start)
-            yield file.read(count)
 
 
 def has_model(root: Path) -> bool:
@@ -170,8 +148,8 @@ def _shards(index_file: Path) -> list[Path]:
             raise InputError(
                 f"{path}: missing shard, {index_file.name} expects {len(names)} tensors in it ({names[0]}, …)"
             )
-        held, _ = read_header(path)
-        absent = [name for name in names if name not in held]
+        header, _ = read_header(path)
+        absent = [name for name in names if name not in header]
         if absent:
             raise InputError(f"{path}: tensor {absent[0]!r} is not in this shard, {index_file.name} expects it there")
     return [index_file.parent / file for file in sorted(shards)]

@@ -1,45 +1,49 @@
 """Where inputs lie: folders of this machine, or of any file system that fsspec has a driver for (``s3://…``).
 
-Elsewhere headers are read like any file, and weights as the byte ranges that the headers name. Results are written to
+There, headers are read like any file, and weights as the byte ranges that the headers name. Results are written to
 folders of this machine alone, because they rely on renames and locks.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
-from gcwm_viz.errors import InputError
+from gcwm_viz.errors import InputError, first_line
 
 
 def location(where: str | Path) -> Path:
     """``where`` as a path to read from; a URL (``protocol://…``) becomes a path of its file system.
 
-    Nothing is looked up there, see :func:`reached`. Raises :class:`InputError` for a protocol without a driver.
+    Nothing is accessed yet, see :func:`reached`. Raises :class:`InputError` for a protocol without a driver.
     """
     if not isinstance(where, str) or "://" not in where:
         return Path(where) if isinstance(where, str) else where
-    try:
+    with _named_access_errors(where):
         from upath import UPath
 
         return cast(Path, UPath(where))  # the same methods, though not of the same class
-    except ImportError as error:
-        raise InputError(f"{where}: {error}; the extra `remote` and the protocol's own driver read it") from None
-    except Exception as error:  # what a driver can raise has no end
-        raise InputError(f"{where}: cannot be reached ({_first_line(error)})") from None
 
 
 def reached(path: Path) -> Path:
     """``path`` itself, once a remote file system has answered.
 
-    Raises :class:`InputError` for a driver that is not installed or gets no access, which only its first call tells.
+    Raises :class:`InputError` for a driver that is not installed or gets no access, which shows at the first call only.
     """
     if is_remote(path):
-        try:
+        with _named_access_errors(path):
             path.exists()
-        except ImportError as error:
-            raise InputError(f"{path}: {error}; the extra `remote` and the protocol's own driver read it") from None
-        except Exception as error:
-            raise InputError(f"{path}: cannot be reached ({_first_line(error)})") from None
     return path
+
+
+@contextmanager
+def _named_access_errors(where: object) -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        raise InputError(f"{where}: {error}; the extra `remote` and the protocol's own driver read it") from None
+    except Exception as error:  # a driver can raise anything
+        raise InputError(f"{where}: cannot be reached ({first_line(error)})") from None
 
 
 def is_remote(path: Path) -> bool:
@@ -55,14 +59,10 @@ def remote_bytes(path: Path, start: int, count: int) -> bytes:
     except OSError:
         raise
     except Exception as error:
-        raise InputError(f"{path}: cannot be read ({_first_line(error)})") from None
+        raise InputError(f"{path}: cannot be read ({first_line(error)})") from None
 
 
 def local_only(path: Path, what: str) -> None:
     """Raises :class:`InputError` for a remote ``path``, which ``what`` cannot work with."""
     if is_remote(path):
         raise InputError(f"{path}: {what} needs it in a folder of this machine; copy or mount it first")
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]

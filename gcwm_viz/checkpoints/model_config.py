@@ -1,7 +1,7 @@
-"""config.json of a model. It may hold infinities and NaN, which JSON does not have and transformers loads.
+"""config.json of a model. It may contain infinities and NaN, which JSON does not have and transformers loads.
 
 transformers reads them as Python's constants (``Infinity``) and, since version 5, writes them as
-``{"__float__": "Infinity"}``. The latter is plain JSON, so here it stands for both.
+``{"__float__": "Infinity"}``. Only the latter is JSON, so here it stands for both.
 """
 
 from pathlib import Path
@@ -19,11 +19,10 @@ def read_config(path: Path, what: str = "config.json") -> dict[str, Any]:
 
 
 def with_floats(value: Any) -> Any:
-    """``value`` with every tag replaced by the float it stands for, as transformers' own configuration classes expect
-    it."""
+    """``value`` with every tag replaced by its float, as transformers' configuration classes expect."""
     if isinstance(value, dict):
         tag = value.get(_TAG) if len(value) == 1 else None
         if isinstance(tag, str) and tag in _CONSTANTS:
             return float(tag)
-        return {key: with_floats(held) for key, held in value.items()}
-    return [with_floats(held) for held in value] if isinstance(value, list) else value
+        return {key: with_floats(item) for key, item in value.items()}
+    return [with_floats(item) for item in value] if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""Weights that are stored quantised: codes that mean nothing without their scales, so no Δ can be taken of them."""
+"""Weights stored quantised: codes that mean nothing without their scales, so no Δ can be computed from them."""
 
 from gcwm_viz.checkpoints.header import TensorInfo
 from gcwm_viz.checkpoints.index import CheckpointIndex
@@ -14,7 +14,7 @@ _CODES = (".weight", "_blocks")  # the latter MXFP4's
 
 
 def quantisation_method(index: CheckpointIndex) -> str:
-    """``quant_method`` of config.json; empty where the config speaks of no quantisation."""
+    """``quant_method`` of config.json; empty where the config names none."""
     settings = index.config.get("quantization_config") or index.config.get("compression_config")
     if not isinstance(settings, dict) or not settings:
         return ""
@@ -27,10 +27,10 @@ def is_quantised(info: TensorInfo) -> bool:
 
 
 def check_not_quantised(index: CheckpointIndex) -> None:
-    """Raises InputError, naming the tensor, the method and the way on, when weights of ``index`` are quantised.
+    """Raises InputError, naming the tensor, the method and a remedy, when weights of ``index`` are quantised.
 
-    A config that speaks of a quantisation which no tensor shows is no reason: quantised models that were merged or
-    dequantised keep theirs.
+    A quantisation that the config alone names is accepted: quantised models that were merged or dequantised keep the
+    entry.
     """
     info = next((info for info in index.tensors.values() if is_quantised(info)), None)
     if info is None:

@@ -23,15 +23,17 @@ def read_tensor(info: TensorInfo, rows: slice | None = None) -> Tensor:
     whole shard mapped for as long as one of them lives. Raises InputError for a file that changed since its header
     was read and for a NaN or infinite value, naming the tensor.
     """
-    if is_remote(info.path):
-        tensor: Tensor = _remote_tensor(info, rows)
-        if info.is_floating:
-            check_finite(tensor, f"{info.path}: tensor {info.name!r}")
-        return tensor
+    tensor = _remote_tensor(info, rows) if is_remote(info.path) else _local_tensor(info, rows)
+    if info.is_floating:
+        check_finite(tensor, f"{info.path}: tensor {info.name!r}")
+    return tensor
+
+
+def _local_tensor(info: TensorInfo, rows: slice | None) -> Tensor:
     try:
         with safe_open(info.path, framework="pt", device="cpu") as file:
             if rows is None:
-                tensor = file.get_tensor(info.name).clone()
+                tensor: Tensor = file.get_tensor(info.name).clone()
             else:
                 tensor = file.get_slice(info.name)[rows].clone()
     except (SafetensorError, OSError, KeyError) as error:
@@ -42,13 +44,11 @@ def read_tensor(info: TensorInfo, rows: slice | None = None) -> Tensor:
             f"{info.path}: tensor {info.name!r} changed while in use, expected shape {expected}, "
             f"found {tuple(tensor.shape)}"
         )
-    if info.is_floating:
-        check_finite(tensor, f"{info.path}: tensor {info.name!r}")
     return tensor
 
 
 def _remote_tensor(info: TensorInfo, rows: slice | None) -> Tensor:
-    """The bytes of the tensor alone, or of its ``rows``, under a header of their own for the library to read."""
+    """Reads the bytes of the tensor alone, or of its ``rows``, and parses them under a header made for them."""
     shape, start, count = info.shape, 0, info.nbytes
     if rows is not None:
         first, stop, _ = rows.indices(info.shape[0])
@@ -76,12 +76,12 @@ def row_slices(info: TensorInfo) -> list[slice]:
 
 
 def check_finite(tensor: Tensor, where: str) -> None:
-    """Raises InputError with the count and the first place when ``tensor`` holds a NaN or infinite value."""
+    """Raises InputError naming the first NaN or infinite value of ``tensor`` and its position."""
     flat = tensor.reshape(-1)
     for start in range(0, flat.numel(), SLICE_ELEMENTS):
         finite = torch.isfinite(flat[start : start + SLICE_ELEMENTS])
         if not bool(finite.all()):
             first = start + int((~finite).int().argmax())
-            place = tuple(int(i) for i in torch.unravel_index(torch.tensor(first), tensor.shape))
+            position = tuple(int(i) for i in torch.unravel_index(torch.tensor(first), tensor.shape))
             kind = "NaN" if bool(flat[first].isnan()) else "an infinite value"
-            raise InputError(f"{where} holds {kind} at {place}, expected finite values only")
+            raise InputError(f"{where} holds {kind} at {position}, expected finite values only")

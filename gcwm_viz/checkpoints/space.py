@@ -1,4 +1,4 @@
-"""Whether what is about to be written will fit: told before hours of work, not after."""
+"""Whether the disk has room for a result, checked before hours of work rather than after."""
 
 import os
 import shutil
@@ -7,16 +7,15 @@ from pathlib import Path
 from gcwm_viz.errors import InputError
 
 RESERVE_BYTES = 1_000_000
-"""For files beside the tensors: settings, journal, tables. Part of what is said to be needed."""
+"""For files beside the tensors: settings, journal, tables. Included in the reported need."""
 
 
 def check_space(out: Path, needed: int, what: str) -> None:
     """Raises :class:`InputError` when ``out``'s disk has less than ``needed`` bytes free or may not be written."""
-    place = next(folder for folder in (out, *out.resolve().parents) if folder.is_dir())
-    if not os.access(place, os.W_OK):
-        # On a file system mounted read-only this says so for root as well.
-        raise InputError(f"{out}: cannot write, no permission in {place}")
-    free = shutil.disk_usage(place).free
+    existing = next(folder for folder in (out, *out.resolve().parents) if folder.is_dir())
+    if not os.access(existing, os.W_OK):  # true of a file system mounted read-only for root as well
+        raise InputError(f"{out}: cannot write, no permission in {existing}")
+    free = shutil.disk_usage(existing).free
     if needed + RESERVE_BYTES > free:
         raise InputError(f"{out}: {what} needs {_amount(needed + RESERVE_BYTES)}, the disk has {_amount(free)} free")
 

@@ -37,17 +37,16 @@ class TokenRows:
 
 
 def token_rows(module: str, info: TensorInfo, config: dict[str, Any], file: Path) -> TokenRows:
-    """The rows of ``module``, their indices from the adapter's config: a list, or a table by the module's last names.
+    """The rows of ``module``, indices from the adapter's config: a list, or lists by trailing part of a module's name.
 
     Raises InputError where these are not as many distinct row numbers as the tensor has rows.
     """
-    given = config.get("trainable_token_indices")
-    if isinstance(given, dict):
-        given = next((held for name, held in given.items() if f".{module}".endswith(f".{name}")), None)
-    listed = given if isinstance(given, list) else []
+    listed = config.get("trainable_token_indices")
+    if isinstance(listed, dict):
+        listed = next((indices for name, indices in listed.items() if f".{module}".endswith(f".{name}")), None)
+    listed = listed if isinstance(listed, list) else []
     rows = [index for index in listed if type(index) is int and index >= 0]
-    fits = info.is_floating and len(info.shape) == 2 and 0 < info.shape[0] == len(set(rows)) == len(listed)
-    if not fits:
+    if not (info.is_floating and len(info.shape) == 2 and 0 < info.shape[0] == len(set(rows)) == len(listed)):
         raise InputError(
             f"{info.path}: tensor {info.name!r} of dtype {info.dtype} and shape {info.shape} holds rows of {module!r}, "
             f"expected as many distinct trainable_token_indices in {file.name}"

@@ -14,7 +14,6 @@ from gcwm_viz.checkpoints.atomic import (
     stream_safetensors,
     write_bytes,
     write_json,
-    write_safetensors,
 )
 from gcwm_viz.checkpoints.header import DTYPE_BITS, TensorInfo
 from gcwm_viz.checkpoints.index import ADAPTER_CONFIG, CheckpointIndex
@@ -24,9 +23,7 @@ from gcwm_viz.checkpoints.reader import read_tensor
 from gcwm_viz.checkpoints.space import check_space
 from gcwm_viz.errors import InputError
 
-__all__ = ["export_checkpoint", "write_bytes", "write_json", "write_safetensors"]
-
-# Beside the weights only data goes along: no code, no pickles, no training state.
+# Only data is copied along with the weights: no code, no pickles, no training state.
 _COMPANION_SUFFIXES = frozenset({".json", ".txt", ".model", ".jinja", ".tiktoken"})
 _COMPANION_STEMS = ("LICENSE", "NOTICE")
 _LEFT_BEHIND = frozenset({ADAPTER_CONFIG, "update.json", "trainer_state.json", "recipe.json", "README.md"})
@@ -45,9 +42,9 @@ def export_checkpoint(
     max_shard_bytes: int = 5 * 2**30,
     inputs: Iterable[str | Path] = (),
 ) -> Path:
-    """A copy of ``base`` in ``out`` with the tensors that ``replace(name)`` gives; None keeps the base's own.
+    """A copy of ``base`` in ``out`` with the tensors that ``replace(name)`` returns; None keeps the base's own.
 
-    ``replace`` is called once a tensor, in shard order, and answers in the stored layout (``MatrixKey.from_linear``
+    ``replace`` is called once per tensor, in shard order, and returns the stored layout (``MatrixKey.from_linear``
     for GPT-2) and any floating dtype. ``dtype`` recasts every floating tensor, None keeps the base's dtypes. The
     tensors are those of the base, so tied embeddings stay tied. More than ``max_shard_bytes`` of weights become shards
     with ``model.safetensors.index.json``. Config, tokenizer and generation files are copied, ``model_card`` (or what it
@@ -143,8 +140,8 @@ def _copy_companions(base: CheckpointIndex, partial: Path, dtype: torch.dtype | 
             or source.name.endswith(".safetensors.index.json")
         ):
             continue
-        wanted = source.suffix in _COMPANION_SUFFIXES or source.name.startswith(_COMPANION_STEMS)
-        if not wanted or not source.is_file() or source.stat().st_size > _COMPANION_BYTES:
+        is_data = source.suffix in _COMPANION_SUFFIXES or source.name.startswith(_COMPANION_STEMS)
+        if not is_data or not source.is_file() or source.stat().st_size > _COMPANION_BYTES:
             continue
         if source.name == "config.json" and dtype is not None:
             config = read_config(source)

@@ -1,4 +1,4 @@
-"""The active set: which updates are merged at a step, and with which weights (METHOD section 3)."""
+"""The active set: the updates that a step merges, and their weights (METHOD section 3)."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""All settings of a run, and how they are written on a command line."""
+"""All settings of a run, and their form on a command line."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -25,8 +25,8 @@ class RunSettings:
     def preset_with(cls, preset: str, overrides: Mapping[str, Any], method: str = DEFAULT_METHOD) -> "RunSettings":
         """A preset with single settings replaced; the names are those of the three groups.
 
-        η is the preset's for the methods that the preset is about, and the method's own default for the others. A
-        setting of another method has no effect, so that one grid can serve a sweep over methods.
+        η is the preset's for methods without a default of their own, else the method's. A setting of another method is
+        checked but has no effect, so that one grid can serve a sweep over methods.
         """
         chosen, merge = get_preset(preset), get_method(method)
         eta = chosen.eta if merge.eta is None else merge.eta
@@ -43,8 +43,8 @@ class RunSettings:
             elif name in foreign:
                 foreign[name].check(value)
             else:
-                known = [*GCWMConfig.names(), *ContinualConfig.names(), *foreign]
-                raise InputError(f"unknown setting {name!r}; known are {', '.join(known)}")
+                names = [*GCWMConfig.names(), *ContinualConfig.names(), *foreign]
+                raise InputError(f"unknown setting {name!r}; known are {', '.join(names)}")
         gcwm, continual, options = (group(**values) for group, values in groups)
         assert isinstance(gcwm, GCWMConfig)
         assert isinstance(continual, ContinualConfig)
@@ -67,7 +67,8 @@ class RunSettings:
         if unknown:
             raise InputError(f"unknown run setting {unknown[0]!r}")
         own = get_method(values["method"]).settings
-        foreign = _options_of_methods().keys() - set(own.names())  # earlier versions kept the settings of every method
+        # Earlier versions stored the settings of every method.
+        foreign = _options_of_methods().keys() - set(own.names())
         return cls(
             method=values["method"],
             preset=values["preset"],
@@ -78,7 +79,7 @@ class RunSettings:
 
 
 def as_written_now(settings: Any) -> Any:
-    """Settings of a run folder as this version writes them; as they are where they cannot be read."""
+    """Settings of a run folder as this version writes them; unchanged where they cannot be read."""
     try:
         return RunSettings.from_dict(settings).to_dict()
     except (InputError, KeyError, TypeError, AttributeError):

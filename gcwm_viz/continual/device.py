@@ -6,7 +6,7 @@ from gcwm_viz.errors import InputError
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """``auto`` takes cuda, then mps, then cpu; a device that is not there raises :class:`InputError`."""
+    """``auto`` takes cuda, then mps, then cpu; raises :class:`InputError` for an unavailable device."""
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")

@@ -1,4 +1,4 @@
-"""Runs the matrices of a run, or of several on the same updates, from wherever they stand, and writes the tables."""
+"""Computes the unfinished matrices of a run, or of several runs on the same updates, and writes the tables."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -29,37 +29,37 @@ def run_matrices(
     memory_budget: int | None = None,
     ranks: Sequence[int | None] | None = None,
 ) -> None:
-    """Process every matrix that a journal does not list; the caller holds the locks.
+    """Compute every matrix that a journal does not list; the caller holds the locks.
 
     ``stores``: one run, or several on the same base and updates in any order and with any settings; a matrix is then
     read once, and the geometry of its updates computed once, for all of them. Each worker reads its own slice of the
-    inputs and puts its results on disk; the journals are written here alone.
-    ``memory_budget``: bytes of tensors of all workers; there are as many workers as fit, at least one, and the inner
-    solver works in tiles of rows where one matrix alone does not fit. ``ranks``: of every matrix, the joint rank of its
+    inputs and writes its results; only this process writes the journals.
+    ``memory_budget``: bytes of tensors of all workers; it limits their number, to at least one, and the inner solver
+    works in tiles of rows where a single matrix does not fit. ``ranks``: for every matrix, the joint rank of its
     updates where all of them are adapters, else None; without it every update counts as dense.
     """
     keys = stores[0].keys
     done = [store.finished() for store in stores]
     # Largest first, so that no worker is left with a long one at the end.
-    still_open = [index for index in range(len(keys)) if any(index not in finished for finished in done)]
-    still_open.sort(key=lambda index: -keys[index].parameters)
+    pending = [index for index in range(len(keys)) if any(index not in finished for finished in done)]
+    pending.sort(key=lambda index: -keys[index].parameters)
 
     needs = [max(each) for each in zip(*(matrix_bytes(keys, s.steps, s.settings, ranks) for s in stores), strict=True)]
     limit = tile = None
     if memory_budget is not None:
-        limit = max(1, min(engine.workers, memory_budget // max((needs[index] for index in still_open), default=1)))
+        limit = max(1, min(engine.workers, memory_budget // max((needs[index] for index in pending), default=1)))
         tile = memory_budget // (4 * limit)
-    # Workers elsewhere have another current folder.
+    # Workers on other machines have another current folder.
     runs = tuple((store.path.absolute(), begin_session(store.path)) for store in stores)
     _check_cancel(stores)
     total, finished = len(keys) * len(stores), sum(map(len, done))
     work = WithPlugins(partial(work_matrix, runs, tile))
-    for index, report in engine.unordered(work, still_open, limit=limit, memory=needs.__getitem__, overlap=True):
-        for store, listed, seconds in zip(stores, done, report.seconds, strict=True):
+    for index, timing in engine.unordered(work, pending, limit=limit, memory=needs.__getitem__, overlap=True):
+        for store, listed, seconds in zip(stores, done, timing.seconds, strict=True):
             if index not in listed:
                 listed.add(index)
                 finished += 1
-                store.log_matrix(index, seconds, len(listed), report.worker)
+                store.log_matrix(index, seconds, len(listed), timing.worker)
         if progress:
             progress(finished, total, keys[index].name)
         _check_cancel(stores)

@@ -1,4 +1,4 @@
-"""What a run will need before it starts: operations, memory, disk and a time from a measured multiplication rate."""
+"""The needs of a run before it starts: operations, memory, disk, and a time from a measured rate of products."""
 
 import time
 from collections.abc import Sequence
@@ -13,10 +13,10 @@ from gcwm_viz.merging.registry import get_method
 from gcwm_viz.updates.matrices import MatrixKey
 
 EIGH_COST = 25.0
-"""Operations of a symmetric eigendecomposition over n³, eigenvectors included, at the rate of a product."""
+"""Operations of a symmetric eigendecomposition over n³, eigenvectors included, in units of a product's."""
 
 STEP_SECONDS = 0.05
-"""What a step of a small matrix takes beside its products: about the lab's CPU time over its matrix steps."""
+"""Seconds of a step of a small matrix besides its products: about the lab's CPU time over its matrix steps."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def estimate(
     ranks: Sequence[int | None] | None = None,
     states: Sequence[Sequence[int | None]] | None = None,
 ) -> Estimate:
-    """For updates that touch every matrix. ``ranks``: of each matrix, the joint rank of its updates where all of them
+    """For updates that touch every matrix. ``ranks``: for each matrix, the joint rank of its updates where all of them
     are adapters, else None; without it every update counts as dense. ``states``: as :func:`stored_bytes` takes them."""
     widths = _widths(keys, settings, ranks)
     flops = sum(_operations(key.shape, updates, settings, k) for key, k in zip(keys, widths, strict=True))
@@ -67,10 +67,10 @@ def stored_bytes(
     ranks: Sequence[int | None] | None = None,
     states: Sequence[Sequence[int | None]] | None = None,
 ) -> int:
-    """Bytes of the tensors that a run keeps: both branches of every step in float32, or the merged update alone.
+    """Bytes of the tensors that a run stores: both branches of every step in float32, or the merged update alone.
 
-    ``states``: for each matrix the columns of every given state's factors, None where it is kept whole; a run that
-    describes states keeps them instead of a merge.
+    ``states``: for each matrix the columns of every given state's factors, None for a dense one; a run that describes
+    states stores them instead of a merge.
     """
     if states is not None:
         first = 0 if settings.continual.keep == "all" else -1
@@ -91,7 +91,7 @@ def stored_bytes(
 def _widths(
     keys: Sequence[MatrixKey], settings: RunSettings, ranks: Sequence[int | None] | None
 ) -> Sequence[int | None]:
-    """Columns of the factors in which a merge stays, where it does: in the closed form, of adapters, thin enough."""
+    """Columns of a factored merge: in the closed form, of adapters, where thin enough; else None."""
     if ranks is None or not get_method(settings.method).factored(settings.gcwm):
         return [None] * len(keys)
     return [k if k is not None and k <= key.shape[1] else None for key, k in zip(keys, ranks, strict=True)]
@@ -100,7 +100,7 @@ def _widths(
 def _operations(shape: tuple[int, int], updates: int, settings: RunSettings, width: int | None) -> float:
     if width is None:
         return flops_of(shape, updates, settings)
-    # Some twenty products of the factors with themselves a step, in float64, and roots of the union's size.
+    # Some twenty products of the factors with themselves per step, in float64, and roots of the union's size.
     return updates * (2 * 20 * 2.0 * sum(shape) * width**2 + 2 * 10 * updates * EIGH_COST * width**3)
 
 
@@ -135,8 +135,9 @@ def flops_of(shape: tuple[int, int], updates: int, settings: RunSettings) -> flo
 def memory_of(shape: tuple[int, int], updates: int, settings: RunSettings) -> int:
     """Bytes of tensors of one matrix at its last step."""
     d_out, d_in = shape
-    kept = updates if settings.continual.keep == "all" else 1
-    single = updates + kept * len(get_method(settings.method).branches)  # updates, and results of every step
-    # Branches, states and their differences in float32. In float64: total, one update in work, its difference, two
-    # gradients, solution, right-hand side and a product; H, its copy, factor and what LAPACK takes.
-    return 4 * (single + 8) * d_out * d_in + 8 * (8 * d_out * d_in + 4 * d_in**2)
+    stored = updates if settings.continual.keep == "all" else 1
+    matrices = updates + stored * len(get_method(settings.method).branches)
+    # In float32: updates, stored branches, states and their differences. In float64: the sum, one update, its
+    # difference from it, two gradients, solution, right-hand side and a product; H, its copy, its factor and LAPACK's
+    # workspace.
+    return 4 * (matrices + 8) * d_out * d_in + 8 * (8 * d_out * d_in + 4 * d_in**2)

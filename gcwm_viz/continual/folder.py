@@ -1,4 +1,4 @@
-"""A folder that one process at a time works in: its lock, its journal, and the file that asks it to stop."""
+"""A folder with one writing process at a time: its lock, its journal, and the file that requests a stop."""
 
 import fcntl
 import os
@@ -14,46 +14,41 @@ from gcwm_viz.errors import InputError
 
 
 class WorkCancelledError(Exception):
-    """The user asked to stop; everything finished so far is kept."""
+    """The user requested a stop; everything finished so far is kept."""
 
 
 class WorkFolder:
-    """An existing folder of results. Whoever writes there does it under :meth:`lock`."""
+    """An existing folder of results. Every writer holds :meth:`lock`."""
 
     kind = ""
-    """What sentences call the folder, before its path."""
+    """Noun for the folder, before its path in sentences."""
     goes_on = "the same command"
-    """What goes on with work that was cancelled."""
+    """The command that continues cancelled work."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     @contextmanager
     def lock(self, patience: float = 1.0) -> Iterator[None]:
-        """Exclusive right to write; the system releases it when the process and its workers end, however they end.
+        """Exclusive right to write; the system releases it when the process and its workers end, in whatever way.
 
         Raises :class:`InputError` when another process still holds it after ``patience`` seconds.
         """
-        with self._lock_file() as handle:
-            give_up = time.monotonic() + patience
-            while not _try_lock(handle):
-                if time.monotonic() > give_up:
-                    handle.seek(0)
-                    owner = handle.read(100).strip() or "another process"
-                    raise InputError(f"{self.kind}{self.path} is being written by {owner}")
-                time.sleep(0.02)
+        with named_write_errors(self.path / "lock"):
+            file = (self.path / "lock").open("a+", errors="replace")
+        with file as handle:
+            if not lock_exclusively(handle, patience):
+                handle.seek(0)
+                owner = handle.read(100).strip() or "another process"
+                raise InputError(f"{self.kind}{self.path} is being written by {owner}")
             with named_write_errors(self.path / "lock"):
                 handle.truncate(0)
                 handle.write(f"process {os.getpid()}")
                 handle.flush()
             yield
 
-    def _lock_file(self) -> IO[str]:
-        with named_write_errors(self.path / "lock"):
-            return (self.path / "lock").open("a+", errors="replace")
-
     def log(self, event: str, **fields: Any) -> None:
-        """Append one line to the journal, on disk when this returns."""
+        """Append one line to the journal; it is on disk when this returns."""
         journal.append(self.path / "journal.jsonl", event, **fields)
 
     def journal(self) -> list[dict[str, Any]]:
@@ -62,7 +57,7 @@ class WorkFolder:
 
     @contextmanager
     def failure_in_journal(self) -> Iterator[None]:
-        """Whoever watches the journal learns why the work in this block stopped."""
+        """Record in the journal why the work in this block stopped."""
         try:
             yield
         except BaseException as error:
@@ -83,26 +78,32 @@ class WorkFolder:
                 fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return "running"
-        except OSError:  # not ours to open, so nobody can be seen to hold it
+        except OSError:  # without permission to open it, no holder can be detected
             return "interrupted"
         return "interrupted"
 
     def request_cancel(self) -> None:
-        """Ask the process that works here to stop after the piece in hand."""
+        """Ask the working process to stop after the current piece of work."""
         write_bytes(self.path / "cancel", b"")
 
     def clear_cancel(self) -> None:
         (self.path / "cancel").unlink(missing_ok=True)
 
     def check_cancel(self) -> None:
-        """Raises :class:`WorkCancelledError` when a stop was asked for."""
+        """Raises :class:`WorkCancelledError` when a stop was requested."""
         if (self.path / "cancel").exists():
             raise WorkCancelledError(f"{self.kind}{self.path} was cancelled; {self.goes_on} goes on with it")
 
 
-def _try_lock(handle: IO[str]) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+def lock_exclusively(file: IO[str], patience: float) -> bool:
+    """Lock an open file; False when another process still holds it after ``patience`` seconds."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+        else:
+            return True

@@ -1,4 +1,4 @@
-"""The journal of a run: one JSON object a line, appended and on disk before the work goes on."""
+"""The journal of a run: one JSON object per line, flushed to disk before the work continues."""
 
 import json
 import os
@@ -13,7 +13,7 @@ MAX_BYTES = 256_000_000
 
 
 def append(file: Path, event: str, **fields: Any) -> None:
-    """Add one line, on disk when this returns. Raises :class:`InputError` where the system refuses to write."""
+    """Add one line; it is on disk when this returns. Raises :class:`InputError` where the system refuses to write."""
     line = json.dumps({"time": round(time.time(), 3), "event": event} | fields, ensure_ascii=True)
     with named_write_errors(file), file.open("ab") as handle:
         if handle.tell() and not _ends_with_newline(file):

@@ -31,8 +31,8 @@ def steps(
 ) -> Iterator[Step]:
     """Every step of one matrix in order.
 
-    ``deltas``: Δ of each update in arrival order, None where it does not touch the matrix. ``states``: given S_t of a
-    training pipeline, which are then described instead of merged.
+    ``deltas``: Δ of each update in arrival order, None where it does not touch the matrix. ``states``: S_t of a
+    training pipeline, which are then described; nothing is merged.
 
     Raises :class:`InputError` where a merge is not finite, naming the matrix.
     """
@@ -41,17 +41,17 @@ def steps(
     overlap = _overlaps(members)
     angles, pairs = Angles(), Pairs(config)
     device = next((member.delta.device for member in members if member.delta is not None), torch.device("cpu"))
-    thin = all(member.delta is None or isinstance(member.delta, LowRank) for member in members)
-    state: Update = _nothing(key.shape, device) if thin else torch.zeros(key.shape, device=device)
+    factored = all(member.delta is None or isinstance(member.delta, LowRank) for member in members)
+    state: Update = _factored_zero(key.shape, device) if factored else torch.zeros(key.shape, device=device)
     subspace: RightSubspace | None = None
     previous: Update | None = None
     carried: dict[str, float] = {}
     for number, arriving in enumerate(members, start=1):
         chosen = active_set(number, settings.continual)
         anchor = Member.of(ANCHOR, previous, config) if chosen.anchored else None
-        listed = [anchor] * (anchor is not None) + [members[index] for index in chosen.indices]
-        pairing = [(m, w) for m, w in zip(listed, chosen.weights, strict=True) if m is not None and m.delta is not None]
-        active, weights = [member for member, _ in pairing], [weight for _, weight in pairing]
+        candidates = [anchor] * (anchor is not None) + [members[index] for index in chosen.indices]
+        weighted = [(m, w) for m, w in zip(candidates, chosen.weights, strict=True) if m and m.delta is not None]
+        active, weights = [member for member, _ in weighted], [weight for _, weight in weighted]
         sar = _sar(active, chosen, members, overlap, anchor)
         geometry = geometry_of([member.gate for member in active], sar, weights, config)
         incoming = incoming_conflict(subspace, arriving.analysis, config, pairs)
@@ -78,9 +78,9 @@ def steps(
             state = integrate(state if number > 1 else None, merged, previous, settings.continual, number)
             previous = merged
         else:
-            given = states[number - 1]
-            state = _nothing(key.shape, device) if given is None else given.to(device=device, dtype=torch.float32)
-            merged = state = state if thin else dense(state)
+            described = states[number - 1]
+            state = _factored_zero(key.shape, device) if described is None else described.to(device, torch.float32)
+            merged = state = state if factored else dense(state)
         subspace = right_subspace(state, config.analysis_rank, config.analysis_energy) if squared_norm(state) else None
         yield Step(
             number=number,
@@ -117,13 +117,13 @@ def integrate(
 
 def _checked(merge: Merge, device: torch.device, what: str) -> Update:
     """Δ_merge in float32 on ``device``. Raises :class:`InputError`, naming ``what``, where it is not finite."""
-    merged = merge.rounded.to(device=device)  # where nothing is active yet, zeros of no device
+    merged = merge.rounded.to(device=device)  # without an active update the merge is zeros on the CPU
     for part in (merged.left_or, merged.right_ri) if isinstance(merged, LowRank) else (merged,):
         check_finite(part, what)
     return merged
 
 
-def _nothing(shape: tuple[int, int], device: torch.device) -> LowRank:
+def _factored_zero(shape: tuple[int, int], device: torch.device) -> LowRank:
     return LowRank(torch.zeros(shape[0], 0, device=device), torch.zeros(0, shape[1], device=device))
 
 

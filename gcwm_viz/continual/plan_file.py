@@ -1,4 +1,4 @@
-"""A plan: what to merge in which order, with which settings, as a small YAML file that people read and edit.
+"""A plan: what to merge, in which order and with which settings, as a small YAML file to read and edit.
 
     base: models/base
     updates:
@@ -10,7 +10,7 @@
     probes: null
     probe_dtype: float32
 
-Only ``base`` and ``updates`` are required. Relative paths count from the plan's own folder.
+Only ``base`` and ``updates`` are required. Relative paths start at the plan's own folder.
 """
 
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ _KEYS = ("base", "updates", "preset", "method", "settings", "probes", "probe_dty
 
 @dataclass(frozen=True, kw_only=True)
 class RunPlan:
-    """What a plan says. ``updates``: (name, folder) in order of arrival. ``settings``: single settings over the
+    """The content of a plan. ``updates``: (name, folder) in order of arrival. ``settings``: single settings over the
     preset's, by the names that ``--set`` takes."""
 
     base: Path
@@ -67,7 +67,7 @@ class RunPlan:
 
 
 def read_plan(file: Path) -> RunPlan:
-    """The plan in ``file``. Raises :class:`InputError` for what cannot be read or is no plan."""
+    """The plan in ``file``. Raises :class:`InputError` for a file that cannot be read or is no plan."""
     try:
         with file.open("rb") as handle:
             raw = handle.read(MAX_BYTES + 1)
@@ -86,7 +86,7 @@ def parse_plan(raw: bytes, source: str, folder: Path | None = None) -> RunPlan:
         content = _Content(_load(raw), folder)
         unknown = sorted(str(key)[:50] for key in content.values if key not in _KEYS)
         if unknown:
-            raise _WrongError(f"has the unknown entry {unknown[0]!r}; known are {', '.join(_KEYS)}")
+            raise _PlanError(f"has the unknown entry {unknown[0]!r}; known are {', '.join(_KEYS)}")
         return RunPlan(
             base=content.path(content.values.get("base"), "base"),
             updates=content.updates(),
@@ -96,35 +96,35 @@ def parse_plan(raw: bytes, source: str, folder: Path | None = None) -> RunPlan:
             probes=None if content.values.get("probes") is None else content.path(content.values["probes"], "probes"),
             probe_dtype=content.precision(),
         )
-    except _WrongError as error:
+    except _PlanError as error:
         raise InputError(f"plan {source} {error}") from None
 
 
-class _WrongError(Exception):
-    """The rest of a sentence that begins with the plan's name."""
+class _PlanError(Exception):
+    """A fault of the plan: the rest of a sentence that begins with its name."""
 
 
 def _load(raw: bytes) -> dict[Any, Any]:
     if len(raw) > MAX_BYTES:
-        raise _WrongError(f"is too large, expected at most {MAX_BYTES:,} bytes")
+        raise _PlanError(f"is too large, expected at most {MAX_BYTES:,} bytes")
     try:
         values = yaml.load(raw.decode("utf-8"), Loader=_PlainLoader)
     except UnicodeDecodeError:
-        raise _WrongError("is not text in UTF-8") from None
+        raise _PlanError("is not text in UTF-8") from None
     except RecursionError:
-        raise _WrongError("is not valid YAML (nesting too deep)") from None
+        raise _PlanError("is not valid YAML (nesting too deep)") from None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: an impossible date, a number of thousands of digits
         mark = getattr(error, "problem_mark", None)
-        place = f" in line {mark.line + 1}" if mark else ""
+        where = f" in line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error)
-        raise _WrongError(f"is not valid YAML{place} ({' '.join(str(problem).split())[:200]})") from None
+        raise _PlanError(f"is not valid YAML{where} ({' '.join(str(problem).split())[:200]})") from None
     if not isinstance(values, dict):
-        raise _WrongError(f"must map names to values, found {_kind(values)}")
+        raise _PlanError(f"must map names to values, found {_kind(values)}")
     return values
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """Plain data only; without anchors, which a small file can blow up with, and without repeated names."""
+    """Plain data only; without aliases, by which a small file can expand to a huge one, and without repeated names."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.events.AliasEvent):
@@ -146,15 +146,15 @@ class _Content:
     def __init__(self, values: dict[Any, Any], folder: Path | None) -> None:
         self.values, self._folder = values, folder
 
-    def path(self, value: Any, place: str) -> Path:
-        text = _text(value, place, "a folder")
+    def path(self, value: Any, entry: str) -> Path:
+        text = _text(value, entry, "a folder")
         if "://" in text:
             return location(text)
         path = Path(text).expanduser()
         if path.is_absolute():
             return path
         if self._folder is None:
-            raise _WrongError(f"was uploaded, so {place} must be an absolute path, found {str(path)!r}")
+            raise _PlanError(f"was uploaded, so {entry} must be an absolute path, found {str(path)!r}")
         stacked = Path("+".join(str(self._folder / part) for part in str(path).split("+")))  # MODEL+ADAPTER
         return stacked if split_lora(stacked) else self._folder / path
 
@@ -165,19 +165,19 @@ class _Content:
     def precision(self) -> str:
         value = self.word("probe_dtype", PROBE_DTYPES[0])
         if value not in PROBE_DTYPES:
-            raise _WrongError(f"must give probe_dtype as one of {', '.join(PROBE_DTYPES)}, found {value!r}")
+            raise _PlanError(f"must give probe_dtype as one of {', '.join(PROBE_DTYPES)}, found {value!r}")
         return value
 
     def updates(self) -> tuple[tuple[str, Path], ...]:
         entries = self.values.get("updates")
         if not isinstance(entries, list) or not 0 < len(entries) <= MAX_UPDATES:
-            raise _WrongError(f"must list one or more updates (name and path) under updates, found {_kind(entries)}")
+            raise _PlanError(f"must list one or more updates (name and path) under updates, found {_kind(entries)}")
         listed = []
-        for place, entry in enumerate(entries, start=1):
+        for number, entry in enumerate(entries, start=1):
             if not isinstance(entry, dict) or set(entry) != {"name", "path"}:
-                raise _WrongError(f"must give update {place} as name and path, found {_kind(entry)}")
-            name = _text(entry["name"], f"the name of update {place}", "text")
-            listed.append((name, self.path(entry["path"], f"the path of update {place}")))
+                raise _PlanError(f"must give update {number} as name and path, found {_kind(entry)}")
+            name = _text(entry["name"], f"the name of update {number}", "text")
+            listed.append((name, self.path(entry["path"], f"the path of update {number}")))
         return tuple(listed)
 
     def settings(self) -> dict[str, Any]:
@@ -185,22 +185,20 @@ class _Content:
         if values is None:
             return {}
         if not isinstance(values, dict):
-            raise _WrongError(f"must map setting names to values under settings, found {_kind(values)}")
+            raise _PlanError(f"must map setting names to values under settings, found {_kind(values)}")
         settings = {}
         for key, value in values.items():
             name = _text(key, "the name of a setting", "text")
             if not isinstance(value, str | int | float | bool | None):
-                raise _WrongError(f"must give setting {name} a number or a word, found {_kind(value)}")
+                raise _PlanError(f"must give setting {name} a number or a word, found {_kind(value)}")
             # YAML reads 1e-6 as text; a setting means the same here as on the command line.
             settings[name] = parse_setting(f"{name}={value}")[1] if isinstance(value, str) and value else value
         return settings
 
 
-def _text(value: Any, place: str, wanted: str) -> str:
+def _text(value: Any, entry: str, kind: str) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= MAX_TEXT or not value.isprintable():
-        raise _WrongError(
-            f"must give {place} as {wanted} on one line (in quotes if it is a number), found {_kind(value)}"
-        )
+        raise _PlanError(f"must give {entry} as {kind} on one line (in quotes if it is a number), found {_kind(value)}")
     return value
 
 

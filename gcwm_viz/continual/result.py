@@ -1,4 +1,4 @@
-"""What a run keeps of one matrix: rows of its tables, and the branches of its merges."""
+"""The result of one matrix: rows of its tables, and the branches of its merges."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from gcwm_viz.continual.branches import step_tensors
 from gcwm_viz.continual.config import RunSettings
-from gcwm_viz.continual.kept import step_tensors
 from gcwm_viz.continual.matrix import steps
 from gcwm_viz.continual.rows import TABLES, Row, step_rows
 from gcwm_viz.errors import InputError
@@ -17,7 +17,7 @@ from gcwm_viz.updates.matrices import MatrixKey
 
 @dataclass
 class MatrixResult:
-    """Rows by table, and tensors by the names of :mod:`gcwm_viz.continual.kept`."""
+    """Rows by table, and tensors by the names of :mod:`gcwm_viz.continual.branches`."""
 
     rows: dict[str, list[Row]] = field(default_factory=lambda: {name: [] for name in TABLES})
     tensors: dict[str, Tensor] = field(default_factory=dict)

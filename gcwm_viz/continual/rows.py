@@ -1,5 +1,6 @@
 """One step of one matrix as rows of the tables; ``runs/tables.py`` documents the columns."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -47,26 +48,23 @@ def _matrix_rows(step: Step) -> list[Row]:
         solution = solutions.get(branch)
         row[f"{branch}_objective"] = NAN if solution is None else _objective(solution)
         row[f"{branch}_minimum"] = NAN if solution is None else solution.minimum
-    ended = solutions.values()
-    return [
-        row
-        | {
-            "solver_iterations": max((solution.iterations for solution in ended), default=0),
-            "solver_residual": max((solution.residual for solution in ended), default=NAN),
-            "solver_converged": all(solution.converged for solution in ended),
-            "reason": _reason(step),
-        }
-    ]
+    row |= {
+        "solver_iterations": max((solution.iterations for solution in solutions.values()), default=0),
+        "solver_residual": max((solution.residual for solution in solutions.values()), default=NAN),
+        "solver_converged": all(solution.converged for solution in solutions.values()),
+        "reason": _reason(step),
+    }
+    return [row]
 
 
 def _solutions(step: Step) -> dict[str, Solution]:
-    """What the inner solver found, by branch; empty where there was nothing to solve."""
+    """Solutions of the inner solver by branch; empty where there was nothing to solve."""
     branches = {} if step.own_merge is None else step.own_merge.branches
     return {name: branch.solution for name, branch in branches.items() if branch.solution is not None}
 
 
 def _objective(solution: Solution) -> float:
-    """At the end over at the plain sum; NaN where it starts at zero."""
+    """Final objective over that of the plain sum; NaN where the latter is zero."""
     start, end = solution.path[0][1], solution.path[-1][1]
     return end / start if start > 0 else NAN
 
@@ -82,7 +80,7 @@ def _reason(step: Step) -> str:
 
 
 def _pair_rows(step: Step) -> list[Row]:
-    """Active updates among themselves, each with the state, the arriving one with S_{t−1}."""
+    """Pairs of active updates, each with the state, and the arriving one with S_{t−1}."""
     rows, state, sar = [], step.state, step.sar
     for i, first in enumerate(step.active):
         rows += [
@@ -100,10 +98,10 @@ def _pair_rows(step: Step) -> list[Row]:
     for i, member in enumerate(step.active):
         row = _pair(STATE, member.name, STATE, float(state.state_m[i]), missing)
         if step.subspace is not None and member.delta is not None:
-            both = cross_norms([member.delta, step.after], [member.analysis, step.subspace])
-            row |= {"sar_ij": float(both[0, 1]), "sar_ji": float(both[1, 0])}
+            sar_22 = cross_norms([member.delta, step.after], [member.analysis, step.subspace])
+            row |= {"sar_ij": float(sar_22[0, 1]), "sar_ji": float(sar_22[1, 0])}
         rows.append(row)
-    if step.incoming == step.incoming:
+    if not math.isnan(step.incoming):
         rows.append(_pair("incoming", step.arriving.name, STATE, step.incoming))
     return rows
 
@@ -143,7 +141,7 @@ def _spectrum_rows(step: Step) -> list[Row]:
     if geometry.metric is not None:
         add("mean", "mean", geometry.mean_spectrum)
         if geometry.barycenter is not None:
-            add("barycenter", "barycenter", geometry.barycenter_spectrum)
+            add("barycenter", "barycenter", geometry.metric_spectrum)
     if step.subspace is not None:
         add(STATE, STATE, step.subspace.energies_r)
     return rows
@@ -154,7 +152,7 @@ def _barycenter_rows(step: Step) -> list[Row]:
     center = step.geometry.barycenter
     if center is None:
         return []
-    first = center.iterations + 1 - len(center.residuals)  # a residual at the start is listed by some iterations only
+    first = center.iterations + 1 - len(center.residuals)  # not every method lists the residual at the start
     return [{"iteration": first + at, "residual": residual} for at, residual in enumerate(center.residuals)]
 
 

@@ -1,4 +1,4 @@
-"""run.json: what a run is about. Read with the distrust that any file from elsewhere deserves."""
+"""run.json: inputs, matrices and settings of a run. It is read as untrusted input."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -24,7 +24,7 @@ PROBE_DTYPES = ("float32", "bfloat16", "float16")
 @dataclass(frozen=True, kw_only=True)
 class InputEntry:
     """One input: the base, which has neither name nor kind, an update or a given state. ``where``: its folder or URL;
-    ``fingerprint``: sha256 (hex) when the run started; ``kind``: as an ``UpdateSource`` has it."""
+    ``fingerprint``: sha256 (hex) when the run started; ``kind``: as in ``UpdateSource``."""
 
     name: str = ""
     where: str
@@ -34,13 +34,13 @@ class InputEntry:
 
     @property
     def path(self) -> Path:
-        """Where to read from; as :func:`location` it raises :class:`InputError` for a URL that nothing here can read,
-        which keeps nobody from opening the run."""
+        """Where to read from. Raises :class:`InputError` as :func:`location` does, for a URL without a driver; the run
+        can be opened nevertheless."""
         return location(self.where)
 
     @property
     def folder(self) -> str:
-        """The last part of the path, which says nothing about the machine."""
+        """The last part of the path, which reveals nothing about the machine."""
         return self.where.rstrip("/").rpartition("/")[2]
 
     def to_json(self) -> dict[str, Any]:
@@ -51,7 +51,7 @@ class InputEntry:
 @dataclass(frozen=True, kw_only=True)
 class ProbeEntry:
     """The probes of a run. ``where``: their folder, None without any; ``fingerprint``: absent in runs of an earlier
-    version; ``dtype``: precision of the models that are probed; ``memory``: bytes that one model needs, if known."""
+    version; ``dtype``: precision of the probed models; ``memory``: bytes that one model needs, None if unknown."""
 
     where: str | None = None
     fingerprint: str | None = None
@@ -67,9 +67,9 @@ class ProbeEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class RunFile:
-    """The content of run.json. ``states``: those given by a training pipeline, else none; ``matrices``: in model
-    order; ``notes``: what was remarked of the inputs; ``plugins``: those it was started with, which names them and
-    loads none; ``other``: entries that this version does not know."""
+    """The content of run.json. ``states``: those of a training pipeline, else none; ``matrices``: in model order;
+    ``notes``: remarks on the inputs; ``plugins``: those it was started with, which are named here and not loaded;
+    ``other``: entries that this version does not know."""
 
     name: str | None = None
     base: InputEntry
@@ -85,8 +85,8 @@ class RunFile:
 
     @classmethod
     def read(cls, run: Path) -> "RunFile":
-        """RUN/run.json. What only describes (name, kind, notes, versions), and what earlier versions did not write, may
-        be absent; what is computed with may not.
+        """RUN/run.json. Descriptive entries (name, kind, notes, versions), and those that earlier versions did not
+        write, may be absent; entries that enter the computation may not.
 
         Raises :class:`InputError` for a folder that is not a run, another schema, and an entry missing or wrong.
         """
@@ -103,7 +103,7 @@ class RunFile:
             plugins = _plugins(values.pop("plugins", []))
             check_method(_method(values), plugins, f"run {run}")
             return replace(_run_file(values), plugins=plugins)
-        except _WrongError as error:
+        except _EntryError as error:
             raise InputError(f"{file} lacks or garbles an entry: {error}") from None
 
     def to_json(self) -> dict[str, Any]:
@@ -127,12 +127,12 @@ class RunFile:
         }
 
 
-class _WrongError(Exception):
+class _EntryError(Exception):
     pass
 
 
 def _run_file(values: dict[str, Any]) -> RunFile:
-    """Takes from ``values`` what it knows."""
+    """Removes the known entries from ``values``; ``other`` is the rest."""
     updates, states = _inputs(values.pop("updates", None), "updates"), _inputs(values.pop("states", []), "states")
     _expect(len({entry.name for entry in updates}) == len(updates), "updates", "a name only once")
     _expect(len(states) in (0, len(updates)), "states", "none or one an update")
@@ -157,16 +157,16 @@ def _run_file(values: dict[str, Any]) -> RunFile:
 
 def _inputs(entries: Any, kind: str) -> tuple[InputEntry, ...]:
     entries = _sequence(entries, kind, MAX_UPDATES)
-    wanted = ("name", "path", "fingerprint")
-    return tuple(_input(entry, f"{kind}[{index}]", wanted) for index, entry in enumerate(entries))
+    required = ("name", "path", "fingerprint")
+    return tuple(_input(entry, f"{kind}[{index}]", required) for index, entry in enumerate(entries))
 
 
-def _input(entry: Any, place: str, wanted: tuple[str, ...]) -> InputEntry:
-    _texts(entry, place, wanted)
-    known = ("name", "path", "kind", "fingerprint")
-    name, where, kind, fingerprint = (entry.get(key, "") for key in known)
-    _expect(isinstance(name, str) and isinstance(kind, str), place, "name and kind as text")
-    other = {key: value for key, value in entry.items() if key not in known}
+def _input(entry: Any, path: str, required: tuple[str, ...]) -> InputEntry:
+    _texts(entry, path, required)
+    declared = ("name", "path", "kind", "fingerprint")
+    name, where, kind, fingerprint = (entry.get(key, "") for key in declared)
+    _expect(isinstance(name, str) and isinstance(kind, str), path, "name and kind as text")
+    other = {key: value for key, value in entry.items() if key not in declared}
     return InputEntry(name=name, where=where, kind=kind, fingerprint=fingerprint, other=other)
 
 
@@ -180,18 +180,18 @@ def _probes(values: dict[str, Any]) -> ProbeEntry:
     return ProbeEntry(where=where, fingerprint=fingerprint, dtype=dtype, memory=memory)
 
 
-def _matrix(entry: Any, place: str) -> MatrixKey:
-    wanted = {field.name for field in fields(MatrixKey)}
-    _expect(isinstance(entry, dict) and wanted - {"transposed"} <= entry.keys() <= wanted, place, sorted(wanted))
-    _texts(entry, place, ("name", "family"))
-    _expect(_is_count(entry["layer"], 0), f"{place}.layer", "a layer number")
+def _matrix(entry: Any, path: str) -> MatrixKey:
+    expected = {field.name for field in fields(MatrixKey)}
+    _expect(isinstance(entry, dict) and expected - {"transposed"} <= entry.keys() <= expected, path, sorted(expected))
+    _texts(entry, path, ("name", "family"))
+    _expect(_is_count(entry["layer"], 0), f"{path}.layer", "a layer number")
     shape = entry["shape"]
     _expect(
         isinstance(shape, list) and len(shape) == 2 and all(_is_count(side, 1) for side in shape),
-        f"{place}.shape",
+        f"{path}.shape",
         "two sides",
     )
-    _expect(isinstance(entry.get("transposed", False), bool), f"{place}.transposed", "true or false")
+    _expect(isinstance(entry.get("transposed", False), bool), f"{path}.transposed", "true or false")
     return MatrixKey(**entry | {"shape": tuple(shape)})
 
 
@@ -217,7 +217,7 @@ def _settings(values: Any) -> RunSettings:
     try:
         return RunSettings.from_dict(values)
     except (KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise _WrongError(f"settings, {error!r}") from None
+        raise _EntryError(f"settings, {error!r}") from None
 
 
 def _sequence(value: Any, name: str, limit: int) -> list[Any]:
@@ -225,10 +225,10 @@ def _sequence(value: Any, name: str, limit: int) -> list[Any]:
     return list(value)
 
 
-def _texts(entry: Any, place: str, names: tuple[str, ...]) -> None:
-    _expect(isinstance(entry, dict), place, "an object")
+def _texts(entry: Any, path: str, names: tuple[str, ...]) -> None:
+    _expect(isinstance(entry, dict), path, "an object")
     for name in names:
-        _expect(_is_text(entry.get(name)), f"{place}.{name}", "printable text")
+        _expect(_is_text(entry.get(name)), f"{path}.{name}", "printable text")
 
 
 def _is_text(value: Any) -> bool:
@@ -239,6 +239,6 @@ def _is_count(value: Any, least: int, limit: int = 2**31) -> bool:
     return type(value) is int and least <= value < limit
 
 
-def _expect(true: bool, place: str, wanted: object) -> None:
+def _expect(true: bool, path: str, expected: object) -> None:
     if not true:
-        raise _WrongError(f"{place}, expected {wanted}")
+        raise _EntryError(f"{path}, expected {expected}")

@@ -1,4 +1,4 @@
-"""The run folder: settings, journal, one result a matrix, tables. Whatever is listed in the journal is on disk.
+"""The run folder: settings, journal, one result per matrix, tables. Everything that the journal lists is on disk.
 
     run.json                    schema, settings, inputs with fingerprints, matrices in order
     journal.jsonl               append-only, fsynced; what is done, and when
@@ -6,8 +6,8 @@
     probes/…json                scores of one checkpoint each
     tables/NAME.parquet         written once all matrices are done
 
-A matrix is committed by temporary name, fsync and rename, then a journal line; seconds live in the journal alone, so
-that the other files come out the same bytes however often a run was interrupted.
+A matrix is committed by temporary name, fsync and rename, then a journal line. Only the journal holds seconds, so the
+other files have the same bytes however often a run was interrupted.
 """
 
 import json
@@ -21,9 +21,9 @@ from torch import Tensor
 
 from gcwm_viz.checkpoints.atomic import named_write_errors, partial_name, write_bytes, write_json, write_safetensors
 from gcwm_viz.checkpoints.header import read_header
+from gcwm_viz.continual.branches import Branches, read_branches
 from gcwm_viz.continual.config import as_written_now, difference
 from gcwm_viz.continual.folder import WorkFolder
-from gcwm_viz.continual.kept import Branches, read_branches
 from gcwm_viz.continual.matrix import integrate
 from gcwm_viz.continual.result import MatrixResult
 from gcwm_viz.continual.run_file import RunFile
@@ -32,7 +32,7 @@ from gcwm_viz.linalg.lowrank import Update, dense
 from gcwm_viz.merging.registry import get_method
 
 _SKELETON = {"matrices", "probes", "lock", partial_name(Path("run.json")).name}
-"""What a run folder can hold before run.json is there: all that is left of a run killed while it was created."""
+"""What a run folder can hold before run.json exists, as after a kill while it was created."""
 
 
 class RunStore(WorkFolder):
@@ -50,7 +50,7 @@ class RunStore(WorkFolder):
 
     @classmethod
     def create(cls, path: Path, file: RunFile) -> "RunStore":
-        """A new run in an empty or absent folder. Raises :class:`InputError` when something is there already."""
+        """A new run in an empty or absent folder. Raises :class:`InputError` when it is occupied."""
         _refuse_occupied(path)
         store = cls(path, file)
         with named_write_errors(path):
@@ -63,7 +63,7 @@ class RunStore(WorkFolder):
 
     @classmethod
     def open(cls, path: Path) -> "RunStore":
-        """Raises :class:`InputError` for a folder that is not a run, has another schema or a garbled run.json."""
+        """Raises :class:`InputError` for a folder that is not a run, has another schema or a malformed run.json."""
         return cls(path, RunFile.read(path))
 
     @property
@@ -78,16 +78,16 @@ class RunStore(WorkFolder):
 
     def seconds(self) -> dict[int, float]:
         """Seconds spent on each finished matrix, from the journal."""
-        found = {}
+        seconds = {}
         for entry in self.journal():
-            index, spent = entry.get("index"), entry.get("seconds")
+            index, value = entry.get("index"), entry.get("seconds")
             if entry["event"] == "matrix" and type(index) is int and 0 <= index < len(self.keys):
-                usable = type(spent) in (int, float) and abs(spent) < 1e12  # type: ignore[arg-type]
-                found[index] = float(spent) if usable else math.nan  # type: ignore[arg-type]
-        return found
+                number = value if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+                seconds[index] = float(number) if abs(number) < 1e12 else math.nan
+        return seconds
 
     def check_settings(self) -> None:
-        """Raises :class:`InputError`, naming the setting, when run.json no longer says what the run started with."""
+        """Raises :class:`InputError`, naming the setting, when run.json differs from what the run started with."""
         for entry in self.journal():
             started = entry.get("settings")
             if entry["event"] == "start" and isinstance(started, dict):
@@ -99,12 +99,12 @@ class RunStore(WorkFolder):
                 return
 
     def write_matrix(self, index: int, result: MatrixResult) -> None:
-        """Put the result of one matrix on disk; it counts once :meth:`log_matrix` has listed it."""
+        """Write the result of one matrix; it counts once :meth:`log_matrix` has listed it."""
         write_safetensors(self._tensors(index), result.tensors, {"matrix": self.keys[index].name})
         write_bytes(self._rows(index), json.dumps(result.rows).encode())  # undefined values are NaN, as Python reads
 
     def log_matrix(self, index: int, seconds: float, done: int, worker: str) -> None:
-        """List one matrix in the journal, the ``done``-th to be finished, and who computed it."""
+        """List one matrix in the journal, the ``done``-th to be finished, and its worker."""
         self.log(
             "matrix",
             index=index,
@@ -126,15 +126,16 @@ class RunStore(WorkFolder):
             raise InputError(f"run {self.path} is not finished: {unfinished} matrices are missing; use resume first")
 
     def discard_damaged(self) -> list[str]:
-        """Delete results that a crash or a faulty disk cut short, so that they are computed again; their matrices."""
+        """Delete incomplete results of a crash or a faulty disk, so that they are computed again; returns their
+        matrices."""
         damaged = []
         first = 1 if self.settings.continual.keep == "all" else self.steps
-        kept = {str(step) for step in range(first, self.steps + 1)}
+        expected = {str(step) for step in range(first, self.steps + 1)}
         for index in sorted(self.finished()):
             try:
                 self.rows(index)
-                held, _ = read_header(self._tensors(index))
-                complete = {name.rpartition(".")[2] for name in held} == kept
+                header, _ = read_header(self._tensors(index))
+                complete = {name.rpartition(".")[2] for name in header} == expected
             except InputError:
                 complete = False
             if not complete:
@@ -157,7 +158,8 @@ class RunStore(WorkFolder):
         return rows
 
     def branches(self, index: int, step: int) -> Branches:
-        """Stored tensors of one matrix at one step. Raises :class:`InputError` where the run did not keep that step."""
+        """Stored tensors of one matrix at one step. Raises :class:`InputError` where the run did not store that
+        step."""
         if self.settings.continual.keep == "last" and step < self.steps:
             raise InputError(
                 f"run {self.path} keeps the tensors of its last step alone (keep=last), expected step {self.steps}, "
@@ -168,10 +170,10 @@ class RunStore(WorkFolder):
 
     def state(self, index: int, step: int, alphas: dict[int, tuple[float, str]] | None = None) -> Tensor:
         """S_t of one matrix, rebuilt from its branches; ``alphas`` replaces (α, mode) of single steps."""
-        return dense(self.kept_state(index, step, alphas))
+        return dense(self.stored_state(index, step, alphas))
 
-    def kept_state(self, index: int, step: int, alphas: dict[int, tuple[float, str]] | None = None) -> Update:
-        """The same, factored where the run keeps factors."""
+    def stored_state(self, index: int, step: int, alphas: dict[int, tuple[float, str]] | None = None) -> Update:
+        """The same, factored where the run stores factors."""
         rows = {row["step"]: row for row in self.rows(index)["matrices"]}
 
         def merged(at: int) -> Update:
@@ -197,16 +199,16 @@ class RunStore(WorkFolder):
 
 
 def _refuse_occupied(path: Path) -> None:
-    """Raises :class:`InputError` unless ``path`` is free for a new run; what a killed creation left is no obstacle."""
+    """Raises :class:`InputError` unless ``path`` is free for a new run; remains of a killed creation are allowed."""
     try:
         if not path.exists():
             return
-        held = {item.name for item in path.iterdir()} if path.is_dir() else {"a file"}
-        inside = any(any((path / name).iterdir()) for name in held & {"matrices", "probes"})
+        names = {item.name for item in path.iterdir()} if path.is_dir() else {"a file"}
+        results = any(any((path / name).iterdir()) for name in names & {"matrices", "probes"})
     except OSError as error:
-        raise InputError(f"output {path} cannot be looked into ({error.strerror or error})") from None
-    if inside or not held <= _SKELETON:
-        hint = "; use resume to go on with it" if "run.json" in held else ""
+        raise InputError(f"output {path} cannot be read ({error.strerror or error})") from None
+    if results or not names <= _SKELETON:
+        hint = "; use resume to go on with it" if "run.json" in names else ""
         raise InputError(f"output {path} already exists and is not empty{hint}")
 
 

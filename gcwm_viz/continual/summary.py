@@ -10,7 +10,7 @@ from gcwm_viz.signals.catalogue import computed
 
 
 def steps_table(matrices: pd.DataFrame, settings: RunSettings) -> pd.DataFrame:
-    """One row a step: the mean over matrices of every signal, undefined ones left out, and ranges of g and α."""
+    """One row per step: the mean over matrices of every signal, undefined ones left out, and ranges of g and α."""
     rows: list[dict[str, Any]] = []
     signals = [signal for signal in computed() if signal.averaged and signal.column in matrices]
     for _, part in matrices.groupby("step", sort=True):

@@ -1,4 +1,4 @@
-"""One matrix of one or several runs: read, computed where memory suffices, and put on disk. What a worker does."""
+"""The work of a worker: read one matrix of one or several runs, compute it where memory suffices, and write it."""
 
 import math
 import time
@@ -29,81 +29,81 @@ SMALLER_TILES = (2**28, 2**26)
 """Bytes of the inner solver's tiles to try where a device is too small for whole matrices."""
 
 AHEAD = 3
-"""A GPU has room for a second matrix where it holds so many times what one needs."""
+"""A second matrix may wait on a GPU whose memory is at least so many times what one needs."""
 
 
 @dataclass(frozen=True)
-class Report:
-    """What a worker says of a matrix: seconds of each run, NaN where an earlier worker had done it; its own name."""
+class Timing:
+    """Seconds that one matrix took in each run, NaN where an earlier worker had computed it, and the worker's name."""
 
     seconds: list[float]
     worker: str
 
 
-def work_matrix(runs: tuple[tuple[Path, str], ...], tile: int | None, worker: Worker, index: int) -> Report:
-    """Compute one matrix of every run, each given with its session, and put the results on disk.
+def work_matrix(runs: tuple[tuple[Path, str], ...], tile: int | None, worker: Worker, index: int) -> Timing:
+    """Compute one matrix of every run, each given with its session, and write the results.
 
-    What a worker that died has left complete is taken as it is.
+    Complete results of a worker that died are not computed again.
     """
     seconds = []
     with shared_subspaces() as subspaces:
         deltas = _Deltas(worker.device)
 
-        def forget() -> None:
+        def release() -> None:
             deltas.leave_device()
             subspaces.clear()
 
-        def make_room() -> None:
-            forget()
+        def free_memory() -> None:
+            release()
             _free(worker.device)
 
-        last = _opened(runs)[-1]
-        for (run, session), opened in zip(runs, _opened(runs), strict=True):
+        last = _open_runs(runs)[-1]
+        for (run, session), opened in zip(runs, _open_runs(runs), strict=True):
             begin = time.perf_counter()
             if _complete(opened.store, index):
                 seconds.append(math.nan)
                 continue
             deltas.fetch(opened.store, index, [*opened.updates, *opened.states])
-            ready = time.perf_counter()
+            waiting = time.perf_counter()
             with worker.turn:
-                begin += time.perf_counter() - ready  # another matrix had its turn meanwhile
-                result = _compute(opened, index, worker.device, tile, deltas, make_room)
+                begin += time.perf_counter() - waiting  # another matrix was computed meanwhile
+                result = _compute(opened, index, worker.device, tile, deltas, free_memory)
                 if opened is last:
-                    forget()  # the device is the next one's while this one is written
+                    release()  # the next matrix may use the device while this one is written
             with writing(run, session):
                 opened.store.write_matrix(index, result)
             seconds.append(time.perf_counter() - begin)
-    return Report(seconds, worker.name)
+    return Timing(seconds, worker.name)
 
 
 @dataclass(frozen=True)
-class _Opened:
+class _OpenRun:
     store: RunStore
     updates: list[UpdateSource]
     states: list[UpdateSource]
 
 
 @lru_cache(maxsize=1)
-def _opened(runs: tuple[tuple[Path, str], ...]) -> list[_Opened]:
-    """The runs and their inputs, opened once a process; that they are unchanged was checked before."""
+def _open_runs(runs: tuple[tuple[Path, str], ...]) -> list[_OpenRun]:
+    """The runs and their inputs, opened once per process; their fingerprints were checked before."""
     stores = [RunStore.open(run) for run, _ in runs]
     base = CheckpointIndex.open(stores[0].file.base.path)
     sources: dict[tuple[str, str], UpdateSource] = {}
 
     def source(entry: InputEntry) -> UpdateSource:
-        place = entry.name, entry.where
-        if place not in sources:
-            sources[place] = open_update(entry.name, entry.path, base)
-        return sources[place]
+        key = entry.name, entry.where
+        if key not in sources:
+            sources[key] = open_update(entry.name, entry.path, base)
+        return sources[key]
 
     return [
-        _Opened(store, *([source(entry) for entry in given] for given in (store.file.updates, store.file.states)))
+        _OpenRun(store, *([source(entry) for entry in entries] for entries in (store.file.updates, store.file.states)))
         for store in stores
     ]
 
 
 def _complete(store: RunStore, index: int) -> bool:
-    """Whether the result on disk is whole. Its rows are written after its tensors, and both in one move."""
+    """Whether the result on disk is complete. Its rows are written after its tensors, each atomically."""
     first = store.steps if store.settings.continual.keep == "last" else 1
     try:
         store.rows(index)
@@ -115,36 +115,36 @@ def _complete(store: RunStore, index: int) -> bool:
 
 
 class _Deltas:
-    """The updates of one matrix as read, and on the device that computes: sent there ahead, where that has room."""
+    """The updates of one matrix as read, and their copies on the computing device, made ahead where it has room."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self._read: dict[UpdateSource, Update | None] = {}
-        self._there: dict[UpdateSource, Update | None] = {}
+        self._on_device: dict[UpdateSource, Update | None] = {}
 
     def fetch(self, store: RunStore, index: int, sources: Sequence[UpdateSource]) -> None:
         key = store.keys[index]
         for source in sources:
             if source not in self._read:
                 self._read[source] = source.delta(key)
-        if _roomy(self.device, memory_of(key.shape, store.steps, store.settings)):
-            with suppress(torch.OutOfMemoryError):  # its turn comes yet
+        if _has_room(self.device, memory_of(key.shape, store.steps, store.settings)):
+            with suppress(torch.OutOfMemoryError):  # then it is copied when it is computed
                 self.on(self.device, sources)
 
     def on(self, device: torch.device, sources: Sequence[UpdateSource]) -> list[Update | None]:
         if device != self.device:
             return [_moved(self._read[source], device) for source in sources]
         for source in sources:
-            if source not in self._there:
-                self._there[source] = _moved(self._read[source], device)
-        return [self._there[source] for source in sources]
+            if source not in self._on_device:
+                self._on_device[source] = _moved(self._read[source], device)
+        return [self._on_device[source] for source in sources]
 
     def leave_device(self) -> None:
-        self._there.clear()
+        self._on_device.clear()
 
 
-def _roomy(device: torch.device, need: int) -> bool:
-    """Whether a matrix may wait on a GPU beside the one that is computed there; the same at every time of asking."""
+def _has_room(device: torch.device, need: int) -> bool:
+    """Whether a matrix may wait on a GPU while another is computed, by its total memory, not by what is free."""
     return device.type != "cuda" or AHEAD * need <= torch.cuda.get_device_properties(device).total_memory
 
 
@@ -153,27 +153,27 @@ def _moved(delta: Update | None, device: torch.device) -> Update | None:
 
 
 def _compute(
-    opened: _Opened,
+    opened: _OpenRun,
     index: int,
     device: torch.device,
     tile: int | None,
     deltas: _Deltas,
-    make_room: Callable[[], None],
+    free_memory: Callable[[], None],
 ) -> MatrixResult:
     """One matrix of one run.
 
-    Where the device's memory does not suffice it is tried again in tiles, then on the CPU, and its rows say so.
+    Where the device's memory does not suffice it is computed in tiles, then on the CPU, which its rows report.
     """
     store = opened.store
     key = store.keys[index]
 
-    def compute(place: torch.device, limit: int | None) -> MatrixResult | None:
+    def compute(target: torch.device, limit: int | None) -> MatrixResult | None:
         """None where memory runs out; by then every tensor of the attempt is free again."""
         try:
             with tile_bytes(limit):
-                given = deltas.on(place, opened.states) if opened.states else None
-                result = process_matrix(key, store.updates, deltas.on(place, opened.updates), store.settings, given)
-                settle(place)
+                states = deltas.on(target, opened.states) if opened.states else None
+                result = process_matrix(key, store.updates, deltas.on(target, opened.updates), store.settings, states)
+                settle(target)
                 return result
         except torch.OutOfMemoryError:
             return None
@@ -181,10 +181,10 @@ def _compute(
     result = compute(device, tile)
     for limit in SMALLER_TILES:
         if result is None:
-            make_room()
+            free_memory()
             result = compute(device, limit)
     if result is None:
-        make_room()
+        free_memory()
         result = compute(torch.device("cpu"), tile)
         if result is None:
             raise InputError(f"matrix {key.name!r}: neither {device} nor the CPU has the memory for it")

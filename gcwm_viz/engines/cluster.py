@@ -1,7 +1,7 @@
-"""The same work over a Ray cluster: one item a task, with a GPU each where the cluster has them.
+"""Work over a Ray cluster: one task per item, with one GPU each where the cluster has GPUs.
 
 Without an address a cluster of this machine alone is started, on loopback, and ends with the engine. A cluster runs
-whatever code it is sent by whoever reaches its ports: keep it within a private network. Ray sends no usage reports.
+any code that is sent to its ports: keep it within a private network. Ray sends no usage reports.
 """
 
 import ipaddress
@@ -17,23 +17,23 @@ import torch
 
 from gcwm_viz.engines.engine import Engine, Item, Value, Worker, WorkerDiedError
 from gcwm_viz.engines.local import default_workers
-from gcwm_viz.errors import InputError
+from gcwm_viz.errors import InputError, first_line
 from gcwm_viz.linalg.threads import use_one_thread
 
 RETRIES = 3
-"""How often an item is begun again after its worker or node was lost. An error of the item itself is never retried."""
+"""How often an item is restarted after its worker or node was lost. An error of the item itself is never retried."""
 
 STORE_BYTES = 80 * 2**20
-"""Ray's shared memory on this machine; what goes through it is a path and an index out, seconds and a name back."""
+"""Ray's shared memory on this machine; only paths, indices, seconds and names pass through it."""
 
 
 class RayEngine(Engine):
     """Workers of a Ray cluster. ``address``: HOST:PORT or ``auto``, None for this machine alone.
 
-    ``device``: ``auto`` takes the cluster's GPUs where it has any, and its CPUs otherwise. ``workers``: at most
-    so many items at a time, by default as many as there are GPUs or cores, also those that join later.
+    ``device``: ``auto`` takes the cluster's GPUs where it has any, and its CPUs otherwise. ``workers``: most
+    items at a time, by default as many as there are GPUs or cores, including those that join later.
 
-    Raises :class:`InputError` where Ray is not installed, no cluster answers, or it has no such device.
+    Raises :class:`InputError` where Ray is not installed, no cluster responds, or it has no such device.
     """
 
     def __init__(self, address: str | None = None, device: str = "auto", workers: int | None = None) -> None:
@@ -41,7 +41,7 @@ class RayEngine(Engine):
         gpus = self._slots("GPU")
         if device not in ("auto", "cpu", "cuda"):
             self.close()
-            raise InputError(f"device {device!r}: Ray deals out the devices itself, expected auto, cpu or cuda")
+            raise InputError(f"device {device!r}: Ray assigns the devices itself, expected auto, cpu or cuda")
         if device == "cuda" and not gpus:
             self.close()
             raise InputError(f"device 'cuda': the Ray cluster at {address or 'this machine'} has no GPU")
@@ -64,10 +64,10 @@ class RayEngine(Engine):
     ) -> Iterator[tuple[Item, Value]]:
         ray = self._ray
         task = ray.remote(_work)
-        kinds = {"num_cpus": 1, "num_gpus": 1 if self.device == "cuda" else 0}
-        kinds |= {"max_retries": RETRIES, "retry_exceptions": False}
-        sent = ray.put(work)
-        # A task waits for a node with the memory it needs; one that needs more than any node has runs on the largest.
+        options = {"num_cpus": 1, "num_gpus": 1 if self.device == "cuda" else 0}
+        options |= {"max_retries": RETRIES, "retry_exceptions": False}
+        shared_work = ray.put(work)
+        # A task waits for a node with enough memory; one that needs more than any node has runs on the largest.
         largest = self._largest_memory() if self.device == "cpu" else 0
         waiting = list(items)
         running: dict[Any, Item] = {}
@@ -75,12 +75,12 @@ class RayEngine(Engine):
         capped = limit if limit is not None else self._most
         try:
             while waiting or running:
-                # A second item a worker is on its way while the first is computed, unless there is a limit to keep.
+                # A second item per worker is sent while the first is computed, unless a limit forbids it.
                 most = 2 * self.workers if capped is None else min(capped, 2 * self.workers)
                 while waiting and len(running) < most:
                     item = waiting.pop(0)
                     need = {"memory": min(memory(item), largest)} if memory and largest else {}
-                    running[task.options(**kinds, **need).remote(self.device, sent, item)] = item
+                    running[task.options(**options, **need).remote(self.device, shared_work, item)] = item
                 ready, _ = ray.wait(list(running), num_returns=1, timeout=5.0)
                 for reference in ready:
                     item = running.pop(reference)
@@ -93,7 +93,7 @@ class RayEngine(Engine):
             if failure is not None:
                 raise failure
         except ray.exceptions.RayError as error:
-            raise WorkerDiedError(f"the Ray cluster was lost ({_first_line(error)}); resume goes on") from None
+            raise WorkerDiedError(f"the Ray cluster was lost ({first_line(error)}); resume goes on") from None
         finally:
             for reference in running:
                 ray.cancel(reference, force=True)
@@ -105,7 +105,7 @@ class RayEngine(Engine):
         except self._ray.exceptions.RayError as error:
             return None, WorkerDiedError(
                 f"item {item} was begun {RETRIES + 1} times and its worker or node lost each time, perhaps for lack of "
-                f"memory ({_first_line(error)}); resume goes on, with fewer workers"
+                f"memory ({first_line(error)}); resume goes on, with fewer workers"
             )
 
     def _slots(self, kind: str) -> int:
@@ -115,7 +115,7 @@ class RayEngine(Engine):
         return max((int(node["Resources"].get("memory", 0)) for node in self._ray.nodes() if node["Alive"]), default=0)
 
     def close(self) -> None:
-        """Leave the cluster: what still runs there for this engine ends."""
+        """Leave the cluster, which ends the tasks of this engine."""
         self._ray.shutdown()
 
 
@@ -125,11 +125,11 @@ def _work(device: str, work: Callable[[Worker, Item], Value], item: Item) -> tup
 
     use_one_thread()
     context = ray.get_runtime_context()
-    place, chosen = f"process {os.getpid()}", torch.device(device)
+    slot, chosen = f"process {os.getpid()}", torch.device(device)
     if device == "cuda":
         chosen = torch.device("cuda", 0)
-        place = f"cuda:{context.get_accelerator_ids()['GPU'][0]}"  # as the node counts them; here it is the only one
-    worker = Worker(f"{ray.util.get_node_ip_address()} {place}", chosen)
+        slot = f"cuda:{context.get_accelerator_ids()['GPU'][0]}"  # the node's number; the task sees this GPU alone
+    worker = Worker(f"{ray.util.get_node_ip_address()} {slot}", chosen)
     try:
         return work(worker, item), None
     except Exception as error:
@@ -147,7 +147,7 @@ def _connected(address: str | None, cores: int) -> Any:
         # Ray's name for "this machine is the whole cluster": its ports are then bound to loopback.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     if address is None:
-        # Whoever else is on this machine cannot send work to the cluster: it asks for a secret of this process alone.
+        # Other users of this machine cannot send work to the cluster: it requires a secret of this process.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     try:
@@ -161,12 +161,12 @@ def _connected(address: str | None, cores: int) -> Any:
     try:
         ray.init(**options, log_to_driver=False, configure_logging=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise InputError(f"no Ray cluster at {address or 'this machine'}: {_first_line(error)}") from None
+        raise InputError(f"no Ray cluster at {address or 'this machine'}: {first_line(error)}") from None
     return ray
 
 
 def _check_reachable(address: str) -> None:
-    """Ray itself would try for many minutes."""
+    """Fails within seconds, where Ray itself would retry for many minutes."""
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
@@ -180,7 +180,3 @@ def _on_loopback(address: str | None) -> bool:
         return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]

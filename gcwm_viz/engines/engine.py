@@ -1,4 +1,4 @@
-"""What every engine promises: independent pieces of work, each done once, reported as they finish."""
+"""The interface of engines: independent pieces of work, each done once, reported as they finish."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -13,14 +13,14 @@ Value = TypeVar("Value")
 
 
 class WorkerDiedError(RuntimeError):
-    """A worker process ended without a message, as one does that the system kills for lack of memory."""
+    """A worker process ended without a message, for instance killed by the system for lack of memory."""
 
 
 @dataclass(frozen=True)
 class Worker:
-    """Who does a piece of work: its ``name`` in the journal, and the device that it computes on.
+    """A process or task that does the work: its ``name`` in the journal, and the device that it computes on.
 
-    ``turn`` is held while computing there, by work that is begun with ``overlap``.
+    ``turn``: a lock that work under ``overlap`` holds while it computes on the device.
     """
 
     name: str
@@ -29,9 +29,9 @@ class Worker:
 
 
 class Engine(ABC):
-    """Workers on this machine or on others; a context manager that lets go of them at its end.
+    """Workers on this machine or on others; a context manager that releases them at its end.
 
-    ``device``: what they compute on, as the option ``--device`` takes it.
+    ``device``: the device of the workers, as a value of ``--device``.
     """
 
     device: str
@@ -39,7 +39,7 @@ class Engine(ABC):
     @property
     @abstractmethod
     def workers(self) -> int:
-        """How many pieces are computed at a time, as things stand now."""
+        """Number of items that can be computed at a time, at this moment."""
 
     @abstractmethod
     def unordered(
@@ -51,19 +51,19 @@ class Engine(ABC):
         memory: Callable[[Item], int] | None = None,
         overlap: bool = False,
     ) -> Iterator[tuple[Item, Value]]:
-        """(item, work(worker, item)) as they finish; they are begun in the order given.
+        """(item, work(worker, item)) as they finish; they are started in the order of ``items``.
 
         ``work`` must be picklable and computes with one thread, so that no number of workers changes its result.
-        ``limit``: at most so many at a time. ``memory``: bytes that an item needs; fewer are computed at a time where
-        that many bytes are not free, but at least one.
+        ``limit``: most items at a time. ``memory``: bytes that an item needs; fewer items are computed at a time where
+        memory does not suffice, but at least one.
         ``overlap``: ``work`` holds ``worker.turn`` while it computes, so an engine may read and write one item on a
         device while it computes another.
-        When an item fails, no other is begun, those under way are finished and reported, and then its error is
-        raised. Raises :class:`WorkerDiedError` when a worker dies and the engine cannot make up for it.
+        When an item fails, no other is started, running ones are finished and reported, and then its error is raised.
+        Raises :class:`WorkerDiedError` when a worker dies and the engine cannot replace it.
         """
 
-    def close(self) -> None:  # noqa: B027 (most engines hold nothing between two calls)
-        """Let go of the workers."""
+    def close(self) -> None:  # noqa: B027 (most engines hold no resources between two calls)
+        """Release the workers."""
 
     def __enter__(self) -> "Engine":
         return self

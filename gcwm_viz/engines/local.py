@@ -1,4 +1,4 @@
-"""Independent pieces of work over local processes. One that fails ends the rest; all that finish are reported."""
+"""Work over local processes. A failure stops new items; all that finish are reported."""
 
 import ctypes
 import multiprocessing
@@ -23,11 +23,11 @@ from gcwm_viz.linalg.threads import one_thread, use_one_thread
 _PR_SET_PDEATHSIG = 1
 _CPU = torch.device("cpu")
 LANES = 2
-"""Items under way on a GPU: while one is computed there, the other is read, copied or written."""
+"""Items in progress per GPU: while one is computed, the other is read, copied or written."""
 
 
 def default_workers(device: torch.device) -> int:
-    """One process a core on a CPU, one in all on a GPU."""
+    """One process per core on a CPU, a single one on a GPU."""
     if device.type != "cpu":
         return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -41,9 +41,9 @@ def local_devices(device: torch.device) -> list[torch.device]:
 
 
 class LocalEngine(Engine):
-    """One process a GPU, or one a core where there is none; ``workers`` takes another number.
+    """One process per GPU, or one per core without GPUs; ``workers`` sets another number.
 
-    With more workers than devices the devices are dealt out in turn.
+    With more workers than devices, the devices are assigned in turn.
     """
 
     def __init__(self, device: torch.device, workers: int | None = None) -> None:
@@ -68,8 +68,8 @@ class LocalEngine(Engine):
         if memory and items and self._devices[0].type == "cpu":
             need, free = max(map(memory, items)), available_memory()
             workers = max(1, min(workers, free // need)) if need and free is not None else workers
-        under_way = LANES if overlap and limit is None and self._devices[0].type == "cuda" else 1
-        return unordered(partial(_as_worker, work), items, workers, self._devices, under_way)
+        lanes = LANES if overlap and limit is None and self._devices[0].type == "cuda" else 1
+        return unordered(partial(_as_worker, work), items, workers, self._devices, lanes)
 
 
 def unordered(
@@ -79,18 +79,18 @@ def unordered(
     devices: Sequence[torch.device] = (_CPU,),
     lanes: int = 1,
 ) -> Iterator[tuple[Item, Value]]:
-    """(item, work(item)) as they finish; at most two items a worker are handed out at a time.
+    """(item, work(item)) as they finish; at most two items per worker are submitted at a time.
 
     Every process computes with one thread, so the result does not depend on ``workers``. ``work`` must be picklable
-    for more than one worker. ``lanes``: threads that a single worker takes items on, which share its turn; more
-    workers overlap each other. When an item fails, no other is begun, those under way are finished and reported, and
-    then its error is raised. Raises :class:`WorkerDiedError` when a worker process dies.
+    for more than one worker. ``lanes``: threads of a single worker, which share its turn; several workers overlap
+    anyway. When an item fails, no other is started, running ones are finished and reported, and then its error is
+    raised. Raises :class:`WorkerDiedError` when a worker process dies.
     """
-    with one_thread():  # a forked process must not inherit pools of threads that it does not have
+    with one_thread():  # a forked process must not inherit a pool whose threads it does not have
         if workers > 1 and len(items) > 1:
             pool: Executor = _processes(workers, devices)
         elif lanes > 1 and len(items) > 1:
-            _begin(0, devices)  # what is wrong with the device shows here
+            _begin(0, devices)  # a device that cannot be used raises here
             pool = ThreadPoolExecutor(lanes, initializer=_begin, initargs=(0, devices, Lock()))
         else:
             _begin(0, devices)
@@ -98,7 +98,7 @@ def unordered(
                 yield item, work(item)
             return
         try:
-            yield from _handed_out(pool, work, items, 2 * max(workers, lanes))
+            yield from _results(pool, work, items, 2 * max(workers, lanes))
         except BrokenProcessPool:
             raise WorkerDiedError(
                 "a worker process died, perhaps for lack of memory; resume goes on, with fewer workers"
@@ -108,7 +108,7 @@ def unordered(
 
 
 def _processes(workers: int, devices: Sequence[torch.device]) -> ProcessPoolExecutor:
-    # Forking spares every worker the import of torch; elsewhere than on Linux it is not safe, nor is it with a GPU.
+    # Forking spares every worker the import of torch; it is safe on Linux only, and not with a GPU.
     forked = sys.platform == "linux" and all(device.type == "cpu" for device in devices)
     context = multiprocessing.get_context("fork" if forked else "spawn")
     started = context.Value("i", 0)
@@ -117,7 +117,7 @@ def _processes(workers: int, devices: Sequence[torch.device]) -> ProcessPoolExec
     )
 
 
-def _handed_out(
+def _results(
     pool: Executor, work: Callable[[Item], Value], items: Sequence[Item], most: int
 ) -> Iterator[tuple[Item, Value]]:
     waiting = list(items)
@@ -139,7 +139,7 @@ def _handed_out(
 
 
 class _This(local):
-    """Who this thread is."""
+    """The worker of this thread."""
 
     worker: Worker
 
@@ -152,18 +152,18 @@ def _as_worker(work: Callable[[Worker, Item], Value], item: Item) -> Value:
 
 
 def _begin(number: int, devices: Sequence[torch.device], turn: AbstractContextManager[object] | None = None) -> None:
-    """This thread is worker ``number`` from now on and computes by itself."""
+    """Make this thread worker ``number``, which computes in one thread."""
     device = devices[number % len(devices)]
     _this.worker = Worker(f"process {number + 1} on {device}", device, turn or nullcontext())
     use_one_thread()
     if device.type == "cuda":
-        torch.cuda.set_device(device)  # what names no device, a cache to empty, is about this one
+        torch.cuda.set_device(device)  # calls that name no device, as empty_cache, then mean this one
 
 
 def _start_worker(parent: int, started: Any, devices: Sequence[torch.device]) -> None:
-    """A worker does not outlive the process that it works for, however that ends.
+    """A worker ends with its parent process, however that ends.
 
-    A forked worker shares its parent's lock on the run, so the lock is free only once nobody writes any more.
+    A forked worker shares its parent's lock on the run, so the lock is free only when no process writes.
     """
     with started.get_lock():
         number = started.value
@@ -171,10 +171,10 @@ def _start_worker(parent: int, started: Any, devices: Sequence[torch.device]) ->
     _begin(number, devices)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    Thread(target=_leave_with, args=(parent,), daemon=True).start()
+    Thread(target=_exit_with, args=(parent,), daemon=True).start()
 
 
-def _leave_with(parent: int) -> None:
+def _exit_with(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)

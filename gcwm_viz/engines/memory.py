@@ -1,4 +1,4 @@
-"""How much memory this machine has for new work."""
+"""Memory of this machine that is available for new work."""
 
 import os
 from pathlib import Path
@@ -9,12 +9,12 @@ _GROUP = Path("/sys/fs/cgroup")
 def available_memory() -> int | None:
     """Bytes free for new work, within the limit of a container where there is one; None where the system does not
     say."""
-    known = [free for free in (_system(), _container()) if free is not None]
-    return max(0, min(known)) if known else None
+    limits = [free for free in (_system(), _container()) if free is not None]
+    return max(0, min(limits)) if limits else None
 
 
 def _container() -> int | None:
-    """What a control group (version 2) leaves; pages of files that nobody uses count as free, as the system counts."""
+    """What a control group (version 2) leaves; inactive pages of files count as free, as in MemAvailable."""
     try:
         limit, used = (int((_GROUP / name).read_text()) for name in ("memory.max", "memory.current"))
         lines = (_GROUP / "memory.stat").read_text().splitlines()

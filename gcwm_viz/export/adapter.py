@@ -34,9 +34,9 @@ from gcwm_viz.updates.matrices import MatrixKey
 
 @dataclass(frozen=True)
 class Loss:
-    """Share of the update's energy that the rank leaves out, in [0, 1]: over all matrices, and where it is worst.
+    """Share of the update's energy that truncation loses, in [0, 1]: over all matrices, and in the worst one.
 
-    ``rank`` is the adapter's, which is below the one ``asked`` for where no matrix can have that.
+    ``rank`` is the adapter's; it is below the requested one, ``asked``, where no matrix has that rank.
     """
 
     rank: int
@@ -55,12 +55,12 @@ class Loss:
 
 
 def export_adapter(store: RunStore, step: int, out: Path, rank: int, dtype: torch.dtype = torch.float32) -> Loss:
-    """Writes ``out`` as a PEFT adapter of the run's base and says what its rank leaves out.
+    """Writes ``out`` as a PEFT adapter of the run's base and returns what its rank leaves out.
 
     The adapter's rank is ``rank``, or the largest min(d_out, d_in) of the target matrices where that is less. PEFT
-    gives all matrices one rank: one whose own is lower has columns of zeros. Matrices whose update is zero are not
-    adapted, but for experts: these come all or none. Raises :class:`InputError` for a rank below 1, an ``out`` that is
-    not empty or lies in an input, matrices that no adapter can hold (:func:`module_names`), and what
+    gives all matrices one rank: one whose own is lower gets columns of zeros. Matrices whose update is zero are not
+    adapted, except experts, which are adapted all or none. Raises :class:`InputError` for a rank below 1, an ``out``
+    that is not empty or lies in an input, matrices that no adapter can hold (:func:`module_names`), and what
     :func:`open_finished` refuses.
     """
     if rank < 1:
@@ -71,35 +71,35 @@ def export_adapter(store: RunStore, step: int, out: Path, rank: int, dtype: torc
     asked, rank = rank, min(rank, max(min(key.shape) for key in store.keys))
     size = 4 * rank * sum(sum(key.shape) for key in store.keys)
     check_space(out, size, "the adapter")
-    kept: list[tuple[MatrixKey, Tensor, Tensor]] = []
+    factors: list[tuple[MatrixKey, Tensor, Tensor]] = []
     lost, energy, worst = 0.0, 0.0, (-1.0, "")
     for index, key in enumerate(store.keys):
-        state = store.kept_state(index, step)
+        state = store.stored_state(index, step)
         total = squared_norm(state)
         if total == 0:
             continue
         b_or, a_ri = truncated(state, rank)
-        missed = max(0.0, total - squared_norm(b_or))
-        lost, energy, worst = lost + missed, energy + total, max(worst, (missed / total, key.name))
-        kept.append((key, b_or.to(dtype), a_ri.to(dtype)))
-    if not kept:
+        error = max(0.0, total - squared_norm(b_or))
+        lost, energy, worst = lost + error, energy + total, max(worst, (error / total, key.name))
+        factors.append((key, b_or.to(dtype), a_ri.to(dtype)))
+    if not factors:
         raise InputError(f"run {store.path}: the update after step {step} is zero, there is nothing to adapt")
-    held = {key.name for key, _, _ in kept}
-    if any(key.name in held for key in modules.experts):
-        kept += [(key, *_zeros(key, rank, dtype)) for key in modules.experts if key.name not in held]
-    found = Loss(rank, asked, lost / energy, *worst)
+    adapted = {key.name for key, _, _ in factors}
+    if any(key.name in adapted for key in modules.experts):
+        factors += [(key, *_zeros(key, rank, dtype)) for key in modules.experts if key.name not in adapted]
+    loss = Loss(rank, asked, lost / energy, *worst)
     tensors = {
         f"base_model.model.{modules.of[key.name]}.lora_{side}.weight": factor
-        for key, b_or, a_ri in kept
+        for key, b_or, a_ri in factors
         for side, factor in (("A", a_ri), ("B", b_or))
     }
     layout = [(name, DTYPES[dtype], tuple(tensor.shape)) for name, tensor in tensors.items()]
     with atomic_folder(out) as partial:
         with atomic_file(partial / ADAPTER_WEIGHTS) as file:
             stream_safetensors(file, layout, tensors.__getitem__, {"format": "pt"}, out / ADAPTER_WEIGHTS)
-        write_json(partial / ADAPTER_CONFIG, _config(store, rank, modules.targets([key.name for key, _, _ in kept])))
-        write_bytes(partial / "README.md", _card(store, step, found).encode())
-    return found
+        write_json(partial / ADAPTER_CONFIG, _config(store, rank, modules.targets([key.name for key, _, _ in factors])))
+        write_bytes(partial / "README.md", _card(store, step, loss).encode())
+    return loss
 
 
 def truncated(state: Update, rank: int) -> tuple[Tensor, Tensor]:

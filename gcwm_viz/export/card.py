@@ -11,7 +11,7 @@ from gcwm_viz.errors import InputError
 from gcwm_viz.export.mergekit import mergekit_yaml
 
 _FRONT = ("license", "license_name", "license_link", "language")
-"""What is taken over from the base's own card."""
+"""Entries copied from the base's own card."""
 _CARD_BYTES = 1_000_000
 
 
@@ -30,7 +30,7 @@ def model_card(store: RunStore, step: int, remark: str = "") -> str:
 
 
 def front_matter(store: RunStore, library: str, tags: list[str], relation: str) -> str:
-    """Licence and language are as the base's card states them."""
+    """Licence and language are those of the base's card."""
     entries: dict[str, Any] = {
         "base_model": base_name(store),
         "base_model_relation": relation,
@@ -60,19 +60,19 @@ def settings_block(store: RunStore, step: int) -> str:
 
 
 def block(text: str) -> str:
-    """An indented block shows names from files as they are, whatever characters they hold."""
+    """An indented block, which shows names from files verbatim, whatever characters they contain."""
     return "".join(f"    {line}\n" for line in text.splitlines())
 
 
 def _stated(card: Path) -> dict[str, str | list[str]]:
-    """Front matter of the base's card, short texts alone; nothing where there is none that can be read."""
+    """Short texts of the front matter of the base's card; empty where none can be read."""
     try:
         if card.stat().st_size > _CARD_BYTES:
             return {}
         text = card.read_text(encoding="utf-8")
         parts = text.split("---\n", 2)
         front = yaml.safe_load(parts[1]) if text.startswith("---\n") and len(parts) == 3 else None
-    except Exception:  # any text can stand there, and any file system can have errors of its own
+    except Exception:  # any text can be there, and file systems raise errors of their own
         return {}
     if not isinstance(front, dict):
         return {}

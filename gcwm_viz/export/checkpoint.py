@@ -22,19 +22,19 @@ def export_step(
 ) -> Path:
     """The merged model after ``step`` as a whole checkpoint, in the base's dtypes by default.
 
-    Where rounding to half precision changes the merged update by more than 1 %, the card says so, and ``tell`` is told.
-    Tokenizer, chat template and generation config are the base's. Raises :class:`InputError` for an unfinished run,
-    another step than it has, changed inputs, and what :func:`export_checkpoint` refuses.
+    Where rounding to half precision changes the merged update by more than 1 %, the card says so, and ``tell`` is
+    called. Tokenizer, chat template and generation config are the base's. Raises :class:`InputError` for an unfinished
+    run, another step than it has, changed inputs, and what :func:`export_checkpoint` refuses.
     """
     opened = open_finished(store, step)
-    places = {key.name: index for index, key in enumerate(store.keys)}
+    indices = {key.name: index for index, key in enumerate(store.keys)}
 
     error = energy = 0.0
 
     def merged(name: str) -> Tensor | None:
-        if name not in places:
+        if name not in indices:
             return None
-        index = places[name]
+        index = indices[name]
         update = store.keys[index].from_linear(store.state(index, step))
         own = read_tensor(opened.base.tensors[name])
         value = own.float() + update

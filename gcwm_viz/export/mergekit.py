@@ -1,7 +1,7 @@
-"""A run of a plain baseline as a mergekit configuration, for those who merge with mergekit.
+"""A run of a baseline as a mergekit configuration.
 
 mergekit merges every tensor of a model, embeddings and norms too; a run here merges target matrices. On these both
-come to the same but for what the configuration's comments say.
+agree, except as the configuration's comments state.
 """
 
 from collections.abc import Callable
@@ -51,7 +51,7 @@ def mergekit_yaml(store: RunStore, step: int) -> str:
 
 
 def write_mergekit(store: RunStore, step: int, out: Path) -> None:
-    """:func:`mergekit_yaml` as a file. Raises :class:`InputError` where there is something already, too."""
+    """:func:`mergekit_yaml` as a file. Raises :class:`InputError` also where the file exists."""
     if not 1 <= step <= store.steps:
         raise InputError(f"step must be 1 to {store.steps} for run {store.path}, got {step}")
     text = mergekit_yaml(store, step)
@@ -64,15 +64,15 @@ _Recipe = tuple[dict[str, Any], list[str]]
 
 
 def _models(models: list[str], **parameters: Any) -> list[dict[str, Any]]:
-    """One entry a model; a list among ``parameters`` gives each model its own."""
+    """One entry per model; a list among ``parameters`` holds one value per model."""
     return [
         {
             "model": model,
             "parameters": {
-                key: value[place] if isinstance(value, list) else value for key, value in parameters.items()
+                key: value[index] if isinstance(value, list) else value for key, value in parameters.items()
             },
         }
-        for place, model in enumerate(models)
+        for index, model in enumerate(models)
     ]
 
 

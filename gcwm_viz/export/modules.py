@@ -1,4 +1,4 @@
-"""What transformers calls the modules whose weights a checkpoint holds: the two names can differ by a prefix.
+"""Names in transformers of the modules whose weights a checkpoint holds: they can differ by a prefix.
 
 Since version 5 transformers stacks the experts of a layer in one tensor in memory, while checkpoints keep them apart.
 Adapters keep them apart too: PEFT (from 0.19 on) stacks their factors when it loads them, if all are there.
@@ -16,12 +16,13 @@ from gcwm_viz.errors import InputError
 from gcwm_viz.probes.loading import check_depth
 from gcwm_viz.updates.matrices import MatrixKey, target_matrices
 
-# Kinds whose experts (and Mixtral's router, which has another path in memory) PEFT finds under the checkpoint's names.
+# Model types whose experts (and Mixtral's router, which has another path in memory) PEFT finds under the checkpoint's
+# names.
 _STACKED_BY_PEFT = frozenset({"mixtral", "qwen3_moe"})
 _STACKED = re.compile(r".*\.(experts\.\d+\.\w+|block_sparse_moe\.gate)\.weight")
 _EXPERT = re.compile(r".*\.experts\.\d+\.\w+\.weight")
 
-# Kinds whose kernels read these modules' weights past PEFT, which therefore refuses to adapt them.
+# Model types whose kernels bypass PEFT for these modules' weights, so that PEFT refuses to adapt them.
 _MAMBA = frozenset({"mamba", "mamba2", "falcon_mamba", "falcon_h1", "nemotron_h"})
 _MAMBA_REFUSED = frozenset({"out_proj", "conv1d"})
 
@@ -32,19 +33,19 @@ class Modules:
     every expert's matrices where they are stacked in memory; an adapter holds all of them or none."""
 
     of: dict[str, str]
-    known: frozenset[str]
+    all: frozenset[str]
     experts: tuple[MatrixKey, ...] = ()
 
     def targets(self, names: Sequence[str]) -> list[str]:
-        """``names`` as PEFT's target_modules: their last parts where these mean the same modules, else in full."""
+        """``names`` as PEFT's target_modules: their last parts where these select the same modules, else in full."""
         modules = {self.of[name] for name in names}
         leaves = {module.rsplit(".", 1)[-1] for module in modules}
-        meant = {module for module in self.known if module.rsplit(".", 1)[-1] in leaves}
-        return sorted(leaves if meant == modules & self.known else modules)
+        selected = {module for module in self.all if module.rsplit(".", 1)[-1] in leaves}
+        return sorted(leaves if selected == modules & self.all else modules)
 
 
 def module_names(base: CheckpointIndex, keys: Sequence[MatrixKey]) -> Modules:
-    """What transformers calls the modules of ``keys``; the model is built without memory for weights.
+    """The modules of ``keys`` in transformers; the model is built on the meta device, without weights.
 
     Raises :class:`InputError` for a base that transformers does not know, and for a weight that no adapter can hold.
     """
@@ -52,20 +53,20 @@ def module_names(base: CheckpointIndex, keys: Sequence[MatrixKey]) -> Modules:
 
     check_depth(base)
     try:
-        # what is built in, whatever code the config points at
+        # Built-in classes only, whatever code the config points to.
         config = AutoConfig.for_model(**with_floats(base.config))
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-    except Exception as error:  # what a config can make transformers raise has no end
+    except Exception as error:  # a config can make transformers raise anything
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise InputError(f"{base.root}: transformers cannot build the base ({reason})") from error
     kind, prefix = base.config.get("model_type"), model.base_model_prefix
-    known = frozenset(name for name, _ in model.named_modules())
+    existing = frozenset(name for name, _ in model.named_modules())
     stacked = _stacked(base) if kind in _STACKED_BY_PEFT else {}
-    found = {}
+    names = {}
     for key in (*keys, *stacked.values()):
         module = key.name.removesuffix(".weight")
-        full = next((name for name in (module, f"{prefix}.{module}") if name in known), None)
+        full = next((name for name in (module, f"{prefix}.{module}") if name in existing), None)
         if full is None and key.name in stacked:
             full = module if module.startswith(f"{prefix}.") else f"{prefix}.{module}"
         if full is None:
@@ -78,8 +79,8 @@ def module_names(base: CheckpointIndex, keys: Sequence[MatrixKey]) -> Modules:
                 f"{base.root}: PEFT does not adapt {key.name!r} of a {kind} model, whose kernels read that weight past "
                 "the adapter; export the whole checkpoint"
             )
-        found[key.name] = full
-    return Modules(found, known, tuple(key for key in stacked.values() if _EXPERT.fullmatch(key.name)))
+        names[key.name] = full
+    return Modules(names, existing, tuple(key for key in stacked.values() if _EXPERT.fullmatch(key.name)))
 
 
 def _stacked(base: CheckpointIndex) -> dict[str, MatrixKey]:

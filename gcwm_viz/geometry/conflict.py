@@ -13,7 +13,7 @@ from gcwm_viz.linalg.bures import Planes, low_rank_bures_squared
 from gcwm_viz.linalg.subspace import UNION_TOLERANCE, RightSubspace
 
 EPS = 1e-30
-"""ε of equation 4: keeps a division of zero by zero at zero and is invisible otherwise."""
+"""ε of equation 4: makes 0/0 zero and is negligible otherwise."""
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,9 @@ def common_conflict(planes: Planes, energies_i: Tensor, energies_j: Tensor, lam:
 def pair_conflict(
     planes: Planes, energies_i: Tensor, energies_j: Tensor, dims_p: Tensor, lam: float, mode: str
 ) -> Tensor:
-    """γ (p,) with a basis, and under ``relative`` a λ, of its own for every pair (the analysis of Sec. 3).
+    """γ (p,) with a basis, and under ``relative`` a λ, for every pair (the analysis of Sec. 3).
 
-    ``dims_p``: retained ranks of both members of each pair, added up.
+    ``dims_p``: sum of the retained ranks of both members of each pair.
     """
     # The span's dimension fixes λ, and λ the distance; the dimension does not depend on λ.
     dims = (dims_p - planes.shared(UNION_TOLERANCE)).to(energies_i.dtype)

@@ -29,9 +29,10 @@ class LayerGeometry:
 
     conflict: g in [0, 1], higher = more conflict; 0 by definition for one update, NaN when none is present.
     alpha: gate in [0, 1], higher = more of the geometry branch. mode: ``blend``, ``plain``, ``geo`` or ``absent``.
-    pairwise_conflict (m, m) in [0, 1]; sar (m, m) [i→j] in [0, 1], the share of Δ_i read by the subspace of Δ_j.
+    pairwise_conflict (m, m) in [0, 1]; sar (m, m) [i→j] in [0, 1], the share of ‖Δ_i‖_F in the subspace of Δ_j.
     spectra: per update the u eigenvalues of B_i, descending (empty when absent); lambda_shares (m,): the share of
-    tr B_i that λ supplies. center_mismatch: r = Σ ω_i d²(B_i, B̄). reason: why values are undefined, or "".
+    tr B_i that λ supplies. metric_spectrum: the u eigenvalues of the metric's core, descending (the barycenter's, or
+    the mean's under ``metric="mean"``). center_mismatch: r = Σ ω_i d²(B_i, B̄). reason: why values are undefined, or "".
     """
 
     present: tuple[int, ...]
@@ -51,11 +52,6 @@ class LayerGeometry:
     center_mismatch: float
     metric: Metric | None
     reason: str
-
-    @property
-    def barycenter_spectrum(self) -> Tensor:
-        """Eigenvalues (u,) of the metric's core (the barycenter, or the mean under ``metric="mean"``), descending."""
-        return self.metric_spectrum
 
     @property
     def barycenter_residual(self) -> float:
@@ -81,21 +77,21 @@ def layer_geometry(
 def geometry_of(
     subspaces: Sequence[RightSubspace | None], sar: Tensor, weights: Sequence[float], config: GCWMConfig
 ) -> LayerGeometry:
-    """The same from truncated subspaces (None = absent) and the SAR table, both of which can be kept across steps."""
+    """The same from truncated subspaces (None = absent) and the SAR table, both of which can be reused across steps."""
     m = len(subspaces)
     present = tuple(index for index, subspace in enumerate(subspaces) if subspace is not None and weights[index] > 0)
-    kept = [subspace for index, subspace in enumerate(subspaces) if index in present and subspace is not None]
-    if not kept:
+    members = [subspace for index, subspace in enumerate(subspaces) if index in present and subspace is not None]
+    if not members:
         return _absent(m, sar)
-    device = kept[0].v_ir.device
+    device = members[0].v_ir.device
     weights_m = torch.tensor([weights[index] for index in present], dtype=torch.float64, device=device)
     weights_m = weights_m / weights_m.sum()
     center: Barycenter | None
     if config.numerics == "release":
-        basis, covariances, lam, gamma, center = released_geometry(kept, weights_m, config)
+        basis, covariances, lam, gamma, center = released_geometry(members, weights_m, config)
     else:
-        basis = union_basis(kept)
-        projected = Projected.of(kept, basis)
+        basis = union_basis(members)
+        projected = Projected.of(members, basis)
         lam = shrinkage(projected.traces_m, weights_m, basis.shape[1], config.lam, config.lambda_mode)
         gamma = union_conflict(projected, lam)
         covariances = projected.covariances(lam)
@@ -108,21 +104,21 @@ def geometry_of(
     if config.metric == "mean":
         center = None
     core = mean if center is None else center.value_nn
-    energies_m = torch.stack([subspace.energies_r.sum() for subspace in kept])
+    energies_m = torch.stack([subspace.energies_r.sum() for subspace in members])
     ridge = shrinkage(energies_m, weights_m, basis.shape[1], config.whitening_ridge, config.lambda_mode)
     metric = Metric.of(basis, core, lam, ridge)
     conflict = layer_conflict(gamma, weights_m)
     alpha = gate(conflict, config)
     traces = covariances.diagonal(dim1=1, dim2=2).sum(1)
     if config.numerics == "release":
-        every = torch.linalg.eigvalsh(covariances).flip(1)
+        eigenvalues = torch.linalg.eigvalsh(covariances).flip(1)
         distances = bures_squared(covariances.double(), core.double())
     else:
-        every = projected.spectra(lam)
+        eigenvalues = projected.spectra(lam)
         distances = bures_squared_of_roots(roots, sqrtm(core))
     mismatch = float((weights_m * distances).sum())
     empty = mean_spectrum.new_zeros(0)
-    spectra = iter(every)
+    spectra = iter(eigenvalues)
     shares = torch.full((m,), float("nan"), dtype=torch.float64, device=device)
     shares[list(present)] = (lam * basis.shape[1] / traces).double()
     return LayerGeometry(
@@ -147,7 +143,7 @@ def geometry_of(
 
 
 def cross_norms(deltas: Sequence[Update], subspaces: Sequence[RightSubspace | None]) -> Tensor:
-    """SAR_{i→j} = ‖Δ_i V_j‖_F / (‖Δ_i‖_F + ε) as (m, m) in [0, 1], row i reads from Δ_i; NaN where one is absent."""
+    """SAR_{i→j} = ‖Δ_i V_j‖_F / (‖Δ_i‖_F + ε) as (m, m) in [0, 1], row i of Δ_i; NaN where one is absent."""
     m = len(deltas)
     sar = torch.full((m, m), float("nan"), dtype=torch.float64)
     present = [(index, subspace) for index, subspace in enumerate(subspaces) if subspace is not None]
@@ -160,7 +156,7 @@ def cross_norms(deltas: Sequence[Update], subspaces: Sequence[RightSubspace | No
         parts = times(delta, stacked.to(delta.device, delta.dtype)).split(widths, dim=1)
         scale = subspace.total_energy**0.5 + SAR_EPS
         for (j, _), part in zip(present, parts, strict=True):
-            sar[i, j] = min(vector_norm(part) / scale, 1.0)  # rounding can lift ‖ΔV‖ above ‖Δ‖
+            sar[i, j] = min(vector_norm(part) / scale, 1.0)  # ‖ΔV‖ can exceed ‖Δ‖ by rounding
     return sar
 
 

@@ -1,4 +1,4 @@
-"""Members of an active set with their geometry, which is computed once and kept across steps."""
+"""Members of an active set with their geometry, computed once and reused at every step."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,9 +18,9 @@ _SUBSPACES: ContextVar[Subspaces | None] = ContextVar("subspaces", default=None)
 
 @contextmanager
 def shared_subspaces() -> Iterator[Subspaces]:
-    """Inside this block the subspace of a matrix is computed once for all runs that ask for the same of it.
+    """Inside this block the subspace of a matrix is computed once for all runs with the same ranks.
 
-    The cache is keyed by identity, so it keeps the matrices, until the block ends or the yielded table is cleared.
+    The cache is keyed by identity, so it holds the matrices until the block ends or the yielded cache is cleared.
     """
     cache: Subspaces = {}
     token = _SUBSPACES.set(cache)
@@ -30,9 +30,9 @@ def shared_subspaces() -> Iterator[Subspaces]:
         _SUBSPACES.reset(token)
 
 
-def _subspace(delta: Update, rank: int, energy: float, keep: bool) -> RightSubspace:
+def _subspace(delta: Update, rank: int, energy: float, share: bool) -> RightSubspace:
     cache = _SUBSPACES.get()
-    if cache is None or not keep:
+    if cache is None or not share:
         return right_subspace(delta, rank, energy)
     key = (id(delta), rank, energy)
     if key not in cache:
@@ -61,7 +61,7 @@ class Member:
             delta,
             max(config.rank, config.analysis_rank),
             max(config.energy, config.analysis_energy),
-            keep=name != ANCHOR,  # the anchor is another matrix at every step
+            share=name != ANCHOR,  # the anchor is another matrix at every step
         )
         return cls(
             name,

@@ -1,7 +1,7 @@
 """The full-space metric 𝓑 = Q B̄ Qᵀ + λ(I − QQᵀ) (equation 15), applied without being formed.
 
-A ridge ρ, zero in the paper, makes it 𝓑 + ρI for whitening and recolouring: by 𝓑 alone they amplify what lies outside
-the shared subspace by λ^{-1/2}, and measured scores fall with λ. Distances are measured in 𝓑, without it.
+A ridge ρ, zero in the paper, makes it 𝓑 + ρI for whitening and recolouring: 𝓑 alone amplifies what lies outside the
+shared subspace by λ^{-1/2}, and measured scores fall with λ. Distances are measured in 𝓑, without the ridge.
 
 Shape suffixes: o = d_out, i = d_in, u = dimension of the basis.
 """
@@ -28,7 +28,7 @@ class Metric:
 
     @classmethod
     def of(cls, basis_iu: Tensor, cov_uu: Tensor, lam: float, ridge: float = 0.0) -> "Metric":
-        """𝓑 + ``ridge`` · I from a mean of covariances B_i ≥ λI; both means keep that bound, rounding aside."""
+        """𝓑 + ``ridge`` · I from a mean of covariances B_i ≥ λI; both means keep that bound up to rounding."""
         values, vectors = eigh_psd(cov_uu, floor=lam)
         return cls(basis_iu, values, vectors, lam, ridge)
 
@@ -53,5 +53,5 @@ class Metric:
         return outside, inside.to(like)
 
     def norm(self, x_oi: Update) -> float:
-        """‖X‖_𝓑 = (tr X𝓑Xᵀ)^{1/2}, whatever the ridge."""
+        """‖X‖_𝓑 = (tr X𝓑Xᵀ)^{1/2}, without the ridge."""
         return norm(map_rows(x_oi, partial(replace(self, ridge=0.0).times_power, power=0.5)))

@@ -1,7 +1,7 @@
 """The released code's arithmetic: float32 throughout, eigenvalues floored at λ in every matrix root.
 
-Kept for reproducing published numbers. On small updates the floor hides the conflict and the gate answers from
-rounding; :mod:`gcwm_viz.geometry.layer` with ``numerics="exact"`` is what to trust.
+Kept for reproducing published numbers. On small updates the floor hides the conflict and rounding decides the
+gate; ``numerics="exact"`` has neither fault.
 """
 
 from collections.abc import Sequence
@@ -20,13 +20,13 @@ def released_geometry(
     subspaces: Sequence[RightSubspace], weights_m: Tensor, config: GCWMConfig
 ) -> tuple[Tensor, Tensor, float, Tensor, Barycenter]:
     """Basis (d_in, u) without rank revealing, covariances (m, u, u), λ, γ (m, m) and barycenter, in float32."""
-    singles = [subspace.v_ir.float() for subspace in subspaces]
-    basis_iu = torch.linalg.qr(torch.cat(singles, dim=1))[0]
+    frames = [subspace.v_ir.float() for subspace in subspaces]
+    basis_iu = torch.linalg.qr(torch.cat(frames, dim=1))[0]
     traces_m = torch.stack([subspace.energies_r.sum() for subspace in subspaces])
     lam = shrinkage(traces_m, weights_m, basis_iu.shape[1], config.lam, config.lambda_mode)
     identity = torch.eye(basis_iu.shape[1], device=basis_iu.device)
     covariances = []
-    for v_ir, subspace in zip(singles, subspaces, strict=True):
+    for v_ir, subspace in zip(frames, subspaces, strict=True):
         coords_ur = basis_iu.mT @ v_ir
         covariances.append((coords_ur * subspace.energies_r.float()) @ coords_ur.mT + lam * identity)
     cov_muu = torch.stack(covariances)

@@ -16,11 +16,11 @@ from torch import Tensor
 from gcwm_viz.linalg.lowrank import vector_norm
 from gcwm_viz.linalg.psd import eigh_psd, powm, sqrtm, symmetrize
 
-ANDERSON_MEMORY = 10
+ANDERSON_DEPTH = 10
 
 COARSE = 1e-8
 """Relative residual down to which polar factors come from eigenvectors of AᵀA: half the time of singular vectors of A,
-and off by the rounding of its squared spread, which the exact factors at the end take back."""
+with the rounding error of its squared condition number. The last steps take exact factors."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def barycenter(roots_mnn: Tensor, weights_m: Tensor, max_iters: int = 200, tol: 
     """Barycenter of B_i = F_i F_iᵀ from the factors F_i (m, n, n) and weights (m,) that sum to one, float64.
 
     Starts from Σ ω_i F_i, which is already the answer when symmetric roots commute. An accelerated step that raises
-    the objective ‖X‖² − 2 Σ ω_i ‖F_iᵀX‖_* is taken back and replaced by the plain step, which never raises it.
+    the objective ‖X‖² − 2 Σ ω_i ‖F_iᵀX‖_* is replaced by the plain step, which never raises it.
     """
     weights = weights_m[:, None, None]
     x = (weights * roots_mnn).sum(0)
@@ -54,7 +54,7 @@ def barycenter(roots_mnn: Tensor, weights_m: Tensor, max_iters: int = 200, tol: 
     while True:
         ended = residuals[-1] <= tol or len(residuals) > max_iters
         if polar is _coarse_polar and (ended or residuals[-1] <= COARSE):
-            polar = _polar  # from here on, beginning with the same point, whose coarse image is forgotten
+            polar = _polar  # from here on; the coarse image of the current point is replaced
             images[-1], objective = _procrustes_step(points[-1], roots_mnn, weights, polar)
             residuals[-1] = _relative_change(points[-1], images[-1])
             continue
@@ -67,8 +67,8 @@ def barycenter(roots_mnn: Tensor, weights_m: Tensor, max_iters: int = 200, tol: 
             next_image, next_objective = _procrustes_step(candidate, roots_mnn, weights, polar)
             points, images = [], []
         objective = next_objective
-        points = [*points[-ANDERSON_MEMORY:], candidate]
-        images = [*images[-ANDERSON_MEMORY:], next_image]
+        points = [*points[-ANDERSON_DEPTH:], candidate]
+        images = [*images[-ANDERSON_DEPTH:], next_image]
         residuals.append(_relative_change(candidate, next_image))
     x = images[-1]
     return Barycenter(x @ x.mT, len(residuals) - 1, residuals[-1], residuals[-1] <= tol, tuple(residuals))
@@ -78,8 +78,8 @@ def _procrustes_step(
     x: Tensor, roots_mnn: Tensor, weights: Tensor, polar: Callable[[Tensor], tuple[Tensor, Tensor]]
 ) -> tuple[Tensor, float]:
     """Σ ω_i F_i polar(F_iᵀX), and the objective at X (up to a constant)."""
-    turned, singular = polar(roots_mnn.mT @ x)
-    image = (weights * (roots_mnn @ turned)).sum(0)
+    factors, singular = polar(roots_mnn.mT @ x)
+    image = (weights * (roots_mnn @ factors)).sum(0)
     objective = x.square().sum() - 2 * (weights[:, 0] * singular).sum()
     return image, float(objective)
 
@@ -109,8 +109,8 @@ def _anderson(points: list[Tensor], images: list[Tensor]) -> Tensor:
     coefficients = torch.linalg.pinv(triangle, rtol=len(difference) * torch.finfo(difference.dtype).eps) @ (
         q.mT @ residual_km[-1]
     )
-    mixed: Tensor = images[-1] - ((image_km[1:] - image_km[:-1]).mT @ (coefficients / scale)).reshape(images[-1].shape)
-    return mixed
+    point: Tensor = images[-1] - ((image_km[1:] - image_km[:-1]).mT @ (coefficients / scale)).reshape(images[-1].shape)
+    return point
 
 
 def _relative_change(x: Tensor, image: Tensor) -> float:
@@ -119,35 +119,35 @@ def _relative_change(x: Tensor, image: Tensor) -> float:
 
 
 def barycenter_floored(cov_mnn: Tensor, weights_m: Tensor, floor: float, max_iters: int, tol: float) -> Barycenter:
-    """The textbook fixed point in the inputs' precision, eigenvalues floored in every root: the released code's way.
+    """The textbook fixed point in the inputs' precision, eigenvalues floored in every root, as in the released code.
 
-    Kept for reproducing published numbers; on near-singular inputs it stops far from the barycenter. Where strengths
-    differ by some hundreds it can run away to infinity: then the steadiest iterate is returned, not converged.
+    Kept for reproducing published numbers; on near-singular inputs it stops far from the barycenter. Where norms differ
+    by some hundreds it can diverge: then the iterate of least residual is returned, not converged.
     """
     weights = weights_m.to(cov_mnn.dtype)[:, None, None]
-    b_nn = steadiest_nn = (weights * cov_mnn).sum(0)
+    b_nn = best_nn = (weights * cov_mnn).sum(0)
     residuals: list[float] = []
     for _ in range(max_iters):
         image = _floored_step(b_nn, cov_mnn, weights, floor)
         if image is None:
             residual = min(residuals, default=float("inf"))
-            return Barycenter(steadiest_nn, len(residuals), residual, False, tuple(residuals))
+            return Barycenter(best_nn, len(residuals), residual, False, tuple(residuals))
         residuals.append(vector_norm(image - b_nn) / vector_norm(b_nn))
         b_nn = symmetrize(image)
         if residuals[-1] == min(residuals):
-            steadiest_nn = b_nn
+            best_nn = b_nn
         if residuals[-1] <= tol:
             break
     return Barycenter(b_nn, len(residuals), residuals[-1], residuals[-1] <= tol, tuple(residuals))
 
 
 def _floored_step(b_nn: Tensor, cov_mnn: Tensor, weights: Tensor, floor: float) -> Tensor | None:
-    """One step of the textbook fixed point, None where it leaves the numbers of its precision."""
+    """One step of the textbook fixed point, None where it overflows its precision."""
     try:
         values, vectors = eigh_psd(b_nn, floor)
         root, inverse_root = powm(values, vectors, 0.5), powm(values, vectors, -0.5)
         inner = (weights * sqrtm(root @ cov_mnn @ root, floor)).sum(0)
-    except torch.linalg.LinAlgError:  # LAPACK gives up on infinities, and on spreads that single precision cannot hold
+    except torch.linalg.LinAlgError:  # LAPACK fails on infinities, and on condition numbers beyond float32
         return None
     image = inverse_root @ inner @ inner @ inverse_root
     return image if torch.isfinite(image).all() else None

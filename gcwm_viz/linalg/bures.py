@@ -14,7 +14,7 @@ from gcwm_viz.linalg.psd import sqrtm
 
 
 def bures_squared(a_nn: Tensor, b_nn: Tensor) -> Tensor:
-    """d² (…) ≥ 0 between PSD matrices (…, n, n); 0 exactly when they are equal (to rounding)."""
+    """d² (…) ≥ 0 between PSD matrices (…, n, n); 0 if and only if they are equal, up to rounding."""
     return bures_squared_of_roots(sqrtm(a_nn), sqrtm(b_nn))
 
 
@@ -36,7 +36,7 @@ def bures_squared_floored(a_nn: Tensor, b_nn: Tensor, floor: float) -> Tensor:
 class Planes:
     """Two frames V_a, V_b (…, r) in coordinates of a space that holds both: ``coords_a``, ``coords_b`` (…, 2r, r).
 
-    ``cosines`` (…, r) of their principal angles, descending. They take the frames' inner products alone: with
+    ``cosines`` (…, r) of their principal angles, descending. Only inner products of the frames are needed: with
     V_aᵀV_b = X cos(θ) Yᵀ the frames are [Xᵀ; 0] and [cos(θ) Yᵀ; sin(θ) Yᵀ].
     """
 
@@ -46,22 +46,22 @@ class Planes:
 
     @classmethod
     def of(cls, cross_rr: Tensor) -> "Planes":
-        """From V_aᵀV_b (…, r, r) of orthonormal columns; columns of zeros (padding) become directions of their own."""
+        """From V_aᵀV_b (…, r, r) of orthonormal columns; columns of zeros (padding) become new directions."""
         x, cosines, yt = torch.linalg.svd(cross_rr)
         cosines = cosines.clamp(0.0, 1.0)  # a sine lost in the rounding of 1 − cos² enters d² as its square
         sines = (1 - cosines.square()).sqrt()
-        below = torch.cat([cosines.unsqueeze(-1) * yt, sines.unsqueeze(-1) * yt], dim=-2)
-        return cls(torch.cat([x.mT, torch.zeros_like(x)], dim=-2), below, cosines)
+        coords_b = torch.cat([cosines.unsqueeze(-1) * yt, sines.unsqueeze(-1) * yt], dim=-2)
+        return cls(torch.cat([x.mT, torch.zeros_like(x)], dim=-2), coords_b, cosines)
 
     def shared(self, tolerance: float) -> Tensor:
-        """Number (…) of directions that both have: those of [V_a V_b] with singular value below ``tolerance`` of the
-        largest. The singular values are √(1 ± cos θ)."""
-        least = tolerance**2 * (1 + self.cosines[..., :1])
-        return (1 - self.cosines <= least).sum(-1)
+        """Dimension (…) of the intersection: the number of singular values of [V_a V_b], √(1 ± cos θ), below
+        ``tolerance`` times the largest."""
+        threshold = tolerance**2 * (1 + self.cosines[..., :1])
+        return (1 - self.cosines <= threshold).sum(-1)
 
 
 def low_rank_bures_squared(planes: Planes, energies_a: Tensor, energies_b: Tensor, lam: Tensor) -> Tensor:
-    """d² (…) ≥ 0 between V_a diag(e_a) V_aᵀ + λI and V_b diag(e_b) V_bᵀ + λI, without leaving span[V_a V_b].
+    """d² (…) ≥ 0 between V_a diag(e_a) V_aᵀ + λI and V_b diag(e_b) V_bᵀ + λI, computed in span[V_a V_b].
 
     ``energies`` (…, r) are zero where a frame is padded; ``lam`` (…). Outside the span both covariances are λI and
     add nothing to d², so the result holds in every larger space.
@@ -77,9 +77,9 @@ def low_rank_bures_squared(planes: Planes, energies_a: Tensor, energies_b: Tenso
 def _root(coords_pr: Tensor, energies_r: Tensor, lam: Tensor) -> Tensor:
     """(C diag(e) Cᵀ + λI)^{1/2} in closed form for orthonormal C: √λ I + C diag(√(e+λ) − √λ) Cᵀ."""
     root_lam = lam.sqrt()[..., None]
-    lift = (energies_r + lam[..., None]).sqrt() - root_lam
+    excess = (energies_r + lam[..., None]).sqrt() - root_lam
     identity = torch.eye(coords_pr.shape[-2], dtype=coords_pr.dtype, device=coords_pr.device)
-    return root_lam[..., None] * identity + (coords_pr * lift.unsqueeze(-2)) @ coords_pr.mT
+    return root_lam[..., None] * identity + (coords_pr * excess.unsqueeze(-2)) @ coords_pr.mT
 
 
 def _trace(a_nn: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Products of a matrix with its own transpose, of which half the entries are computed.
+"""Products of a matrix with its own transpose, of which only half the entries are computed.
 
 Shape suffixes: o = rows, i = columns of the matrix.
 """
@@ -7,11 +7,11 @@ from torch import Tensor
 
 BLOCKS = 8
 SMALLEST_BLOCK = 128
-"""Narrower blocks of columns cost more in start-up than symmetry saves."""
+"""Narrower blocks of columns cost more in call overhead than symmetry saves."""
 
 
 def add_gram(out_ii: Tensor, x_oi: Tensor) -> Tensor:
-    """``out += XᵀX`` in place, in blocks of columns: the upper triangle, and what the blocks hold beside it.
+    """``out += XᵀX`` in place, in blocks of columns: the upper triangle, and the rest of the diagonal blocks.
 
     Complete it with :func:`mirror` after the last addition.
     """
@@ -24,7 +24,7 @@ def add_gram(out_ii: Tensor, x_oi: Tensor) -> Tensor:
 
 
 def mirror(out_ii: Tensor) -> Tensor:
-    """Copy the upper triangle below the diagonal, in place and without a second matrix."""
+    """Copy the upper triangle below the diagonal, in place."""
     width = out_ii.shape[0]
     step = max(SMALLEST_BLOCK, -(-width // BLOCKS))
     for first in range(0, width, step):

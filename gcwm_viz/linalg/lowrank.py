@@ -1,4 +1,4 @@
-"""An update in either of its two forms, a dense matrix or two thin factors (LoRA), behind the same few operations.
+"""An update as a dense matrix or as two thin factors (LoRA), with one set of operations for both.
 
 Shape suffixes: o = d_out, i = d_in, r = rank of the factors, k = any number of columns.
 """
@@ -13,7 +13,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class LowRank:
-    """The matrix ``left_or @ right_ri`` of shape (d_out, d_in), never formed until asked for."""
+    """The matrix ``left_or @ right_ri`` of shape (d_out, d_in), formed only by :meth:`dense`."""
 
     left_or: Tensor
     right_ri: Tensor
@@ -72,7 +72,7 @@ def times(update: Update, x_ik: Tensor) -> Tensor:
 
 
 def squared_norm(update: Update) -> float:
-    """‖Δ‖_F² accumulated in float64, exact to rounding without a decomposition."""
+    """‖Δ‖_F² accumulated in float64; a factored update is not formed."""
     if isinstance(update, LowRank):
         triangle = torch.linalg.qr(update.left_or.cpu().double(), mode="r")[1]
         return float((triangle @ update.right_ri.cpu().double()).square().sum())
@@ -80,7 +80,7 @@ def squared_norm(update: Update) -> float:
 
 
 def vector_norm(x: Tensor) -> float:
-    """‖x‖_2 of all elements, accumulated in float64 (on the CPU where the device has none)."""
+    """‖x‖_2 of all elements, accumulated in float64 (on the CPU for MPS, which has none)."""
     x = x.cpu() if x.device.type == "mps" else x
     return float(torch.linalg.vector_norm(x, dtype=torch.float64))
 

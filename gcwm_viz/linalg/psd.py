@@ -1,4 +1,4 @@
-"""Roots of symmetric positive semi-definite matrices: the only place where the project takes one.
+"""Roots of symmetric positive semi-definite matrices: the only module that computes any.
 
 Shape suffixes: … = any batch, n = size of the matrix.
 """
@@ -14,7 +14,7 @@ PARTIAL_SIZE = 256
 """Below this size all eigenvectors cost no more than some."""
 
 RESTARTS = 40
-"""Of the Lanczos method, before all eigenvectors are cheaper."""
+"""Most restarts of the Lanczos method; a full decomposition is cheaper than more."""
 
 
 def symmetrize(a_nn: Tensor) -> Tensor:
@@ -26,7 +26,7 @@ def eigh_psd(a_nn: Tensor, floor: float = 0.0) -> tuple[Tensor, Tensor]:
     """Eigenvalues (…, n) ascending, none below ``floor``, and eigenvectors (…, n, n) of a PSD matrix.
 
     Rounding leaves eigenvalues slightly below zero; they are raised to ``floor``. A ``floor`` above zero changes the
-    matrix: only the arithmetic of the released code, kept for reproducing its numbers, asks for one.
+    matrix: only the arithmetic of the released code, kept for reproducing its numbers, uses one.
     """
     values, vectors = torch.linalg.eigh(symmetrize(a_nn))
     return values.clamp_min(floor), vectors
@@ -36,15 +36,14 @@ def leading_eigh(a_nn: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """The ``count`` largest eigenvalues (k,) of a PSD matrix, descending, none below zero, with vectors (n, k).
 
     A Lanczos method (ARPACK's, restarted) computes only these, in a tenth of the time of all of them and less for
-    large n; it asks for products with single vectors, which are taken where the matrix is. What it returns is checked,
-    ‖AV − VΛ‖ and ‖VᵀV − I‖, and all are computed where it fails, as it may where the spectrum is flat or there are
-    fewer eigenvalues above rounding than asked for.
+    large n; its products with single vectors run on the matrix's device. ‖AV − VΛ‖ and ‖VᵀV − I‖ are checked, and all
+    are computed where the check fails, as it may for a flat spectrum or fewer than k eigenvalues above rounding.
     """
     n = a_nn.shape[0]
     if n >= PARTIAL_SIZE and 4 * count <= n:
-        found = _partial(a_nn, count)
-        if found is not None:
-            return found
+        leading = _partial(a_nn, count)
+        if leading is not None:
+            return leading
     values, vectors = eigh_psd(a_nn)
     return values.flip(0)[:count], vectors.flip(1)[:, :count]
 
@@ -58,16 +57,16 @@ def _partial(a_nn: Tensor, count: int) -> tuple[Tensor, Tensor] | None:
     operator = LinearOperator((n, n), matvec=product, dtype=np.dtype(str(a_nn.dtype).removeprefix("torch.")))
     try:
         with one_thread():
-            found = eigsh(operator, count, ncv=3 * count, v0=np.ones(n), tol=0, maxiter=RESTARTS, rng=0)
+            pairs = eigsh(operator, count, ncv=3 * count, v0=np.ones(n), tol=0, maxiter=RESTARTS, rng=0)
     except ArpackError:
         return None
-    values, vectors = (torch.from_numpy(np.ascontiguousarray(part)).to(a_nn) for part in found)
+    values, vectors = (torch.from_numpy(np.ascontiguousarray(part)).to(a_nn) for part in pairs)
     values, vectors = values.flip(0).clamp_min(0.0), vectors.flip(1)
     rounding = n * torch.finfo(a_nn.dtype).eps
-    off = torch.linalg.matrix_norm(a_nn @ vectors - vectors * values)
-    skew = torch.linalg.matrix_norm(vectors.mT @ vectors - torch.eye(count).to(a_nn))
-    sound = bool(off <= rounding * values[0]) and bool(skew <= rounding)
-    return (values, vectors) if sound else None
+    residual = torch.linalg.matrix_norm(a_nn @ vectors - vectors * values)
+    deviation = torch.linalg.matrix_norm(vectors.mT @ vectors - torch.eye(count).to(a_nn))
+    accurate = bool(residual <= rounding * values[0]) and bool(deviation <= rounding)
+    return (values, vectors) if accurate else None
 
 
 def sqrtm(a_nn: Tensor, floor: float = 0.0) -> Tensor:

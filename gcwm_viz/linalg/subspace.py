@@ -14,8 +14,8 @@ from gcwm_viz.linalg.lowrank import LowRank, Update, squared_norm
 from gcwm_viz.linalg.psd import leading_eigh
 
 ENERGY_ROUNDING = 4096 * torch.finfo(torch.float64).eps
-"""n·eps of the Gram matrix of an update some thousands wide: what its eigenvalues and ‖Δ‖_F² may differ by, relatively.
-Without it, all of them could miss the whole energy."""
+"""n·eps of the Gram matrix of an update some thousands wide: the relative difference that rounding
+may leave between the sum of its eigenvalues and ‖Δ‖_F²."""
 
 UNION_TOLERANCE = 1e-6
 """Directions whose singular value in [V_1 … V_m] is below this share of the largest are dropped.
@@ -30,7 +30,7 @@ class RightSubspace:
     """Leading right singular subspace of one update, float64.
 
     ``v_ir`` (d_in, r) orthonormal columns; ``energies_r`` (r,) squared singular values, descending;
-    ``total_energy`` = ‖Δ‖_F², all of it, retained or not.
+    ``total_energy`` = ‖Δ‖_F², not only the retained part.
     """
 
     v_ir: Tensor
@@ -49,15 +49,15 @@ class RightSubspace:
 
 def retained_rank(energies_r: Tensor, total_energy: float, energy: float) -> int:
     """Smallest k with Σ_{j≤k} σ_j² ≥ energy·total, at least 1; all of ``energies_r`` when they do not reach it."""
-    reached = torch.cumsum(energies_r, 0) >= energy * total_energy * (1 - ENERGY_ROUNDING)
-    first = int(torch.argmax(reached.to(torch.int8))) if bool(reached.any()) else energies_r.shape[0] - 1
+    sufficient = torch.cumsum(energies_r, 0) >= energy * total_energy * (1 - ENERGY_ROUNDING)
+    first = int(torch.argmax(sufficient.to(torch.int8))) if bool(sufficient.any()) else energies_r.shape[0] - 1
     return first + 1
 
 
 def right_subspace(update: Update, rank: int, energy: float) -> RightSubspace:
     """Truncated right SVD of a non-zero update, computed in float64 from the Gram matrix of its smaller side.
 
-    The result is on the CPU whatever the update is on: all that follows from it is small.
+    The result is on the CPU on whatever device the update is: all that follows is small.
     The total energy comes from ‖Δ‖_F². Raises ``ValueError`` for a zero update: it has no geometry.
     """
     total = squared_norm(update)
@@ -72,7 +72,7 @@ def right_subspace(update: Update, rank: int, energy: float) -> RightSubspace:
     r = min(rank, retained_rank(values[:numerical], total, energy))
     values, vectors = values[:r], vectors[:, :r]
     if rows < columns:
-        # Vᵀ = Uᵀ Δ / σ loses orthogonality as (σ_1/σ_r)²; one QR restores it without turning the leading directions.
+        # Vᵀ = Uᵀ Δ / σ loses orthogonality as (σ_1/σ_r)²; one QR restores it and leaves the leading directions.
         q, triangle = torch.linalg.qr(core.mT @ (vectors / values.sqrt()))
         vectors = q * triangle.diagonal().sign()
     return RightSubspace(vectors.cpu(), values.cpu(), total)
@@ -80,7 +80,7 @@ def right_subspace(update: Update, rank: int, energy: float) -> RightSubspace:
 
 def _core(update: Update) -> Tensor:
     """A float64 matrix with the same right singular vectors and values, as small as the update's form permits."""
-    if update.device.type == "mps":  # no float64 there
+    if update.device.type == "mps":  # MPS has no float64
         update = update.to("cpu")
     if not isinstance(update, LowRank):
         return update.double()
@@ -103,7 +103,7 @@ def union_basis(subspaces: Sequence[RightSubspace]) -> Tensor:
 
 
 def union_dims(subspaces: Sequence[RightSubspace], first: int) -> tuple[int, int]:
-    """Columns that :func:`union_basis` has for the ``first`` subspaces and for all, from one QR and without a basis."""
+    """Dimensions of :func:`union_basis` of the ``first`` subspaces and of all, from one QR and without a basis."""
     triangle = torch.linalg.qr(torch.cat([subspace.v_ir for subspace in subspaces], dim=1), mode="r")[1]
     width = sum(subspace.rank for subspace in subspaces[:first])
 
@@ -111,5 +111,5 @@ def union_dims(subspaces: Sequence[RightSubspace], first: int) -> tuple[int, int
         singular = torch.linalg.svdvals(matrix)
         return int((singular > UNION_TOLERANCE * singular[0]).sum())
 
-    whole = rank(triangle)
-    return (whole if first == len(subspaces) else rank(triangle[:width, :width])), whole
+    dim_all = rank(triangle)
+    return (dim_all if first == len(subspaces) else rank(triangle[:width, :width])), dim_all

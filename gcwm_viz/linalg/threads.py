@@ -1,4 +1,4 @@
-"""One thread a process: torch's, and those of the BLAS libraries that NumPy and SciPy each bring along.
+"""One thread a process: torch's, and those of the BLAS libraries that NumPy and SciPy each load.
 
 Workers share the cores, and on small matrices the threads of one library wait for those of another much longer than
 they compute: logistic regressions on 128 features took ten times as long.
@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
-import scipy.linalg  # noqa: F401  its BLAS must be loaded for its threads to be found
+import scipy.linalg  # noqa: F401  its BLAS must be loaded before its threads can be limited
 import torch
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 
 def use_one_thread() -> None:
-    """From now on, in this process."""
+    """For the rest of this process."""
     torch.set_num_threads(1)
     _pools().limit(limits=1, user_api="blas")
 

@@ -8,17 +8,17 @@ from gcwm_viz.merging.step import work_dtype
 
 
 def displaced(start: Update, displacement: Update) -> Update:
-    """M₀ + D. A factored D has the right factor of M₀, whatever linear map of rows it was found under."""
+    """M₀ + D. A factored D has the right factor of M₀, whatever linear map of rows it was computed under."""
     if isinstance(start, LowRank) and isinstance(displacement, LowRank):
         return LowRank(start.left_or + displacement.left_or, start.right_ri)
     return dense(start) + dense(displacement)
 
 
 def build_dtype(config: GCWMConfig, device: torch.device) -> torch.dtype:
-    """The type in which the quadratic is built and minimised: float64, but on MPS, which has none.
+    """The dtype in which the quadratic is built and minimised: float64, except on MPS, which has none.
 
     Adam follows the sign of a gradient however small it is, and the closed form divides by small eigenvalues of H:
-    float32's rounding of the quadratic would move both.
+    rounding the quadratic to float32 would change both.
     """
     return work_dtype(config) if device.type == "mps" else torch.float64
 

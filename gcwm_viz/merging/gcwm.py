@@ -1,8 +1,8 @@
 """GCWM of one matrix: plain and geometry branch, blended by the conflict gate (METHOD section 2).
 
-Both branches are held as displacements from the plain sum of updates. Whitening followed by recolouring is the
-identity, so the geometry branch is the sum plus the recoloured displacement, and nothing is lost on the way there and
-back. Shape suffixes: m = number of updates, o = d_out, i = d_in.
+Both branches are represented as displacements from the plain sum of updates. Whitening followed by recolouring is the
+identity, so the geometry branch is the sum plus the recoloured displacement, and the sum itself is never whitened.
+Shape suffixes: m = number of updates, o = d_out, i = d_in.
 """
 
 from collections.abc import Sequence
@@ -26,13 +26,13 @@ from gcwm_viz.merging.step import work_dtype
 class LayerMerge:
     """Result for one matrix. ``merged``, ``plain`` and ``geo`` are (d_out, d_in) on the updates' device.
 
-    :func:`merge_layer` gives them dense. In a run they stay factored where all updates are and the solver is the
+    :func:`merge_layer` returns them dense. In a run they stay factored where all updates are and the solver is the
     closed form, with one right factor for all three: no merge of adapters then forms a large matrix.
 
     merged = α geo + (1 − α) plain (equation 10), or one branch alone as ``mode`` says.
     displacement: D = ‖geo − plain‖_𝓑 (Proposition 1), 𝓑 of equation 15 without the whitening's ridge. plain_shift,
     geo_shift: ‖branch − Σ Δ_i‖_F / ‖Σ Δ_i‖_F, how far the solver moved each branch (NaN where the sum is zero). The
-    other values are those of :class:`~gcwm_viz.geometry.layer.LayerGeometry`, at hand as ``geometry``; the solvers'
+    other values are those of :class:`~gcwm_viz.geometry.layer.LayerGeometry`, the field ``geometry``; the solvers'
     objective paths, iterations and convergence are in ``plain_solution`` and ``geo_solution`` (None without an update).
     """
 
@@ -80,7 +80,7 @@ class LayerMerge:
 
     @property
     def barycenter_spectrum(self) -> Tensor:
-        return self.geometry.barycenter_spectrum
+        return self.geometry.metric_spectrum
 
     @property
     def barycenter_residual(self) -> float:
@@ -106,7 +106,7 @@ def merge_layer(
     merged = dense(merge.merged)
     return replace(
         merge,
-        merged=merged if merge.mode == "blend" else merged.clone(),  # never the memory of a branch
+        merged=merged if merge.mode == "blend" else merged.clone(),  # shares no memory with a branch
         plain=dense(merge.plain),
         geo=dense(merge.geo),
     )
@@ -115,25 +115,25 @@ def merge_layer(
 def merge_with_geometry(
     deltas: Sequence[Update], weights: Sequence[float], geometry: LayerGeometry, config: GCWMConfig
 ) -> LayerMerge:
-    """The same with the geometry at hand."""
+    """The same for a known geometry."""
     work, device = work_dtype(config), deltas[0].device
     if geometry.metric is None:
         zero = torch.zeros(tuple(deltas[0].shape), dtype=work, device=device)
         nan = float("nan")
         return LayerMerge(zero, zero.clone(), zero.clone(), nan, nan, nan, geometry, None, None)
     build = build_dtype(config, device)
-    kept = [deltas[index] for index in geometry.present]
+    present = [deltas[index] for index in geometry.present]
     omegas = [weights[index] for index in geometry.present]
     metric = geometry.metric
     whiten, recolour = partial(metric.times_power, power=-0.5), partial(metric.times_power, power=0.5)
-    plain_quadratic, geo_quadratic = build_pair(kept, omegas, metric, build)
+    plain_quadratic, geo_quadratic = build_pair(present, omegas, metric, build)
     plain_solution, geo_solution = solve(plain_quadratic, config), solve(geo_quadratic, config)
-    start = total(kept, build).to(dtype=work)
-    plain_displacement, bent = plain_solution.displacement_oi, geo_solution.displacement_oi
+    start = total(present, build).to(dtype=work)
+    plain_displacement, whitened = plain_solution.displacement_oi, geo_solution.displacement_oi
     geo_displacement = (
-        LowRank(bent.left_or, start.right_ri)  # whitening and recolouring undo each other
-        if isinstance(bent, LowRank) and isinstance(start, LowRank)
-        else recolour(dense(bent))
+        LowRank(whitened.left_or, start.right_ri)  # whitening and recolouring undo each other
+        if isinstance(whitened, LowRank) and isinstance(start, LowRank)
+        else recolour(dense(whitened))
     )
     plain, geo = displaced(start, plain_displacement), displaced(start, geo_displacement)
     return LayerMerge(

@@ -1,4 +1,4 @@
-"""What a merge method is, and what it makes of one matrix at one step."""
+"""A merge method, and its result for one matrix at one step."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -57,7 +57,7 @@ class Merge:
 
     @property
     def rounded(self) -> Update:
-        """The same from branches rounded to float32, as they are kept on disk and read back."""
+        """The same from branches rounded to float32, as they are stored."""
         single = {name: branch.update.to(dtype=torch.float32) for name, branch in self.branches.items()}
         return mixed(single, self.alpha, self.mode)
 
@@ -77,11 +77,11 @@ class MergeMethod:
 
     name: as ``--method`` takes it. source: the paper. summary: one line for lists and forms.
     merge: returns the unscaled Δ_merge of one matrix at one step; pure, deterministic, on the updates' device.
-    settings: the method's own group of settings, at hand as ``step.settings``. main: names of other settings that the
+    settings: the method's own group of settings, ``step.settings`` in ``merge``. main: names of other settings that the
     form shows first, because the result depends on them most.
     branches: names of what ``merge`` returns; two are mixed by a gate. factored: whether, under a configuration, a
-    merge of adapters stays in their span, and is kept as factors. sequential: defined one update at a time, so that
-    the result depends on their order. uses_probes: whether it looks at probe data; the others are data-free.
+    merge of adapters stays in their span, and is stored as factors. sequential: defined one update at a time, so that
+    the result depends on their order. uses_probes: whether it uses probe data; the others are data-free.
     conflict_gate: whether α of its two branches is that of equation 6, so that another gate needs no new merge.
     eta: its default η, None for that of the preset.
     """

@@ -1,8 +1,8 @@
-"""Products of Adam's steps in less than single precision, on request alone: they are nearly all of its time on a GPU.
+"""Products of Adam's steps in less than single precision, opt-in: they take nearly all of its time on a GPU.
 
 ``tf32`` rounds both factors to 11 bits inside the GPU's matrix units; elsewhere it computes in float32. ``bf16x3``
 splits each factor into two bfloat16 parts, 16 bits together, and adds three products of parts in float32. Geometry,
-gate and everything that is built once stay in float64 and do not change. Shape suffixes: o = rows, i = d_in.
+gate and everything that is computed once stay in float64 and do not change. Shape suffixes: o = rows, i = d_in.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ Gradient = Callable[[Tensor, Tensor], Tensor]
 
 
 def gradient_of(quadratic: Quadratic, products: str) -> Gradient:
-    """:meth:`Quadratic.gradient_at` with the product as asked for. The factored form is cheap and stays in float32."""
+    """:meth:`Quadratic.gradient_at` with the product in ``products``. The factored form is cheap: float32."""
     if products == "float32" or quadratic.hessian_ii is None:
         return quadratic.gradient_at
     if products == "tf32":
@@ -57,7 +57,7 @@ def _halves(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _product(a_oi: Tensor, b_ii: Tensor) -> Tensor:
-    """A product of bfloat16 matrices that is added up, and returned, in float32."""
+    """A product of bfloat16 matrices, accumulated and returned in float32."""
     if a_oi.device.type == "cuda":
         return torch.mm(a_oi, b_ii, out_dtype=torch.float32)
     return a_oi.float() @ b_ii.float()

@@ -1,5 +1,4 @@
-"""The merge methods by name: every one that a file of ``merging/methods`` declares, newest paper first, and those of
-plug-ins."""
+"""The merge methods by name: those declared in ``merging/methods``, newest paper first, then those of plug-ins."""
 
 from importlib import import_module
 from pkgutil import iter_modules

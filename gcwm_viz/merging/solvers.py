@@ -11,27 +11,28 @@ from gcwm_viz.linalg.lowrank import LowRank, Update, vector_norm
 from gcwm_viz.linalg.psd import eigh_psd
 from gcwm_viz.merging.products import Gradient, gradient_of
 from gcwm_viz.merging.quadratic import Quadratic
+from gcwm_viz.merging.step import work_dtype
 from gcwm_viz.merging.tiles import tile_rows
 
 LOGGED_POINTS = 25
 CONVERGED_RESIDUAL = 1e-4
 CPU_ROWS = 1024
-"""Rows that a CPU takes through all steps of Adam: fewer slow the product down, more only take memory."""
+"""Rows that a CPU takes through all steps of Adam: fewer slow the product down, more only cost memory."""
 MINIMUM_MU_REL = 1e-6
-"""Proximal weight of the exact minimiser that solvers are compared with: as good as none, yet H may be singular."""
+"""Proximal weight of the exact minimiser that solvers are compared with: negligible, but it allows a singular H."""
 
 
 @dataclass(frozen=True)
 class Solution:
-    """Displacement D (d_out, d_in) from the plain sum, and how the solver got there.
+    """Displacement D (d_out, d_in) from the plain sum, and the solver's path to it.
 
     D is factored where all updates are and the solver keeps it in their span, as the closed form does: its right
     factor is then that of the sum of updates. Adam scales single entries and leaves the span.
 
     path: (iteration, objective, ‖D‖_F) at logged iterations, first and last included. residual: relative norm of the
     gradient of what was minimised, 0 = stationary. converged: residual ≤ :data:`CONVERGED_RESIDUAL`.
-    minimum: what :func:`lowest_share` says of the same problem; NaN until :func:`solve` has set it.
-    start_norm: ‖M₀‖_F in the coordinates of D, set by whoever knows M₀; NaN until then.
+    minimum: :func:`lowest_share` of the same problem; NaN until :func:`solve` has set it.
+    start_norm: ‖M₀‖_F in the coordinates of D, set by the caller, who knows M₀; NaN until then.
     """
 
     displacement_oi: Update
@@ -46,9 +47,9 @@ class Solution:
 def solve(quadratic: Quadratic, config: GCWMConfig) -> Solution:
     """The displacement, in ``config.precision``, by the configured solver.
 
-    Adam's many steps run in that precision; the one solve of the closed form in the quadratic's own.
+    Adam's steps run in that precision, the one solve of the closed form in the quadratic's.
     """
-    work = torch.float64 if config.precision == "float64" else torch.float32
+    work = work_dtype(config)
     if config.solver == "adam":
         cast = quadratic.to(work)
         rows = _rows_at_a_time(cast.gradient_at_start())
@@ -70,19 +71,18 @@ def _rows_at_a_time(like_oi: Tensor) -> int | None:
 
 
 def lowest_share(quadratic: Quadratic, mu_rel: float) -> float:
-    """f at the minimiser of f(D) + μ‖D‖² over f₀, in [0, 1]; near 0 = almost all can be solved away.
+    """f at the minimiser of f(D) + μ‖D‖² over f₀, in [0, 1]; near 0 = almost all interference can be removed.
 
     μ = mu_rel · tr H / d_in. NaN where f₀ = 0: the plain sum is a minimum already.
     """
     if not quadratic.start > 0:
         return float("nan")
-    if quadratic.factor_ik is not None and quadratic.load_ok is not None:
+    if quadratic.factor_ik is not None and quadratic.gradient_ok is not None:
         # D = −W(PᵀP + μI)⁻¹Pᵀ, so with E = −W(PᵀP + μI)⁻¹ the value is f₀ + 2⟨WK, E⟩ + ⟨EKK, E⟩, K = PᵀP.
         gram_kk = quadratic.factor_ik.mT @ quadratic.factor_ik
         mu = mu_rel * quadratic.trace / quadratic.factor_ik.shape[0]
-        share_ko = _solve_shifted(gram_kk.clone(), mu, quadratic.load_ok.mT)
-        bent_ko = gram_kk @ share_ko
-        slope = torch.sum(bent_ko * (bent_ko - 2 * quadratic.load_ok.mT), dtype=torch.float64)
+        minus_dp_ko = gram_kk @ _solve_shifted(gram_kk.clone(), mu, quadratic.gradient_ok.mT)
+        change = torch.sum(minus_dp_ko * (minus_dp_ko - 2 * quadratic.gradient_ok.mT), dtype=torch.float64)
     else:
         assert quadratic.hessian_ii is not None
         assert quadratic.gradient_oi is not None
@@ -90,8 +90,8 @@ def lowest_share(quadratic: Quadratic, mu_rel: float) -> float:
         gradient_io = quadratic.gradient_oi.mT
         minus_d_io = _solve_shifted(quadratic.hessian_ii.clone(), mu, gradient_io)
         # (H + μI)D = −G₀ᵀ gives ⟨DH, D⟩ = −⟨G₀, D⟩ − μ‖D‖².
-        slope = -torch.sum(gradient_io * minus_d_io, dtype=torch.float64) - mu * vector_norm(minus_d_io) ** 2
-    return max(0.0, 1 + float(slope) / quadratic.start)
+        change = -torch.sum(gradient_io * minus_d_io, dtype=torch.float64) - mu * vector_norm(minus_d_io) ** 2
+    return max(0.0, 1 + float(change) / quadratic.start)
 
 
 def solve_adam(
@@ -103,7 +103,7 @@ def solve_adam(
 ) -> Solution:
     """``iters`` Adam steps on the gradient 2(DH + G₀), the paper's solver, without automatic differentiation.
 
-    Rows of D do not see each other, so ``tile_rows`` at a time (all by default) give the same steps in less memory.
+    Rows of D are independent, so ``tile_rows`` at a time (all by default) give the same steps in less memory.
     """
     gradient0 = quadratic.gradient_at_start()
     d_out = gradient0.shape[0]
@@ -148,19 +148,19 @@ def _adam_rows(gradient_at: Gradient, gradient0: Tensor, displacement: Tensor, p
 
 
 class _Path:
-    """Objective and ‖D‖ along the way, summed over rows in float64."""
+    """Objective and ‖D‖ along the iterations, summed over rows in float64."""
 
     def __init__(self, start: float, iters: int) -> None:
         self.start, self.iters = start, iters
         stride = max(1, -(-iters // LOGGED_POINTS))
-        self._slopes = dict.fromkeys([*range(0, iters, stride), iters], 0.0)
-        self._squares = dict(self._slopes)
+        self._changes = dict.fromkeys([*range(0, iters, stride), iters], 0.0)
+        self._squares = dict(self._changes)
         self._gradient_start = self._gradient_end = 0.0
 
     def log(self, iteration: int, displacement: Tensor, gradient: Tensor, gradient0: Tensor) -> None:
-        if iteration in self._slopes:
-            slope_o = torch.sum((gradient0 + gradient).mul_(displacement), dim=1)
-            self._slopes[iteration] += 0.5 * float(slope_o.cpu().double().sum())
+        if iteration in self._changes:
+            change_o = torch.sum((gradient0 + gradient).mul_(displacement), dim=1)
+            self._changes[iteration] += 0.5 * float(change_o.cpu().double().sum())
             norm_o = torch.linalg.vector_norm(displacement, dim=1)
             self._squares[iteration] += float(norm_o.cpu().double().square().sum())
         if iteration == 0:
@@ -169,7 +169,7 @@ class _Path:
             self._gradient_end += vector_norm(gradient) ** 2
 
     def points(self) -> tuple[tuple[int, float, float], ...]:
-        return tuple((at, self.start + slope, self._squares[at] ** 0.5) for at, slope in self._slopes.items())
+        return tuple((at, self.start + change, self._squares[at] ** 0.5) for at, change in self._changes.items())
 
     def residual(self) -> float:
         return (self._gradient_end / self._gradient_start) ** 0.5 if self._gradient_start > 0 else 0.0
@@ -191,52 +191,55 @@ def solve_exact(quadratic: Quadratic, mu_rel: float) -> Solution:
     assert quadratic.hessian_ii is not None
     displacement = _solve_shifted(quadratic.hessian_ii.clone(), mu, gradient0.mT).mT.contiguous().mul_(-0.5)
     gradient = quadratic.gradient_at(displacement, out=torch.empty_like(gradient0))
-    slope = 0.5 * float(torch.sum((gradient0 + gradient).mul_(displacement), dtype=torch.float64))
+    change = 0.5 * float(torch.sum((gradient0 + gradient).mul_(displacement), dtype=torch.float64))
     residual = vector_norm(gradient.add_(displacement, alpha=2 * mu)) / scale0
-    path = ((0, quadratic.start, 0.0), (1, quadratic.start + slope, vector_norm(displacement)))
+    path = ((0, quadratic.start, 0.0), (1, quadratic.start + change, vector_norm(displacement)))
     return Solution(displacement, 1, residual, residual <= CONVERGED_RESIDUAL, path)
 
 
 def _solve_factored(quadratic: Quadratic, mu_rel: float) -> Solution:
     """D = EPᵀ with E = −W(PᵀP + μI)⁻¹; every norm is taken in the k directions of P, and nothing large is formed."""
     assert quadratic.factor_ik is not None
-    assert quadratic.load_ok is not None
-    factor_ik, load_ok = quadratic.factor_ik, quadratic.load_ok
+    assert quadratic.gradient_ok is not None
+    factor_ik, gradient_ok = quadratic.factor_ik, quadratic.gradient_ok
     gram_kk = factor_ik.mT @ factor_ik
 
-    def reach(x_ok: Tensor) -> float:
+    def norm(x_ok: Tensor) -> float:
         """‖XPᵀ‖_F."""
-        length: float = max(0.0, float(torch.sum((x_ok @ gram_kk).mul_(x_ok), dtype=torch.float64))) ** 0.5
-        return length
+        squared = max(0.0, float(torch.sum((x_ok @ gram_kk).mul_(x_ok), dtype=torch.float64)))
+        return float(squared**0.5)
 
     mu = mu_rel * quadratic.trace / factor_ik.shape[0]
-    scale0 = reach(load_ok)
-    share_ok = _solve_shifted(gram_kk.clone(), mu, load_ok.mT).mT.neg() if scale0 > 0 else torch.zeros_like(load_ok)
+    scale0 = norm(gradient_ok)
+    e_ok = torch.zeros_like(gradient_ok)
+    if scale0 > 0:
+        e_ok = _solve_shifted(gram_kk.clone(), mu, gradient_ok.mT).mT.neg()
     displacement: Update
     if quadratic.mix_kr is not None and quadratic.right_ri is not None:
-        displacement = LowRank(share_ok @ quadratic.mix_kr, quadratic.right_ri)
+        displacement = LowRank(e_ok @ quadratic.mix_kr, quadratic.right_ri)
     else:
-        displacement = share_ok @ factor_ik.mT
+        displacement = e_ok @ factor_ik.mT
     if scale0 == 0:
         return Solution(displacement, 0, 0.0, True, ((0, quadratic.start, 0.0),))
-    bent_ok = share_ok @ gram_kk
-    slope = float(torch.sum(bent_ok * (2 * load_ok + bent_ok), dtype=torch.float64))
-    residual = reach(bent_ok + load_ok + mu * share_ok) / scale0
-    path = ((0, quadratic.start, 0.0), (1, quadratic.start + slope, reach(share_ok)))
+    dp_ok = e_ok @ gram_kk
+    change = float(torch.sum(dp_ok * (2 * gradient_ok + dp_ok), dtype=torch.float64))
+    residual = norm(dp_ok + gradient_ok + mu * e_ok) / scale0
+    path = ((0, quadratic.start, 0.0), (1, quadratic.start + change, norm(e_ok)))
     return Solution(displacement, 1, residual, residual <= CONVERGED_RESIDUAL, path)
 
 
 def _solve_shifted(gram_nn: Tensor, mu: float, rhs_nk: Tensor) -> Tensor:
     """(G + μI)^{-1} R for PSD G, which is overwritten, and R in the range of G."""
     rounding = len(gram_nn) * torch.finfo(gram_nn.dtype).eps
-    # A smaller μ is lost in the rounding of a singular G, and whether Cholesky then fails is chance.
-    holds = mu > rounding * float(gram_nn.diagonal().sum())
+    # A smaller μ is below the rounding of a singular G, for which Cholesky may or may not fail.
+    definite = mu > rounding * float(gram_nn.diagonal().sum())
     gram_nn.diagonal().add_(mu)
-    if holds:
+    if definite:
         root, failed = torch.linalg.cholesky_ex(gram_nn)
         if not failed:
             return torch.cholesky_solve(rhs_nk, root)
     # R has no part in the null directions of G, so they are left out.
     values, vectors = eigh_psd(gram_nn)
-    kept = values > rounding * values[-1]
-    return vectors[:, kept] @ ((vectors[:, kept].mT @ rhs_nk) / values[kept, None])
+    significant = values > rounding * values[-1]
+    vectors = vectors[:, significant]
+    return vectors @ ((vectors.mT @ rhs_nk) / values[significant, None])

@@ -1,4 +1,4 @@
-"""What a merge method may look at when it merges one matrix at one step."""
+"""The input of a merge method: one matrix at one step."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,13 +14,13 @@ from gcwm_viz.linalg.lowrank import Update, dense
 
 @dataclass(frozen=True, kw_only=True)
 class MergeStep:
-    """One matrix at one step. Updates that do not touch the matrix are left out everywhere.
+    """One matrix at one step. Updates that do not touch the matrix are left out.
 
     deltas, names, weights: active updates (d_out, d_in), their names and ω, the arriving one last. geometry: theirs.
     previous: Δ_merge,t−1, None at step 1. arriving: Δ_t, or None when it does not touch the matrix.
     norms: ‖Δ‖_F of every update that has arrived so far, whether still active or not.
     matrix: its name. config: settings of geometry, gate and solver. settings: an instance of the method's own group.
-    carried: what a sequential method keeps from step to step of this matrix; empty at step 1.
+    carried: values that a sequential method passes from step to step of this matrix; empty at step 1.
     """
 
     deltas: Sequence[Update]
@@ -41,7 +41,7 @@ class MergeStep:
         return work_dtype(self.config)
 
     def active(self) -> list[tuple[str, Update, float]]:
-        """(name, Δ, ω) of the active updates that are not zero and have ω > 0, as they are."""
+        """(name, Δ, ω) of the active updates that are not zero and have ω > 0, dense or factored."""
         return [(self.names[i], self.deltas[i], self.weights[i]) for i in self.geometry.present]
 
     def active_dense(self) -> list[tuple[str, Tensor, float]]:
@@ -56,5 +56,5 @@ class MergeStep:
 
 
 def work_dtype(config: GCWMConfig) -> torch.dtype:
-    """The type in which full matrices are multiplied and results returned."""
+    """The dtype in which full matrices are multiplied and results returned."""
     return torch.float64 if config.precision == "float64" else torch.float32

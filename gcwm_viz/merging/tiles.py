@@ -1,6 +1,6 @@
-"""How many rows of a matrix the inner solver holds at a time: a limit set around a computation, not a setting of it.
+"""How many rows of a matrix the inner solver works on at a time: a limit set around a computation, not a setting.
 
-Rows of the solver's displacement do not see each other, so tiles change memory and leave the result, to rounding.
+Rows of the solver's displacement are independent, so tiles change memory but not the result, up to rounding.
 """
 
 from collections.abc import Iterator
@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 ADAM_ARRAYS = 5
-"""Gradient, its value at the start, both moments and a sum where the path is logged, beside the displacement."""
+"""Gradient, its value at the start, both moments, and a sum where the path is logged; besides the displacement."""
 
 _LIMIT: ContextVar[int | None] = ContextVar("tile_bytes", default=None)
 
 
 @contextmanager
 def tile_bytes(limit: int | None) -> Iterator[None]:
-    """Hold the solver's passing arrays within ``limit`` bytes inside this block, at least one row; None = no limit."""
+    """Limit the solver's temporary arrays to ``limit`` bytes inside this block, at least one row; None = no limit."""
     token = _LIMIT.set(limit)
     try:
         yield

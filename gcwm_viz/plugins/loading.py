@@ -1,10 +1,10 @@
-"""The door for others' code: merge methods and signals from installed packages and from files that the user names.
+"""Loading plug-ins: merge methods and signals from installed packages and from files that the user names.
 
 An installed package declares entry points in the groups ``gcwm_viz.methods`` and ``gcwm_viz.signals``, each a
 :class:`~gcwm_viz.merging.merge.MergeMethod` or a :class:`~gcwm_viz.signals.signal.Signal`. ``--plugin`` takes a Python
 file or an importable module, whose public names of these types are taken. A plug-in is code and runs as such: it is
-loaded because it is installed, or because whoever starts the process names it, never because a checkpoint, a run folder
-or a plan does.
+loaded because it is installed, or because the user who starts the process names it, never because a checkpoint, a run
+folder or a plan does.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ GROUPS = ("gcwm_viz.methods", "gcwm_viz.signals")
 
 @dataclass(frozen=True)
 class Plugin:
-    """A loaded plug-in. ``spec``: how it was named, a file by its absolute path; ``name``: without the path.
+    """A loaded plug-in. ``spec``: the module, or the file's absolute path; ``name``: the same without folders.
 
     ``digest``: SHA-256 of its file, or of every Python file of a package. ``methods``, ``signals``: names it declares.
     """
@@ -51,7 +51,7 @@ def loaded() -> tuple[Plugin, ...]:
 
 
 def load(spec: str) -> Plugin:
-    """Load a Python file or a module by its name and register what it declares; a second time does nothing.
+    """Load a Python file or a module by its name and register what it declares; a second call does nothing.
 
     Raises :class:`InputError` where there is none, its code fails, it declares nothing, or a name is taken.
     """
@@ -69,7 +69,7 @@ def load(spec: str) -> Plugin:
 
 
 def load_installed() -> None:
-    """Load what installed packages declare; a second time does nothing. Raises :class:`InputError` as :func:`load`."""
+    """Load what installed packages declare; a second call does nothing. Raises :class:`InputError` as :func:`load`."""
     entries: dict[str, list[metadata.EntryPoint]] = {}
     for group in GROUPS:
         for entry in metadata.entry_points(group=group):
@@ -99,12 +99,12 @@ def _module(spec: str, file: Path | None) -> ModuleType:
             raise InputError(f"plug-in {spec}: there is no such file")
         # Its own name in sys.modules, so that what it defines can be sent to worker processes.
         name = f"gcwm_viz_plugin_{file.stem}"
-        found = spec_from_file_location(name, file)
-        assert found is not None
-        assert found.loader is not None
-        module = module_from_spec(found)
+        module_spec = spec_from_file_location(name, file)
+        assert module_spec is not None
+        assert module_spec.loader is not None
+        module = module_from_spec(module_spec)
         sys.modules[name] = module
-        found.loader.exec_module(module)
+        module_spec.loader.exec_module(module)
     except InputError:
         raise
     except Exception as error:
@@ -136,8 +136,8 @@ def _digest(module: ModuleType) -> str:
     file = Path(module.__file__ or "")
     files = sorted(file.parent.rglob("*.py")) if file.name == "__init__.py" else [file]
     digest = hashlib.sha256()
-    for each in files:
-        digest.update(each.read_bytes())
+    for source in files:
+        digest.update(source.read_bytes())
     return digest.hexdigest()
 
 
@@ -149,7 +149,7 @@ Value = TypeVar("Value")
 
 
 class WithPlugins(Generic[Value]):
-    """``work`` for another process: it loads the plug-ins of this one there first, and only the very same ones."""
+    """``work`` for another process, which first loads the plug-ins of this one, each with the same digest."""
 
     def __init__(self, work: Callable[..., Value]) -> None:
         self._work, self._plugins = work, loaded()
@@ -161,9 +161,9 @@ class WithPlugins(Generic[Value]):
                     load_installed()
                 else:
                     load(plugin.spec)
-            here = _LOADED.get(plugin.name)
-            if here is None or here.digest != plugin.digest:
-                state = "missing" if here is None else "another version"
+            local = _LOADED.get(plugin.name)
+            if local is None or local.digest != plugin.digest:
+                state = "missing" if local is None else "another version"
                 raise InputError(
                     f"plug-in {plugin.name}: {state} where this worker runs, expected {plugin.digest[:16]}"
                 )

@@ -1,7 +1,7 @@
-"""What a run says of the plug-ins that it was started with, and that they are the same when it goes on."""
+"""The plug-ins that a run records, and the check that they are the same when it is resumed."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from gcwm_viz.errors import InputError
@@ -24,44 +24,38 @@ class PluginEntry:
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> "PluginEntry":
-        texts = [str(entry[name]) for name in ("name", "version", "digest")]
-        return cls(texts[0], texts[1], texts[2], tuple(entry["methods"]), tuple(entry["signals"]))
+        name, version, digest = (str(entry[key]) for key in ("name", "version", "digest"))
+        return cls(name, version, digest, tuple(entry["methods"]), tuple(entry["signals"]))
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "version": self.version,
-            "digest": self.digest,
-            "methods": list(self.methods),
-            "signals": list(self.signals),
-        }
+        return asdict(self)
 
 
 def entries_for(method: str) -> tuple[PluginEntry, ...]:
-    """Of every loaded plug-in that has a part in a run by ``method``: it declares the method, or a signal."""
+    """Of every loaded plug-in that a run by ``method`` uses: it declares the method, or a signal."""
     return tuple(PluginEntry.of(plugin) for plugin in loaded() if plugin.signals or method in plugin.methods)
 
 
 def check_method(method: str, entries: Sequence[PluginEntry], run: str) -> None:
     """Raises :class:`InputError` where the method is that of a plug-in which is not loaded."""
-    here = {plugin.name for plugin in loaded()}
+    names = {plugin.name for plugin in loaded()}
     for entry in entries:
-        if method in entry.methods and entry.name not in here:
+        if method in entry.methods and entry.name not in names:
             raise InputError(f"{run} was merged by {method} of plug-in {entry.name}; expected --plugin with it")
 
 
 def check_same(method: str, entries: Sequence[PluginEntry], run: str) -> None:
     """Raises :class:`InputError` unless the plug-ins of this process are, for a run by ``method``, its ``entries``:
     none missing, changed or added, so that the same code computes all its matrices."""
-    here = {entry.name: entry for entry in entries_for(method)}
+    current = {entry.name: entry for entry in entries_for(method)}
     for entry in entries:
-        if entry.name not in here:
+        if entry.name not in current:
             raise InputError(f"{run} was started with plug-in {entry.name}; expected --plugin with it")
-        if here[entry.name].digest != entry.digest:
+        if current[entry.name].digest != entry.digest:
             raise InputError(
                 f"plug-in {entry.name} has changed since {run} started: expected the file of digest "
-                f"{entry.digest[:16]}, found {here[entry.name].digest[:16]}"
+                f"{entry.digest[:16]}, found {current[entry.name].digest[:16]}"
             )
-    added = sorted(here.keys() - {entry.name for entry in entries})
+    added = sorted(current.keys() - {entry.name for entry in entries})
     if added:
         raise InputError(f"{run} was started without plug-in {added[0]}; expected the same plug-ins as at its start")

@@ -1,4 +1,4 @@
-"""Every signal, in the order of the tables' columns: :data:`SIGNALS`, and those of plug-ins behind them."""
+"""Every signal, in the order of the tables' columns: :data:`SIGNALS`, followed by those of plug-ins."""
 
 from collections.abc import Callable
 
@@ -301,7 +301,7 @@ GRADIENT_NEGATIVE = Signal(
 SIGNALS: dict[str, Signal] = {
     signal.column: signal for signal in list(globals().values()) if isinstance(signal, Signal)
 }
-"""By column: of this file in the order in which they stand, then those of plug-ins."""
+"""By column: those of this file in order, then those of plug-ins."""
 
 
 def register(signal: Signal) -> None:
@@ -316,12 +316,12 @@ def computed() -> list[Signal]:
 
 
 def on_page(page: str) -> list[Signal]:
-    """Signals whose heatmap stands on this page."""
+    """Signals whose heatmap this page shows."""
     return [signal for signal in SIGNALS.values() if signal.page == page]
 
 
 def summarised() -> list[Signal]:
-    """Signals of tables with one row a step or run."""
+    """Signals of tables with one row per step or run."""
     return [signal for signal in computed() if signal.summary and signal.averaged]
 
 

@@ -1,4 +1,4 @@
-"""Gradient conflict: do tasks pull a matrix in opposite directions at the current checkpoint? Needs data.
+"""Gradient conflict: whether tasks' loss gradients of a matrix oppose each other at a checkpoint. Needs data.
 
 A negative cosine of two tasks' loss gradients means that a step downhill for one goes uphill for the other.
 """
@@ -20,23 +20,23 @@ NAN = float("nan")
 def task_gradients(
     model: torch.nn.Module, losses: Mapping[str, Callable[[], Tensor]], names: Sequence[str]
 ) -> dict[str, list[Tensor]]:
-    """∂loss/∂W of every named parameter for every task, one forward and backward pass a task.
+    """∂loss/∂W of every named parameter for every task, one forward and backward pass per task.
 
-    `losses`: a scalar loss of the model by task. Gradients that the parameters already hold are left alone.
+    `losses`: a scalar loss of the model by task. Gradients already stored in the parameters are not changed.
     """
     parameters = dict(model.named_parameters())
     missing = [name for name in names if name not in parameters]
     if missing:
         raise InputError(f"model: expected a parameter {missing[0]!r}, found none of that name")
     chosen = [parameters[name] for name in names]
-    held = [parameter.requires_grad for parameter in chosen]
+    required = [parameter.requires_grad for parameter in chosen]
     for parameter in chosen:
         parameter.requires_grad_(True)
     try:
         return {task: list(torch.autograd.grad(loss(), chosen)) for task, loss in losses.items()}
     finally:
-        for parameter, needed in zip(chosen, held, strict=True):
-            parameter.requires_grad_(needed)
+        for parameter, before in zip(chosen, required, strict=True):
+            parameter.requires_grad_(before)
 
 
 def gradient_cosines(gradients: Mapping[str, Sequence[Tensor]], names: Sequence[str]) -> pd.DataFrame:
@@ -46,8 +46,8 @@ def gradient_cosines(gradients: Mapping[str, Sequence[Tensor]], names: Sequence[
     """
     tasks = list(gradients)
     rows: list[dict[str, Any]] = []
-    for place, name in enumerate(names):
-        flat = torch.stack([gradients[task][place].flatten().double() for task in tasks])
+    for index, name in enumerate(names):
+        flat = torch.stack([gradients[task][index].flatten().double() for task in tasks])
         norms = flat.norm(dim=1)
         table = (flat @ flat.T) / (norms[:, None] * norms[None, :])
         for i in range(len(tasks)):
@@ -71,13 +71,12 @@ def gradient_conflict(cosines: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for name, part in cosines.groupby("matrix", sort=False):
         values = part["cosine"].dropna()
-        known = len(values) > 0
         rows.append(
             {
                 "matrix": name,
-                "gradient_mean": float(values.mean()) if known else NAN,
-                "gradient_min": float(values.min()) if known else NAN,
-                "gradient_negative": float((values < 0).mean()) if known else NAN,
+                "gradient_mean": float(values.mean()),
+                "gradient_min": float(values.min()),
+                "gradient_negative": float((values < 0).mean()),
             }
         )
     return pd.DataFrame(rows, columns=["matrix", "gradient_mean", "gradient_min", "gradient_negative"])

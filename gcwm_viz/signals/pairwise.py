@@ -13,14 +13,14 @@ from gcwm_viz.linalg.subspace import RightSubspace
 
 
 class Pairs:
-    """What two analysis subspaces are to each other, computed once for every two that meet.
+    """Principal angles and conflicts of pairs of analysis subspaces, each computed once.
 
-    Subspaces are known by identity, and therefore kept.
+    The cache is keyed by identity and therefore holds the subspaces.
     """
 
     def __init__(self, config: GCWMConfig) -> None:
         self._config = config
-        self._known: dict[tuple[int, int], _Pair] = {}
+        self._cache: dict[tuple[int, int], _Pair] = {}
 
     def gammas(self, subspaces: Sequence[RightSubspace]) -> Tensor:
         """γ (m, m) in [0, 1], each pair in its own basis; higher = more conflict, diagonal 0."""
@@ -31,7 +31,7 @@ class Pairs:
         return symmetric_table(torch.stack([pair.gamma for pair in pairs]), m)
 
     def mean_in_one_basis(self, subspaces: Sequence[RightSubspace], dim: int) -> float:
-        """Mean pairwise γ in [0, 1] in the one basis of ``dim`` directions spanned by all of them; NaN for fewer than
+        """Mean pairwise γ in [0, 1] in a common basis of ``dim`` directions spanned by all of them; NaN for fewer than
         two."""
         m = len(subspaces)
         if m < 2:
@@ -47,10 +47,10 @@ class Pairs:
     def _pairs(self, subspaces: Sequence[RightSubspace]) -> list["_Pair"]:
         """Of all i < j in the order of ``torch.triu_indices``."""
         wanted = [(a, b) for i, a in enumerate(subspaces) for b in subspaces[i + 1 :]]
-        missing = [pair for pair in wanted if (id(pair[0]), id(pair[1])) not in self._known]
+        missing = [pair for pair in wanted if (id(pair[0]), id(pair[1])) not in self._cache]
         if missing:
             self._compute(missing)
-        return [self._known[id(a), id(b)] for a, b in wanted]
+        return [self._cache[id(a), id(b)] for a, b in wanted]
 
     def _compute(self, missing: Sequence[tuple[RightSubspace, RightSubspace]]) -> None:
         width = min(self._config.analysis_rank, missing[0][0].v_ir.shape[0])
@@ -60,9 +60,9 @@ class Pairs:
         planes = Planes.of(cross)
         dims = torch.tensor([a.rank + b.rank for a, b in missing], device=cross.device)
         gammas = pair_conflict(planes, first, second, dims, self._config.lam, self._config.lambda_mode)
-        for place, (a, b) in enumerate(missing):
-            own = Planes(planes.coords_a[place], planes.coords_b[place], planes.cosines[place])
-            self._known[id(a), id(b)] = _Pair((a, b), own, first[place], second[place], gammas[place])
+        for index, (a, b) in enumerate(missing):
+            own = Planes(planes.coords_a[index], planes.coords_b[index], planes.cosines[index])
+            self._cache[id(a), id(b)] = _Pair((a, b), own, first[index], second[index], gammas[index])
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def _pad(x: Tensor, *shape: int) -> Tensor:
 def principal_angles(first: RightSubspace, second: RightSubspace) -> list[float]:
     """Angles between two right subspaces in degrees, ascending, in [0, 90], as many as the smaller has directions.
 
-    cos θ_k are the singular values of V_iᵀV_j. 0 = a direction that both have, 90 = one that the other lacks.
+    cos θ_k are the singular values of V_iᵀV_j. 0 = a shared direction, 90 = one orthogonal to the other subspace.
     Accurate to some 1e-6 degrees, the cosine's resolution near 1.
     """
     cosines = torch.linalg.svdvals(first.v_ir.mT @ second.v_ir).clamp(0.0, 1.0)
@@ -97,7 +97,7 @@ def principal_angles(first: RightSubspace, second: RightSubspace) -> list[float]
 class Angles:
     """Principal angles between gate subspaces, computed once for every two of them.
 
-    The cache is keyed by identity, because the anchor of every step is another matrix, and therefore keeps them.
+    The cache is keyed by identity, because the anchor of every step is another matrix, and therefore holds them.
     """
 
     def __init__(self) -> None:
@@ -122,5 +122,5 @@ def mean_pair(table_mm: Tensor) -> float:
 
 
 def symmetric_sar(sar_mm: Tensor) -> Tensor:
-    """Mean of both directions, (m, m) in [0, 1]; higher = the updates read more of each other's subspace."""
+    """Mean of both directions, (m, m) in [0, 1]; higher = more of each update lies in the other's subspace."""
     return 0.5 * (sar_mm + sar_mm.T)

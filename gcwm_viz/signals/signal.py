@@ -1,4 +1,4 @@
-"""A signal: one number a matrix and step, declared once with all that is said and drawn of it."""
+"""A signal: one number per matrix and step, declared once with its documentation and how it is drawn."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ class Signal:
     meaning: the column's line in the tables' documentation, by default ``line``.
     least, most: its range, None for an open end. diverging: whether its colours meet at zero.
     averaged: whether ``steps`` holds its mean over matrices; extremes: its range over matrices too.
-    page: where its heatmap stands; "" for none. summary: whether it stands in tables of one row a step or run.
+    page: which one shows its heatmap; "" for none. summary: whether tables of one row per step or run list it.
     explained: whether the page Explain correlates it with forgetting.
-    needs: what must be at hand for it. of: its value, NaN where it is undefined; None where it is measured elsewhere
+    needs: what a run must provide for it. of: its value, NaN where it is undefined; None where it is measured elsewhere
     (gradients of probe tasks by the study) or derived for one page.
     """
 

@@ -15,10 +15,10 @@ NAN = float("nan")
 
 @dataclass(frozen=True)
 class StateSignals:
-    """All in [0, 1] (gaps in [-1, 1]), higher = more conflict; NaN where fewer than two geometries are at hand.
+    """All in [0, 1] (gaps in [-1, 1]), higher = more conflict; NaN where fewer than two geometries are defined.
 
     active_conflict A_t, state_conflict M_t, state_gap M_t − A_t: pair bases. global_active G_t, global_with_state
-    G⁺_t, global_gap G⁺_t − G_t: one basis. ``active_mm`` (m, m) and ``state_m`` (m,) hold the single γ.
+    G⁺_t, global_gap G⁺_t − G_t: one basis. ``active_mm`` (m, m) and ``state_m`` (m,) hold the γ of single pairs.
     """
 
     active_conflict: float
@@ -36,7 +36,7 @@ def state_signals(
 ) -> StateSignals:
     """Signals of m ≥ 0 active updates and the state S_t, None when that is exactly zero in this matrix.
 
-    ``pairs``: what earlier steps of the same matrix know of pairs of the same updates.
+    ``pairs``: the cache of pairs from earlier steps of the same matrix.
     """
     m = len(active)
     pairs = pairs or Pairs(config)

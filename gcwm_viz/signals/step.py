@@ -1,4 +1,4 @@
-"""One matrix at one step, complete: what signals are computed from and table rows are made of."""
+"""The record of one matrix at one step, from which signals and table rows are computed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Step:
     key: the matrix. arriving: the update of this step, with ``delta`` None where it does not touch the matrix.
     active: the active set, arriving update last, members that do not touch the matrix left out; each has ``name``,
     ``delta`` (d_out, d_in) and its subspaces. sar: (m, m), SAR [i→j] of the active set. geometry: conflict, gate and
-    metric of the active set. merge: what the method made of it, None where the states of a training pipeline are given.
+    metric of the active set. merge: the method's result, None where the states of a training pipeline are given.
     merged: Δ_merge,t in float32; the state itself where states are given. before, after: S_{t−1} and S_t; subspace: of
     S_t, None where it is exactly zero. state: conflicts among the active set and with S_t. incoming: γ(S_{t−1}, Δ_t).
     """
@@ -51,5 +51,5 @@ class Step:
 
     @property
     def own_merge(self) -> Merge | None:
-        """The merge where one of the active updates touches the matrix, else None."""
+        """The merge where an active update touches the matrix, else None."""
         return None if self.geometry.metric is None else self.merge

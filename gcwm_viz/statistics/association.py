@@ -1,8 +1,8 @@
-"""Does a signal go with a target? Rank correlation over the steps of many runs, with honest uncertainty (App. E).
+"""Does a signal go with a target? Rank correlation over the steps of many runs, with its uncertainty (App. E).
 
 Rows of one run depend on each other, so the interval resamples whole runs. Signals and targets both grow with time, so
-a correlation that only repeats "later" is told apart by the partial correlation given the step and by a permutation
-that hands whole trajectories to other runs.
+their common trend is separated by the partial correlation given the step, and by permutations of whole trajectories
+between runs.
 
 Shape suffixes: n = rows, b = resamples, r = runs, t = steps.
 """
@@ -23,9 +23,9 @@ from gcwm_viz.statistics.resampling import multiplicities, percentile_interval, 
 Array = NDArray[np.float64]
 NAN = float("nan")
 RUN = ("method", "seed", "order")
-"""Columns that together name a run, the cluster of the bootstrap."""
+"""Columns that together identify a run, the cluster of the bootstrap."""
 EQUAL = 4096 * np.finfo(np.float64).eps
-"""n·eps: what rounding leaves between equal rank correlations of some thousand rows. Unequal ones are 6/n³ apart."""
+"""n·eps: rounding difference of equal rank correlations of some thousand rows. Unequal ones differ by at least 6/n³."""
 
 
 def association(
@@ -40,12 +40,12 @@ def association(
 ) -> pd.DataFrame:
     """Every signal against every target, one row each, for each value of `by` (None: all rows together).
 
-    `runs`: one row for each run and step, with columns step, method, seed, order, and the signals and targets.
-    Columns of the result: `by`; signal; target; rows, runs: used, where both are defined; rho: Spearman's ρ in
+    `runs`: one row per run and step, with columns step, method, seed, order, and the signals and targets.
+    Columns of the result: `by`; signal; target; rows, runs: numbers used, where both are defined; rho: Spearman's ρ in
     [-1, 1]; low, high: 95 % percentile bootstrap interval over runs; p: two-sided permutation p of shuffled rows, in
-    (0, 1]; p_runs: the same where whole trajectories change runs, which keeps both the trend in time and the
-    dependence within a run; partial, partial_low, partial_high: ρ given the step index; reason: why something is NaN.
-    Raises InputError for a column that is missing.
+    (0, 1]; p_runs: the same for whole trajectories permuted between runs, which preserves the trend in time
+    and the dependence within a run; partial, partial_low, partial_high: ρ given the step index; reason: why something
+    is NaN. Raises InputError for a column that is missing.
     """
     needed = ["step", *RUN, *signals, *targets, *([by] if by else [])]
     missing = [name for name in needed if name not in runs.columns]
@@ -56,7 +56,7 @@ def association(
     for value, group in groups:
         for signal in signals:
             for target in targets:
-                rng = np.random.default_rng(seed)  # an entry does not depend on which others are asked for
+                rng = np.random.default_rng(seed)  # an entry does not depend on which others are requested
                 row = associate(group, signal, target, resamples=resamples, shuffles=shuffles, rng=rng)
                 rows.append(({by: value} if by else {}) | {"signal": signal, "target": target} | row)
     return pd.DataFrame(rows)
@@ -86,10 +86,10 @@ def associate(
     weights_nb = multiplicities(r, resamples, rng)[cluster_n]
     row["low"], row["high"] = percentile_interval(weighted_spearman(x_n, y_n, weights_nb))
     row["partial_low"], row["partial_high"] = percentile_interval(_partial(x_n, y_n, step_n, weights_nb))
-    traded = _trade_runs(x_n, y_n, step_n, cluster_n, shuffles, rng)
-    if traded is not None:
-        row["p_runs"] = random_p(traded, least)
-    reasons = [] if traded is not None else ["runs have different steps, so trajectories cannot be traded"]
+    permuted = _permuted_runs(x_n, y_n, step_n, cluster_n, shuffles, rng)
+    if permuted is not None:
+        row["p_runs"] = random_p(permuted, least)
+    reasons = [] if permuted is not None else ["runs have different steps, so trajectories cannot be traded"]
     if np.isnan(row["partial"]):
         reasons.append("the step decides the signal or the target, so nothing is left given it")
     return row | {"reason": "; ".join(reasons)}
@@ -98,14 +98,14 @@ def associate(
 def weighted_spearman(x_n: Array, y_n: Array, weights_nb: Array) -> Array:
     """Spearman's ρ (b,) of b samples in which row n occurs weights_nb[n, b] times; ties share their mean rank.
 
-    For whole weights this is ρ of the sample written out. NaN where a sample is constant.
+    For integer weights this is ρ of the sample with its rows repeated. NaN where a sample is constant.
     """
     return _correlation(_ranks(x_n, weights_nb), _ranks(y_n, weights_nb), weights_nb)
 
 
 def _partial(x_n: Array, y_n: Array, z_n: Array, weights_nb: Array) -> Array:
     """ρ_xy·z = (ρ_xy − ρ_xz ρ_yz) / √((1 − ρ_xz²)(1 − ρ_yz²)) in [-1, 1], (b,), of samples as in
-    :func:`weighted_spearman`; ρ_xy for a constant z, NaN where z decides x or y."""
+    :func:`weighted_spearman`; ρ_xy for a constant z, NaN where z determines x or y."""
     ranks = [_ranks(values, weights_nb) for values in (x_n, y_n, z_n)]
     xy, xz, yz = (_correlation(ranks[i], ranks[j], weights_nb) for i, j in ((0, 1), (0, 2), (1, 2)))
     constant = np.ptp(z_n) == 0
@@ -121,8 +121,7 @@ def _ranks(values_n: Array, weights_nb: Array) -> Array:
     starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
     tied = np.add.reduceat(weights_nb[order], starts, axis=0)
     middle = np.cumsum(tied, axis=0) - 0.5 * tied
-    place = np.searchsorted(ordered[starts], values_n)
-    return middle[place]
+    return middle[np.searchsorted(ordered[starts], values_n)]
 
 
 def _correlation(a_nb: Array, b_nb: Array, weights_nb: Array) -> Array:
@@ -131,7 +130,7 @@ def _correlation(a_nb: Array, b_nb: Array, weights_nb: Array) -> Array:
     b = b_nb - (weights_nb * b_nb).sum(0) / total
     product = (weights_nb * a * b).sum(0)
     scale = np.sqrt((weights_nb * a * a).sum(0) * (weights_nb * b * b).sum(0))
-    # Ranks are half a row apart or more: a scale this small is that of constants, rounded.
+    # Ranks differ by at least half a row: a smaller scale is the rounding of a constant.
     return np.clip(np.where(scale > 1e-9, product / np.maximum(scale, 1e-9), NAN), -1.0, 1.0)
 
 
@@ -146,10 +145,10 @@ def _shuffled(x_n: Array, y_n: Array, shuffles: int, rng: np.random.Generator) -
     return null
 
 
-def _trade_runs(
+def _permuted_runs(
     x_n: Array, y_n: Array, step_n: Array, cluster_n: NDArray[np.integer[Any]], shuffles: int, rng: np.random.Generator
 ) -> Array | None:
-    """ρ with the target's trajectories given to other runs; None unless all runs have the same steps."""
+    """ρ (b,) with the target's trajectories permuted between runs; None unless all runs have the same steps."""
     order = np.lexsort((step_n, cluster_n))
     r = int(cluster_n.max()) + 1
     if len(x_n) % r or np.any(np.bincount(cluster_n) != len(x_n) // r):
@@ -158,8 +157,8 @@ def _trade_runs(
     if np.any(steps_rt != steps_rt[0]):
         return None
     x, y = _standard(rankdata(x_n[order])), _standard(rankdata(y_n[order])).reshape(r, -1)
-    traded = np.argsort(rng.random((shuffles, r)), axis=1)
-    correlations: Array = y[traded].reshape(shuffles, -1) @ x
+    permutations = np.argsort(rng.random((shuffles, r)), axis=1)
+    correlations: Array = y[permutations].reshape(shuffles, -1) @ x
     return correlations
 
 

@@ -1,7 +1,7 @@
 """Methods side by side over many runs: means with intervals, and differences between runs that share seed and order.
 
 Runs of one seed share base and experts, so intervals resample seeds, and the orders of each with them. Few seeds give
-wide or undefined intervals: that is what they know.
+wide or undefined intervals.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PAIR = ["seed", "order"]
 
 
 def final_steps(runs: pd.DataFrame) -> pd.DataFrame:
-    """The last step of every run of a table with one row a run and step."""
+    """The last step of every run of a table with one row per run and step."""
     return runs.sort_values("step", kind="stable").groupby(["method", *PAIR], sort=False).tail(1).sort_index()
 
 
@@ -81,7 +81,7 @@ def paired_differences(
 
 
 def final_scores(scores: pd.DataFrame, split: str, metric: str) -> pd.DataFrame:
-    """Mean score at the final step, one row a method and one column a task; first `experts`, each on its own task.
+    """Mean score at the final step, one row per method and one column per task; first `experts`, each on its own task.
 
     scores: the study's table of this name. Means are over seeds and orders; NaN where a task was never scored.
     """

@@ -1,4 +1,4 @@
-"""A number with its 95 % interval, and how the numbers of a decision get one."""
+"""A number with its 95 % interval, and the intervals of the numbers that decisions use."""
 
 import math
 from dataclasses import dataclass
@@ -33,9 +33,9 @@ class Interval:
         return Interval(-self.value, -self.high, -self.low, self.reason)
 
     def against(self, threshold: float) -> Place:
-        """Where the interval lies: ``above`` or ``below`` the threshold, or it ``covers`` it, ends included.
+        """Position of the interval: ``above`` or ``below`` the threshold, or ``covers`` it, ends included.
 
-        A value without an interval cannot be told from a threshold: it covers it.
+        A value without an interval covers every threshold. ``unknown`` for NaN.
         """
         if not self.known:
             return "unknown"
@@ -60,8 +60,8 @@ def from_error(value: float, se: float) -> Interval:
 def mean_over_matrices(values: pd.Series, layers: pd.Series, seed: int = 0) -> Interval:
     """Mean of a per-matrix value and its bootstrap interval over layers (2,000 resamples, seeded).
 
-    Layers are the clusters, because matrices of one layer are alike; undefined values are left out. It tells how far
-    the mean depends on which layers a model has, not how well each value is known. One layer gives no interval.
+    Layers are the clusters, because matrices of one layer are alike; undefined values are left out. It shows how far
+    the mean depends on the choice of layers, not how precise each value is. One layer gives no interval.
     """
     numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=float)
     defined = np.isfinite(numbers)

@@ -1,4 +1,4 @@
-"""How far to trust a mean: standard errors, and how many of them a normal interval spans. Shape suffix: n examples."""
+"""Uncertainty of means: standard errors, and how many of them a normal interval spans. Shape suffix: n examples."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 Z95 = 1.959964
-"""Standard errors on either side of an estimate that a 95 % interval spans; every "±" and bar of the project does."""
+"""Standard errors on either side of an estimate that a 95 % interval spans; it is behind every "±" and error bar."""
 Z95_OF_FOUR = 2.50
 """The same for the best of four estimates, each tested alone at 5 % / 4 (Bonferroni)."""
 
@@ -27,8 +27,8 @@ def share_error(share: float, n: int) -> float:
 def paired_error(differences_n: Tensor, *, share: bool) -> float:
     """Standard error of the mean paired difference of two models on the same examples; ``share``: each gives 0 or 1.
 
-    Where no answer changes the spread is zero, but not the doubt: half a changed answer either way, in n + 2 examples
-    (Agresti and Min 2005, doi:10.1002/sim.1781), is the least error of paired proportions.
+    Where no answer changes, the sample spread is zero but the uncertainty is not: the error of paired proportions is at
+    least that of half a changed answer either way in n + 2 examples (Agresti and Min 2005, doi:10.1002/sim.1781).
     """
     error, n = mean_error(differences_n), len(differences_n)
     return max(error, 1.0 / (n + 2)) if share and not math.isnan(error) else error

@@ -1,6 +1,6 @@
-"""Uncertainty by drawing again: bootstrap over clusters, its percentile interval, sign flips and their p.
+"""Uncertainty by resampling: bootstrap over clusters, its percentile interval, sign flips and their p.
 
-Rows of one cluster (a run, a seed, a layer) depend on each other, so clusters are drawn and not rows.
+Rows of one cluster (a run, a seed, a layer) depend on each other, so clusters are resampled, not rows.
 
 Shape suffixes: n = values, r = clusters, b = resamples.
 """
@@ -23,8 +23,8 @@ are a millionth of the scores."""
 
 def cluster_sums(values_n: Array, clusters_n: NDArray[Any]) -> tuple[Array, Array]:
     """Sum (r,) and number (r,) of the values of each cluster."""
-    _, place = np.unique(clusters_n, return_inverse=True)
-    return np.bincount(place, weights=values_n).astype(np.float64), np.bincount(place).astype(np.float64)
+    _, cluster_n = np.unique(clusters_n, return_inverse=True)
+    return np.bincount(cluster_n, weights=values_n).astype(np.float64), np.bincount(cluster_n).astype(np.float64)
 
 
 def multiplicities(r: int, resamples: int, rng: np.random.Generator) -> Array:
@@ -44,8 +44,8 @@ def percentile_interval(values_b: Array) -> tuple[float, float]:
 def mean_interval(values_n: Array, clusters_n: NDArray[Any], resamples: int, seed: int) -> tuple[float, float]:
     """95 % bootstrap interval of the mean, clusters drawn with replacement; NaN for a single cluster.
 
-    Draws clusters one by one and not :func:`multiplicities`: from one seed the two give other resamples, and the
-    published intervals are of these.
+    Draws clusters one by one instead of :func:`multiplicities`: from one seed the two give different resamples, and
+    published intervals use these.
     """
     sums, counts = cluster_sums(values_n, clusters_n)
     if len(sums) < 2:
@@ -55,7 +55,7 @@ def mean_interval(values_n: Array, clusters_n: NDArray[Any], resamples: int, see
 
 
 def random_p(null_b: Array, least: float) -> float:
-    """(1 + #{|null| ≥ least}) / (1 + b): never zero, as the observed order is one of those drawn."""
+    """(1 + #{|null| ≥ least}) / (1 + b): never zero, since the observed order counts as one of the draws."""
     return float((1 + np.sum(np.abs(null_b) >= least)) / (1 + len(null_b)))
 
 

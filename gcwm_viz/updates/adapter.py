@@ -11,14 +11,14 @@ from gcwm_viz.checkpoints.reader import read_tensor
 from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.lowrank import Update, accumulate, squared_norm
 from gcwm_viz.updates.energy import squared_change, squared_sum
-from gcwm_viz.updates.matrices import MatrixKey, block_place, is_target
+from gcwm_viz.updates.matrices import MatrixKey, block_position, is_target
 from gcwm_viz.updates.naming import base_names
 from gcwm_viz.updates.source import UpdateSource, check_stored, difference
 
 
 class AdapterUpdate(UpdateSource):
-    """A LoRA adapter; Δ stays factored, but for a matrix that the adapter stores whole (``whole``), whose Δ is
-    θ − θ_pre as that of a checkpoint is."""
+    """A LoRA adapter; Δ stays factored, except for a matrix that the adapter stores whole (``whole``), whose Δ is
+    θ − θ_pre, as for a checkpoint."""
 
     kind = "adapter"
 
@@ -27,12 +27,12 @@ class AdapterUpdate(UpdateSource):
         factors = {f"{module}.weight": lora for module, lora in adapter.modules.items()}
         embeddings = {f"{module}.weight": lora for module, lora in adapter.embeddings.items()}
         tokens = {f"{module}.weight": rows for module, rows in adapter.tokens.items()}
-        # All at once, since one that stands alone may not tell which prefix it has.
-        called = base_names(dict.fromkeys((*factors, *embeddings, *tokens, *adapter.replaced)), base)
-        self.modules = {called[tensor]: lora for tensor, lora in factors.items()}
-        self.embeddings = {called[tensor]: lora for tensor, lora in embeddings.items()}
-        self.tokens = {called[tensor]: rows for tensor, rows in tokens.items()}
-        self.replaced = {called[tensor]: info for tensor, info in adapter.replaced.items()}
+        # All at once, since a single name may not show its prefix.
+        names = base_names(dict.fromkeys((*factors, *embeddings, *tokens, *adapter.replaced)), base)
+        self.modules = {names[tensor]: lora for tensor, lora in factors.items()}
+        self.embeddings = {names[tensor]: lora for tensor, lora in embeddings.items()}
+        self.tokens = {names[tensor]: rows for tensor, rows in tokens.items()}
+        self.replaced = {names[tensor]: info for tensor, info in adapter.replaced.items()}
         self.whole = {
             tensor: info
             for tensor, info in self.replaced.items()
@@ -45,11 +45,11 @@ class AdapterUpdate(UpdateSource):
         return self._shapes
 
     def others(self) -> dict[str, tuple[int, ...]]:
-        found: dict[str, tuple[int, ...]] = {
+        shapes: dict[str, tuple[int, ...]] = {
             name: info.shape for name, info in self.replaced.items() if name not in self.whole
         }
-        found |= {name: self.base.tensors[name].shape for name in self.tokens if name in self.base.tensors}
-        return found | {name: lora.shape[::-1] for name, lora in self.embeddings.items()}
+        shapes |= {name: self.base.tensors[name].shape for name in self.tokens if name in self.base.tensors}
+        return shapes | {name: lora.shape[::-1] for name, lora in self.embeddings.items()}
 
     def check(self, key: MatrixKey) -> None:
         if key.name in self.whole:
@@ -80,7 +80,7 @@ class AdapterUpdate(UpdateSource):
     def check_modules(self) -> None:
         """Raises InputError when a module inside a decoder block has no weight in the base."""
         for name, lora in self.modules.items():
-            if name not in self.base.tensors and block_place(name) is not None:
+            if name not in self.base.tensors and block_position(name) is not None:
                 raise InputError(
                     f"{self.path}: this adapter is for another base: tensor {lora.a.name!r} adapts {lora.module!r}, "
                     f"expected in the base {self.base.root} a tensor {name!r}, found none"

@@ -1,8 +1,8 @@
-"""Whether updates were trained one upon the other: θ_1, θ_2, … of one training, given as experts of one base.
+"""Whether updates are the states θ_1, θ_2, … of one training in sequence, given as experts of one base.
 
 Of such a pair Δ_{i+1} = Δ_i + d, where d is what was trained later. So the coefficient of Δ_{i+1} on Δ_i,
-c = ⟨Δ_i, Δ_{i+1}⟩/‖Δ_i‖², is near 1 in every matrix, while of experts that were trained apart c is near 0, with either
-sign. c > ½ says the same as ‖Δ_{i+1} − Δ_i‖ < ‖Δ_{i+1}‖. On the lab the states of training in sequence have c from
+c = ⟨Δ_i, Δ_{i+1}⟩/‖Δ_i‖², is near 1 in every matrix, while for experts trained independently c is near 0, with
+either sign. c > ½ means ‖Δ_{i+1} − Δ_i‖ < ‖Δ_{i+1}‖. On the lab the states of training in sequence have c from
 0.87 to 1.02, and the experts from −0.09 to 0.11.
 """
 
@@ -18,12 +18,12 @@ from gcwm_viz.linalg.lowrank import dense
 from gcwm_viz.updates.matrices import MatrixKey, target_matrices
 from gcwm_viz.updates.source import UpdateSource
 
-# At most this many matrices are read of every update, none with more parameters than this where there are smaller ones.
+# At most so many matrices of every update are read, none with more parameters where there are smaller ones.
 _MATRICES, _PARAMETERS = 6, 1 << 24
 _COEFFICIENT = (0.5, 1.5)
-# Below this cosine the former is less than 1 % of the later's energy.
+# Below this cosine the former accounts for less than 1 % of the later's energy.
 _LEAST_COSINE = 0.1
-# A pair that differs by less of the norm is one update twice rather than a chain.
+# A pair that differs by a smaller share of the norm is one update twice rather than a chain.
 _SAME = 0.1
 
 
@@ -51,43 +51,43 @@ class _Overlap:
 
 
 def chain_note(base: CheckpointIndex, sources: Sequence[UpdateSource]) -> str:
-    """Which consecutive updates contain the one before, or are nearly the same, by a few matrices; empty where none.
+    """Which consecutive updates contain the one before or nearly equal it, judged by a few matrices; empty if none.
 
-    Reads up to six matrices of every update, two of them in memory at a time, and needs that all of them agree. Raises
+    Reads up to six matrices of every update, two of them in memory at a time, and requires all of them to agree. Raises
     InputError as ``UpdateSource.delta`` does.
     """
     overlaps: list[list[_Overlap]] = [[] for _ in sources[1:]]
     for key in _sampled(target_matrices(base)):
         former = None
-        for place, source in enumerate(sources):
+        for position, source in enumerate(sources):
             update = source.delta(key)
             later = None if update is None else dense(update).double().flatten()
-            if place and former is not None:  # what the former left alone says nothing
-                overlaps[place - 1].append(_overlap(former, later))
+            if position and former is not None:
+                overlaps[position - 1].append(_overlap(former, later))
             former = later
     names = [source.name for source in sources]
-    found: list[str] = []
+    notes: list[str] = []
     runs = [names[:1]]
-    figures: list[float] = []
+    coefficients: list[float] = []
     for (former_name, name), pair in zip(pairwise(names), overlaps, strict=True):
         linked = bool(pair) and all(overlap.contained for overlap in pair)
         distance = max((overlap.distance for overlap in pair), default=math.inf)
         if linked and distance < _SAME:
-            found.append(f"{former_name} and {name} are nearly the same update (apart by {distance:.1%} of its norm)")
+            notes.append(f"{former_name} and {name} are nearly the same update (apart by {distance:.1%} of its norm)")
         elif linked:
             runs[-1].append(name)
-            figures += [overlap.coefficient for overlap in pair]
+            coefficients += [overlap.coefficient for overlap in pair]
             continue
         runs.append([name])
     chains = [" → ".join(run) for run in runs if len(run) > 1]
     if chains:
-        found.append(
+        notes.append(
             f"each seems to have been trained on from the one before: {', '.join(chains)} (in the matrices that were "
-            f"compared the later update holds the former {min(figures):.2f} to {max(figures):.2f} times); merged as "
-            "they are, an earlier update counts again in every later one: give θ_t − θ_{t−1} as folders of update "
-            "tensors, or the checkpoints as the states of a training with --state"
+            f"compared the later update holds the former {min(coefficients):.2f} to {max(coefficients):.2f} times); "
+            "merged as they are, an earlier update counts again in every later one: give θ_t − θ_{t−1} as folders of "
+            "update tensors, or the checkpoints as the states of a training with --state"
         )
-    return "; ".join(found)
+    return "; ".join(notes)
 
 
 def _overlap(former: torch.Tensor, later: torch.Tensor | None) -> _Overlap:
@@ -97,11 +97,11 @@ def _overlap(former: torch.Tensor, later: torch.Tensor | None) -> _Overlap:
 
 
 def _sampled(keys: Sequence[MatrixKey]) -> list[MatrixKey]:
-    """One matrix a family, from the middle of the layers that have it, and of these an even choice."""
+    """One matrix per family, from the middle of the layers that have it, and an even selection of these."""
     families: dict[str, list[MatrixKey]] = {}
     for key in keys:
         families.setdefault(key.family, []).append(key)
-    middle = [held[len(held) // 2] for held in families.values()]
+    middle = [members[len(members) // 2] for members in families.values()]
     fitting = [key for key in middle if key.parameters <= _PARAMETERS] or [min(middle, key=lambda key: key.parameters)]
     count = min(_MATRICES, len(fitting))
-    return [fitting[place * len(fitting) // count] for place in range(count)]
+    return [fitting[index * len(fitting) // count] for index in range(count)]

@@ -33,7 +33,7 @@ def squared_difference(info: TensorInfo, base: TensorInfo) -> float:
 
 
 def squared_change(name: str, info: TensorInfo, base: TensorInfo) -> Iterator[tuple[str, float]]:
-    """``name`` with ``squared_difference``; nothing where the two cannot be subtracted."""
+    """``name`` with ``squared_difference``; nothing where their shapes or dtypes do not allow it."""
     if info.is_floating and base.is_floating and comparable(info.shape, base.shape):
         yield name, squared_difference(info, base)
 
@@ -41,7 +41,7 @@ def squared_change(name: str, info: TensorInfo, base: TensorInfo) -> Iterator[tu
 def squared_rounding(info: TensorInfo) -> float:
     """Expected squared rounding error of a half-precision tensor, Σ ulp(θ)²/12; 0 for the wider formats.
 
-    Rounding to nearest is off by a uniform error of up to half a unit in the last place.
+    Rounding to nearest has a uniform error of at most half a unit in the last place.
     """
     if info.dtype not in HALF_PRECISION:
         return 0.0

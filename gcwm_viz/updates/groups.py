@@ -10,7 +10,7 @@ _EMBEDDINGS = frozenset({"wte", "wpe", "shared", "relative_attention_bias"})
 
 
 def group(name: str) -> str:
-    """One of ``GROUPS``; of a name that fits several the first."""
+    """One of ``GROUPS``, the first that fits."""
     *modules, leaf = name.split(".")
     if leaf == "bias" or leaf.endswith("_bias"):
         return "biases"
@@ -25,4 +25,4 @@ def group(name: str) -> str:
 def counted(names: Iterable[str]) -> str:
     """How many of ``names`` each group has, as in ``head 1, norms 4``."""
     counts = Counter(map(group, names))
-    return ", ".join(f"{one} {counts[one]}" for one in GROUPS if counts[one])
+    return ", ".join(f"{name} {counts[name]}" for name in GROUPS if counts[name])

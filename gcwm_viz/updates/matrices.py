@@ -1,4 +1,4 @@
-"""Which matrices of a base model take part: every Linear weight of the decoder blocks, found by structure.
+"""The target matrices of a base model: every Linear weight of the decoder blocks, found by structure.
 
 A decoder block is a path with an integer component (``model.layers.3``, ``transformer.h.3``); what lies in it as a
 2-D floating ``.weight`` is a Linear weight, since norms are 1-D and embeddings lie outside the blocks.
@@ -76,15 +76,15 @@ def target_matrices(index: CheckpointIndex) -> list[MatrixKey]:
         if ".lora_A" in name:
             raise InputError(f"{info.path}: tensor {name!r} is a LoRA factor, expected a full checkpoint as the base")
     check_not_quantised(index)
-    found = {name: info for name, info in index.tensors.items() if is_target(info)}
-    if not found:
+    targets = {name: info for name, info in index.tensors.items() if is_target(info)}
+    if not targets:
         example = next(iter(index.tensors.values()))
         raise InputError(
             f"{index.root}: expected 2-D floating weights in decoder blocks (…layers.0….weight), found none "
             f"among {len(index.tensors)} tensors ({example.name!r} {example.dtype} {example.shape}, …)"
         )
-    transposed = _stored_transposed(index, found)
-    families = _families(list(found))
+    transposed = _stored_transposed(index, targets)
+    families = _families(list(targets))
     keys = [
         MatrixKey(
             name,
@@ -93,30 +93,30 @@ def target_matrices(index: CheckpointIndex) -> list[MatrixKey]:
             (info.shape[1], info.shape[0]) if transposed else (info.shape[0], info.shape[1]),
             transposed,
         )
-        for name, info in found.items()
+        for name, info in targets.items()
     ]
-    return sorted(keys, key=lambda key: _forward_place(key.name))
+    return sorted(keys, key=lambda key: _forward_order(key.name))
 
 
-def block_place(name: str) -> int | None:
-    """Where in the dotted ``name`` the layer number stands, None for a tensor outside the decoder blocks."""
+def block_position(name: str) -> int | None:
+    """Position of the layer number in the dotted ``name``, None for a tensor outside the decoder blocks."""
     parts = name.split(".")
     if _OTHER_TOWERS.intersection(parts):
         return None
-    return next((place for place, part in enumerate(parts) if part.isascii() and part.isdecimal()), None)
+    return next((position for position, part in enumerate(parts) if part.isascii() and part.isdecimal()), None)
 
 
 def is_target(info: TensorInfo) -> bool:
     """Whether a tensor is a Linear weight of a decoder block, by its name, shape and dtype."""
     if not info.is_floating or len(info.shape) != 2 or not info.name.endswith(".weight") or 0 in info.shape:
         return False
-    return block_place(info.name) is not None and not any(word in info.name for word in _EMBEDDING_WORDS)
+    return block_position(info.name) is not None and not any(word in info.name for word in _EMBEDDING_WORDS)
 
 
 def _layer(name: str) -> int:
-    place = block_place(name)
-    assert place is not None
-    return int(name.split(".")[place])
+    position = block_position(name)
+    assert position is not None
+    return int(name.split(".")[position])
 
 
 def _module_parts(name: str) -> list[str]:
@@ -125,15 +125,15 @@ def _module_parts(name: str) -> list[str]:
 
 
 def _families(names: list[str]) -> dict[str, str]:
-    """Family by tensor name: the shortest tail of the module path that no other module has, in whatever block: a dense
+    """Family by tensor name: the shortest tail of the module path that no other module of any block has: the dense
     MLP of the first layers is not the shared expert of the others."""
     depth: dict[str, int] = {}
     role: dict[str, list[str]] = {}
     for name in names:
         parts = _module_parts(name)
-        after_layer = (block_place(name) or 0) + 1
-        numbers = [place for place in range(after_layer, len(parts)) if parts[place].isdecimal()]
-        # A number after the layer's is an expert: it and what it counts belong to the family.
+        after_layer = (block_position(name) or 0) + 1
+        numbers = [position for position in range(after_layer, len(parts)) if parts[position].isdecimal()]
+        # A number after the layer's is an expert's: it and the name before it belong to the family.
         depth[name] = len(parts) - (numbers[0] - 1 if numbers and numbers[0] > after_layer else len(parts) - 1)
         role[name] = parts[after_layer:]
     while True:
@@ -152,9 +152,9 @@ def _families(names: list[str]) -> dict[str, str]:
             depth[name] += 1
 
 
-def _forward_place(name: str) -> tuple[object, ...]:
+def _forward_order(name: str) -> tuple[object, ...]:
     parts = _module_parts(name)
-    after_layer = (block_place(name) or 0) + 1
+    after_layer = (block_position(name) or 0) + 1
     inner = parts[after_layer:]
     expert = next((int(part) for part in inner if part.isdecimal()), -1)
     module = parts[-1]
@@ -162,11 +162,11 @@ def _forward_place(name: str) -> tuple[object, ...]:
     return _layer(name), bool(_MLP.intersection(inner)), expert, rank, name
 
 
-def _stored_transposed(index: CheckpointIndex, found: dict[str, TensorInfo]) -> bool:
+def _stored_transposed(index: CheckpointIndex, targets: dict[str, TensorInfo]) -> bool:
     """True when the blocks store (d_in, d_out): their biases, of length d_out, then fit the columns only."""
     rows: list[str] = []
     columns: list[str] = []
-    for name, info in found.items():
+    for name, info in targets.items():
         bias = index.tensors.get(name.removesuffix("weight") + "bias")
         if bias is None or len(bias.shape) != 1 or info.shape[0] == info.shape[1]:
             continue

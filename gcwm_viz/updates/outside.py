@@ -13,21 +13,22 @@ from gcwm_viz.updates.source import UpdateSource
 from gcwm_viz.updates.sources import CheckpointUpdate
 
 OUTSIDE = 0.01
-"""Share of an update's energy outside the target matrices from which it is reported: a tenth of its norm, so that what
-is merged is at least 99.5 % of the norm wherever nothing is said."""
+"""Share of an update's energy outside the target matrices above which it is reported: a tenth of its norm. Below it,
+at least 99.5 % of the norm is merged."""
 
 ROUNDING = 0.01
-"""Share of an update's norm (not of its energy) from which half-precision rounding is reported. It is an error in every
-direction of every matrix, which no method can tell from the update. The rms error of one weight is some 0.16 % of it in
-bfloat16 and 0.02 % in float16: an update passes the threshold below a sixth or a fiftieth of the weights' norm."""
+"""Share of an update's norm (not of its energy) above which half-precision rounding is reported. It is an error in
+every direction of every matrix, which no method can separate from the update. The rms error of a weight is some 0.16 %
+of it in bfloat16, 0.02 % in float16: an update below a sixth or a fiftieth of the weights' norm exceeds the
+threshold."""
 
 
 def share_notes(share: dict[str, float]) -> list[str]:
-    """What of :func:`outside_share` a user should know."""
+    """Sentences on the values of :func:`outside_share` that exceed a threshold."""
     notes = []
     if share["outside_share"] > OUTSIDE:
         parts = {part: share[f"outside_{part}"] for part in sorted(GROUPS, key=lambda part: -share[f"outside_{part}"])}
-        listed = ", ".join(f"{part} {of_it:.1%}" for part, of_it in parts.items() if of_it >= 0.0005)
+        listed = ", ".join(f"{part} {energy:.1%}" for part, energy in parts.items() if energy >= 0.0005)
         notes.append(
             f"{share['outside_share']:.1%} of its energy lies outside the target matrices and is not merged: {listed}"
         )
@@ -55,7 +56,7 @@ def outside_share(base: CheckpointIndex, source: UpdateSource, keys: Sequence[Ma
         if checkpoint is not None and key.name in checkpoint.tensors and key.name not in whole:
             info = checkpoint.tensors[key.name]
             squared = squared_difference(info, base.tensors[key.name])
-            # A frozen matrix was not written again, so nothing of it was rounded.
+            # A frozen matrix was not rounded again.
             if squared > 0 and info.dtype in HALF_PRECISION:
                 half = True
                 noise += squared_rounding(info)

@@ -8,28 +8,18 @@ from gcwm_viz.errors import InputError
 from gcwm_viz.updates.adapter import AdapterUpdate
 from gcwm_viz.updates.coverage import Coverage
 from gcwm_viz.updates.matrices import MatrixKey, is_target, target_matrices
-from gcwm_viz.updates.outside import outside_share
 from gcwm_viz.updates.remarks import model_warnings, update_notes, update_warnings
 from gcwm_viz.updates.source import UpdateSource
 from gcwm_viz.updates.sources import CheckpointUpdate, open_update
 from gcwm_viz.updates.stacks import check_no_stacks
 
-__all__ = [
-    "Coverage",
-    "MatrixKey",
-    "Plan",
-    "UpdateSource",
-    "open_update",
-    "outside_share",
-    "plan",
-    "target_matrices",
-]
+__all__ = ["Plan", "open_update", "plan", "target_matrices"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a run over these inputs would do. ``notes`` say what is as expected but worth knowing, ``warnings`` what
-    is probably not meant. ``parameters`` counts the target matrices that at least one update touches."""
+    """What a run over these inputs would do. ``notes`` report what is expected but worth knowing, ``warnings`` what
+    is probably a mistake. ``parameters`` counts the target matrices that at least one update touches."""
 
     base: str
     keys: list[MatrixKey]
@@ -43,12 +33,12 @@ class Plan:
 
     @property
     def coverage(self) -> list[dict[str, object]]:
-        """One row of counts an update, in order of arrival."""
+        """One row of counts per update, in order of arrival."""
         return [update.row() for update in self.updates]
 
     @property
     def families(self) -> list[dict[str, object]]:
-        """One row a family and shape: how many target matrices it has and how many of them each update touches."""
+        """One row per family and shape: number of target matrices, and of those that each update touches."""
         rows: dict[tuple[str, tuple[int, int]], dict[str, object]] = {}
         touched = {update.update: set(update.touched) for update in self.updates}
         for key in self.keys:
@@ -61,7 +51,7 @@ class Plan:
 
 
 def plan(base: CheckpointIndex, updates: Sequence[UpdateSource]) -> Plan:
-    """Pairs every update with the base by headers alone, but for a few bytes that tell a checkpoint from the base.
+    """Pairs every update with the base by headers alone, but for sampled bytes that tell a checkpoint from the base.
 
     Raises InputError for no update, two updates of one name, another architecture, an adapter for another base, a
     target matrix of another shape (both shapes named) or of a non-floating dtype, an update of stacked experts, and
@@ -70,9 +60,9 @@ def plan(base: CheckpointIndex, updates: Sequence[UpdateSource]) -> Plan:
     keys = target_matrices(base)
     if not updates:
         raise InputError(f"{base.root}: expected at least one update of this base, found none")
-    for place, source in enumerate(updates):
+    for source in updates:
         first = next(earlier for earlier in updates if earlier.name == source.name)
-        if first is not updates[place]:
+        if first is not source:
             raise InputError(f"{source.path}: the update name {source.name!r} is already taken by {first.path}")
     notes: list[str] = []
     warnings: list[str] = []

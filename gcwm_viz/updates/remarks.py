@@ -1,5 +1,4 @@
-"""What ``check`` says beside its counts: notes on what is as expected but worth knowing, warnings of what is probably
-not meant."""
+"""Remarks of ``check`` besides its counts: notes on what is expected but worth knowing, warnings of likely mistakes."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ from gcwm_viz.updates.adapter import AdapterUpdate
 from gcwm_viz.updates.base_name import base_warnings
 from gcwm_viz.updates.coverage import Coverage
 from gcwm_viz.updates.groups import counted
-from gcwm_viz.updates.matrices import MatrixKey, block_place
+from gcwm_viz.updates.matrices import MatrixKey, block_position
 from gcwm_viz.updates.source import UpdateSource
 from gcwm_viz.updates.sources import CheckpointUpdate, StackedUpdate
 from gcwm_viz.updates.vocabulary import vocabulary_note
@@ -63,7 +62,7 @@ def update_warnings(base: CheckpointIndex, source: UpdateSource, coverage: Cover
 
 
 def model_warnings(base: CheckpointIndex, keys: Sequence[MatrixKey], coverages: Sequence[Coverage]) -> list[str]:
-    """On the base, and on how much of it the updates hold for nothing."""
+    """On the base, and on what of the updates is not merged."""
     warnings = []
     method = quantisation_method(base)
     if method:
@@ -82,9 +81,9 @@ def model_warnings(base: CheckpointIndex, keys: Sequence[MatrixKey], coverages: 
         )
     lost = Counter[str]()
     for name in ignored:
-        place = block_place(name)
-        if place is not None:
-            lost[".".join(name.split(".")[place + 1 :]).removesuffix(".weight")] += sizes[name]
+        position = block_position(name)
+        if position is not None:
+            lost[".".join(name.split(".")[position + 1 :]).removesuffix(".weight")] += sizes[name]
     own = sum(key.parameters for key in keys)
     if lost.total() > own:
         listed = ", ".join(f"{name} {size:,}" for name, size in lost.most_common(3))
@@ -103,8 +102,7 @@ def _missing(coverage: Coverage, total: int) -> str:
 
 
 def _base_itself(base: CheckpointIndex, source: CheckpointUpdate, coverage: Coverage) -> list[str]:
-    """A trained checkpoint differs in the first bytes that are compared; only a copy of the base is compared to its
-    end."""
+    """A trained checkpoint differs in the first bytes that are compared; only a copy is compared to the end."""
     if str(source.path) == str(base.root) or source.path.resolve() == base.root.resolve():
         return ["this is the base itself, so Δ is zero"]
     if is_remote(base.root) or is_remote(source.path):
@@ -116,10 +114,10 @@ def _base_itself(base: CheckpointIndex, source: CheckpointUpdate, coverage: Cove
 
 
 def _embedding_notes(base: CheckpointIndex, source: UpdateSource) -> list[str]:
-    """What tells an update's tokens and embeddings from the base's; none of it is merged."""
-    found = [vocabulary_note(base.root, folder) for folder in source.folders]
+    """How an update's tokens and embeddings differ from the base's; none of it is merged."""
+    notes = [vocabulary_note(base.root, folder) for folder in source.folders]
     tied, own = (index.config.get("tie_word_embeddings") for index in (base, source.index))
     if source.kind.startswith("checkpoint") and isinstance(tied, bool) and isinstance(own, bool) and tied != own:
         words = {True: "ties input and output embeddings", False: "has output embeddings of their own"}
-        found.append(f"{words[own]}, the base {words[tied]}; the merged model is as the base")
-    return [note for note in found if note]
+        notes.append(f"{words[own]}, the base {words[tied]}; the merged model is as the base")
+    return [note for note in notes if note]

@@ -1,4 +1,4 @@
-"""What every form of an update has: the base tensors that it says something about, and Δ of each in Linear layout."""
+"""The interface of every form of update: the base tensors that it covers, and Δ of each in Linear layout."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -43,10 +43,10 @@ class UpdateSource(ABC):
 
     @abstractmethod
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Stored shape, in the base's layout, of every base tensor the source says something about; headers only."""
+        """Stored shape, in the base's layout, of every base tensor that the source covers; headers only."""
 
     def others(self) -> dict[str, tuple[int, ...]]:
-        """The same of what the source holds besides: tensors that cannot be targets; headers only."""
+        """The same for the source's other tensors, which cannot be targets; headers only."""
         return {}
 
     @abstractmethod
@@ -54,7 +54,7 @@ class UpdateSource(ABC):
         """Bytes to read for one matrix, the base's included where it is needed."""
 
     def rank(self, key: MatrixKey) -> int | None:
-        """Columns of the factors that the update of a touched matrix comes in; None where it comes dense."""
+        """Columns of the factors of a touched matrix's update; None where it is dense."""
         return None
 
     @abstractmethod
@@ -62,7 +62,7 @@ class UpdateSource(ABC):
 
     @abstractmethod
     def outside(self, keys: Iterable[MatrixKey]) -> Iterator[tuple[str, float]]:
-        """(tensor name, ‖Δ‖_F²) of what changes outside ``keys``, one tensor in memory at a time."""
+        """(tensor name, ‖Δ‖_F²) of every change outside ``keys``, one tensor in memory at a time."""
 
     def touched(self, keys: Iterable[MatrixKey]) -> list[MatrixKey]:
         """The keys for which the source holds a matrix; headers only, so a Δ of zeros still counts."""
@@ -86,12 +86,12 @@ class UpdateSource(ABC):
 
     @abstractmethod
     def check(self, key: MatrixKey) -> None:
-        """Raises InputError when what the source holds for a touched key does not fit it: another shape (both are
-        named) or no floating dtype."""
+        """Raises InputError when the tensor of a touched key does not fit: another shape (both are named) or a
+        non-floating dtype."""
 
 
 def check_stored(info: TensorInfo, key: MatrixKey, base: CheckpointIndex) -> None:
-    """Raises InputError when a stored matrix has another shape than the base's (both are named) or no floating
+    """Raises InputError when a stored matrix has another shape than the base's (both are named) or a non-floating
     dtype."""
     if info.shape != key.stored_shape:
         raise InputError(
@@ -108,8 +108,8 @@ def difference(info: TensorInfo, key: MatrixKey, base: CheckpointIndex, dtype: t
 
 
 def state_ranks(key: MatrixKey, sources: Iterable[UpdateSource], states: Iterable[UpdateSource]) -> list[int | None]:
-    """Columns of the factors in which each given state of one matrix is kept; None where it is kept whole, as all are
-    where an update of the matrix is dense."""
+    """Columns of the factors in which each given state of one matrix is stored; None for a dense one, as all are where
+    an update of the matrix is dense."""
     if joint_rank(key, sources) is None:
         return [None for _ in states]
     return [state.rank(key) if state.touched([key]) else 0 for state in states]
@@ -118,5 +118,5 @@ def state_ranks(key: MatrixKey, sources: Iterable[UpdateSource], states: Iterabl
 def joint_rank(key: MatrixKey, sources: Iterable[UpdateSource]) -> int | None:
     """Sum of the ranks of all updates of one matrix; None where one of them is dense."""
     ranks = [source.rank(key) for source in sources if source.touched([key])]
-    known = [rank for rank in ranks if rank is not None]
-    return sum(known) if len(known) == len(ranks) else None
+    factored = [rank for rank in ranks if rank is not None]
+    return sum(factored) if len(factored) == len(ranks) else None

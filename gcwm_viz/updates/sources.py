@@ -1,6 +1,6 @@
-"""An update Δ = θ − θ_pre in any of the forms it comes in, read matrix by matrix in Linear layout.
+"""An update Δ = θ − θ_pre in any of its forms, read matrix by matrix in Linear layout.
 
-A full checkpoint (Δ by subtraction), a PEFT LoRA adapter (Δ as two factors), an adapter upon a checkpoint (their sum),
+A full checkpoint (Δ by subtraction), a PEFT LoRA adapter (Δ as two factors), an adapter on a checkpoint (their sum),
 or a folder or file of update tensors (Δ itself under the base's tensor names, marked as such).
 """
 
@@ -29,7 +29,7 @@ from gcwm_viz.updates.source import UpdateSource, check_stored, difference
 UPDATE_MARK = {"gcwm_viz": "update"}
 UPDATE_FILE = "update.json"
 UPDATE_FORMAT = "gcwm_viz.update"
-# The tables call the carried state by this name beside the updates'.
+# The tables use this name for the state, beside the updates' names.
 RESERVED_NAMES = frozenset({"state"})
 
 
@@ -49,7 +49,7 @@ class StoredUpdate(UpdateSource):
 
 
 class CheckpointUpdate(StoredUpdate):
-    """θ of a full checkpoint; Δ is taken against the base tensor by tensor."""
+    """θ of a full checkpoint; the base is subtracted tensor by tensor."""
 
     kind = "checkpoint"
 
@@ -85,7 +85,7 @@ class DeltaUpdate(StoredUpdate):
 
 
 class StackedUpdate(UpdateSource):
-    """An adapter that was trained upon a checkpoint which is itself an update of the base: Δ = (θ − θ_pre) + B A."""
+    """An adapter trained on a checkpoint that is itself an update of the base: Δ = (θ − θ_pre) + B A."""
 
     kind = "checkpoint+adapter"
 
@@ -108,24 +108,24 @@ class StackedUpdate(UpdateSource):
     def others(self) -> dict[str, tuple[int, ...]]:
         return self.adapter.others()
 
-    def _holding(self, key: MatrixKey) -> list[UpdateSource]:
-        """The parts whose changes of one matrix add up; what the adapter stores whole takes the checkpoint's place."""
+    def _changing(self, key: MatrixKey) -> list[UpdateSource]:
+        """The parts whose changes of one matrix add up; one that the adapter stores whole replaces the checkpoint's."""
         parts = [self.adapter] if key.name in self.adapter.whole else self.parts
         return [part for part in parts if key.name in part.shapes()]
 
     def nbytes(self, key: MatrixKey) -> int:
-        return sum(part.nbytes(key) for part in self._holding(key))
+        return sum(part.nbytes(key) for part in self._changing(key))
 
     def check(self, key: MatrixKey) -> None:
-        for part in self._holding(key):
+        for part in self._changing(key):
             part.check(key)
 
     def _read(self, key: MatrixKey, dtype: torch.dtype) -> Update:
-        read = [part._read(key, dtype) for part in self._holding(key)]
+        read = [part._read(key, dtype) for part in self._changing(key)]
         return read[0] if len(read) == 1 else accumulate(read[1], dense(read[0]))
 
     def outside(self, keys: Iterable[MatrixKey]) -> Iterator[tuple[str, float]]:
-        """Of a tensor that both parts change the energies are added, as if the changes were orthogonal."""
+        """The energies of a tensor that both parts change are added, as if the changes were orthogonal."""
         keys = list(keys)
         whole = self.adapter.replaced
         yield from (entry for entry in self.checkpoint.outside(keys) if entry[0] not in whole)
@@ -133,8 +133,8 @@ class StackedUpdate(UpdateSource):
 
 
 def open_update(name: str, path: str | Path, base: CheckpointIndex) -> UpdateSource:
-    """The update in ``path``, of the kind its files show; headers only. ``MODEL+ADAPTER`` is an adapter upon a model,
-    and the adapter alone where that model is the base.
+    """The update in ``path``, whose kind follows from its files; headers only. ``MODEL+ADAPTER`` is an adapter on a
+    model, or the adapter alone where that model is the base.
 
     Raises InputError for an unusable ``name``, and for every fault of the files that headers show.
     """
@@ -174,9 +174,9 @@ def _open_stacked(name: str, model: Path, lora: Path, base: CheckpointIndex) -> 
 def _is_delta(index: CheckpointIndex) -> bool:
     mark = index.root / UPDATE_FILE
     if mark.is_file():
-        found = read_json_object(mark, UPDATE_FILE).get("format")
-        if found != UPDATE_FORMAT:
-            raise InputError(f"{mark}: expected format {UPDATE_FORMAT!r}, found {str(found)[:50]!r}")
+        stated = read_json_object(mark, UPDATE_FILE).get("format")
+        if stated != UPDATE_FORMAT:
+            raise InputError(f"{mark}: expected format {UPDATE_FORMAT!r}, found {str(stated)[:50]!r}")
         return True
     marked = [UPDATE_MARK.items() <= metadata.items() for metadata in index.file_metadata.values()]
     if any(marked) and not all(marked):

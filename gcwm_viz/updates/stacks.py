@@ -1,12 +1,12 @@
-"""Experts that a checkpoint stacks in one tensor (experts, d_out, d_in): they are no matrices, and are not merged."""
+"""Experts that a checkpoint stacks in one tensor (experts, d_out, d_in): no matrices, so they are not merged."""
 
 from gcwm_viz.checkpoints.header import TensorInfo
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.errors import InputError
-from gcwm_viz.updates.matrices import block_place
+from gcwm_viz.updates.matrices import block_position
 from gcwm_viz.updates.source import UpdateSource
 
-# What configurations call the number of experts of a layer.
+# Names of the number of experts per layer in configurations.
 _COUNTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts", "num_routed_experts")
 
 
@@ -19,18 +19,18 @@ def stacked_experts(base: CheckpointIndex) -> dict[str, TensorInfo]:
         name: info
         for name, info in base.tensors.items()
         if len(info.shape) > 2
-        and block_place(name) is not None
+        and block_position(name) is not None
         and ("experts" in name or (info.shape[0] in counts and "conv" not in name))
     }
 
 
 def check_no_stacks(base: CheckpointIndex, source: UpdateSource) -> None:
-    """Raises InputError when ``source`` holds experts that the base stacks: headers cannot tell whether they changed,
-    and what changed in them would be lost. An update that leaves them out, such as an adapter on the attention, is
+    """Raises InputError when ``source`` holds experts that the base stacks: headers do not show whether they
+    changed, and a change would be lost. An update that leaves them out, such as an adapter on the attention, is
     merged."""
-    held = source.shapes().keys() | source.others().keys()
+    covered = source.shapes().keys() | source.others().keys()
     for name, info in stacked_experts(base).items():
-        if name in held:
+        if name in covered:
             raise InputError(
                 f"{source.path}: tensor {name!r} stacks the experts of a layer in shape {info.shape}, expected one 2-D "
                 "weight per expert (experts.0.….weight); stacked mixture-of-experts layers are not merged, but an "

@@ -1,4 +1,4 @@
-"""Whether two checkpoints mean the same tokens: their ``tokenizer.json`` compared, token by token."""
+"""Whether two checkpoints have the same vocabulary: their ``tokenizer.json`` compared, token by token."""
 
 from pathlib import Path
 from typing import Any
@@ -12,19 +12,19 @@ FILE = "tokenizer.json"
 def vocabulary_note(base: Path, update: Path) -> str:
     """How the vocabulary in ``update`` differs from that in ``base``; empty where it does not, or where one has no
     ``tokenizer.json`` that can be read."""
-    own, other = base / FILE, update / FILE
+    files = base / FILE, update / FILE
     try:
-        if not own.is_file() or not other.is_file() or own.read_bytes() == other.read_bytes():
+        if not all(file.is_file() for file in files) or files[0].read_bytes() == files[1].read_bytes():
             return ""
-        known, found = _tokens(own), _tokens(other)
+        expected, own = map(_tokens, files)
     except (InputError, OSError):
         return ""
-    added, gone = len(found.keys() - known.keys()), len(known.keys() - found.keys())
-    moved = sum(known[token] != place for token, place in found.items() if token in known)
-    if not added and not gone and not moved:
+    added, missing = len(own.keys() - expected.keys()), len(expected.keys() - own.keys())
+    moved = sum(expected[token] != number for token, number in own.items() if token in expected)
+    if not added and not missing and not moved:
         return ""
     return (
-        f"another vocabulary than the base's: {added} tokens that the base does not have, {gone} missing, "
+        f"another vocabulary than the base's: {added} tokens that the base does not have, {missing} missing, "
         f"{moved} under another number; the merged model keeps the base's tokenizer and embeddings"
     )
 
@@ -34,9 +34,9 @@ def _tokens(file: Path) -> dict[str, int]:
     model = content.get("model")
     listed: Any = model.get("vocab") if isinstance(model, dict) else None
     if isinstance(listed, dict):
-        tokens = {str(token): place for token, place in listed.items() if isinstance(place, int)}
+        tokens = {str(token): number for token, number in listed.items() if isinstance(number, int)}
     elif isinstance(listed, list):  # Unigram: pairs of token and score, in order
-        tokens = {str(entry[0]): place for place, entry in enumerate(listed) if isinstance(entry, list) and entry}
+        tokens = {str(entry[0]): number for number, entry in enumerate(listed) if isinstance(entry, list) and entry}
     else:
         tokens = {}
     for entry in content.get("added_tokens") or []:

@@ -10,9 +10,10 @@ import transformers
 from safetensors.torch import load_file
 
 from gcwm_viz.checkpoints import atomic, space
+from gcwm_viz.checkpoints.atomic import write_bytes, write_json, write_safetensors
 from gcwm_viz.checkpoints.header import read_header
 from gcwm_viz.checkpoints.index import CheckpointIndex
-from gcwm_viz.checkpoints.writer import export_checkpoint, write_bytes, write_json, write_safetensors
+from gcwm_viz.checkpoints.writer import export_checkpoint
 from gcwm_viz.errors import InputError
 from tests.checkpoints import tiny
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from scipy.linalg import subspace_angles
 
+from gcwm_viz.continual.branches import update_of
 from gcwm_viz.continual.config import RunSettings
-from gcwm_viz.continual.kept import update_of
 from gcwm_viz.continual.matrix import integrate
 from gcwm_viz.continual.result import process_matrix
 from gcwm_viz.geometry.config import GCWMConfig

@@ -5,8 +5,8 @@ from itertools import permutations
 import pytest
 import torch
 
+from gcwm_viz.continual.branches import update_of
 from gcwm_viz.continual.config import RunSettings
-from gcwm_viz.continual.kept import update_of
 from gcwm_viz.continual.result import process_matrix
 from gcwm_viz.errors import InputError
 from gcwm_viz.geometry.config import GCWMConfig

@@ -1,4 +1,4 @@
-"""GCWM as a run takes it: plain and geometry branch under the conflict gate (arXiv 2605.09608)."""
+"""GCWM as a merge method: plain and geometry branch under the conflict gate (arXiv 2605.09608)."""
 
 from gcwm_viz.merging.gcwm import merge_with_geometry
 from gcwm_viz.merging.merge import Branch, Merge, MergeMethod

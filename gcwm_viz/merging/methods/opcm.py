@@ -1,7 +1,7 @@
 """OPCM (arXiv 2501.09522): project each arriving update away from the state, add it, rescale.
 
-The method is defined one update at a time: it looks at the arriving update and Δ_merge,t−1 alone, so memory policy and
-task weights do not act on it. Here λ_t holds the norm of each matrix; the authors' code computes one λ_t for the model.
+The method is defined one update at a time: it uses the arriving update and Δ_merge,t−1 alone, so the policy of
+the active set and task weights have no effect. Here λ_t is per matrix; the authors' code computes one for the model.
 Shape suffixes: o = d_out, i = d_in, k = rank of the state.
 """
 
@@ -49,11 +49,12 @@ def next_state(step: MergeStep) -> Tensor:
 def project_away(delta_oi: Tensor, state_oi: Tensor, energy: float) -> Tensor:
     """UPVᵀ, P = UᵀΔV with its diagonal and leading r×r block set to zero, S = UΣVᵀ with square U and V; float64.
 
-    r is the smallest k with Σ_{j≤k} σ_j / Σ σ_j > energy. Only entries of P that are set to zero are computed, for
-    which the thin decomposition does. Singular vectors of σ = 0 are arbitrary, so the diagonal ends at S's rank.
+    r is the smallest k with Σ_{j≤k} σ_j / Σ σ_j > energy. Only the entries of P that are set to zero are
+    computed, for which the thin SVD suffices. Singular vectors of σ = 0 are arbitrary, so the diagonal ends at S's
+    rank.
     """
     u_ok, sigma_k, vt_ki = torch.linalg.svd(state_oi, full_matrices=False)
-    tolerance = max(state_oi.shape) * torch.finfo(torch.float32).eps * sigma_k[0]  # the state is kept in float32
+    tolerance = max(state_oi.shape) * torch.finfo(torch.float32).eps * sigma_k[0]  # the state is stored in float32
     rank = int((sigma_k > tolerance).sum())
     u_ok, sigma_k, vt_ki = u_ok[:, :rank], sigma_k[:rank], vt_ki[:rank]
     leading = 1 + int((sigma_k.cumsum(0) <= energy * sigma_k.sum()).sum())

@@ -1,6 +1,6 @@
-"""How the merged updates of a step are kept as tensors: whole, or as factors where they are factored.
+"""Merged updates of a step as stored tensors: dense, or as factors where they are factored.
 
-``plain.3`` and ``geo.3`` are two branches of step 3, ``merged.3`` what a method with one branch gives, float32 and
+``plain.3`` and ``geo.3`` are two branches of step 3, ``merged.3`` the result of a method with one branch, float32 and
 (d_out, d_in). A factored update has ``plain_left.3`` (d_out, k) in place of ``plain.3``, and all factored updates of a
 step share one ``right.3`` (k, d_in). Shape suffixes: o = d_out, i = d_in, k = columns of the factors.
 """
@@ -21,7 +21,7 @@ from gcwm_viz.signals.step import Step
 
 @dataclass(frozen=True)
 class Branches:
-    """What is kept of one matrix at one step, by branch: (d_out, d_in) float32."""
+    """The stored updates of one matrix at one step, by branch: (d_out, d_in) float32."""
 
     updates: dict[str, Update]
 
@@ -31,7 +31,7 @@ class Branches:
 
 
 def step_tensors(step: Step) -> dict[str, Tensor]:
-    """The tensors that keep one step, float32 and on the CPU, as :func:`to_host` leaves them."""
+    """The tensors of one step, float32 and on the CPU, as :func:`to_host` leaves them."""
     updates = {MERGED: step.merged}
     if step.merge is not None:
         updates = {name: branch.update for name, branch in step.merge.branches.items()}
@@ -47,7 +47,7 @@ def step_tensors(step: Step) -> dict[str, Tensor]:
 
 
 def update_of(name: str, step: int, stored: Collection[str], get: Callable[[str], Tensor]) -> Update | None:
-    """The update that tensors named ``stored`` keep; None where it is not there, or its factors do not fit."""
+    """The update ``name`` among tensors named ``stored``; None where it is missing or its factors do not fit."""
     if f"{name}.{step}" in stored:
         return get(f"{name}.{step}")
     left, right = f"{name}_left.{step}", f"right.{step}"
@@ -59,9 +59,9 @@ def update_of(name: str, step: int, stored: Collection[str], get: Callable[[str]
 
 
 def read_branches(file: Path, step: int, shape: tuple[int, int], branches: Sequence[str]) -> Branches:
-    """What ``file`` keeps of one step, of a method with these ``branches``.
+    """The updates of one step in ``file``, of a method with these ``branches``.
 
-    Raises :class:`InputError` where that is damaged or not of this ``shape``.
+    Raises :class:`InputError` where they are damaged or not of this ``shape``.
     """
     try:
         with safe_open(file, framework="pt") as handle:
@@ -71,7 +71,7 @@ def read_branches(file: Path, step: int, shape: tuple[int, int], branches: Seque
             updates = {name: update_of(name, step, stored, handle.get_tensor) for name in names}
     except (SafetensorError, OSError) as error:
         raise InputError(f"{file} is damaged ({error}); resume computes it again") from None
-    whole = {name: update for name, update in updates.items() if update is not None and tuple(update.shape) == shape}
-    if len(whole) < len(updates):
+    complete = {name: update for name, update in updates.items() if update is not None and tuple(update.shape) == shape}
+    if len(complete) < len(updates):
         raise InputError(f"{file} is damaged (step {step} is not in it whole); resume computes it again")
-    return Branches(whole)
+    return Branches(complete)
