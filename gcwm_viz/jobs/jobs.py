@@ -14,12 +14,14 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from gcwm_viz.errors import InputError
 from gcwm_viz.jobs import supervisor
+from gcwm_viz.plugins.loading import loaded
 
 Status = Literal["none", "running", "finished", "failed", "cancelled", "died"]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -52,7 +54,7 @@ def valid_name(name: str) -> str:
 
 
 def start(root: Path, name: str, arguments: list[str]) -> bool:
-    """Start ``python -m gcwm_viz ARGUMENTS`` as job ``name``; False when it is running already.
+    """Start :func:`command` as job ``name``; False when it is running already.
 
     Raises :class:`InputError` where the folder of jobs cannot be written.
     """
@@ -70,11 +72,11 @@ def _start(folder: Path, arguments: list[str]) -> bool:
         return False
     try:
         (folder / "cancel").unlink(missing_ok=True)
-        command = [sys.executable, "-m", "gcwm_viz", *arguments]
-        supervisor.write_state(folder, status="running", command=command)
+        call = command(arguments)
+        supervisor.write_state(folder, status="running", command=call)
         _reap()
         worker = subprocess.Popen(
-            [sys.executable, supervisor.__file__, str(folder), str(lock), *command],
+            [sys.executable, supervisor.__file__, str(folder), str(lock), *call],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -88,8 +90,14 @@ def _start(folder: Path, arguments: list[str]) -> bool:
     return True
 
 
+def command(arguments: Sequence[str]) -> list[str]:
+    """``python -m gcwm_viz ARGUMENTS`` with the plug-ins of this process; an installed one needs no option."""
+    plugins = [part for plugin in loaded() if not plugin.installed for part in ("--plugin", plugin.spec)]
+    return [sys.executable, "-m", "gcwm_viz", *arguments, *plugins]
+
+
 def environment() -> dict[str, str]:
-    """Variables for a process of the command line, wherever it is started."""
+    """Environment of :func:`command`, which finds this package from any folder."""
     path = os.pathsep.join(filter(None, [_PACKAGE_ROOT, os.environ.get("PYTHONPATH", "")]))
     return os.environ | {"PYTHONPATH": path}
 
@@ -110,14 +118,14 @@ def look(root: Path, name: str) -> Job:
             state = _read_state(folder) or {}
             status = state.get("status", "died")
             status = "died" if status == "running" else status
-    started, command = state.get("started"), state.get("command")
+    started, call = state.get("started"), state.get("command")
     started = float(started) if isinstance(started, int | float) and abs(started) < 1e12 else float("nan")
     return Job(
         name,
         status if status in get_args(Status) else "died",
         _last_line(folder / "log"),
         started,
-        tuple(map(str, command)) if isinstance(command, list) else (),
+        tuple(map(str, call)) if isinstance(call, list) else (),
     )
 
 

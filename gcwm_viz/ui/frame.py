@@ -20,7 +20,7 @@ from gcwm_viz.errors import InputError
 from gcwm_viz.figures.layer_grid import GridAxes, grid_axes
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.runs.tables import Run
-from gcwm_viz.ui import selection
+from gcwm_viz.ui import plugins, selection
 from gcwm_viz.ui.loading import load_run, run_names
 from gcwm_viz.ui.roots import run_folder, run_root
 from gcwm_viz.ui.text import as_markdown
@@ -107,6 +107,7 @@ def open_page(title: str, line: str, *, bare: bool = False) -> Iterator[DeltaGen
         st.title(title, anchor=False)
         st.markdown(line)
     with told():
+        plugins.load()
         yield links
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,7 @@ def run_check(plan: RunPlan) -> dict[str, Any]:
         file.write_text(plan.to_yaml(), encoding="utf-8")
         try:
             ended = subprocess.run(
-                [sys.executable, "-m", "gcwm_viz", "check", "--plan", str(file), "--json"],
+                jobs.command(["check", "--plan", str(file), "--json"]),
                 capture_output=True, text=True, timeout=LIMIT_SECONDS, stdin=subprocess.DEVNULL, env=jobs.environment(),
             )  # fmt: skip
         except subprocess.TimeoutExpired:

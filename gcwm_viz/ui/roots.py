@@ -34,6 +34,11 @@ def allowed_roots() -> list[Path]:
     return list(dict.fromkeys(root.expanduser().resolve() for root in roots))
 
 
+def plugins() -> tuple[str, ...]:
+    """Plug-ins named at the start, as the command line takes them."""
+    return tuple(_options().plugin)
+
+
 def within(path: str | Path, roots: Iterable[Path] | None = None) -> Path:
     """``path`` resolved, symlinks followed; a URL as it stands. Raises :class:`InputError` when that lies outside every
     root, or is a URL that was not named at the start: nothing is fetched because a visitor asks for it."""
@@ -99,6 +104,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--run-root", default=DEFAULT_ROOT)
     parser.add_argument("--allow", action="append", default=[])
+    parser.add_argument("--plugin", action="append", default=[])
     return parser.parse_known_args(sys.argv[1:])[0]
 
 
