@@ -46,7 +46,7 @@ with frame.open_page(
     )
 
     if len(tables["ablations"]):
-        st.subheader("Does geometry earn its place?")
+        st.subheader("Does geometry improve the merge?")
         question = st.selectbox("Question", list(dict.fromkeys(tables["ablations"]["question"])), key="question")
         figure = methods.ablations(tables["ablations"], question)
         charts.show(figure, methods.ABLATIONS, tables["ablations"], key="ablations")

@@ -1,4 +1,4 @@
-"""Does conflict explain forgetting: every signal against every outcome."""
+"""Does conflict explain forgetting? Every signal against every outcome."""
 
 import streamlit as st
 
@@ -6,7 +6,7 @@ from gcwm_viz.figures import associations
 from gcwm_viz.signals.gradients import family_comparison
 from gcwm_viz.ui import charts, frame, study
 
-with frame.open_page("Explain", "Whether geometry conflict goes with forgetting, here, beyond both growing with time."):
+with frame.open_page("Explain", "Whether geometry conflict goes with forgetting here, beyond both growing with time."):
     tables, folder = study.load()
     runs, names = tables["runs"], study.names()
     column, target, _ = study.choose_target("forgetting")
@@ -14,9 +14,7 @@ with frame.open_page("Explain", "Whether geometry conflict goes with forgetting,
     method = st.selectbox("Runs of", [everything, *dict.fromkeys(runs["method"])], key="of", bind="query-params")
     chosen = None if method == everything else method
     if chosen is None:
-        st.caption(
-            "Over all methods, a correlation also holds what tells the methods apart: look at each by itself too."
-        )
+        st.caption("Over all methods, a correlation also reflects how the methods differ: look at each by itself too.")
     table = study.correlations(runs, chosen, column, folder)
     figure = associations.correlations(table, names, published=target == "forgetting")
     charts.show(figure, associations.RHO, table, key="correlations")

@@ -37,10 +37,10 @@ with frame.frame(
         data = pairs[pairs["kind"] == "active"].explode("principal_angles")
         charts.show(angles.angles(pairs, view.update), angles.ABOUT, data, key="angles")
     with right:
-        way = view.at_matrix("barycenter")
+        path = view.at_matrix("barycenter")
         charts.show(
-            barycenter_path.barycenter_path(way, view.config.barycenter_tol),
+            barycenter_path.barycenter_path(path, view.config.barycenter_tol),
             barycenter_path.ABOUT,
-            way,
+            path,
             key="barycenter",
         )

@@ -1,4 +1,4 @@
-"""Did the inner solver move? Its course for the chosen matrix, and its way for every matrix."""
+"""How far the inner solver moved: its path in the chosen matrix, its displacement in every matrix."""
 
 import streamlit as st
 
@@ -8,7 +8,7 @@ from gcwm_viz.signals.catalogue import on_page
 from gcwm_viz.ui import charts, frame, grids
 
 with frame.frame(
-    "Solver", "Whether each branch was really solved, or is still the plain sum of updates it began from."
+    "Solver", "Whether each branch was really solved, or is still the plain sum of updates from which it started."
 ) as view:
     cells, rows, matrix = view.at_step("matrices"), view.at_matrix("solver"), view.matrix
     settings = view.config
@@ -23,8 +23,8 @@ with frame.frame(
     columns[3].metric("Ended stationary", f"{stationary.sum()} of {len(cells)}")
     if cells["geo_shift"].median() < 0.02:
         st.warning(
-            "The geometry branch has hardly moved from its start, so what tells the branches apart here is mostly "
-            "where they began, not geometry. The exact solver or a larger step size shows more."
+            "The geometry branch has hardly moved from its start, so the branches differ here mostly by where they "
+            "started, not by geometry. The exact solver or a larger learning rate shows more."
         )
 
     grids.show_grids(view, cells, on_page("Solver"), columns=2)

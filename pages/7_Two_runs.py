@@ -11,7 +11,7 @@ from gcwm_viz.runs.highlights import scored
 from gcwm_viz.studies.two_runs import example_differences, matrix_differences, mean_difference, score_differences
 from gcwm_viz.ui import charts, frame, grids, scoring, second_run
 
-with frame.frame("Two runs", "The same place in two runs: what differs, and what it does to the scores.") as view:
+with frame.frame("Two runs", "The same step of two runs: how their signals and their scores differ.") as view:
     other = second_run.choose_second(view)
     second_run.say_what_differs(view.run, other, view.step)
 

@@ -29,12 +29,12 @@ _TAIL_BYTES = 65536
 _START_TRIES = 5
 _PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
 _started: list[subprocess.Popen[bytes]] = []
-"""Workers started by this process, kept so that the ended ones are reaped."""
+"""Processes that this one started, to reap those that have ended."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is known of a job. ``message`` is the last line it printed; ``died``: it ended without one."""
+    """State of a job. ``message``: the last line it printed. ``died``: its process ended without recording how."""
 
     name: str
     status: Status
@@ -44,7 +44,7 @@ class Job:
 
 
 def valid_name(name: str) -> str:
-    """``name`` if it can be a folder of ours. Raises :class:`InputError` otherwise."""
+    """``name`` if it can be the folder of a job. Raises :class:`InputError` otherwise."""
     if not _NAME.fullmatch(name):
         raise InputError(
             f"run name {name!r}: expected up to 64 letters, digits, dots, dashes or underscores, a letter or "
@@ -114,7 +114,7 @@ def look(root: Path, name: str) -> Job:
         lock = _try_lock(folder, fcntl.LOCK_SH)
         if lock is not None:
             os.close(lock)
-            # It may have ended between the two looks: only a state that still says "running" means that it died.
+            # It may have ended between the two reads: only a state that still says "running" means that it died.
             state = _read_state(folder) or {}
             status = state.get("status", "died")
             status = "died" if status == "running" else status
@@ -130,10 +130,8 @@ def look(root: Path, name: str) -> Job:
 
 
 def cancel(root: Path, name: str, folder: Path | None = None) -> None:
-    """Ask job ``name``, and whoever works in ``folder``, to stop after the matrix at hand; what is finished is kept.
-
-    ``folder``: that of a run or a study, also where no job but a shell works on it.
-    """
+    """Ask job ``name``, and every process that works in ``folder``, to stop after the current matrix; what is finished
+    is kept. ``folder``: that of a run or a study, also where a shell works on it instead of a job."""
     job = _folder(root, name)
     try:
         if job.is_dir():
@@ -145,12 +143,12 @@ def cancel(root: Path, name: str, folder: Path | None = None) -> None:
 
 
 def cancel_asked(root: Path, name: str, folder: Path | None = None) -> bool:
-    """Whether job ``name``, or whoever works in ``folder``, was asked to stop and has not stopped yet."""
-    return any((asked / "cancel").exists() for asked in (_folder(root, name), folder) if asked is not None)
+    """Whether job ``name``, or what works in ``folder``, was asked to stop and has not stopped yet."""
+    return any((each / "cancel").exists() for each in (_folder(root, name), folder) if each is not None)
 
 
 def forget(root: Path, name: str) -> None:
-    """Drop what is known of an ended job; its lock stays, so that a start at this moment is not confused."""
+    """Delete the state of an ended job; its lock file stays, because another process may be starting the job."""
     if look(root, name).status != "running":
         (_folder(root, name) / "state.json").unlink(missing_ok=True)
 
@@ -166,7 +164,7 @@ def names(root: Path) -> list[str]:
 
 
 def _reap() -> None:
-    """Take leave of workers that have ended, so that none stays behind as a zombie."""
+    """Collect processes that have ended, so that none remains as a zombie."""
     _started[:] = [worker for worker in _started if worker.poll() is None]
 
 
@@ -180,7 +178,7 @@ def _try_lock(folder: Path, kind: int = fcntl.LOCK_EX) -> int | None:
     except OSError:
         if kind == fcntl.LOCK_EX:
             raise
-        handle = os.open(folder / "lock", os.O_RDONLY | os.O_CLOEXEC)  # a look needs no right to write
+        handle = os.open(folder / "lock", os.O_RDONLY | os.O_CLOEXEC)  # reading the state needs no right to write
     try:
         fcntl.flock(handle, kind | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -190,7 +188,7 @@ def _try_lock(folder: Path, kind: int = fcntl.LOCK_EX) -> int | None:
 
 
 def _lock_to_start(folder: Path) -> int | None:
-    """The job's lock, or None when it runs. Another window's glance holds the lock for a moment, hence the retries."""
+    """The job's lock, or None when it runs. A reader in another window holds it for a moment, hence the retries."""
     for _ in range(_START_TRIES):
         if (lock := _try_lock(folder)) is not None:
             return lock

@@ -1,4 +1,4 @@
-"""Which runs there are, and their tables, cached until the files change."""
+"""Names of the runs, and their tables, cached until the files change."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def choose_second(view: View) -> Run:
     others = [name for name in run_names(root) if name != view.run.path.name]
     if not others:
         st.info(
-            "This page compares two runs, and there is only one. Another one beside it: "
+            "This page compares two runs, and there is only one. This computes another: "
             "python -m gcwm_viz lab run --sequential --out runs/seq"
         )
         st.stop()
@@ -54,29 +54,29 @@ def choose_second(view: View) -> Run:
 
 
 def say_what_differs(first: Run, second: Run, step: int) -> None:
-    """One sentence where the two runs have not taken in the same updates by this step."""
+    """One sentence where the two runs have not integrated the same updates by this step."""
     a, b = first.updates[:step], second.updates[:step]
     if set(a) != set(b):
         st.caption(
-            f"By step {step} the runs took in different updates: {as_markdown(', '.join(a), 120)} against "
+            f"By step {step} the runs have integrated different updates: {as_markdown(', '.join(a), 120)} against "
             f"{as_markdown(', '.join(b), 120)}."
         )
     elif a != b:
-        st.caption("By this step both runs took in the same updates, in another order.")
+        st.caption("By this step both runs have integrated the same updates, in another order.")
 
 
 def say_how_compared(differences: pd.DataFrame) -> None:
-    """What the intervals of ``score_differences`` rest on."""
-    alone = differences.index[~differences["paired"]]
+    """Whether the intervals of ``score_differences`` are paired."""
+    unpaired = differences.index[~differences["paired"]]
     if differences.empty:
         st.caption("The runs have no probe task in common.")
-    elif alone.empty:
+    elif unpaired.empty:
         st.caption("Both runs answered the same examples: intervals are those of paired differences.")
     else:
-        which = "all tasks" if len(alone) == len(differences) else as_markdown(", ".join(alone), 120)
+        which = "all tasks" if len(unpaired) == len(differences) else as_markdown(", ".join(unpaired), 120)
         st.caption(
             f"Intervals of {which} take the two runs' scores as independent, so they are rather too wide: the runs "
-            "answered other probes, or one of them kept no examples (`python -m gcwm_viz score RUN --replace` does)."
+            "answered different probes, or one kept no examples (`python -m gcwm_viz score RUN --replace` does)."
         )
 
 
@@ -96,9 +96,9 @@ def headline(first: Scored, second: Scored, step: int, mean: MeanDifference) -> 
 
 
 def _likeness(view: View, path: Path) -> tuple[bool, bool, bool]:
-    """How well a run can be compared: whether it is finished, has the chosen step, merged the same updates."""
+    """How alike a run is: whether it is finished, has the chosen step, merged the same updates."""
     try:
-        store = RunStore.open(path)  # not through the cache: looking at many runs must not push this one out
+        store = RunStore.open(path)  # not through the cache, from which many runs would evict this one
     except InputError:
         return False, False, False
     return store.status() == "complete", store.steps >= view.step, set(store.updates) == set(view.run.updates)

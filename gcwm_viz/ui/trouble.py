@@ -1,4 +1,4 @@
-"""One way to say on a page that something cannot be read or written."""
+"""How a page says that something cannot be read or written."""
 
 from __future__ import annotations
 
@@ -11,12 +11,17 @@ from gcwm_viz.errors import InputError
 
 
 @contextmanager
-def told(sentence: str = "This page cannot go on:") -> Iterator[None]:
-    """An :class:`InputError`, or a file that vanished or may not be read, becomes ``sentence`` with what it says, and
-    ends the page. Also a decorator, for a fragment, which runs again without its page."""
+def shown() -> Iterator[None]:
+    """An :class:`InputError`, or a file that vanished or may not be read, is shown and ends the page. Also a decorator,
+    for a fragment, which runs again without its page."""
     try:
         yield
     except (InputError, OSError) as error:
-        st.error(sentence)
-        st.text(str(error))
+        show("This page cannot go on:", error)
         st.stop()
+
+
+def show(sentence: str, error: Exception | str) -> None:
+    """``sentence`` and, as literal text because names from files are in it, the error."""
+    st.error(sentence)
+    st.text(str(error))

@@ -3,7 +3,6 @@ import pytest
 from gcwm_viz.merging import registry
 from gcwm_viz.plugins import loading
 from gcwm_viz.signals import catalogue
-from tests.ui.conftest import open_page, run_root  # noqa: F401  pages headless
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from gcwm_viz.plugins import loading
 from gcwm_viz.signals.catalogue import SIGNALS
 from gcwm_viz.ui import plan_check, start
 from tests.continual.inputs import write_base, write_updates
+from tests.plugins.conftest import no_plugins  # noqa: F401
 from tests.plugins.test_loading import METHOD, SIGNAL, write
 from tests.ui.test_pages import words
 
