@@ -4,7 +4,7 @@ import streamlit as st
 
 from gcwm_viz.figures import angles, barycenter_path, spectrum
 from gcwm_viz.figures.theme import num
-from gcwm_viz.ui import charts, frame
+from gcwm_viz.ui import charts, frame, trouble
 from gcwm_viz.ui.text import as_markdown
 
 with frame.frame(
@@ -12,8 +12,7 @@ with frame.frame(
 ) as view:
     rows, matrix = view.at_matrix("spectra"), view.matrix
     if matrix is None:
-        st.info("This run has no matrix of this family in this layer. Choose another in the side bar.")
-        st.stop()
+        trouble.stop("This run has no matrix of this family in this layer. Choose another in the side bar.")
     st.subheader(as_markdown(matrix["matrix"]), anchor=False)
     facts = {
         "Active updates": num(int(matrix["active"])),

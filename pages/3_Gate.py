@@ -5,15 +5,14 @@ import streamlit as st
 from gcwm_viz.figures import gate_curve
 from gcwm_viz.signals.catalogue import ALPHA
 from gcwm_viz.studies.regate import UNGATED
-from gcwm_viz.ui import charts, frame, grids, regate_job, whatif
+from gcwm_viz.ui import charts, frame, grids, regate_job, trouble, whatif
 
 with frame.frame(
     "Gate", "How strongly each matrix uses the geometry branch, and what other settings would decide."
 ) as view:
     cells = view.at_step("matrices")
     if cells["mode"].isin(UNGATED).all():
-        st.info("This run has no gate: its method merges without branches, or its states come from training.")
-        st.stop()
+        trouble.stop("This run has no gate: its method merges without branches, or its states come from training.")
     config = whatif.gate_settings(view.config)
     decided = whatif.regated(cells, config)
     whatif.summary(cells, decided)

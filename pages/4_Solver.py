@@ -5,7 +5,7 @@ import streamlit as st
 from gcwm_viz.figures import solver_path
 from gcwm_viz.figures.theme import num, percent
 from gcwm_viz.signals.catalogue import on_page
-from gcwm_viz.ui import charts, frame, grids
+from gcwm_viz.ui import charts, frame, grids, trouble
 
 with frame.frame(
     "Solver", "Whether each branch was really solved, or is still the plain sum of updates from which it started."
@@ -13,8 +13,7 @@ with frame.frame(
     cells, rows, matrix = view.at_step("matrices"), view.at_matrix("solver"), view.matrix
     settings = view.config
     if cells["plain_shift"].isna().all():
-        st.info("This run has no inner solver: its method merges directly, or its states come from training.")
-        st.stop()
+        trouble.stop("This run has no inner solver: its method merges directly, or its states come from training.")
     columns = st.columns(4)
     columns[0].metric("Solver", settings.solver)
     columns[1].metric("Plain branch moved by", percent(cells["plain_shift"].median()), help="Median over matrices")

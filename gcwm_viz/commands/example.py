@@ -4,14 +4,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from gcwm_viz.commands.options import (
-    Commands,
-    add_resources,
-    add_settings,
-    existing_run,
-    inputs_of_bundle,
-    settings_of,
-)
+from gcwm_viz.commands.options import Commands, add_resources, add_settings, existing_run, inputs_of_bundle, settings_of
 from gcwm_viz.commands.work import work_on
 
 

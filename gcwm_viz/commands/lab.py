@@ -3,14 +3,7 @@
 import argparse
 from pathlib import Path
 
-from gcwm_viz.commands.options import (
-    Commands,
-    add_resources,
-    add_settings,
-    existing_run,
-    inputs_of_bundle,
-    settings_of,
-)
+from gcwm_viz.commands.options import Commands, add_resources, add_settings, existing_run, inputs_of_bundle, settings_of
 from gcwm_viz.commands.work import work_on
 from gcwm_viz.errors import InputError
 

@@ -85,9 +85,7 @@ def add_resources(parser: argparse.ArgumentParser, device: str = "auto", *, engi
             "--engine", choices=("local", "ray"), help="processes on this machine [local] or a Ray cluster"
         )
         parser.add_argument(
-            "--address",
-            metavar="HOST:PORT",
-            help="of the Ray cluster's head, or auto [a cluster on this machine]",
+            "--address", metavar="HOST:PORT", help="of the Ray cluster's head, or auto [a cluster on this machine]"
         )
 
 

@@ -5,8 +5,6 @@ A job is a folder ROOT/.jobs/NAME with ``lock`` (held while it runs), ``state.js
 is refused by the lock, so it never runs twice.
 """
 
-from __future__ import annotations
-
 import fcntl
 import json
 import os

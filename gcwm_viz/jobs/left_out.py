@@ -1,7 +1,5 @@
 """The ``leave-one-out`` job of a run: whether it can start, and how long it takes."""
 
-from __future__ import annotations
-
 import math
 
 from gcwm_viz.errors import InputError

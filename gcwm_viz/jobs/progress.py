@@ -1,7 +1,5 @@
 """Progress of a run or a study from its journal: pieces done, time left, the speed of each worker."""
 
-from __future__ import annotations
-
 import math
 import time
 from dataclasses import dataclass, replace

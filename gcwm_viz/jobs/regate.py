@@ -1,7 +1,5 @@
 """The ``regate`` job of a run: which gate at which step, and where its answer is stored."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from pathlib import Path

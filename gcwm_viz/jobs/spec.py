@@ -1,7 +1,5 @@
 """What a page needs to start a job, watch it and say how it ended."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path

@@ -5,8 +5,6 @@ job's lock through an inherited file descriptor: the lock is free exactly when b
 because it must start at once and stay small.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """One chart on a page: the figure, its line in plain words, and an expander with formula, source and data."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 

@@ -1,7 +1,5 @@
 """Parts of the page Decide, which helps to choose the updates to integrate."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import asdict, replace
 
@@ -40,8 +38,7 @@ EXPECTED = Signal(
     source="equation (6)",
 )
 PAIRS = replace(
-    pair_matrix.ABOUT,
-    line="Geometry conflict of each pair of updates, mean over matrices. 0 = same, 1 = unrelated.",
+    pair_matrix.ABOUT, line="Geometry conflict of each pair of updates, mean over matrices. 0 = same, 1 = unrelated."
 )
 MARKS = {"integrate": "✓ integrate", "integrate gated": "✓ integrate gated", "leave out": "✕ leave out"}
 _INTERVALS = {

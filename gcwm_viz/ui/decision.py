@@ -1,7 +1,5 @@
 """What the parts of the page Decide share: chosen probes and thresholds, evidence computed once, verdicts."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import asdict, dataclass
 from weakref import WeakKeyDictionary
@@ -30,7 +28,7 @@ class Evidence:
     agreement: Agreement
 
     @classmethod
-    def of(cls, run: Run, split: str, metric: str) -> Evidence:
+    def of(cls, run: Run, split: str, metric: str) -> "Evidence":
         updates = candidates(run.tables, run.store.settings, split, metric)
         pairs = latest_pairs(run.tables["pairs"])
         square = pair_square(pairs, [candidate.update for candidate in updates])

@@ -1,7 +1,5 @@
 """The report of a run as a download."""
 
-from __future__ import annotations
-
 from functools import partial
 from html import escape
 

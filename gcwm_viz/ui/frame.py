@@ -4,8 +4,6 @@ Each page must stand alone: after a server start, the first deep link to a page 
 choices are kept across pages and in links: :mod:`gcwm_viz.ui.selection`.
 """
 
-from __future__ import annotations
-
 import ipaddress
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Clickable layer grids on a page."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
 

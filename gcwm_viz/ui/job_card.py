@@ -1,7 +1,5 @@
 """One card for every job: its progress and a button to stop it, or how it ended and a button to start it."""
 
-from __future__ import annotations
-
 import math
 import time
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The default lab run: started on first use, watched while it computes, opened when it is finished."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import streamlit as st

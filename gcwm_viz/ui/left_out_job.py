@@ -1,7 +1,5 @@
 """Leave-one-out on its page: the job that measures it, or why that is impossible."""
 
-from __future__ import annotations
-
 import streamlit as st
 
 from gcwm_viz.jobs import jobs

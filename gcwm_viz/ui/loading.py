@@ -1,7 +1,5 @@
 """Names of the runs, and their tables, cached until the files change."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

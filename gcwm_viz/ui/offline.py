@@ -5,8 +5,6 @@ own. With an address stored it compares and refuses at once. No option prevents 
 the server starts, before the first request. A server with a public address names it in ``server.corsAllowedOrigins``.
 """
 
-from __future__ import annotations
-
 from streamlit import net_util
 
 

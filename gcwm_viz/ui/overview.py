@@ -1,7 +1,5 @@
 """Parts of the landing page: headline figures, where to look next, what was merged."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

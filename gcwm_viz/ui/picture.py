@@ -1,7 +1,5 @@
 """A figure as PNG, where the machine can draw one. SVG needs nothing: the camera in every chart saves it."""
 
-from __future__ import annotations
-
 import importlib.util
 from functools import lru_cache, partial
 

@@ -1,7 +1,5 @@
 """What a plan would do, before anything starts: the answer of the command ``check``."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess

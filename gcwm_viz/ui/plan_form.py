@@ -3,8 +3,8 @@
 Streamlit has no drag and drop; two buttons a row move an update up and down, with mouse and keyboard alike.
 """
 
-from __future__ import annotations
-
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -118,41 +118,40 @@ def _fillers() -> None:
             trouble.show("This could not be filled in:", st.session_state[PROBLEM])
 
 
+@contextmanager
+def _problem_kept() -> Iterator[None]:
+    """Keep what a filler cannot read for the next drawing of the form: a callback draws nothing itself."""
+    st.session_state[PROBLEM] = ""
+    try:
+        yield
+    except (InputError, OSError) as error:
+        st.session_state[PROBLEM] = str(error)
+
+
+@_problem_kept()
 def _use_lab() -> None:
     from gcwm_viz.experiments.lab.bundle import locate  # loads transformers, which the form itself does not need
 
-    try:
-        bundle = locate()
-    except (InputError, OSError) as error:
-        st.session_state[PROBLEM] = str(error)
-        return
-    st.session_state[PROBLEM] = ""
+    bundle = locate()
     fill(RunPlan(base=bundle.base, updates=tuple(bundle.updates.items()), probes=bundle.probes))
 
 
+@_problem_kept()
 def _use_upload() -> None:
     upload = st.session_state.get("start-upload")
     if upload is None:
         return
-    try:
-        plan = parse_plan(upload.getvalue(), upload.name[:80])
-        for path in filter(None, (plan.base, *(path for _, path in plan.updates), plan.probes)):
-            if is_remote(path):
-                allowed_url(str(path))
-        plan.run_settings()
-        fill(plan)
-        st.session_state[PROBLEM] = ""
-    except InputError as error:
-        st.session_state[PROBLEM] = str(error)
+    plan = parse_plan(upload.getvalue(), upload.name[:80])
+    for path in filter(None, (plan.base, *(path for _, path in plan.updates), plan.probes)):
+        if is_remote(path):
+            allowed_url(str(path))
+    plan.run_settings()
+    fill(plan)
 
 
+@_problem_kept()
 def _use_folder() -> None:
-    try:
-        folders = update_folders(st.session_state["start-folder"])
-    except InputError as error:
-        st.session_state[PROBLEM] = str(error)
-        return
-    st.session_state[PROBLEM] = ""
+    folders = update_folders(st.session_state["start-folder"])
     for row in list(st.session_state[ROWS]):
         if not st.session_state[name_key(row)] and not st.session_state[path_key(row)]:
             drop_row(row)

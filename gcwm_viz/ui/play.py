@@ -1,7 +1,5 @@
 """The conflict map played step by step, for a talk."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import replace
 

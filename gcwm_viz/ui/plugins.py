@@ -1,7 +1,5 @@
 """Plug-ins of the app: those of installed packages, and those that ``streamlit run app.py -- --plugin FILE`` names."""
 
-from __future__ import annotations
-
 import streamlit as st
 
 from gcwm_viz.errors import InputError

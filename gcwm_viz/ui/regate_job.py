@@ -1,7 +1,5 @@
 """Scoring the what-if gate by the probes: a job of the ``regate`` command, its answer beside the run's own scores."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pandas as pd

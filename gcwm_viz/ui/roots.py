@@ -4,8 +4,6 @@ More are named at the start: ``streamlit run app.py -- --allow DIR --allow URL``
 passes :func:`within` before a file system is asked about it.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys

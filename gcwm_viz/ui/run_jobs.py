@@ -1,7 +1,5 @@
 """The runs of the run root: names, status, and the jobs that compute them."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal

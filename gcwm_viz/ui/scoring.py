@@ -1,7 +1,5 @@
 """Which probes a page shows: split and metric, and the figures of the score matrix."""
 
-from __future__ import annotations
-
 import numpy as np
 import streamlit as st
 
@@ -20,12 +18,7 @@ def choose_measure(label: str, splits: list[str], metrics: list[str], split: str
     """(split, metric) from two controls; ``split`` is the one chosen at first, ``label`` the name of its control."""
     left, right = st.columns([1, 3])
     split = left.segmented_control(
-        label,
-        splits,
-        default=split,
-        required=True,
-        format_func=_SPLITS.__getitem__,
-        key=f"{key}-split",
+        label, splits, default=split, required=True, format_func=_SPLITS.__getitem__, key=f"{key}-split"
     )
     metric = right.segmented_control(
         "Metric", metrics, default=metrics[0], required=True, format_func=UNITS.__getitem__, key=f"{key}-metric"

@@ -1,7 +1,5 @@
 """The five screens of a talk about a run: one figure and one sentence each, all numbers from the run."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

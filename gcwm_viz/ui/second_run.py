@@ -1,7 +1,5 @@
 """A second run beside the chosen one."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from gcwm_viz.runs.highlights import Scored
 from gcwm_viz.runs.tables import Run
 from gcwm_viz.signals.catalogue import ACTIVE, GLOBAL_GAP, INCOMING, STATE, STATE_GAP, STATE_NORM
 from gcwm_viz.studies.two_runs import MeanDifference
+from gcwm_viz.ui import trouble
 from gcwm_viz.ui.frame import View
 from gcwm_viz.ui.loading import load_run, run_names
 from gcwm_viz.ui.roots import run_root
@@ -36,11 +35,10 @@ def choose_second(view: View) -> Run:
     root = run_root()
     others = [name for name in run_names(root) if name != view.run.path.name]
     if not others:
-        st.info(
+        trouble.stop(
             "This page compares two runs, and there is only one. This computes another: "
             "python -m gcwm_viz lab run --sequential --out runs/seq"
         )
-        st.stop()
     likeness = [_likeness(view, root / name) for name in others]
     left, right = st.columns(2, gap="medium")
     left.markdown(f"First run: **{as_markdown(view.run.path.name)}**")
@@ -48,8 +46,7 @@ def choose_second(view: View) -> Run:
     name = right.selectbox("Second run", others, index=best, key="against", bind="query-params")
     run = load_run(root / name)
     if run.tables["matrices"].empty:
-        st.info("The second run has no finished step yet, so there is nothing to compare with.")
-        st.stop()
+        trouble.stop("The second run has no finished step yet, so there is nothing to compare with.")
     return run
 
 

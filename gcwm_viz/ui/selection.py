@@ -5,8 +5,6 @@ the next page's widgets, so that the selection of a link is lost with the first 
 in the URL and in the session, none of its widgets is bound, and every link within the app carries it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import TypeVar
 

@@ -1,7 +1,5 @@
 """One control for each setting, from its declaration."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """Starting a run: a checked plan becomes a job of the same command line that a user would type."""
 
-from __future__ import annotations
-
 import shlex
 from pathlib import Path
 

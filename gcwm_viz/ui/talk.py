@@ -1,7 +1,5 @@
 """Talk mode: the screens of a run, turned with buttons or the arrow keys."""
 
-from __future__ import annotations
-
 import streamlit as st
 
 from gcwm_viz.ui.frame import View

@@ -1,7 +1,5 @@
 """Text from files, as literal text inside Streamlit's Markdown and in spreadsheets."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

@@ -1,9 +1,8 @@
 """How a page says that something cannot be read or written."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 import streamlit as st
 
@@ -19,6 +18,12 @@ def shown() -> Iterator[None]:
     except (InputError, OSError) as error:
         show("This page cannot go on:", error)
         st.stop()
+
+
+def stop(sentence: str) -> NoReturn:
+    """End the page with ``sentence``, where there is nothing to show and nothing wrong."""
+    st.info(sentence)
+    st.stop()
 
 
 def show(sentence: str, error: Exception | str) -> None:

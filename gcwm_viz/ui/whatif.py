@@ -1,7 +1,5 @@
 """Another gate on the same run: α is a function of conflict alone, so nothing is optimised again."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 import streamlit as st
