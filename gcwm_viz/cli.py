@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except WorkCancelledError as error:
         print(f"gcwm_viz: {error}", file=sys.stderr)
         return CANCELLED
-    except (WorkerDiedError, OSError, MemoryError) as error:  # the machine's fault, not the input's
+    except (WorkerDiedError, OSError, MemoryError) as error:  # a failure of the machine, not of the input
         print(f"gcwm_viz: {str(error).splitlines()[0] if str(error) else 'out of memory'}", file=sys.stderr)
         return MACHINE_ERROR
     except KeyboardInterrupt:

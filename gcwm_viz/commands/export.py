@@ -32,7 +32,7 @@ def export(options: argparse.Namespace) -> None:
     step = store.steps if options.step is None else options.step
     dtype = getattr(torch, options.dtype) if options.dtype else None
     if options.as_adapter and options.mergekit_yaml:
-        raise InputError("export writes one form at a time: --as-adapter or --mergekit-yaml")
+        raise InputError("export writes one form at a time: expected --as-adapter or --mergekit-yaml")
     if (options.rank is not None) != options.as_adapter:
         raise InputError("an adapter is written with --as-adapter --rank R")
     if options.mergekit_yaml:

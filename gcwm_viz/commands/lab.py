@@ -33,9 +33,9 @@ def add(commands: Commands) -> None:
     parser = lab_commands.add_parser("study", help="every method over task orders and seeds, in one table; takes hours")
     parser.add_argument("--orders", type=int, default=6)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--methods", metavar="A,B,…", help="default: all")
+    parser.add_argument("--methods", metavar="A,B,…", help="[all]")
     parser.add_argument("--no-ablations", action="store_true")
-    parser.add_argument("--workers", type=int, default=1, help="processes at a time, one thread each [1]")
+    parser.add_argument("--workers", type=int, default=1, help="processes, one thread each [1]")
     parser.add_argument("--out", type=Path, default=Path("runs/study"), metavar="DIR", help="goes on where it stopped")
     parser.set_defaults(command=study)
 

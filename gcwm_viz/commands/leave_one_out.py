@@ -11,7 +11,7 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser("leave-one-out", help="merge again without each update and compare the final scores")
     parser.add_argument("run", type=Path, metavar="RUN")
     parser.add_argument("--out", type=Path, metavar="DIR", help="[RUN/leave_one_out]; goes on where it stopped")
-    parser.add_argument("--keep-runs", action="store_true", help="keep the runs without an update, tensors and all")
+    parser.add_argument("--keep-runs", action="store_true", help="keep the runs without an update, tensors included")
     add_resources(parser)
     parser.set_defaults(command=leave_one_out)
 

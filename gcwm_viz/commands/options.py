@@ -50,7 +50,7 @@ def add_plan(parser: argparse.ArgumentParser) -> None:
 
 
 def add_probe_dtype(parser: argparse.ArgumentParser, default: str = "float32") -> None:
-    """``default``: what stands for it where the option is not given, in words."""
+    """``default``: what holds without the option, in words."""
     parser.add_argument(
         "--probe-dtype",
         choices=("float32", "bfloat16", "float16"),
@@ -78,7 +78,7 @@ def add_resources(parser: argparse.ArgumentParser, device: str = "auto", *, engi
         "--device", default=device, help=f"auto (cuda, then mps, then cpu) or a torch device [{device}]"
     )
     parser.add_argument("--workers", type=_count, help="processes at a time [one a GPU, or one a core without a GPU]")
-    parser.add_argument("--memory-budget", type=float, metavar="GB", help="for the tensors of all workers together")
+    parser.add_argument("--memory-budget", type=float, metavar="GB", help="memory for the tensors of all workers together")
     parser.set_defaults(engine="local", address=None)
     if engine:
         parser.add_argument(
@@ -134,9 +134,9 @@ def input_folder(text: str) -> Path:
 
 
 def run_folder(text: str) -> Path:
-    """A folder to write results into: of this machine or a mount, because renames and locks must work there."""
+    """A folder to write results into: on this machine or a mount, because renames and locks must work there."""
     if "://" in text:
-        raise argparse.ArgumentTypeError(f"{text}: results need a folder of this machine or a mounted one, not a URL")
+        raise argparse.ArgumentTypeError(f"{text}: results need a folder on this machine or a mounted one, not a URL")
     return Path(text)
 
 

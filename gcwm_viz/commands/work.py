@@ -1,4 +1,4 @@
-"""A run computed from a shell: bars while it works, notes before and after."""
+"""A run computed from a shell: progress bars, and notes before and after."""
 
 import argparse
 from collections.abc import Callable, Sequence
