@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-# What ships filled is made by: study, torture, bench, bench-gpu, screenshots (CONTRIBUTING.md lists the rest).
+# Generated files come from study, torture, bench, bench-gpu and screenshots; CONTRIBUTING.md lists the others.
 .PHONY: app test test-kernels torture bench bench-gpu study screenshots audit setup lint format clean
 
 app: setup            ## open the app on the lab
@@ -41,11 +41,11 @@ bench: $(VENV)/.installed-dev     ## speed and memory on this machine, stored in
 bench-gpu: setup      ## Qwen3-8B shapes, on a machine with a GPU
 	$(BIN)/python -m benchmarks.gpu
 
-study: setup          ## the lab's study, its shipped tables and those of docs/findings.md; hours
+study: setup          ## the lab's study: its shipped tables and those of docs/findings.md; takes hours
 	$(BIN)/python -m gcwm_viz lab study --out runs/study
 	$(BIN)/python -m benchmarks.study runs/study
 
-screenshots: $(VENV)/.installed-dev   ## the pictures of the README, of two runs of the lab
+screenshots: $(VENV)/.installed-dev   ## docs/screenshots, from two runs of the lab
 	$(BIN)/python -m gcwm_viz lab run --out runs/lab
 	$(BIN)/python -m gcwm_viz lab run --sequential --out runs/seq
 	$(BIN)/python -m tests.browser.screenshots --run-root runs --run lab --schemes light --out docs/screenshots

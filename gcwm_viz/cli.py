@@ -1,4 +1,4 @@
-"""Merge sequences of language-model updates and look at their geometry, from a shell."""
+"""Merge sequences of language-model updates and describe their geometry."""
 
 import argparse
 import sys
@@ -29,7 +29,7 @@ CANCELLED = 3
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser of one job; every one of them takes plug-ins."""
+    """A parser of one command; each takes plug-ins."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -43,12 +43,12 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code 0, 1 when the machine fails (memory, a process, a file that goes away), 2 for a mistake in input or
-    settings, 3 when cancelled (``resume`` goes on), 130 on Ctrl-C."""
+    """Exit code 0; 1 for a failure of the machine (memory, a process, a file that vanishes); 2 for an error in input
+    or settings; 3 when cancelled (``resume`` goes on); 130 on Ctrl-C."""
     parser = argparse.ArgumentParser(prog="python -m gcwm_viz", description=__doc__)
-    jobs = parser.add_subparsers(required=True, metavar="JOB", parser_class=_Parser)
-    for command in COMMANDS:
-        command.add(jobs)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+    for module in COMMANDS:
+        module.add(commands)
     options = parser.parse_args(arguments)
     from gcwm_viz.continual.folder import WorkCancelledError
     from gcwm_viz.engines.engine import WorkerDiedError
@@ -58,14 +58,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         loading.load_installed()
         for spec in getattr(options, "plugin", []):
             loading.load(spec)
-        options.job(options)
+        options.command(options)
     except InputError as error:
         print(f"gcwm_viz: {error}", file=sys.stderr)
         return USAGE_ERROR
     except WorkCancelledError as error:
         print(f"gcwm_viz: {error}", file=sys.stderr)
         return CANCELLED
-    except (WorkerDiedError, OSError, MemoryError) as error:  # the machine's fault, not the input's
+    except (WorkerDiedError, OSError, MemoryError) as error:  # a failure of the machine, not of the input
         print(f"gcwm_viz: {str(error).splitlines()[0] if str(error) else 'out of memory'}", file=sys.stderr)
         return MACHINE_ERROR
     except KeyboardInterrupt:

@@ -12,10 +12,10 @@ with frame.open_page(
 ):
     tables, _ = study.load()
     runs = tables["runs"]
-    column, target, prefix = study.choose_target("overall")
-    name = study.TARGETS[target]
+    measure = study.choose_measure("all tasks")
+    column, name = measure.column, measure.meaning
     means, final = method_means(runs, column), final_steps(runs)
-    expert = study.expert_mean(tables["scores"], prefix) if target in study.SCORES else float("nan")
+    expert = study.expert_mean(tables["scores"], measure)
 
     references = list(means["method"])
     reference = st.selectbox(
@@ -30,11 +30,10 @@ with frame.open_page(
             differences = paired_differences(runs, column, reference)
             figure = methods.paired_differences(differences, reference, name)
             charts.show(figure, methods.DIFFERENCES, differences, key="differences")
-    split, metric = prefix.split("_")
     left, right = st.columns(2, gap="medium")
     with left:
-        by_task = final_scores(tables["scores"], split, metric).reindex(["experts", *references])
-        figure = methods.by_task(by_task, higher_is_better=METRICS[metric])
+        by_task = final_scores(tables["scores"], measure.split, measure.metric).reindex(["experts", *references])
+        figure = methods.by_task(by_task, higher_is_better=METRICS[measure.metric])
         charts.show(figure, methods.TASKS, by_task.reset_index(names="method"), key="tasks")
     with right:
         figure = methods.cost(final)
@@ -46,7 +45,7 @@ with frame.open_page(
     )
 
     if len(tables["ablations"]):
-        st.subheader("Does geometry earn its place?")
+        st.subheader("Does geometry improve the merge?")
         question = st.selectbox("Question", list(dict.fromkeys(tables["ablations"]["question"])), key="question")
         figure = methods.ablations(tables["ablations"], question)
         charts.show(figure, methods.ABLATIONS, tables["ablations"], key="ablations")

@@ -1,4 +1,4 @@
-"""Does conflict explain forgetting: every signal against every outcome."""
+"""Does conflict explain forgetting? Every signal against every outcome."""
 
 import streamlit as st
 
@@ -6,19 +6,18 @@ from gcwm_viz.figures import associations
 from gcwm_viz.signals.gradients import family_comparison
 from gcwm_viz.ui import charts, frame, study
 
-with frame.open_page("Explain", "Whether geometry conflict goes with forgetting, here, beyond both growing with time."):
+with frame.open_page("Explain", "Whether geometry conflict goes with forgetting here, beyond both growing with time."):
     tables, folder = study.load()
     runs, names = tables["runs"], study.names()
-    column, target, _ = study.choose_target("forgetting")
+    measure = study.choose_measure("forgetting")
+    column = measure.column
     everything = "all methods"
     method = st.selectbox("Runs of", [everything, *dict.fromkeys(runs["method"])], key="of", bind="query-params")
     chosen = None if method == everything else method
     if chosen is None:
-        st.caption(
-            "Over all methods, a correlation also holds what tells the methods apart: look at each by itself too."
-        )
+        st.caption("Over all methods, a correlation also reflects how the methods differ: look at each by itself too.")
     table = study.correlations(runs, chosen, column, folder)
-    figure = associations.correlations(table, names, published=target == "forgetting")
+    figure = associations.correlations(table, names, published=measure.target == "forgetting")
     charts.show(figure, associations.RHO, table, key="correlations")
     undefined = table[table["rho"].isna()]
     if len(undefined):
@@ -29,7 +28,7 @@ with frame.open_page("Explain", "Whether geometry conflict goes with forgetting,
     with left:
         signals = study.explained(runs)
         signal = st.selectbox("Signal", signals, index=signals.index("global_gap"), format_func=names.__getitem__)
-        figure = associations.points(rows, signal, column, names[signal], study.TARGETS[target])
+        figure = associations.points(rows, signal, column, names[signal], measure.meaning)
         charts.show(
             figure, associations.POINTS, rows[["method", "seed", "order", "step", signal, column]], key="points"
         )

@@ -35,12 +35,12 @@ with frame.frame(
     ranked = options[first.selectbox("Signal", list(options))]
     k = second.slider("Highest cells k", 5, 100, 20, step=5)
     figure = step_multiples.step_multiples(matrices, ranked, view.axes, limits[ranked.column])
-    charts.show(figure, step_multiples.ABOUT, matrices[[*grids.PLACE, ranked.column]], key="steps")
+    charts.show(figure, step_multiples.ABOUT, matrices[[*grids.CELL_COLUMNS, ranked.column]], key="steps")
     left, right = st.columns(2, gap="medium")
     with left:
         chosen = (ACTIVE, STATE, INCOMING)
         figure = depth_profile.depth_profile(cells, chosen, view.layer)
-        data = cells[[*grids.PLACE, *(signal.column for signal in chosen)]]
+        data = cells[[*grids.CELL_COLUMNS, *(signal.column for signal in chosen)]]
         charts.show(figure, depth_profile.ABOUT, data, key="depth")
     with right:
         shares = family_share.family_shares(matrices, ranked.column, k)

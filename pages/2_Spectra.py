@@ -4,7 +4,7 @@ import streamlit as st
 
 from gcwm_viz.figures import angles, barycenter_path, spectrum
 from gcwm_viz.figures.theme import num
-from gcwm_viz.ui import charts, frame
+from gcwm_viz.ui import charts, frame, trouble
 from gcwm_viz.ui.text import as_markdown
 
 with frame.frame(
@@ -12,8 +12,7 @@ with frame.frame(
 ) as view:
     rows, matrix = view.at_matrix("spectra"), view.matrix
     if matrix is None:
-        st.info("This run has no matrix of this family in this layer. Choose another in the side bar.")
-        st.stop()
+        trouble.stop("This run has no matrix of this family in this layer. Choose another in the side bar.")
     st.subheader(as_markdown(matrix["matrix"]), anchor=False)
     facts = {
         "Active updates": num(int(matrix["active"])),
@@ -37,10 +36,10 @@ with frame.frame(
         data = pairs[pairs["kind"] == "active"].explode("principal_angles")
         charts.show(angles.angles(pairs, view.update), angles.ABOUT, data, key="angles")
     with right:
-        way = view.at_matrix("barycenter")
+        path = view.at_matrix("barycenter")
         charts.show(
-            barycenter_path.barycenter_path(way, view.config.barycenter_tol),
+            barycenter_path.barycenter_path(path, view.config.barycenter_tol),
             barycenter_path.ABOUT,
-            way,
+            path,
             key="barycenter",
         )

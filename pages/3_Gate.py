@@ -1,18 +1,18 @@
-"""How conflict becomes a decision: the gate of every matrix, and what another gate would decide."""
+"""The gate of every matrix, and what another gate would decide."""
 
 import streamlit as st
 
 from gcwm_viz.figures import gate_curve
 from gcwm_viz.signals.catalogue import ALPHA
-from gcwm_viz.ui import charts, frame, grids, regate_job, whatif
+from gcwm_viz.studies.regate import UNGATED
+from gcwm_viz.ui import charts, frame, grids, regate_job, trouble, whatif
 
 with frame.frame(
     "Gate", "How strongly each matrix uses the geometry branch, and what other settings would decide."
 ) as view:
     cells = view.at_step("matrices")
-    if cells["mode"].isin(whatif.UNGATED).all():
-        st.info("This run has no gate: its method merges without branches, or its states come from training.")
-        st.stop()
+    if cells["mode"].isin(UNGATED).all():
+        trouble.stop("This run has no gate: its method merges without branches, or its states come from training.")
     config = whatif.gate_settings(view.config)
     decided = whatif.regated(cells, config)
     whatif.summary(cells, decided)

@@ -1,20 +1,19 @@
-"""Did the inner solver move? Its course for the chosen matrix, and its way for every matrix."""
+"""How far the inner solver moved: its path in the chosen matrix, its displacement in every matrix."""
 
 import streamlit as st
 
 from gcwm_viz.figures import solver_path
 from gcwm_viz.figures.theme import num, percent
 from gcwm_viz.signals.catalogue import on_page
-from gcwm_viz.ui import charts, frame, grids
+from gcwm_viz.ui import charts, frame, grids, trouble
 
 with frame.frame(
-    "Solver", "Whether each branch was really solved, or is still the plain sum of updates it began from."
+    "Solver", "Whether each branch was really solved, or is still the plain sum of updates from which it started."
 ) as view:
     cells, rows, matrix = view.at_step("matrices"), view.at_matrix("solver"), view.matrix
     settings = view.config
     if cells["plain_shift"].isna().all():
-        st.info("This run has no inner solver: its method merges directly, or its states come from training.")
-        st.stop()
+        trouble.stop("This run has no inner solver: its method merges directly, or its states come from training.")
     columns = st.columns(4)
     columns[0].metric("Solver", settings.solver)
     columns[1].metric("Plain branch moved by", percent(cells["plain_shift"].median()), help="Median over matrices")
@@ -23,8 +22,8 @@ with frame.frame(
     columns[3].metric("Ended stationary", f"{stationary.sum()} of {len(cells)}")
     if cells["geo_shift"].median() < 0.02:
         st.warning(
-            "The geometry branch has hardly moved from its start, so what tells the branches apart here is mostly "
-            "where they began, not geometry. The exact solver or a larger step size shows more."
+            "The geometry branch has hardly moved from its start, so the branches differ here mostly by where they "
+            "started, not by geometry. The exact solver or a larger learning rate shows more."
         )
 
     grids.show_grids(view, cells, on_page("Solver"), columns=2)

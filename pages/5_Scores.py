@@ -4,15 +4,14 @@ import streamlit as st
 
 from gcwm_viz.figures import forgetting, representation, retention, score_heatmap
 from gcwm_viz.probes.scores import forgetting_matrix
-from gcwm_viz.ui import charts, frame, scoring
+from gcwm_viz.ui import charts, frame, scoring, trouble
 
 with frame.frame(
     "Scores", "What the model can do after each step, against the base it came from and each expert."
 ) as view:
     scored = scoring.choose(view.run)
     if scored is None:
-        st.info("This run was not scored: no probe results are stored. Start it with probes to see this page.")
-        st.stop()
+        trouble.stop("This run was not scored: no probe results are stored. Start it with probes to see this page.")
     scoring.headline(scored, view.step)
     R, better = scored.R, scored.higher_is_better
     figure = score_heatmap.score_heatmap(R, scored.errors, scored.own, order=view.run.updates, higher_is_better=better)

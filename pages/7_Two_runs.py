@@ -9,9 +9,9 @@ from gcwm_viz.figures import score_difference, theme
 from gcwm_viz.figures.layer_grid import grid_axes
 from gcwm_viz.runs.highlights import scored
 from gcwm_viz.studies.two_runs import example_differences, matrix_differences, mean_difference, score_differences
-from gcwm_viz.ui import charts, frame, grids, scoring, second_run
+from gcwm_viz.ui import charts, frame, grids, scoring, second_run, trouble
 
-with frame.frame("Two runs", "The same place in two runs: what differs, and what it does to the scores.") as view:
+with frame.frame("Two runs", "The same step of two runs: how their signals and their scores differ.") as view:
     other = second_run.choose_second(view)
     second_run.say_what_differs(view.run, other, view.step)
 
@@ -41,7 +41,6 @@ with frame.frame("Two runs", "The same place in two runs: what differs, and what
     columns = [signal.column for signal in second_run.SIGNALS]
     cells = matrix_differences(view.at_step("matrices"), matrices[matrices["step"] == view.step], columns)
     if cells.empty:
-        st.info("The runs share no matrix at this step: choose an earlier step, or a run of the same model.")
-        st.stop()
+        trouble.stop("The runs share no matrix at this step: choose an earlier step, or a run of the same model.")
     st.caption(f"Step {view.step}: {theme.num(len(cells))} matrices are in both runs. Click one to choose it.")
     grids.show_grids(replace(view, axes=grid_axes(cells)), cells, second_run.SIGNALS)

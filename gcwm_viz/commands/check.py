@@ -1,4 +1,4 @@
-"""``check``: what a run would do, from headers alone unless asked for more."""
+"""``check``: what a run would do, from headers alone; with ``--energy`` from weights too."""
 
 import argparse
 import json
@@ -6,19 +6,21 @@ import math
 from dataclasses import asdict
 from typing import Any
 
-from gcwm_viz.commands.options import add_inputs, add_settings, planned
+from gcwm_viz.commands.options import Commands, add_plan, add_settings, planned
 
 
-def add(jobs) -> None:  # type: ignore[no-untyped-def]
-    parser = jobs.add_parser("check", help="what a run would do, from headers alone")
-    add_inputs(parser, plan=True)
+def add(commands: Commands) -> None:
+    parser = commands.add_parser("check", help="what a run would do, from headers alone")
+    add_plan(parser)
     add_settings(parser)
     parser.add_argument("--device", default="auto")
     parser.add_argument(
-        "--energy", action="store_true", help="read the weights too: what of each update is outside, what is rounding"
+        "--energy",
+        action="store_true",
+        help="read the weights too: how much of each update lies outside the target matrices, or is rounding",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object instead of sentences")
-    parser.set_defaults(job=check)
+    parser.set_defaults(command=check)
 
 
 def check(options: argparse.Namespace) -> None:
@@ -36,7 +38,7 @@ def check(options: argparse.Namespace) -> None:
     warnings = [*plan.warnings, *filter(None, [chain_note(opened.base, opened.sources) if options.energy else ""])]
     shares = {s.name: outside_share(opened.base, s, plan.keys) for s in opened.sources if options.energy}
     need = asdict(estimate(plan.active, len(plan.updates), settings, device, opened.ranks, opened.state_ranks))
-    found = {
+    facts = {
         "base": plan.base,
         "base_parameters": plan.base_parameters,
         "parameters": plan.parameters,
@@ -50,32 +52,32 @@ def check(options: argparse.Namespace) -> None:
         "probe_memory_bytes": scoring.memory_bytes if scoring else 0,
         "device": str(device),
     }
-    print(json.dumps(found | need) if options.json else "\n".join(_sentences(found, need)))
+    print(json.dumps(facts | need) if options.json else "\n".join(_sentences(facts, need)))
 
 
-def _sentences(found: dict[str, Any], need: dict[str, Any]) -> list[str]:
+def _sentences(facts: dict[str, Any], need: dict[str, Any]) -> list[str]:
     from gcwm_viz.probes.preflight import probe_words
 
-    base, targets = found["base_parameters"], found["parameters"]
-    lines = [f"base {found['base']}: {base:,} parameters, {targets:,} in target matrices"]
+    base, targets = facts["base_parameters"], facts["parameters"]
+    lines = [f"base {facts['base']}: {base:,} parameters, {targets:,} in target matrices"]
     lines += [
         f"  {row['update']} ({row['kind']}): {row['matrices']} matrices, {row['missing']} missing, "
         f"{row['ignored']} tensors ignored, {row['extra']} not in the base"
-        for row in found["updates"]
+        for row in facts["updates"]
     ]
     lines += [
-        f"  {row['family']} {row['d_out']}×{row['d_in']}: {row['matrices']} matrices" for row in found["families"]
+        f"  {row['family']} {row['d_out']}×{row['d_in']}: {row['matrices']} matrices" for row in facts["families"]
     ]
-    lines += [f"warning: {warning}" for warning in found["warnings"]]
-    lines += [f"note: {note}" for note in found["notes"]]
-    read, memory, disk = (size / 1e9 for size in (found["bytes_to_read"], need["memory_bytes"], need["disk_bytes"]))
+    lines += [f"warning: {warning}" for warning in facts["warnings"]]
+    lines += [f"note: {note}" for note in facts["notes"]]
+    read, memory, disk = (size / 1e9 for size in (facts["bytes_to_read"], need["memory_bytes"], need["disk_bytes"]))
     lines.append(
         f"reads {read:.2f} GB, needs about {memory:.2f} GB of memory beyond the libraries, {disk:.2f} GB of disk "
-        f"and some {need['seconds']:.0f} s on {found['device']}"
+        f"and some {need['seconds']:.0f} s on {facts['device']}"
     )
-    if found["probes"]:
+    if facts["probes"]:
         lines.append(
-            f"probes: {probe_words(found['probes'])}; each worker that scores needs about "
-            f"{found['probe_memory_bytes'] / 1e9:.2f} GB of memory"
+            f"probes: {probe_words(facts['probes'])}; each worker that scores needs about "
+            f"{facts['probe_memory_bytes'] / 1e9:.2f} GB of memory"
         )
     return lines

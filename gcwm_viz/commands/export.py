@@ -3,11 +3,12 @@
 import argparse
 from pathlib import Path
 
+from gcwm_viz.commands.options import Commands
 from gcwm_viz.errors import InputError
 
 
-def add(jobs) -> None:  # type: ignore[no-untyped-def]
-    parser = jobs.add_parser("export", help="write the merged model of one step as a checkpoint or adapter")
+def add(commands: Commands) -> None:
+    parser = commands.add_parser("export", help="write the merged model of one step as a checkpoint or adapter")
     parser.add_argument("run", type=Path, metavar="RUN")
     parser.add_argument("--step", type=int, help="[the last]")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write, for mergekit a file")
@@ -19,7 +20,7 @@ def add(jobs) -> None:  # type: ignore[no-untyped-def]
     parser.add_argument(
         "--mergekit-yaml", action="store_true", help="a mergekit configuration (task-arithmetic, mean, ties, dare)"
     )
-    parser.set_defaults(job=export)
+    parser.set_defaults(command=export)
 
 
 def export(options: argparse.Namespace) -> None:
@@ -31,7 +32,7 @@ def export(options: argparse.Namespace) -> None:
     step = store.steps if options.step is None else options.step
     dtype = getattr(torch, options.dtype) if options.dtype else None
     if options.as_adapter and options.mergekit_yaml:
-        raise InputError("export writes one form at a time: --as-adapter or --mergekit-yaml")
+        raise InputError("export writes one form at a time: expected --as-adapter or --mergekit-yaml")
     if (options.rank is not None) != options.as_adapter:
         raise InputError("an adapter is written with --as-adapter --rank R")
     if options.mergekit_yaml:

@@ -3,41 +3,41 @@
 import argparse
 from pathlib import Path
 
-from gcwm_viz.commands.options import add_resources, add_settings, existing_run, settings_of, work_on
+from gcwm_viz.commands.options import Commands, add_resources, add_settings, existing_run, inputs_of_bundle, settings_of
+from gcwm_viz.commands.work import work_on
 from gcwm_viz.errors import InputError
 
 
-def add(jobs) -> None:  # type: ignore[no-untyped-def]
-    lab_jobs = jobs.add_parser("lab", help="the small model that ships with the project").add_subparsers(
-        required=True, metavar="LAB_JOB"
-    )
-    parser = lab_jobs.add_parser("build", help="train base, experts and Seq. SFT from nothing")
+def add(commands: Commands) -> None:
+    lab = commands.add_parser("lab", help="the small model that ships with the project")
+    lab_commands = lab.add_subparsers(required=True, metavar="COMMAND")
+    parser = lab_commands.add_parser("build", help="train base, experts and Seq. SFT from the seed")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
-    parser.set_defaults(job=build)
+    parser.set_defaults(command=build)
 
-    parser = lab_jobs.add_parser("run", help="run the shipped updates, or resume that run")
+    parser = lab_commands.add_parser("run", help="run the shipped updates, or resume that run")
     parser.add_argument("--out", type=Path, default=Path("runs/lab"), metavar="RUN")
     parser.add_argument("--sequential", action="store_true", help="describe the Seq. SFT trajectory instead of merging")
     add_settings(parser)
-    add_resources(parser, device="cpu")  # too small for a GPU to pay
-    parser.set_defaults(job=run)
+    add_resources(parser, device="cpu")  # a GPU is no faster on matrices this small
+    parser.set_defaults(command=run)
 
-    parser = lab_jobs.add_parser("pipeline", help="train a pipeline on the shipped base and describe its states")
+    parser = lab_commands.add_parser("pipeline", help="train a pipeline on the shipped base and describe its states")
     parser.add_argument("name", metavar="NAME", help="seq-sft, ewc, forever, aimmerging or joint")
     parser.add_argument("--out", type=Path, required=True, metavar="RUN")
     add_settings(parser)
     add_resources(parser, device="cpu")
-    parser.set_defaults(job=pipeline)
+    parser.set_defaults(command=pipeline)
 
-    parser = lab_jobs.add_parser("study", help="every method over task orders and seeds, in one table; hours")
+    parser = lab_commands.add_parser("study", help="every method over task orders and seeds, in one table; takes hours")
     parser.add_argument("--orders", type=int, default=6)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--methods", metavar="A,B,…", help="default: all")
+    parser.add_argument("--methods", metavar="A,B,…", help="[all]")
     parser.add_argument("--no-ablations", action="store_true")
-    parser.add_argument("--workers", type=int, default=1, help="processes at a time, one thread each [1]")
+    parser.add_argument("--workers", type=int, default=1, help="processes, one thread each [1]")
     parser.add_argument("--out", type=Path, default=Path("runs/study"), metavar="DIR", help="goes on where it stopped")
-    parser.set_defaults(job=study)
+    parser.set_defaults(command=study)
 
 
 def build(options: argparse.Namespace) -> None:
@@ -49,15 +49,12 @@ def build(options: argparse.Namespace) -> None:
 
 def run(options: argparse.Namespace) -> None:
     from gcwm_viz.experiments.lab.bundle import locate
-    from gcwm_viz.runs.inputs import Inputs
     from gcwm_viz.runs.run import create_run
 
-    if (options.out / "run.json").is_file():
-        store = existing_run(options.out, options)
-    else:
+    store = existing_run(options.out, options)
+    if store is None:
         bundle = locate()
-        states = [bundle.sft[step] for step in sorted(bundle.sft)] if options.sequential else []
-        inputs = Inputs(base=bundle.base, updates=list(bundle.updates.items()), states=states, probes=bundle.probes)
+        inputs = inputs_of_bundle(bundle, bundle.base, sequential=options.sequential)
         name = "Lab: Seq. SFT" if options.sequential else "Lab"
         store = create_run(inputs, options.out, settings_of(options), name)
     work_on(lambda: store, options)
@@ -70,8 +67,8 @@ def pipeline(options: argparse.Namespace) -> None:
 
     if options.out.exists():
         raise InputError(f"output {options.out} already exists; use resume to go on with a run")
-    made = train_on_bundle(options.name, options.out.with_name(f"{options.out.name}-made"))
-    inputs = Inputs(base=made.base, updates=made.updates, states=made.states, probes=made.probes)
+    trained = train_on_bundle(options.name, options.out.with_name(f"{options.out.name}-made"))
+    inputs = Inputs(base=trained.base, updates=trained.updates, states=trained.states, probes=trained.probes)
     work_on(lambda: create_run(inputs, options.out, settings_of(options), f"Lab: {options.name}"), options)
 
 

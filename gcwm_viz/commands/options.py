@@ -1,33 +1,32 @@
 """Options that several commands share, and what they mean."""
 
 import argparse
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
-from tqdm import tqdm
-
+from gcwm_viz.commands.settings import epilog
 from gcwm_viz.errors import InputError
+from gcwm_viz.geometry.config import DEFAULT_PRESET, PRESETS
+from gcwm_viz.merging import DEFAULT_METHOD
 
 if TYPE_CHECKING:
     from gcwm_viz.continual.config import RunSettings
     from gcwm_viz.continual.store import RunStore
     from gcwm_viz.engines.engine import Engine
+    from gcwm_viz.experiments.bundles import Bundle
     from gcwm_viz.runs.inputs import Inputs
 
-DEFAULT_PRESET, DEFAULT_METHOD = "scale-free", "gcwm"
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
-# The package's own imports stand in the functions: torch and transformers load only for a command that needs them.
+# Other imports stand in the functions: torch and transformers load only for a command that needs them.
 
 
-def add_inputs(parser: argparse.ArgumentParser, *, probes: bool = True, plan: bool = False) -> None:
-    if plan:
-        parser.add_argument("--plan", type=Path, metavar="FILE", help="YAML with base, updates and settings")
-    parser.add_argument("--base", type=input_folder, required=not plan, metavar="DIR")
+def add_inputs(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+    parser.add_argument("--base", type=input_folder, required=required, metavar="DIR")
     parser.add_argument(
         "--update",
         action="append",
-        required=not plan,
+        required=required,
         type=_named_path,
         metavar="NAME=DIR",
         help="checkpoint, LoRA adapter, MODEL+ADAPTER or folder of update tensors; repeat in order of arrival",
@@ -40,15 +39,18 @@ def add_inputs(parser: argparse.ArgumentParser, *, probes: bool = True, plan: bo
         metavar="DIR",
         help="describe these states S_1, S_2, … of a training pipeline instead of merging",
     )
-    if probes:
-        parser.add_argument(
-            "--probes", type=input_folder, metavar="DIR", help="folder with dev, test, representation probes"
-        )
-        add_probe_dtype(parser)
+    parser.add_argument("--probes", type=input_folder, metavar="DIR", help="folder of dev, test, representation probes")
+    add_probe_dtype(parser)
+
+
+def add_plan(parser: argparse.ArgumentParser) -> None:
+    """``--plan``, or the inputs one by one."""
+    parser.add_argument("--plan", type=Path, metavar="FILE", help="YAML with base, updates and settings")
+    add_inputs(parser, required=False)
 
 
 def add_probe_dtype(parser: argparse.ArgumentParser, default: str = "float32") -> None:
-    """``default``: what stands for it where the option is not given, in words."""
+    """``default``: what holds without the option, in words."""
     parser.add_argument(
         "--probe-dtype",
         choices=("float32", "bfloat16", "float16"),
@@ -56,39 +58,44 @@ def add_probe_dtype(parser: argparse.ArgumentParser, default: str = "float32") -
     )
 
 
-def add_settings(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--preset", default=DEFAULT_PRESET, help="scale-free (default), paper or release")
-    parser.add_argument("--method", default=DEFAULT_METHOD, help="gcwm (default), see `methods`")
+def add_settings(parser: argparse.ArgumentParser, *, grid: bool = False) -> None:
+    """grid: several methods and several values of a setting; the command reads them as a product."""
+    several, product = ("A,B,…", "values; repeat for a product") if grid else ("VALUE", "one setting of the preset")
+    parser.add_argument("--preset", default=DEFAULT_PRESET, help=f"{', '.join(PRESETS)} [{DEFAULT_PRESET}]")
     parser.add_argument(
-        "--set", action="append", default=[], dest="settings", metavar="KEY=VALUE", help="one setting of the preset"
+        "--method", default=DEFAULT_METHOD, metavar=several if grid else None, help=f"see `methods` [{DEFAULT_METHOD}]"
     )
+    parser.add_argument(
+        "--set", action="append", default=[], dest="settings", metavar=f"KEY={several}", help=f"{product}; see below"
+    )
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = epilog()
 
 
-def add_resources(parser: argparse.ArgumentParser, device: str = "auto") -> None:
+def add_resources(parser: argparse.ArgumentParser, device: str = "auto", *, engine: bool = False) -> None:
+    """engine: the command can spread its work over a cluster."""
     parser.add_argument(
         "--device", default=device, help=f"auto (cuda, then mps, then cpu) or a torch device [{device}]"
     )
     parser.add_argument("--workers", type=_count, help="processes at a time [one a GPU, or one a core without a GPU]")
-    parser.add_argument("--memory-budget", type=float, metavar="GB", help="for the tensors of all workers together")
-
-
-def add_engine(parser: argparse.ArgumentParser) -> None:
-    """For the commands that spread their work; :func:`add_resources` beside it."""
-    parser.add_argument(
-        "--engine", choices=("local", "ray"), default="local", help="processes on this machine [local] or a Ray cluster"
-    )
-    parser.add_argument(
-        "--address", metavar="HOST:PORT", help="of the Ray cluster's head, or auto [a cluster of this machine alone]"
-    )
+    parser.add_argument("--memory-budget", type=float, metavar="GB", help="memory for the tensors of all workers together")
+    parser.set_defaults(engine="local", address=None)
+    if engine:
+        parser.add_argument(
+            "--engine", choices=("local", "ray"), help="processes on this machine [local] or a Ray cluster"
+        )
+        parser.add_argument(
+            "--address", metavar="HOST:PORT", help="of the Ray cluster's head, or auto [a cluster on this machine]"
+        )
 
 
 def engine_of(options: argparse.Namespace) -> "Engine":
     """Raises :class:`InputError` for a device, a cluster or a package that is not there."""
-    if getattr(options, "engine", "local") == "ray":
+    if options.engine == "ray":
         from gcwm_viz.engines.cluster import RayEngine
 
         return RayEngine(options.address, options.device, options.workers)
-    if getattr(options, "address", None) is not None:
+    if options.address is not None:
         raise InputError("--address belongs to --engine ray")
     from gcwm_viz.continual.device import pick_device
     from gcwm_viz.engines.local import LocalEngine
@@ -127,9 +134,9 @@ def input_folder(text: str) -> Path:
 
 
 def run_folder(text: str) -> Path:
-    """A folder to write results into: of this machine or a mount, because renames and locks must work there."""
+    """A folder to write results into: on this machine or a mount, because renames and locks must work there."""
     if "://" in text:
-        raise argparse.ArgumentTypeError(f"{text}: results need a folder of this machine or a mounted one, not a URL")
+        raise argparse.ArgumentTypeError(f"{text}: results need a folder on this machine or a mounted one, not a URL")
     return Path(text)
 
 
@@ -142,11 +149,14 @@ def settings_of(options: argparse.Namespace) -> "RunSettings":
     return RunSettings.preset_with(options.preset, overrides, options.method)
 
 
-def existing_run(out: Path, options: argparse.Namespace) -> "RunStore":
-    """The run at ``out``, to go on with. Raises InputError where it has other settings than the command asks for."""
+def existing_run(out: Path, options: argparse.Namespace) -> "RunStore | None":
+    """The run at ``out``, to go on with; None where there is none. Raises :class:`InputError` where its settings are
+    not those of the command."""
     from gcwm_viz.continual.config import difference
     from gcwm_viz.continual.store import RunStore
 
+    if not (out / "run.json").is_file():
+        return None
     store = RunStore.open(out)
     changed = difference(store.settings.to_dict(), settings_of(options).to_dict())
     if changed:
@@ -169,6 +179,14 @@ def inputs_of(options: argparse.Namespace) -> "Inputs":
         probes=options.probes,
         probe_dtype=options.probe_dtype or PROBE_DTYPES[0],
     )
+
+
+def inputs_of_bundle(bundle: "Bundle", base: Path, *, sequential: bool = False) -> "Inputs":
+    """sequential: the states of training in sequence, to be described, instead of a merge."""
+    from gcwm_viz.runs.inputs import Inputs
+
+    states = [bundle.sft[step] for step in sorted(bundle.sft)] if sequential else []
+    return Inputs(base=base, updates=list(bundle.updates.items()), states=states, probes=bundle.probes)
 
 
 def planned(options: argparse.Namespace) -> "tuple[Inputs, RunSettings]":
@@ -198,54 +216,3 @@ def planned(options: argparse.Namespace) -> "tuple[Inputs, RunSettings]":
         probe_dtype=options.probe_dtype or plan.probe_dtype,
     )
     return inputs, plan.run_settings()
-
-
-class Bars:
-    """One bar with time left for each phase of a job, on the terminal while the block lasts."""
-
-    def __init__(self) -> None:
-        self._bars: dict[str, tqdm] = {}
-        tqdm.monitor_interval = 0  # its thread would be in the way of forking workers
-
-    def __call__(self, phase: str, done: int, total: int, label: str) -> None:
-        if phase not in self._bars:
-            self._bars[phase] = tqdm(total=total, initial=done - 1, desc=phase, unit="", dynamic_ncols=True)
-        bar = self._bars[phase]
-        bar.set_postfix_str(label[-40:], refresh=False)
-        bar.update(done - bar.n)
-
-    def __enter__(self) -> "Bars":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for bar in self._bars.values():
-            bar.close()
-
-
-def work_on(opened: "Callable[[], RunStore]", options: argparse.Namespace) -> None:
-    """Go on with the run that ``opened`` gives to its end, bars on the terminal; nothing is opened without workers."""
-    from gcwm_viz.runs.run import continue_run
-    from gcwm_viz.runs.strength import strength_note
-    from gcwm_viz.runs.tables import Run
-
-    with engine_of(options) as engine, Bars() as bars:
-        store = opened()
-        told = store.file.notes
-        for note in told:
-            print(f"note: {note}", flush=True)
-        continue_run(store, engine, memory_budget=budget_of(options), progress=bars)
-    for note in filter(None, [*_measured_notes(store, told), strength_note(Run(store))]):
-        print(f"note: {note}")
-    print(f"run {store.path}: {store.steps} steps, {len(store.keys)} matrices")
-
-
-def _measured_notes(store: "RunStore", told: Sequence[str]) -> list[str]:
-    """What the weights showed of each update, beyond what its headers had told."""
-    from gcwm_viz.runs.tables import Run
-
-    notes = []
-    for update, note in Run(store).tables["updates"][["update", "note"]].itertuples(index=False):
-        known = "; ".join(each for each in told if each.startswith(f"{update}: "))  # the table has these first
-        measured = note.removeprefix(known).removeprefix("; ")
-        notes += [f"{update}: {measured}"] if measured else []
-    return notes

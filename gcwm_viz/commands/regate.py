@@ -3,12 +3,13 @@
 import argparse
 from pathlib import Path
 
-from gcwm_viz.commands.options import Bars
+from gcwm_viz.commands.options import Commands
+from gcwm_viz.commands.work import Bars
 from gcwm_viz.errors import InputError
 
 
-def add(jobs) -> None:  # type: ignore[no-untyped-def]
-    parser = jobs.add_parser("regate", help="score a finished run with another gate; nothing is merged again")
+def add(commands: Commands) -> None:
+    parser = commands.add_parser("regate", help="score a finished run with another gate; nothing is merged again")
     parser.add_argument("run", type=Path, metavar="RUN")
     parser.add_argument(
         "--set", action="append", default=[], dest="settings", metavar="KEY=VALUE",
@@ -17,7 +18,7 @@ def add(jobs) -> None:  # type: ignore[no-untyped-def]
     parser.add_argument("--step", type=int, help="step whose state is scored [the last]")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="JSON file to write")
     parser.add_argument("--device", default="auto")
-    parser.set_defaults(job=regate)
+    parser.set_defaults(command=regate)
 
 
 def regate(options: argparse.Namespace) -> None:

@@ -3,17 +3,19 @@
 import argparse
 from pathlib import Path
 
+from gcwm_viz.commands.options import Commands
+from gcwm_viz.errors import InputError
 
-def add(jobs) -> None:  # type: ignore[no-untyped-def]
-    parser = jobs.add_parser("report", help="write a run as one HTML file that opens without a network")
+
+def add(commands: Commands) -> None:
+    parser = commands.add_parser("report", help="write a run as one HTML file that opens without a network")
     parser.add_argument("run", type=Path, metavar="RUN")
     parser.add_argument("--html", type=Path, required=True, metavar="FILE")
-    parser.set_defaults(job=report)
+    parser.set_defaults(command=report)
 
 
 def report(options: argparse.Namespace) -> None:
     from gcwm_viz.checkpoints.atomic import write_bytes
-    from gcwm_viz.errors import InputError
     from gcwm_viz.report.document import report as written
     from gcwm_viz.runs.tables import open_run
 

@@ -3,23 +3,22 @@
 import argparse
 from pathlib import Path
 
-from gcwm_viz.commands.options import add_engine, add_inputs, add_resources, add_settings, planned, run_folder, work_on
+from gcwm_viz.commands.options import Commands, add_plan, add_resources, add_settings, planned, run_folder
+from gcwm_viz.commands.work import work_on
 
 
-def add(jobs) -> None:  # type: ignore[no-untyped-def]
-    parser = jobs.add_parser("run", help="merge a sequence of updates and describe every step")
-    add_inputs(parser, plan=True)
+def add(commands: Commands) -> None:
+    parser = commands.add_parser("run", help="merge a sequence of updates and describe every step")
+    add_plan(parser)
     add_settings(parser)
-    add_resources(parser)
-    add_engine(parser)
+    add_resources(parser, engine=True)
     parser.add_argument("--out", type=run_folder, required=True, metavar="RUN", help="run folder to write")
-    parser.set_defaults(job=run)
+    parser.set_defaults(command=run)
 
-    parser = jobs.add_parser("resume", help="go on with a run that was interrupted")
+    parser = commands.add_parser("resume", help="go on with a run that was interrupted")
     parser.add_argument("run", type=Path, metavar="RUN")
-    add_resources(parser)
-    add_engine(parser)
-    parser.set_defaults(job=resume)
+    add_resources(parser, engine=True)
+    parser.set_defaults(command=resume)
 
 
 def run(options: argparse.Namespace) -> None:

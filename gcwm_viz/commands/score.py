@@ -3,28 +3,20 @@
 import argparse
 from pathlib import Path
 
-from gcwm_viz.commands.options import (
-    Bars,
-    add_engine,
-    add_probe_dtype,
-    add_resources,
-    budget_of,
-    engine_of,
-    input_folder,
-)
+from gcwm_viz.commands.options import Commands, add_probe_dtype, add_resources, budget_of, engine_of, input_folder
+from gcwm_viz.commands.work import Bars
 
 
-def add(jobs) -> None:  # type: ignore[no-untyped-def]
-    parser = jobs.add_parser("score", help="score a merged run by probes; nothing is merged again")
+def add(commands: Commands) -> None:
+    parser = commands.add_parser("score", help="score a merged run by probes; nothing is merged again")
     parser.add_argument("run", type=Path, metavar="RUN")
-    parser.add_argument("--probes", type=input_folder, metavar="DIR", help="[the run's own] resumes what is there")
+    parser.add_argument("--probes", type=input_folder, metavar="DIR", help="[the run's own]; goes on where it stopped")
     add_probe_dtype(parser, "the run's own")
     parser.add_argument(
-        "--replace", action="store_true", help="give up the scores that are there, and leave-one-out's with them"
+        "--replace", action="store_true", help="delete the scores that are there, and those of leave-one-out"
     )
-    add_resources(parser)
-    add_engine(parser)
-    parser.set_defaults(job=score)
+    add_resources(parser, engine=True)
+    parser.set_defaults(command=score)
 
 
 def score(options: argparse.Namespace) -> None:

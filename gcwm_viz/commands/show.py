@@ -4,22 +4,24 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gcwm_viz.commands.options import Commands
+from gcwm_viz.errors import InputError
+
 if TYPE_CHECKING:
     import pandas as pd
 
     from gcwm_viz.runs.tables import Run
 
 
-def add(jobs) -> None:  # type: ignore[no-untyped-def]
-    parser = jobs.add_parser("show", help="print the scores of a run, step by step, or its conflict without scores")
+def add(commands: Commands) -> None:
+    parser = commands.add_parser("show", help="print the scores of a run by step, or its conflict where it has none")
     parser.add_argument("run", type=Path, metavar="RUN")
     parser.add_argument("--split", choices=("dev", "test"), help="[test, or dev where there is no test]")
     parser.add_argument("--metric", help="em, acc, nll, …; by default exact match or accuracy, as the probes have")
-    parser.set_defaults(job=show)
+    parser.set_defaults(command=show)
 
 
 def show(options: argparse.Namespace) -> None:
-    from gcwm_viz.errors import InputError
     from gcwm_viz.runs.tables import open_run
     from gcwm_viz.signals.catalogue import summarised
 
@@ -39,7 +41,6 @@ def show(options: argparse.Namespace) -> None:
 
 
 def _show_scores(run: "Run", scores: "pd.DataFrame", split: str | None, metric: str | None) -> None:
-    from gcwm_viz.errors import InputError
     from gcwm_viz.probes.metrics import METRICS, headline, offered
     from gcwm_viz.probes.scores import downstream, score_matrix
     from gcwm_viz.runs.strength import strength_note
@@ -48,10 +49,10 @@ def _show_scores(run: "Run", scores: "pd.DataFrame", split: str | None, metric: 
     split = split or splits[0]
     if split not in splits:
         raise InputError(f"run {run.path} has scores on {' and '.join(splits)}, got --split {split}")
-    here = scores[scores["split"] == split]
-    metric = metric or headline(here)
-    if metric not in offered(here):
-        raise InputError(f"run {run.path} measured {', '.join(offered(here))} on {split}, got --metric {metric}")
+    measured = scores[scores["split"] == split]
+    metric = metric or headline(measured)
+    if metric not in offered(measured):
+        raise InputError(f"run {run.path} measured {', '.join(offered(measured))} on {split}, got --metric {metric}")
     higher = METRICS[metric]
     matrix = score_matrix(scores, split, metric)
     errors = score_matrix(scores, split, metric, value="se")

@@ -3,33 +3,27 @@
 import argparse
 
 from gcwm_viz.commands.options import (
-    DEFAULT_METHOD,
-    DEFAULT_PRESET,
-    Bars,
-    add_engine,
+    Commands,
     add_inputs,
     add_resources,
+    add_settings,
     budget_of,
     engine_of,
     inputs_of,
     run_folder,
 )
+from gcwm_viz.commands.work import Bars
 
 
-def add(jobs) -> None:  # type: ignore[no-untyped-def]
-    parser = jobs.add_parser("sweep", help="runs over orders, methods and settings that share what they can")
+def add(commands: Commands) -> None:
+    parser = commands.add_parser("sweep", help="runs over orders, methods and settings that share what they can")
     add_inputs(parser)
-    parser.add_argument("--preset", default=DEFAULT_PRESET, help="scale-free (default), paper or release")
-    parser.add_argument("--method", default=DEFAULT_METHOD, metavar="A,B,…", help="gcwm (default), see `methods`")
+    add_settings(parser, grid=True)
     parser.add_argument("--orders", type=int, default=1, metavar="N", help="the order given, and N − 1 others")
-    parser.add_argument(
-        "--set", action="append", default=[], dest="settings", metavar="KEY=A,B,…", help="values; repeat for a product"
-    )
     parser.add_argument("--seed", type=int, default=0, help="of the orders drawn")
-    parser.add_argument("--out", type=run_folder, required=True, metavar="DIR", help="goes on with what is there")
-    add_resources(parser)
-    add_engine(parser)
-    parser.set_defaults(job=sweep)
+    parser.add_argument("--out", type=run_folder, required=True, metavar="DIR", help="goes on where it stopped")
+    add_resources(parser, engine=True)
+    parser.set_defaults(command=sweep)
 
 
 def sweep(options: argparse.Namespace) -> None:

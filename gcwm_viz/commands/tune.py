@@ -1,46 +1,39 @@
 """``tune``: coefficients chosen on the development split, reported on test."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
-from gcwm_viz.commands.options import Bars, add_inputs, add_resources, add_settings, inputs_of
+from gcwm_viz.commands.options import Commands, add_inputs, add_resources, add_settings, inputs_of, inputs_of_bundle
+from gcwm_viz.commands.work import Bars
 from gcwm_viz.errors import InputError
 
 
-def add(jobs) -> None:  # type: ignore[no-untyped-def]
-    parser = jobs.add_parser("tune", help="choose coefficients on the development split, report them on test")
+def add(commands: Commands) -> None:
+    parser = commands.add_parser("tune", help="choose coefficients on the development split, report them on test")
     parser.add_argument("--lab", action="store_true", help="the shipped lab instead of --base, --update and --probes")
-    add_inputs(parser)
+    add_inputs(parser, required=False)
     add_settings(parser)
     parser.add_argument(
         "--grid", action="append", required=True, metavar="KEY=A,B,…", help="values to try; repeat for a product"
     )
     parser.add_argument("--metric", help="em, acc, nll, …; by default exact match or accuracy, as the probes have")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="runs and table; resumes what is there")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="goes on where it stopped")
     add_resources(parser)
-    parser.set_defaults(job=tune)
-    for action in parser._actions:
-        if action.dest in ("base", "update"):
-            action.required = False
+    parser.set_defaults(command=tune)
 
 
 def tune(options: argparse.Namespace) -> None:
     from gcwm_viz.continual.config import parse_setting
     from gcwm_viz.continual.device import pick_device
-    from gcwm_viz.continual.run_file import PROBE_DTYPES
     from gcwm_viz.experiments.lab.bundle import locate
-    from gcwm_viz.runs.inputs import Inputs
     from gcwm_viz.studies.grid import parse_grid
     from gcwm_viz.studies.tune import tune as choose
 
     if options.lab:
         bundle = locate()
-        inputs = Inputs(
-            base=bundle.base,
-            updates=list(bundle.updates.items()),
-            probes=bundle.probes,
-            probe_dtype=options.probe_dtype or PROBE_DTYPES[0],
-        )
+        inputs = inputs_of_bundle(bundle, bundle.base)
+        inputs = replace(inputs, probe_dtype=options.probe_dtype or inputs.probe_dtype)
     elif options.base is None or not options.update:
         raise InputError("tune needs --lab, or --base with at least one --update")
     else:

@@ -7,7 +7,8 @@ from typing import Any
 from gcwm_viz.continual.sequence import ContinualConfig
 from gcwm_viz.errors import InputError
 from gcwm_viz.geometry.config import DEFAULT_PRESET, GCWMConfig, get_preset
-from gcwm_viz.merging.registry import DEFAULT_METHOD, METHODS, get_method
+from gcwm_viz.merging import DEFAULT_METHOD
+from gcwm_viz.merging.registry import METHODS, get_method
 from gcwm_viz.settings.declare import Setting, Settings
 
 

@@ -5,8 +5,6 @@ A job is a folder ROOT/.jobs/NAME with ``lock`` (held while it runs), ``state.js
 is refused by the lock, so it never runs twice.
 """
 
-from __future__ import annotations
-
 import fcntl
 import json
 import os
@@ -14,12 +12,14 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from gcwm_viz.errors import InputError
 from gcwm_viz.jobs import supervisor
+from gcwm_viz.plugins.loading import loaded
 
 Status = Literal["none", "running", "finished", "failed", "cancelled", "died"]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -27,12 +27,12 @@ _TAIL_BYTES = 65536
 _START_TRIES = 5
 _PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
 _started: list[subprocess.Popen[bytes]] = []
-"""Workers started by this process, kept so that the ended ones are reaped."""
+"""Processes that this one started, to reap those that have ended."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is known of a job. ``message`` is the last line it printed; ``died``: it ended without one."""
+    """State of a job. ``message``: the last line it printed. ``died``: its process ended without recording how."""
 
     name: str
     status: Status
@@ -42,7 +42,7 @@ class Job:
 
 
 def valid_name(name: str) -> str:
-    """``name`` if it can be a folder of ours. Raises :class:`InputError` otherwise."""
+    """``name`` if it can be the folder of a job. Raises :class:`InputError` otherwise."""
     if not _NAME.fullmatch(name):
         raise InputError(
             f"run name {name!r}: expected up to 64 letters, digits, dots, dashes or underscores, a letter or "
@@ -52,7 +52,7 @@ def valid_name(name: str) -> str:
 
 
 def start(root: Path, name: str, arguments: list[str]) -> bool:
-    """Start ``python -m gcwm_viz ARGUMENTS`` as job ``name``; False when it is running already.
+    """Start :func:`command` as job ``name``; False when it is running already.
 
     Raises :class:`InputError` where the folder of jobs cannot be written.
     """
@@ -70,11 +70,11 @@ def _start(folder: Path, arguments: list[str]) -> bool:
         return False
     try:
         (folder / "cancel").unlink(missing_ok=True)
-        command = [sys.executable, "-m", "gcwm_viz", *arguments]
-        supervisor.write_state(folder, status="running", command=command)
+        call = command(arguments)
+        supervisor.write_state(folder, status="running", command=call)
         _reap()
         worker = subprocess.Popen(
-            [sys.executable, supervisor.__file__, str(folder), str(lock), *command],
+            [sys.executable, supervisor.__file__, str(folder), str(lock), *call],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -88,8 +88,14 @@ def _start(folder: Path, arguments: list[str]) -> bool:
     return True
 
 
+def command(arguments: Sequence[str]) -> list[str]:
+    """``python -m gcwm_viz ARGUMENTS`` with the plug-ins of this process; an installed one needs no option."""
+    plugins = [part for plugin in loaded() if not plugin.installed for part in ("--plugin", plugin.spec)]
+    return [sys.executable, "-m", "gcwm_viz", *arguments, *plugins]
+
+
 def environment() -> dict[str, str]:
-    """Variables for a process of the command line, wherever it is started."""
+    """Environment of :func:`command`, which finds this package from any folder."""
     path = os.pathsep.join(filter(None, [_PACKAGE_ROOT, os.environ.get("PYTHONPATH", "")]))
     return os.environ | {"PYTHONPATH": path}
 
@@ -106,26 +112,24 @@ def look(root: Path, name: str) -> Job:
         lock = _try_lock(folder, fcntl.LOCK_SH)
         if lock is not None:
             os.close(lock)
-            # It may have ended between the two looks: only a state that still says "running" means that it died.
+            # It may have ended between the two reads: only a state that still says "running" means that it died.
             state = _read_state(folder) or {}
             status = state.get("status", "died")
             status = "died" if status == "running" else status
-    started, command = state.get("started"), state.get("command")
+    started, call = state.get("started"), state.get("command")
     started = float(started) if isinstance(started, int | float) and abs(started) < 1e12 else float("nan")
     return Job(
         name,
         status if status in get_args(Status) else "died",
         _last_line(folder / "log"),
         started,
-        tuple(map(str, command)) if isinstance(command, list) else (),
+        tuple(map(str, call)) if isinstance(call, list) else (),
     )
 
 
 def cancel(root: Path, name: str, folder: Path | None = None) -> None:
-    """Ask job ``name``, and whoever works in ``folder``, to stop after the matrix at hand; what is finished is kept.
-
-    ``folder``: that of a run or a study, also where no job but a shell works on it.
-    """
+    """Ask job ``name``, and every process that works in ``folder``, to stop after the current matrix; what is finished
+    is kept. ``folder``: that of a run or a study, also where a shell works on it instead of a job."""
     job = _folder(root, name)
     try:
         if job.is_dir():
@@ -137,12 +141,12 @@ def cancel(root: Path, name: str, folder: Path | None = None) -> None:
 
 
 def cancel_asked(root: Path, name: str, folder: Path | None = None) -> bool:
-    """Whether job ``name``, or whoever works in ``folder``, was asked to stop and has not stopped yet."""
-    return any((asked / "cancel").exists() for asked in (_folder(root, name), folder) if asked is not None)
+    """Whether job ``name``, or what works in ``folder``, was asked to stop and has not stopped yet."""
+    return any((each / "cancel").exists() for each in (_folder(root, name), folder) if each is not None)
 
 
 def forget(root: Path, name: str) -> None:
-    """Drop what is known of an ended job; its lock stays, so that a start at this moment is not confused."""
+    """Delete the state of an ended job; its lock file stays, because another process may be starting the job."""
     if look(root, name).status != "running":
         (_folder(root, name) / "state.json").unlink(missing_ok=True)
 
@@ -158,7 +162,7 @@ def names(root: Path) -> list[str]:
 
 
 def _reap() -> None:
-    """Take leave of workers that have ended, so that none stays behind as a zombie."""
+    """Collect processes that have ended, so that none remains as a zombie."""
     _started[:] = [worker for worker in _started if worker.poll() is None]
 
 
@@ -172,7 +176,7 @@ def _try_lock(folder: Path, kind: int = fcntl.LOCK_EX) -> int | None:
     except OSError:
         if kind == fcntl.LOCK_EX:
             raise
-        handle = os.open(folder / "lock", os.O_RDONLY | os.O_CLOEXEC)  # a look needs no right to write
+        handle = os.open(folder / "lock", os.O_RDONLY | os.O_CLOEXEC)  # reading the state needs no right to write
     try:
         fcntl.flock(handle, kind | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -182,7 +186,7 @@ def _try_lock(folder: Path, kind: int = fcntl.LOCK_EX) -> int | None:
 
 
 def _lock_to_start(folder: Path) -> int | None:
-    """The job's lock, or None when it runs. Another window's glance holds the lock for a moment, hence the retries."""
+    """The job's lock, or None when it runs. A reader in another window holds it for a moment, hence the retries."""
     for _ in range(_START_TRIES):
         if (lock := _try_lock(folder)) is not None:
             return lock

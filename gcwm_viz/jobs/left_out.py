@@ -1,17 +1,16 @@
-"""The ``leave-one-out`` job of a run: whether it can be started, how long it takes."""
-
-from __future__ import annotations
+"""The ``leave-one-out`` job of a run: whether it can start, and how long it takes."""
 
 import math
 
+from gcwm_viz.errors import InputError
 from gcwm_viz.jobs.progress import duration
 from gcwm_viz.jobs.spec import JobSpec, digest
 from gcwm_viz.runs.tables import Run
-from gcwm_viz.studies.leave_one_out import FOLDER
+from gcwm_viz.studies.leave_one_out import FOLDER, check_measurable
 
 
 def left_out_job(run: Run) -> JobSpec:
-    """One for each run, on the device where the run itself was computed."""
+    """On the device where the run itself was computed."""
     devices = [entry.get("device") for entry in run.store.journal() if entry["event"] == "start"]
     device = devices[-1] if devices and isinstance(devices[-1], str) else "auto"
     return JobSpec(
@@ -26,17 +25,15 @@ def left_out_job(run: Run) -> JobSpec:
 
 def obstacle(run: Run) -> str:
     """Why this run cannot be measured, or an empty text."""
-    if run.store.file.states:
-        return "This run describes a training pipeline: there is no merge to leave an update out of."
-    if run.steps < 2:
-        return "This run has one update; leaving one out needs at least two."
-    if not run.store.file.probes.where:
-        return "This run was started without probes, so there is nothing to score."
+    try:
+        check_measurable(run.store)
+    except InputError as error:
+        return str(error)
     return ""
 
 
 def estimate(run: Run) -> str:
-    """Time that the merges take on one core, in words: a run of one update fewer for each; empty where unknown."""
-    cells = run.tables["matrices"].drop_duplicates("matrix")
-    seconds = float(cells["seconds"].sum(skipna=False)) * (run.steps - 1)
+    """Time of the merges on one core, in words: for each update a run without it; empty where unknown."""
+    matrices = run.tables["matrices"].drop_duplicates("matrix")
+    seconds = float(matrices["seconds"].sum(skipna=False)) * (run.steps - 1)
     return "" if math.isnan(seconds) else duration(seconds)

@@ -1,6 +1,4 @@
-"""How far a run or a study of one is, how long it will still take, and who does the work, from its journal."""
-
-from __future__ import annotations
+"""Progress of a run or a study from its journal: pieces done, time left, the speed of each worker."""
 
 import math
 import time
@@ -20,9 +18,9 @@ SLOW = 0.67
 
 @dataclass(frozen=True)
 class Progress:
-    """One moment of a run. ``left``: seconds to the end of the phase, NaN before its first piece is done.
+    """Progress at one moment. ``left``: seconds to the end of the phase, NaN before its first piece is done.
 
-    phase: ``starting``, ``matrices`` or ``probes``. label: the piece just finished, text from files.
+    phase: ``starting``, ``matrices`` or ``probes``. label: the last finished piece, text from files.
     """
 
     phase: str
@@ -37,7 +35,7 @@ class Progress:
 
     @property
     def sentence(self) -> str:
-        """What is done and what is left, in words."""
+        """Pieces done and time left, in words."""
         if self.phase == "starting" or not self.total:
             return "Starting: reading the inputs"
         what = "models scored" if self.phase == "probes" else "matrices merged"
@@ -74,8 +72,8 @@ def progress_of(folder: Path, now: float | None = None) -> Progress:
     merged_ever = {_count(entry, "index") for entry in entries if entry["event"] == "matrix"}
     sizes = {index: key.parameters for index, key in enumerate(store.keys)}
     work = sum(sizes.get(_count(entry, "index"), 0) for entry in finished)
-    open_work = sum(size for index, size in sizes.items() if index not in merged_ever)
-    left = _left(session[0], finished[-1], work, open_work, now)
+    remaining = sum(size for index, size in sizes.items() if index not in merged_ever)
+    left = _left(session[0], finished[-1], work, remaining, now)
     return replace(_newest(finished[-1]), total=total, left=left)
 
 
@@ -84,7 +82,7 @@ class WorkerPace:
     """What one worker has done since the run was last started.
 
     speed: time that matrices of the same shapes took on the mean of all workers, over its own; 1 = as fast as all
-    together, NaN while nothing is known. silent: seconds since its last result. Names are text from a file.
+    together, NaN before its first timed result. silent: seconds since its last result. Names are text from a file.
     """
 
     name: str
@@ -98,7 +96,7 @@ class WorkerPace:
 
 
 def paces(run: Path, now: float | None = None) -> list[WorkerPace]:
-    """Every worker of the run's present session by name; none in journals that do not name workers."""
+    """Every worker since the run was last started, by name; none in journals that do not name workers."""
     now = time.time() if now is None else now
     try:
         shapes = [key.shape for key in RunStore.open(run).keys]
@@ -116,11 +114,11 @@ def paces(run: Path, now: float | None = None) -> list[WorkerPace]:
     if not rows:
         return []
     frame = pd.DataFrame(rows, columns=["worker", "shape", "ended", "seconds"])
-    # Shapes, because a matrix of gate_proj takes its time on the fastest worker.
+    # By shape, because a large matrix takes long on the fastest worker too.
     frame["usual"] = frame.groupby("shape")["seconds"].transform("mean")
     workers = []
     for name, part in frame.groupby("worker", sort=True):
-        timed = part.dropna()  # how long it took is not known where a worker found a dead one's result
+        timed = part.dropna()  # a worker that finds the result of a dead one records no time
         speed = float(timed["usual"].sum() / timed["seconds"].sum()) if len(timed) else math.nan
         workers.append(WorkerPace(str(name), len(part), speed, max(0.0, now - float(part["ended"].max()))))
     return workers
@@ -145,11 +143,11 @@ def _newest(entry: dict[str, Any]) -> Progress:
     return Progress(phase, _count(entry, "done"), _count(entry, "total"), str(entry.get("label", "")))
 
 
-def _left(first: dict[str, Any], last: dict[str, Any], work: float, open_work: float, now: float) -> float:
+def _left(first: dict[str, Any], last: dict[str, Any], work: float, remaining: float, now: float) -> float:
     began, ended = first.get("time"), last.get("time")
     if not isinstance(began, int | float) or not isinstance(ended, int | float) or work <= 0:
         return math.nan
-    return max(0.0, (ended - began) / work * open_work - max(0.0, now - ended))
+    return max(0.0, (ended - began) / work * remaining - max(0.0, now - ended))
 
 
 def _count(entry: dict[str, Any], name: str) -> int:

@@ -1,6 +1,4 @@
-"""The ``regate`` job of a run: which gate at which step, and where its answer lies."""
-
-from __future__ import annotations
+"""The ``regate`` job of a run: which gate at which step, and where its answer is stored."""
 
 import hashlib
 import json
@@ -29,8 +27,8 @@ def job_name(run: Path) -> str:
 
 
 def answer_file(root: Path, run: Path, step: int, config: GCWMConfig) -> Path:
-    """Where the answer for this step and gate lies: a gate that was scored once is never scored again. Another run in
-    the same folder has other answers: run.json holds its settings and the fingerprints of its inputs."""
+    """Of this step and gate: a gate is scored once. Another run in the same folder has other answers, because run.json,
+    with its settings and the fingerprints of its inputs, is part of the name."""
     run_file = hashlib.sha256((run / "run.json").read_bytes()).hexdigest()
     question = json.dumps([run_file, step, *(getattr(config, setting) for setting in GATE_SETTINGS)])
     return root / ".jobs" / job_name(run) / f"{digest(question)}.json"

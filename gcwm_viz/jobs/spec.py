@@ -1,6 +1,4 @@
-"""What a page has to know of a job to start it, watch it and say how it ended, whatever it computes."""
-
-from __future__ import annotations
+"""What a page needs to start a job, watch it and say how it ended."""
 
 import hashlib
 from dataclasses import dataclass
@@ -19,10 +17,9 @@ _ENDINGS = {
 class JobSpec:
     """A job of the command line.
 
-    name: of the job below ROOT/.jobs. key: what the keys of its widgets begin with. subject: what sentences about it
-    begin with. doing: Markdown, shown while it runs. arguments: of ``python -m gcwm_viz``. folder: where its journal
-    tells progress and a request to stop is left; None for a job that has no such folder. resumable: started again, it
-    goes on with what it finished.
+    name: of the job below ROOT/.jobs. key: prefix of the keys of its widgets. subject: of the sentences about it.
+    doing: Markdown, shown while it runs. arguments: of ``python -m gcwm_viz``. folder: of its journal and of a request
+    to stop; None where it has neither. resumable: started again, it goes on with what it finished.
     """
 
     name: str

@@ -5,8 +5,6 @@ job's lock through an inherited file descriptor: the lock is free exactly when b
 because it must start at once and stay small.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess
@@ -19,7 +17,7 @@ POLL_SECONDS = 0.2
 
 
 def write_state(folder: Path, **values: object) -> None:
-    """Replace FOLDER/state.json in one move: a reader sees the old state or the new one."""
+    """Replace FOLDER/state.json atomically: a reader sees the old state or the new one."""
     temporary = folder / f".state.{os.getpid()}.tmp"
     temporary.write_text(json.dumps(values))
     os.replace(temporary, folder / "state.json")
@@ -44,12 +42,12 @@ def main(folder: Path, lock: int, command: list[str]) -> int:
 
 
 def _stop(child: subprocess.Popen[bytes]) -> None:
-    """Let the child end by itself (it looks at its run's own cancel file), then insist."""
-    for insist in (child.terminate, child.kill):
+    """Give the child time to end by itself, as its run's own cancel file asks; then terminate it, then kill it."""
+    for end in (child.terminate, child.kill):
         try:
             child.wait(GRACE_SECONDS)
         except subprocess.TimeoutExpired:
-            insist()
+            end()
         else:
             return
 

@@ -7,7 +7,6 @@ from gcwm_viz.errors import InputError
 from gcwm_viz.merging import methods
 from gcwm_viz.merging.merge import MergeMethod
 
-DEFAULT_METHOD = "gcwm"
 METHODS: dict[str, MergeMethod] = {}
 
 

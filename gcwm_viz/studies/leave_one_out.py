@@ -62,7 +62,10 @@ def leave_one_out(
     :class:`~gcwm_viz.continual.folder.WorkCancelledError` when OUT/cancel appears.
     """
     store = RunStore.open(run)
-    tasks = _check(store)
+    check_measurable(store)
+    store.check_finished()
+    check_same(store.settings.method, store.file.plugins, f"run {store.path}")
+    tasks = load_tasks(store.file.probes.path)
     base = reopen_inputs(store).base
     out = out or run / FOLDER
     device = device or torch.device("cpu")
@@ -95,16 +98,14 @@ def _tell(folder: StudyFolder, store: RunStore, index: int, phase: str, done: in
     folder.tell(without, done, total, label)
 
 
-def _check(store: RunStore) -> list[Task]:
+def check_measurable(store: RunStore) -> None:
+    """Raises :class:`InputError` for a run of a training pipeline, of fewer than two updates, or without probes."""
     if store.file.states:
         raise InputError(f"run {store.path} describes a training pipeline: there is no merge to leave an update out of")
     if store.steps < 2:
         raise InputError(f"run {store.path} has one update; leaving one out needs at least two")
-    store.check_finished()
-    check_same(store.settings.method, store.file.plugins, f"run {store.path}")
     if not store.file.probes.where:
         raise InputError(f"run {store.path} was started without probes, so there is nothing to score")
-    return load_tasks(store.file.probes.path)
 
 
 def _about(store: RunStore) -> dict[str, Any]:

@@ -1,6 +1,4 @@
-"""One chart on a page: the figure, its line in plain words, and a fold with formula, source and data."""
-
-from __future__ import annotations
+"""One chart on a page: the figure, its line in plain words, and an expander with formula, source and data."""
 
 from collections.abc import Callable
 from functools import partial
@@ -28,7 +26,7 @@ def show(
 ) -> None:
     """Draw ``figure`` with what ``about`` says; ``data`` is what the CSV download holds. ``key`` is unique on a page.
 
-    note: one more sentence of ours under the line, for this chart alone.
+    note: one more sentence under the line.
     """
     config = {
         "displaylogo": False,
@@ -58,7 +56,7 @@ def show(
 def pick_cell(key: str, axes: GridAxes) -> None:
     """Callback of a layer grid with ``key``: make the clicked cell the chosen matrix on every page.
 
-    A click that takes the selection away again leaves the choice as it is.
+    A click that clears the selection changes nothing.
     """
     points = st.session_state[key].get("selection", {}).get("points", [])
     if points:

@@ -1,6 +1,4 @@
-"""Parts of the page that helps to choose which updates to integrate."""
-
-from __future__ import annotations
+"""Parts of the page Decide, which helps to choose the updates to integrate."""
 
 import math
 from dataclasses import asdict, replace
@@ -35,13 +33,12 @@ PAIRWISE = Signal(
 EXPECTED = Signal(
     column="pair_alpha",
     title="Expected gate α",
-    line="The gate's answer to that conflict: 0 = the plain branch would do, 1 = geometry branch only.",
+    line="α of the gate at that conflict. 0 = plain branch only, 1 = geometry branch only.",
     formula=r"\alpha(\operatorname{mean}_{j\ne k}\gamma_{kj})",
     source="equation (6)",
 )
 PAIRS = replace(
-    pair_matrix.ABOUT,
-    line="Geometry conflict of every two updates, mean over matrices. 0 = same, 1 = unrelated.",
+    pair_matrix.ABOUT, line="Geometry conflict of each pair of updates, mean over matrices. 0 = same, 1 = unrelated."
 )
 MARKS = {"integrate": "✓ integrate", "integrate gated": "✓ integrate gated", "leave out": "✕ leave out"}
 _INTERVALS = {
@@ -50,9 +47,9 @@ _INTERVALS = {
     "overall": ("Δ all tasks if removed", "Above zero: all tasks together do better without it"),
     "others": ("Δ others if removed", "Above zero: the other tasks do better without it"),
     "alone": ("Own expert over base", "What it brings by itself on its own task"),
-    "incoming": ("Incoming conflict", "With the state it met; 0 same, 1 unrelated"),
+    "incoming": ("Incoming conflict", "With the state before its step; 0 same, 1 unrelated"),
     "pairwise": ("Conflict with others", "Mean over every other update; 0 same, 1 unrelated"),
-    "alpha": ("Expected α", "The gate's answer to that conflict, 0 to 1"),
+    "alpha": ("Expected α", "α of the gate at that conflict, 0 to 1"),
 }
 """Columns of the table after the verdict: field of a candidate → heading, help."""
 _UNSIGNED = ("incoming", "pairwise", "alpha")
@@ -91,14 +88,14 @@ def table(decision: Decision) -> None:
     note = f" n/a: {'; '.join(missing)}." if missing else ""
     st.caption(
         "In brackets: 95 % intervals, for conflicts from layer to layer, for scores from example to example. Scores "
-        "are differences; above zero speaks for the update where its own task is meant, and against it in the columns "
+        "are differences: above zero is for the update in the columns of its own task, and against it in the columns "
         "“if removed” and “lost”."
         f"{as_markdown(note, 600)}"
     )
 
 
 def evidence(verdict: Verdict) -> str:
-    """How sure a verdict is, in few words; "measured" where leave-one-out was."""
+    """The certainty of a verdict, in few words; "measured" is by leave-one-out."""
     if verdict.certainty == "clear":
         return "measured, clear" if verdict.left_out else "clear at its step"
     return "predicted only" if verdict.certainty == "predicted" else "inconclusive"
@@ -111,9 +108,9 @@ def explain(view: View, decision: Decision) -> None:
     st.caption("The update of the chosen step; the step slider in the side bar chooses another.")
     box = st.warning if verdict.choice == "leave out" else st.info if verdict.certainty != "clear" else st.success
     box(verdict.words)
-    # A threshold that does not decide is left out; what was not measured is said.
-    told = [finding for finding in verdict.findings if finding.decides or finding.name in ("net", "gain")]
-    st.markdown("\n".join(f"- {as_markdown(finding.words, 400)}" for finding in told))
+    # A threshold that does not decide is left out; net and gain also say what was not measured.
+    findings = [finding for finding in verdict.findings if finding.decides or finding.name in ("net", "gain")]
+    st.markdown("\n".join(f"- {as_markdown(finding.words, 400)}" for finding in findings))
     cells = by_place(view.run.tables["matrices"], decision.evidence.pairs, view.run.store.settings, view.update)
     cells.insert(0, "step", view.step)
     limits = {signal.column: bounds(cells[signal.column], fit=True) for signal in (INCOMING, PAIRWISE, EXPECTED)}
@@ -128,15 +125,15 @@ def effects(decision: Decision, update: str) -> pd.DataFrame:
 
 
 def accountable(decision: Decision) -> None:
-    """Whether conflict told, in this run, who costs the others."""
+    """Whether conflict predicts, in this run, which updates cost the others."""
     agreement = decision.evidence.agreement
     if agreement.reason:
         return
     st.markdown(
-        "Does conflict tell who costs the others? Over these "
+        "Does conflict predict which updates cost the others? Over these "
         f"{agreement.n} updates its rank correlation with the gain of the others is "
-        f"ρ = {num(agreement.rho, signed=True)} (permutation p = {num(agreement.p)}; 1 = it ranks them rightly, 0 = it "
-        "tells nothing, below 0 = the wrong way round)."
+        f"ρ = {num(agreement.rho, signed=True)} (permutation p = {num(agreement.p)}; 1 = the same ranking, 0 = no "
+        "relation, below 0 = the opposite ranking)."
     )
 
 
@@ -162,22 +159,22 @@ def order_note(decision: Decision) -> str:
         return f"In this run the final model depends on the order: {decision.order_matters}."
     return (
         "In this run every step keeps all updates and η is constant, so the final model does not depend on the order, "
-        "only the path there does: the curve compares sets of updates."
+        "only the path to it: the curve compares sets of updates."
     )
 
 
 def choose_plan(decision: Decision) -> list[str]:
-    """Tick boxes for the updates, and their order; what the set predicts, and what was measured for it."""
+    """Check boxes for the updates, and their order; the conflict and the measured score of the chosen set."""
     boxes = st.columns(min(6, len(decision.evidence.candidates)))
-    ticked = []
+    selected = []
     for index, candidate in enumerate(decision.evidence.candidates):
         take = decision.verdicts[candidate.update].choice != "leave out"
-        key = f"take-{decision.run.path.name}-{index}-{take}"  # a verdict that turns sets its box anew
+        key = f"take-{decision.run.path.name}-{index}-{take}"  # another verdict resets its box
         if boxes[index % len(boxes)].checkbox(as_markdown(candidate.update, 40), value=take, key=key):
-            ticked.append(candidate.update)
-    by = st.segmented_control("Order of arrival", ORDERS, default=ORDERS[0], required=True, key="plan-order")
-    ranks = decision.run.updates if by == ORDERS[0] else decision.greedy
-    chosen = sorted(ticked, key=ranks.index)
+            selected.append(candidate.update)
+    order = st.segmented_control("Order of arrival", ORDERS, default=ORDERS[0], required=True, key="plan-order")
+    ranks = decision.run.updates if order == ORDERS[0] else decision.greedy
+    chosen = sorted(selected, key=ranks.index)
     if len(chosen) > 1:
         predicted = decision.path(chosen)["subset_conflict"].iloc[-1]
         st.markdown(f"Mean conflict between the {len(chosen)} updates: {num(predicted)}, higher = more conflict.")

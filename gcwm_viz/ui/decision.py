@@ -1,6 +1,4 @@
-"""What the decision page's parts share: probes and thresholds chosen, evidence gathered once, verdicts."""
-
-from __future__ import annotations
+"""What the parts of the page Decide share: chosen probes and thresholds, evidence computed once, verdicts."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -30,7 +28,7 @@ class Evidence:
     agreement: Agreement
 
     @classmethod
-    def of(cls, run: Run, split: str, metric: str) -> Evidence:
+    def of(cls, run: Run, split: str, metric: str) -> "Evidence":
         updates = candidates(run.tables, run.store.settings, split, metric)
         pairs = latest_pairs(run.tables["pairs"])
         square = pair_square(pairs, [candidate.update for candidate in updates])
@@ -39,12 +37,12 @@ class Evidence:
 
 
 _evidence: WeakKeyDictionary[Run, dict[tuple[str, str], Evidence]] = WeakKeyDictionary()
-"""Evidence of the loaded runs by split and metric: moving a slider must not gather it again."""
+"""Evidence of the loaded runs by split and metric: moving a slider must not compute it again."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """Everything that the page's parts share."""
+    """Everything that the parts of the page share."""
 
     run: Run
     split: str
@@ -72,7 +70,7 @@ class Decision:
 
 
 def decide(run: Run) -> Decision:
-    """Controls for probes and thresholds, and what they give."""
+    """Controls for probes and thresholds, and the decision under them."""
     scores = run.tables["scores"]
     settings = run.store.settings
     splits = [name for name in ("dev", "test") if name in set(scores["split"])] or ["dev"]
@@ -94,7 +92,7 @@ def decide(run: Run) -> Decision:
 
 def thresholds(config: GCWMConfig, metric: str) -> Thresholds:
     """Sliders for the thresholds, starting from those of the run's gate."""
-    usual = asdict(Thresholds.of(config))
+    defaults = asdict(Thresholds.of(config))
     labels = {
         "gate_conflict": ("Gate above conflict", 1.0),
         "hold_conflict": ("Leave out above conflict", 1.0),
@@ -106,18 +104,18 @@ def thresholds(config: GCWMConfig, metric: str) -> Thresholds:
         st.caption(
             "Left out when all tasks together, or the other tasks alone, do better without the update by more than "
             "these, or when its own task gains less at its step. Where leave-one-out was not measured, what the "
-            "earlier tasks lost at its step takes its place, and conflict only where that is unknown too. Conflicts in "
+            "earlier tasks lost at its step counts instead, and conflict only where that is unknown too. Conflicts in "
             f"[0, 1]; scores in {UNITS[metric]}."
         )
         values = {
             name: box.slider(
                 label,
                 0.0,
-                max(top, usual[name]),
-                usual[name],
+                max(top, defaults[name]),
+                defaults[name],
                 step=0.005,
                 format="%.3f",
-                key=f"limit-{name}-{usual[name]}",
+                key=f"limit-{name}-{defaults[name]}",
             )
             for box, (name, (label, top)) in zip(st.columns(len(labels)), labels.items(), strict=True)
         }

@@ -1,6 +1,4 @@
-"""What a reader takes away from a run."""
-
-from __future__ import annotations
+"""The report of a run as a download."""
 
 from functools import partial
 from html import escape
@@ -21,12 +19,12 @@ def report_button(run: Run) -> None:
         mime="text/html",
         on_click="ignore",
         icon=":material/description:",
-        help="One file with every chart of this run, about 5 MB. It opens from a disk, without a network.",
+        help="One file with every chart of this run, about 5 MB. It opens without a network.",
     )
 
 
 def _report(run: Run) -> bytes:
-    """The report; where the run cannot be read any more, a page that says why: a download has no other place for it."""
+    """The report, or a page that says why the run cannot be read any more: a download shows no other error."""
     try:
         return report(run).encode()
     except (InputError, OSError) as error:

@@ -1,10 +1,8 @@
 """What every page starts with: page settings, navigation, and the choice of run, step, layer and module family.
 
 Each page must stand alone: after a server start, the first deep link to a page runs it without app.py. How the four
-choices survive page switches and reloads and make every view a link: :mod:`gcwm_viz.ui.selection`.
+choices are kept across pages and in links: :mod:`gcwm_viz.ui.selection`.
 """
-
-from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator
@@ -20,11 +18,11 @@ from gcwm_viz.errors import InputError
 from gcwm_viz.figures.layer_grid import GridAxes, grid_axes
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.runs.tables import Run
-from gcwm_viz.ui import selection
+from gcwm_viz.ui import plugins, selection
 from gcwm_viz.ui.loading import load_run, run_names
 from gcwm_viz.ui.roots import run_folder, run_root
 from gcwm_viz.ui.text import as_markdown
-from gcwm_viz.ui.trouble import told
+from gcwm_viz.ui.trouble import shown
 
 PAGES = {
     "app.py": "Overview",
@@ -88,8 +86,7 @@ class View:
 def open_page(title: str, line: str, *, bare: bool = False) -> Iterator[DeltaGenerator]:
     """Page settings, navigation and heading; the part of :func:`frame` that needs no run. Yields the box of the links.
 
-    bare: no heading and a folded side bar, for a page that is shown to a room. What a page cannot read ends it with a
-    sentence, whichever of its parts asked for it.
+    bare: no heading and a collapsed side bar, for a talk. A file that cannot be read ends the page with one sentence.
     """
     sidebar: Literal["collapsed", "expanded"] = "collapsed" if bare else "expanded"
     st.set_page_config(page_title=f"{title} · GCWM", layout="wide", initial_sidebar_state=sidebar)
@@ -106,7 +103,8 @@ def open_page(title: str, line: str, *, bare: bool = False) -> Iterator[DeltaGen
     if not bare:
         st.title(title, anchor=False)
         st.markdown(line)
-    with told():
+    with shown():
+        plugins.load()
         yield links
 
 
@@ -128,7 +126,7 @@ def is_loopback(address: str | None) -> bool:
 
 @contextmanager
 def frame(title: str, line: str, *, bare: bool = False) -> Iterator[View]:
-    """Open a page and yield what the reader chose. Ends the page with a sentence where there is nothing to show."""
+    """Open a page and yield what the reader selected. Ends the page with a sentence where there is nothing to show."""
     with open_page(title, line, bare=bare) as links:
         names = run_names(run_root())
         if not names:
@@ -153,7 +151,7 @@ def choose_run(names: list[str]) -> Run:
         run = load_run(run_folder(name))
         run.tables["matrices"]
     except InputError:
-        selection.show(run=name)  # it stays chosen: the reader may mend it and come back
+        selection.show(run=name)  # it stays selected: the reader may repair it and reload
         raise
     return run
 
@@ -181,12 +179,12 @@ def choose_view(run: Run, links: DeltaGenerator) -> View | None:
         selection.choose("family", axes.families, axes.families[0])
         family = str(right.selectbox("Family", axes.families, key="family"))
     if selection.show(run=run.path.name, step=step, layer=layer, family=family):
-        _draw_links(links)  # they lead where this page is now
+        _draw_links(links)  # they carry the selection of this page
     return View(run=run, step=step, layer=layer, family=family, axes=axes)
 
 
 def missing(run: Run) -> None:
-    """Say what an unfinished run lacks."""
+    """Say that an unfinished run has no tables yet."""
     st.info("This run has no finished step yet, so there is nothing to draw: its tables are written at the end.")
     st.text(f"Folder: {run.path}")
     st.text(f"Resume it with: python -m gcwm_viz resume {run.path}")

@@ -1,7 +1,5 @@
 """Clickable layer grids on a page."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
 
@@ -13,7 +11,7 @@ from gcwm_viz.signals.signal import Signal
 from gcwm_viz.ui import charts
 from gcwm_viz.ui.frame import View
 
-PLACE = ["step", "matrix", "layer", "family"]
+CELL_COLUMNS = ["step", "matrix", "layer", "family"]
 
 
 def show_grid(view: View, cells: pd.DataFrame, signal: Signal, limits: tuple[float, float] | None = None) -> None:
@@ -22,7 +20,7 @@ def show_grid(view: View, cells: pd.DataFrame, signal: Signal, limits: tuple[flo
     charts.show(
         layer_grid(cells, signal, axes=view.axes, limits=limits, chosen=view.chosen),
         signal,
-        cells[[*PLACE, signal.column, "reason"]],
+        cells[[*CELL_COLUMNS, signal.column, "reason"]],
         key=key,
         on_select=partial(charts.pick_cell, key, view.axes),
     )

@@ -1,6 +1,4 @@
-"""The default lab run: started on first use, watched while it computes, opened when it is done."""
-
-from __future__ import annotations
+"""The default lab run: started on first use, watched while it computes, opened when it is finished."""
 
 from pathlib import Path
 
@@ -13,15 +11,15 @@ from gcwm_viz.ui.loading import DEFAULT_RUN
 
 
 def ensure_lab_run(root: Path, *, only_run: bool) -> bool:
-    """Show the state of the lab job where it matters; True while it is running.
+    """Show the lab job while it runs, or how it ended unfinished; True while it runs.
 
-    Starts it when nothing was ever computed below ``root`` (``only_run``: there is no other run to look at). A job
-    that failed, was cancelled or died is not started again by itself: its last line and a button say what to do.
+    Starts it when nothing was ever computed below ``root`` (``only_run``: there is no other run to open). A job that
+    failed, was cancelled or died is started again by its button alone.
     """
     spec = _lab_job(root)
     job = jobs.look(root, spec.name)
     if job.status == "none" and only_run:
-        jobs.start(root, spec.name, spec.arguments)  # a second window that asks at the same time finds it running
+        jobs.start(root, spec.name, spec.arguments)  # a second window at the same time gets the running one
         job = jobs.look(root, spec.name)
     if job.status == "running":
         st.subheader("Computing the lab run", anchor=False)

@@ -1,6 +1,4 @@
-"""Leave-one-out on its page: the job that measures it, or why that cannot be."""
-
-from __future__ import annotations
+"""Leave-one-out on its page: the job that measures it, or why that is impossible."""
 
 import streamlit as st
 
@@ -12,7 +10,7 @@ from gcwm_viz.ui.roots import run_root
 
 
 def control(run: Run) -> None:
-    """Start, watch or explain the job that measures what leaving each update out does."""
+    """Start or watch the job that measures the effect of each update, or say why there is none."""
     root, spec = run_root(), left_out_job(run)
     job = jobs.look(root, spec.name)
     if job.status == "running":
@@ -22,8 +20,11 @@ def control(run: Run) -> None:
     measured = run.tables["leave_one_out"]["left_out"].nunique()
     if measured == run.steps and not spec.ending(job):
         return
-    why = obstacle(run)
-    job_card.start_button(root, spec, "Go on measuring" if measured else "Run leave-one-out", obstacle=why)
+    reason = obstacle(run)
+    job_card.start_button(root, spec, "Go on measuring" if measured else "Run leave-one-out", obstacle=reason)
+    if reason:
+        st.text(f"Not possible: {reason}")
+        return
     time = estimate(run)
     cost = f": some {time} on one core" if time else ""
-    st.caption(why or f"Merges again without each update and scores the result{cost}. It can be cancelled.")
+    st.caption(f"Merges again without each update and scores the result{cost}. It can be cancelled.")

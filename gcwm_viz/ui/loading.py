@@ -1,6 +1,4 @@
-"""Which runs there are, and their tables, cached until the files change."""
-
-from __future__ import annotations
+"""Names of the runs, and their tables, cached until the files change."""
 
 import os
 from pathlib import Path

@@ -1,6 +1,4 @@
-"""The landing page's parts: headline figures, where to look next, what was merged."""
-
-from __future__ import annotations
+"""Parts of the landing page: headline figures, where to look next, what was merged."""
 
 from dataclasses import dataclass
 
@@ -23,7 +21,7 @@ SHIFT_LIMIT = 0.02
 
 @dataclass(frozen=True)
 class Pointer:
-    """One thing worth a look: a sentence of ours (names in it escaped), the page and what to select there."""
+    """A finding in Markdown, names escaped, and a link: the page, its label and what to select there."""
 
     text: str
     page: str
@@ -32,7 +30,7 @@ class Pointer:
 
 
 def headline(view: View, scores: Scored | None) -> None:
-    """Five figures: what the model can do at the end, what it lost, how much conflict there is and where."""
+    """Five figures: final score, experts, forgetting, conflict and its peak."""
     steps = view.run.tables["steps"]
     boxes = st.columns(5)
     if scores is not None:
@@ -47,7 +45,7 @@ def headline(view: View, scores: Scored | None) -> None:
             help=f"Mean {scores.unit} over all tasks, {margin(last.get('overall_se', np.nan))} (95 % over the "
             f"test probes' {num(int(scores.n.iloc[-1].sum()))} examples).",
         )
-        boxes[1].metric("Single-task experts", num(scores.own.mean()), help="The upper bound: one model a task.")
+        boxes[1].metric("Single-task experts", num(scores.own.mean()), help="One model a task, an upper bound.")
         boxes[2].metric("Forgetting", num(last["forgetting"]), help="Mean over earlier tasks of the best score lost.")
     else:
         for box, name in zip(boxes, ("Overall at the end", "Single-task experts", "Forgetting"), strict=False):
@@ -70,10 +68,10 @@ def headline(view: View, scores: Scored | None) -> None:
 
 
 def pointers(run: Run, scores: Scored | None) -> list[Pointer]:
-    """What to look at next in this run, most telling first."""
+    """What to look at next in this run, most important first."""
     matrices, updates = run.tables["matrices"], run.tables["updates"]
     last = str(int(matrices["step"].max()))
-    noted = []
+    findings = []
     top = peak(matrices)
     if top is not None:
         at = {"step": str(top["step"]), "layer": str(top["layer"]), "family": str(top["family"])}
@@ -81,7 +79,7 @@ def pointers(run: Run, scores: Scored | None) -> list[Pointer]:
             f"Updates disagree most in layer {top['layer']}, {as_markdown(top['family'], 40)}, at step {top['step']}: "
             f"active conflict {num(top['active_conflict'])}."
         )
-        noted.append(Pointer(text, "pages/1_Conflict.py", "Open this matrix", at))
+        findings.append(Pointer(text, "pages/1_Conflict.py", "Open this matrix", at))
     if scores is not None and len(scores.R):
         lost = forgetting_matrix(scores.R, higher_is_better=scores.higher_is_better).iloc[-1].dropna()
         if len(lost) and lost.max() > 0:
@@ -89,45 +87,45 @@ def pointers(run: Run, scores: Scored | None) -> list[Pointer]:
                 f"The task that lost most is {as_markdown(lost.idxmax(), 40)}: its score is {num(lost.max())} "
                 f"{'below' if scores.higher_is_better else 'above'} its best earlier one."
             )
-            noted.append(Pointer(text, "pages/5_Scores.py", "See its retention", {"step": last}))
+            findings.append(Pointer(text, "pages/5_Scores.py", "See its retention", {"step": last}))
     if note := strength_note(run):
         text = f"{note[0].upper()}{note[1:]}."
-        noted.insert(0, Pointer(text, "pages/5_Scores.py", "See the curve", {"step": last}))
+        findings.insert(0, Pointer(text, "pages/5_Scores.py", "See the curve", {"step": last}))
     if matrices["geo_shift"].median() < SHIFT_LIMIT:
         text = (
-            f"The geometry branch moved {percent(matrices['geo_shift'].median())} (median) from where it started: read "
-            "its difference from the plain branch with care."
+            f"The geometry branch moved {percent(matrices['geo_shift'].median())} (median) from its start: read its "
+            "difference from the plain branch with care."
         )
-        noted.append(Pointer(text, "pages/4_Solver.py", "See the solver", {"step": last}))
+        findings.append(Pointer(text, "pages/4_Solver.py", "See the solver", {"step": last}))
     shares = matrices["lambda_share"].dropna()
     if (shares > LAMBDA_LIMIT).any():
         text = (
             f"Regularisation contributes {percent(shares.median())} of the trace (median), so conflicts read low: "
             "compare values within this run and between runs of the same λ only."
         )
-        noted.append(Pointer(text, "pages/2_Spectra.py", "See the spectra", {"step": last}))
+        findings.append(Pointer(text, "pages/2_Spectra.py", "See the spectra", {"step": last}))
     rounded = updates[updates["rounding"] > ROUNDING]
     if len(rounded):
         names = ", ".join(as_markdown(name, 30) for name in rounded["update"].head(3))
         text = f"Half-precision inputs blur the updates of {names} by up to {percent(rounded['rounding'].max())}."
-        noted.append(Pointer(text, "pages/2_Spectra.py", "See the spectra", {"step": last}))
+        findings.append(Pointer(text, "pages/2_Spectra.py", "See the spectra", {"step": last}))
     outside = updates[updates["outside_share"] > OUTSIDE]
     if len(outside):
         text = (
             f"Up to {percent(outside['outside_share'].max())} of an update's squared norm lies outside the merged "
             "matrices and is ignored; the table below says for which."
         )
-        noted.append(Pointer(text, "pages/5_Scores.py", "See the scores", {"step": last}))
-    return noted
+        findings.append(Pointer(text, "pages/5_Scores.py", "See the scores", {"step": last}))
+    return findings
 
 
 def where_next(view: View, scores: Scored | None) -> None:
     """The pointers as sentences with a link each."""
     st.header("Where to look", anchor=False)
-    noted = pointers(view.run, scores)
-    if not noted:
+    findings = pointers(view.run, scores)
+    if not findings:
         st.text("Nothing stands out in this run.")
-    for number, pointer in enumerate(noted):
+    for number, pointer in enumerate(findings):
         with st.container(horizontal=True, vertical_alignment="center", key=f"pointer-{number}"):
             st.markdown(pointer.text)
             selection.link(pointer.page, f"{pointer.link} →", **pointer.selection)
@@ -138,14 +136,14 @@ def inputs(view: View) -> None:
     st.header("What was merged", anchor=False)
     updates = view.run.tables["updates"]
     st.dataframe(
-        # The table's own tool bar offers a CSV, so its texts must be plain to a spreadsheet as well.
+        # The table's own tool bar offers a CSV, which a spreadsheet must take for data.
         updates[["index", "update", "kind", "matrices", "norm", "outside_share", "rounding", "note"]].map(plain_cell),
         hide_index=True,
         column_config={
             "index": st.column_config.NumberColumn("Order", width="small"),
             "update": st.column_config.TextColumn("Update"),
             "kind": st.column_config.TextColumn("Kind", help="A full checkpoint, an adapter, or the update itself"),
-            "matrices": st.column_config.NumberColumn("Matrices", help="Target matrices that it touches"),
+            "matrices": st.column_config.NumberColumn("Matrices", help="Target matrices that it changes"),
             "norm": st.column_config.NumberColumn("Norm", format="%.3g", help="Frobenius norm of the whole update"),
             "outside_share": st.column_config.NumberColumn(
                 "Ignored share", format="percent", help="Share of the squared norm outside the target matrices; ignored"

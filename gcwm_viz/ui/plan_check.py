@@ -1,11 +1,8 @@
-"""What a plan would do, before anything starts: the ``check`` command's answer, drawn."""
-
-from __future__ import annotations
+"""What a plan would do, before anything starts: the answer of the command ``check``."""
 
 import json
 import shutil
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -19,6 +16,7 @@ from gcwm_viz.figures.theme import num
 from gcwm_viz.jobs import jobs
 from gcwm_viz.jobs.progress import duration
 from gcwm_viz.probes.preflight import probe_words
+from gcwm_viz.ui import trouble
 
 LIMIT_SECONDS = 300.0
 CHECKED = "start-checked"
@@ -33,21 +31,23 @@ def run_check(plan: RunPlan) -> dict[str, Any]:
         file = Path(folder) / "plan.yaml"
         file.write_text(plan.to_yaml(), encoding="utf-8")
         try:
-            ended = subprocess.run(
-                [sys.executable, "-m", "gcwm_viz", "check", "--plan", str(file), "--json"],
+            process = subprocess.run(
+                jobs.command(["check", "--plan", str(file), "--json"]),
                 capture_output=True, text=True, timeout=LIMIT_SECONDS, stdin=subprocess.DEVNULL, env=jobs.environment(),
             )  # fmt: skip
         except subprocess.TimeoutExpired:
             raise InputError(f"the check took more than {LIMIT_SECONDS:.0f} s; try it in a shell") from None
-    if ended.returncode:
-        said = ended.stderr.strip().splitlines()
-        raise InputError(said[-1].removeprefix("gcwm_viz: ") if said else f"the check ended with {ended.returncode}")
-    answer: dict[str, Any] = json.loads(ended.stdout.strip().splitlines()[-1])
+    if process.returncode:
+        lines = process.stderr.strip().splitlines()
+        raise InputError(
+            lines[-1].removeprefix("gcwm_viz: ") if lines else f"the check exited with {process.returncode}"
+        )
+    answer: dict[str, Any] = json.loads(process.stdout.strip().splitlines()[-1])
     return answer
 
 
 def show(plan: RunPlan | None, root: Path) -> bool:
-    """A button that checks ``plan`` and the answer; True while the answer is about this very plan and it can run."""
+    """A button that checks ``plan``, and the answer; True where that is the answer for this plan and it can run."""
     text = "" if plan is None else plan.to_yaml()
     if st.button("Check", disabled=plan is None, help="Reads headers only; nothing is computed or written"):
         assert plan is not None
@@ -62,8 +62,7 @@ def show(plan: RunPlan | None, root: Path) -> bool:
             st.caption("The form has changed since the last check.")
         return False
     if problem:
-        st.error("This cannot be run:")
-        st.text(problem)
+        trouble.show("This cannot be run:", problem)
         return False
     _answer(answer, root)
     return True
@@ -78,10 +77,10 @@ def _answer(answer: dict[str, Any], root: Path) -> None:
     free = available_memory()
     memory = max(answer["memory_bytes"], answer["probe_memory_bytes"])
     parts = f"{size(answer['memory_bytes'])} to merge, {size(answer['probe_memory_bytes'])} to score"
-    boxes[2].metric("Memory", size(memory), help=f"Beyond the libraries, for each process at work: {parts}")
+    boxes[2].metric("Memory", size(memory), help=f"Beyond the libraries, for each worker: {parts}")
     boxes[3].metric("Disk", size(answer["disk_bytes"]), help="For the branches of every step")
     boxes[4].metric("Time", duration(answer["seconds"]),
-                    help="An order of magnitude, merging alone; scoring with probes comes on top")  # fmt: skip
+                    help="An order of magnitude, for merging alone; scoring by probes comes on top")  # fmt: skip
     disk = shutil.disk_usage(next(folder for folder in (root, *root.parents) if folder.is_dir())).free
     memory_free = "" if free is None else f"{size(free)} of memory and "
     st.caption(f"On {answer['device']}. Free now: {memory_free}{size(disk)} of disk.")
@@ -98,14 +97,14 @@ def _answer(answer: dict[str, Any], root: Path) -> None:
         column_config={
             "update": "Update",
             "kind": "Kind",
-            "matrices": st.column_config.NumberColumn("Matrices", help="Target matrices that it touches"),
-            "missing": st.column_config.NumberColumn("Unchanged", help="Target matrices that it leaves as they are"),
+            "matrices": st.column_config.NumberColumn("Matrices", help="Target matrices that it changes"),
+            "missing": st.column_config.NumberColumn("Unchanged", help="Target matrices that it does not change"),
             "ignored": st.column_config.NumberColumn("Ignored", help="Tensors outside the target matrices"),
             "extra": st.column_config.NumberColumn("Not in base", help="Tensors that the base does not have"),
         },
     )
     for warning in answer["warnings"]:
-        st.warning("Perhaps not meant:")
+        st.warning("Perhaps unintended:")
         st.text(warning)
     for note in answer["notes"]:
         st.text(note)

@@ -1,10 +1,10 @@
-"""The form that makes a plan: base, updates in order, probes, settings. It keeps its content while pages change.
+"""The form of a plan: base, updates in order, probes, settings. Its content outlasts a visit of other pages.
 
 Streamlit has no drag and drop; two buttons a row move an update up and down, with mouse and keyboard alike.
 """
 
-from __future__ import annotations
-
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,11 +18,11 @@ from gcwm_viz.errors import InputError
 from gcwm_viz.experiments import lab, smollm2
 from gcwm_viz.geometry.config import PRESETS
 from gcwm_viz.merging.registry import METHODS
-from gcwm_viz.ui import setting_fields
+from gcwm_viz.ui import setting_fields, trouble
 from gcwm_viz.ui.roots import allowed_roots, allowed_url, within
 
 ROWS, SERIAL, PROBLEM = "start-rows", "start-serial", "start-problem"
-MAX_FOUND = 200
+MAX_FOLDERS = 200
 
 
 def name_key(row: int) -> str:
@@ -42,7 +42,7 @@ def fill(plan: RunPlan) -> None:
         add_row(name, str(path))
     state["start-preset"], state["start-method"] = plan.preset, plan.method
     declared = RunSettings.preset_with(plan.preset, {}, plan.method).declared()
-    # A whole number is written 1 in a plan and is 1.0 to a field of decimals.
+    # A plan may write 1 for a decimal, but its field takes 1.0 alone.
     settings = {
         name: float(value) if declared[name].kind is float and isinstance(value, int) else value
         for name, value in plan.settings.items()
@@ -58,11 +58,11 @@ def add_row(name: str = "", path: str = "") -> None:
     state[ROWS] = [*state.get(ROWS, []), row]
 
 
-def move_row(place: int, by: int) -> None:
-    """Move the update at ``place`` (from 0) up (``by`` = -1) or down (1)."""
+def move_row(index: int, by: int) -> None:
+    """Move the update at ``index`` (from 0) up (``by`` = -1) or down (1)."""
     rows = list(st.session_state[ROWS])
-    if 0 <= place + by < len(rows):
-        rows[place], rows[place + by] = rows[place + by], rows[place]
+    if 0 <= index + by < len(rows):
+        rows[index], rows[index + by] = rows[index + by], rows[index]
     st.session_state[ROWS] = rows
 
 
@@ -70,19 +70,19 @@ def drop_row(row: int) -> None:
     st.session_state[ROWS] = [other for other in st.session_state[ROWS] if other != row]
 
 
-def update_folders(where: str) -> list[Path]:
-    """Folders directly inside ``where`` that hold safetensors files, by name. Raises :class:`InputError`."""
-    folder = reached(within(where))
+def update_folders(parent: str) -> list[Path]:
+    """Folders directly inside ``parent`` that hold safetensors files, by name. Raises :class:`InputError`."""
+    folder = reached(within(parent))
     try:
         children = sorted(child for child in folder.iterdir() if child.is_dir())
-        found = [child for child in children if next(child.glob("*.safetensors"), None) is not None]
+        updates = [child for child in children if next(child.glob("*.safetensors"), None) is not None]
     except OSError as error:
         raise InputError(f"{folder}: cannot be listed ({error.strerror or error})") from None
-    if not found:
+    if not updates:
         raise InputError(f"{folder}: expected folders with .safetensors files in it, found none")
-    if len(found) > MAX_FOUND:
-        raise InputError(f"{folder}: expected at most {MAX_FOUND} folders of updates, found {len(found)}")
-    return found
+    if len(updates) > MAX_FOLDERS:
+        raise InputError(f"{folder}: expected at most {MAX_FOLDERS} folders of updates, found {len(updates)}")
+    return updates
 
 
 def show() -> RunPlan | None:
@@ -115,67 +115,65 @@ def _fillers() -> None:
             )
             st.button("Add every update in it", on_click=_use_folder, width="stretch")
         if st.session_state.get(PROBLEM):
-            st.error("This could not be filled in:")
-            st.text(st.session_state[PROBLEM])
+            trouble.show("This could not be filled in:", st.session_state[PROBLEM])
 
 
+@contextmanager
+def _problem_kept() -> Iterator[None]:
+    """Keep what a filler cannot read for the next drawing of the form: a callback draws nothing itself."""
+    st.session_state[PROBLEM] = ""
+    try:
+        yield
+    except (InputError, OSError) as error:
+        st.session_state[PROBLEM] = str(error)
+
+
+@_problem_kept()
 def _use_lab() -> None:
     from gcwm_viz.experiments.lab.bundle import locate  # loads transformers, which the form itself does not need
 
-    try:
-        bundle = locate()
-    except (InputError, OSError) as error:
-        st.session_state[PROBLEM] = str(error)
-        return
-    st.session_state[PROBLEM] = ""
+    bundle = locate()
     fill(RunPlan(base=bundle.base, updates=tuple(bundle.updates.items()), probes=bundle.probes))
 
 
+@_problem_kept()
 def _use_upload() -> None:
     upload = st.session_state.get("start-upload")
     if upload is None:
         return
-    try:
-        plan = parse_plan(upload.getvalue(), upload.name[:80])
-        for path in filter(None, (plan.base, *(path for _, path in plan.updates), plan.probes)):
-            if is_remote(path):
-                allowed_url(str(path))
-        plan.run_settings()
-        fill(plan)
-        st.session_state[PROBLEM] = ""
-    except InputError as error:
-        st.session_state[PROBLEM] = str(error)
+    plan = parse_plan(upload.getvalue(), upload.name[:80])
+    for path in filter(None, (plan.base, *(path for _, path in plan.updates), plan.probes)):
+        if is_remote(path):
+            allowed_url(str(path))
+    plan.run_settings()
+    fill(plan)
 
 
+@_problem_kept()
 def _use_folder() -> None:
-    try:
-        found = update_folders(st.session_state["start-folder"])
-    except InputError as error:
-        st.session_state[PROBLEM] = str(error)
-        return
-    st.session_state[PROBLEM] = ""
+    folders = update_folders(st.session_state["start-folder"])
     for row in list(st.session_state[ROWS]):
         if not st.session_state[name_key(row)] and not st.session_state[path_key(row)]:
             drop_row(row)
-    for path in found:
+    for path in folders:
         add_row(path.name, str(path))
 
 
 def _rows() -> None:
     rows = st.session_state[ROWS]
-    for place, row in enumerate(rows):
+    for index, row in enumerate(rows):
         boxes = st.columns([0.3, 2.2, 4.6, 0.7, 0.85, 1.05], vertical_alignment="center", gap="small")
-        boxes[0].markdown(f"{place + 1}")
-        boxes[1].text_input(f"Name of update {place + 1}", key=name_key(row), persist_state="session",
+        boxes[0].markdown(f"{index + 1}")
+        boxes[1].text_input(f"Name of update {index + 1}", key=name_key(row), persist_state="session",
                             placeholder="name", label_visibility="collapsed")  # fmt: skip
-        boxes[2].text_input(f"Folder of update {place + 1}", key=path_key(row), persist_state="session",
+        boxes[2].text_input(f"Folder of update {index + 1}", key=path_key(row), persist_state="session",
                             placeholder="folder: checkpoint, LoRA adapter or update tensors",
                             label_visibility="collapsed")  # fmt: skip
-        boxes[3].button("Up", key=f"up-{row}", help=f"Move update {place + 1} up", on_click=move_row,
-                        args=(place, -1), disabled=place == 0, width="stretch")  # fmt: skip
-        boxes[4].button("Down", key=f"down-{row}", help=f"Move update {place + 1} down", on_click=move_row,
-                        args=(place, 1), disabled=place == len(rows) - 1, width="stretch")  # fmt: skip
-        boxes[5].button("Remove", key=f"drop-{row}", help=f"Remove update {place + 1}", on_click=drop_row, args=(row,),
+        boxes[3].button("Up", key=f"up-{row}", help=f"Move update {index + 1} up", on_click=move_row,
+                        args=(index, -1), disabled=index == 0, width="stretch")  # fmt: skip
+        boxes[4].button("Down", key=f"down-{row}", help=f"Move update {index + 1} down", on_click=move_row,
+                        args=(index, 1), disabled=index == len(rows) - 1, width="stretch")  # fmt: skip
+        boxes[5].button("Remove", key=f"drop-{row}", help=f"Remove update {index + 1}", on_click=drop_row, args=(row,),
                         width="stretch")  # fmt: skip
     st.button("Add an update", on_click=add_row)
 
@@ -186,12 +184,12 @@ def _settings() -> tuple[str, str, dict[str, object]]:
                             format_func=lambda name: f"{name}: {PRESETS[name].summary}")  # fmt: skip
     method = right.selectbox("Method", list(METHODS), key="start-method", persist_state="session",
                              format_func=lambda name: f"{name}: {METHODS[name].summary}")  # fmt: skip
-    usual = RunSettings.preset_with(preset, {}, method)
-    few = ["eta", *METHODS[method].settings.names(), *METHODS[method].main, "lam"]
-    settings = setting_fields.show(few, usual)
+    defaults = RunSettings.preset_with(preset, {}, method)
+    main = ["eta", *METHODS[method].settings.names(), *METHODS[method].main, "lam"]
+    settings = setting_fields.show(main, defaults)
     with st.expander("All settings"):
-        st.caption("Values start from the preset; the question mark says what each one means.")
-        settings |= setting_fields.show([name for name in usual.single() if name not in few], usual)
+        st.caption("Values start from the preset; the question mark explains each setting.")
+        settings |= setting_fields.show([name for name in defaults.single() if name not in main], defaults)
     return preset, method, settings
 
 
@@ -216,17 +214,16 @@ def _plan(preset: str, method: str, settings: dict[str, object]) -> RunPlan | No
             preset=preset, method=method, settings=settings, probes=within(probes, roots) if probes else None,
         )  # fmt: skip
         plan.run_settings()
-        # What is started is what the file says, so the file must be readable again.
+        # The run reads the plan from its file, so the file must read back.
         return replace(parse_plan(plan.to_yaml().encode(), "of this form"), settings=settings)
     except InputError as error:
-        st.error("This cannot be run:")
-        st.text(str(error))
+        trouble.show("This cannot be run:", error)
         return None
 
 
 def _input(text: str, roots: list[Path]) -> Path:
-    """A base or update as typed: a folder, a hub id of the cache, MODEL+ADAPTER of these, or a URL that was allowed at
-    the start. What is no hub id is looked for within the roots alone."""
+    """A base or update from its field: a folder within ``roots``, a hub id of the cache, MODEL+ADAPTER of these, or a
+    URL that was allowed at the start."""
     for parts in ((text,), *splits(text)):
         if any(map(HUB_ID.fullmatch, parts)) and "://" not in text:
             try:

@@ -1,6 +1,4 @@
-"""The conflict map step by step, by itself: for a talk."""
-
-from __future__ import annotations
+"""The conflict map played step by step, for a talk."""
 
 import time
 from dataclasses import replace
@@ -21,7 +19,7 @@ _STEP, _SINCE = "play-step", "play-since"
 
 
 def player(view: View, limits: dict[str, tuple[float, float]]) -> None:
-    """A switch; when on, one signal over layers and the pairs beside it, with a step of their own that moves on.
+    """A toggle; when on, one signal over layers and the pairs beside it, with a step of their own that advances.
 
     limits: colour range by column, over all steps, so that colours stay comparable while it plays.
     """
@@ -35,12 +33,12 @@ def player(view: View, limits: dict[str, tuple[float, float]]) -> None:
         left, right = st.columns([1, 2], gap="medium", vertical_alignment="bottom")
         signal = options[left.selectbox("Signal to play", list(options))]
         running = right.toggle("Move on by itself", value=last > 1, key="play-on", disabled=last == 1)
-        # Only the fragment runs again at every tick: the rest of the page stays as it is.
+        # Only the fragment runs again: the rest of the page stays unchanged.
         st.fragment(_screen, run_every=SECONDS if running else None)(view, signal, limits, last, running)
 
 
 def next_step(step: int, last: int, waited: float) -> int:
-    """The step to show: the next one, or the first again, once ``waited`` seconds have nearly filled the time."""
+    """The step to show: the next one, or the first again, once ``waited`` is nearly :data:`SECONDS`."""
     if waited < 0.8 * SECONDS:
         return min(step, last)
     return 1 if step >= last else step + 1
@@ -49,8 +47,8 @@ def next_step(step: int, last: int, waited: float) -> int:
 def _screen(view: View, signal: Signal, limits: dict[str, tuple[float, float]], last: int, running: bool) -> None:
     now, state = time.monotonic(), st.session_state
     if running:
-        begun = state.setdefault(_SINCE, now)
-        step = next_step(int(state.get(_STEP, 1)), last, now - begun)
+        since = state.setdefault(_SINCE, now)
+        step = next_step(int(state.get(_STEP, 1)), last, now - since)
         if step != state.get(_STEP):
             state[_SINCE] = now
         state[_STEP] = step
@@ -61,7 +59,7 @@ def _screen(view: View, signal: Signal, limits: dict[str, tuple[float, float]], 
     left, right = st.columns(2, gap="medium")
     with left:
         figure = layer_grid(cells, signal, axes=view.axes, limits=limits[signal.column], chosen=view.chosen)
-        charts.show(figure, signal, cells[[*grids.PLACE, signal.column, "reason"]], key="play-grid")
+        charts.show(figure, signal, cells[[*grids.CELL_COLUMNS, signal.column, "reason"]], key="play-grid")
     with right:
         square = pair_matrix.pair_values(view.at_step("pairs"), view.run.updates)
         figure = pair_matrix.pair_matrix(square)
@@ -69,5 +67,5 @@ def _screen(view: View, signal: Signal, limits: dict[str, tuple[float, float]], 
 
 
 def _hold() -> None:
-    """A step chosen by hand stays for a whole turn."""
+    """A step chosen by hand stays for a whole interval."""
     st.session_state[_SINCE] = time.monotonic()

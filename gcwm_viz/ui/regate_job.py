@@ -1,7 +1,5 @@
 """Scoring the what-if gate by the probes: a job of the ``regate`` command, its answer beside the run's own scores."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pandas as pd
@@ -33,9 +31,8 @@ def show(view: View, config: GCWMConfig) -> None:
     """Button, progress and answer for the gate ``config`` at the chosen step."""
     st.header("Does another gate score better?", anchor=False)
     run, root = view.run.path, run_root()
-    why = obstacle(view.run.store)
-    if why:
-        st.text(f"Not here: {why}")
+    if reason := obstacle(view.run.store):
+        st.text(f"Not possible: {reason}")
         return
     spec = regate_job(root, run, view.step, config)
     job = jobs.look(root, spec.name)
@@ -45,7 +42,7 @@ def show(view: View, config: GCWMConfig) -> None:
     elif answer is not None:
         _answer(answer, view.run.updates)
     else:
-        st.markdown("The branches are mixed anew with the gate above and the model of the chosen step is probed.")
+        st.markdown("This mixes the branches again by the gate above and scores the model of the chosen step.")
         job_card.show_ending(spec, job)
         same = all(getattr(config, setting) == getattr(view.config, setting) for setting in GATE_SETTINGS)
         job_card.start_button(root, spec, "Score this gate", obstacle="Move a slider above first" if same else "")

@@ -1,10 +1,8 @@
-"""Which folders the app may read and write: the run root, the current folder, the Hugging Face cache and our own.
+"""Options of the app, and the folders that it may use: run root, current folder, Hugging Face cache and our own.
 
-More are named at the start: ``streamlit run app.py -- --allow DIR --allow URL``. Everything that reaches a file through
-the app, from a link or from a text field, passes :func:`within` before a file system is asked anything about it.
+More are named at the start: ``streamlit run app.py -- --allow DIR --allow URL``. Every path from a link or a text field
+passes :func:`within` before a file system is asked about it.
 """
-
-from __future__ import annotations
 
 import argparse
 import os
@@ -34,8 +32,13 @@ def allowed_roots() -> list[Path]:
     return list(dict.fromkeys(root.expanduser().resolve() for root in roots))
 
 
+def plugins() -> tuple[str, ...]:
+    """Plug-ins named at the start, as the command line takes them."""
+    return tuple(_options().plugin)
+
+
 def within(path: str | Path, roots: Iterable[Path] | None = None) -> Path:
-    """``path`` resolved, symlinks followed; a URL as it stands. Raises :class:`InputError` when that lies outside every
+    """``path`` resolved, symlinks followed; a URL unchanged. Raises :class:`InputError` when that lies outside every
     root, or is a URL that was not named at the start: nothing is fetched because a visitor asks for it."""
     text = str(path)
     if "://" in text:
@@ -45,7 +48,7 @@ def within(path: str | Path, roots: Iterable[Path] | None = None) -> Path:
     allowed = allowed_roots() if roots is None else list(roots)
     whole = _inside(text, allowed)
     if "+" in text and (whole is None or not _exists(whole)):
-        # MODEL+ADAPTER: whoever reads it takes the first split of which both parts exist, so both must lie inside.
+        # MODEL+ADAPTER is read at the first split of which both parts exist, so both must lie inside.
         for parts in splits(text):
             inside = [_inside(part, allowed) for part in parts]
             if all(part is not None and _exists(part) for part in inside):
@@ -60,7 +63,7 @@ def within(path: str | Path, roots: Iterable[Path] | None = None) -> Path:
 
 
 def _inside(text: str, roots: list[Path]) -> Path | None:
-    """The path resolved, None where it lies outside every root: of such a path nothing more is asked."""
+    """The path resolved, or None where it lies outside every root; nothing more may be asked about such a path."""
     try:
         resolved = Path(text).expanduser().resolve()
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links, an unknown ~user
@@ -99,6 +102,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--run-root", default=DEFAULT_ROOT)
     parser.add_argument("--allow", action="append", default=[])
+    parser.add_argument("--plugin", action="append", default=[])
     return parser.parse_known_args(sys.argv[1:])[0]
 
 

@@ -1,6 +1,4 @@
-"""The runs of the run root: which there are, how they stand, and the jobs that work on them."""
-
-from __future__ import annotations
+"""The runs of the run root: names, status, and the jobs that compute them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +16,12 @@ from gcwm_viz.ui import job_card, selection
 from gcwm_viz.ui.loading import run_names
 from gcwm_viz.ui.roots import within
 from gcwm_viz.ui.text import as_markdown
-from gcwm_viz.ui.trouble import told
+from gcwm_viz.ui.trouble import shown
 
 Status = Literal["running", "complete", "interrupted", "failed", "unreadable"]
-_MAKERS = (("run",), ("lab",))
-_WORDS = {
+_CREATING = (("run",), ("lab",))
+"""Commands that create a run."""
+_STATUS_WORDS = {
     "running": "running", "complete": "complete", "interrupted": "not finished", "failed": "did not start",
     "unreadable": "cannot be read",
 }  # fmt: skip
@@ -61,13 +60,13 @@ def job_name(run: str) -> str:
 
 
 def entries(root: Path) -> list[Entry]:
-    """Every run folder below ``root``, and every job that was to make one and did not get that far."""
+    """Every run folder below ``root``, and every job that has not created its own."""
     names = run_names(root)
     listed = [_entry(root, name) for name in names]
     for name in jobs.names(root):
         job = jobs.look(root, name)
-        # A run that is being created has no run.json yet; one that never got so far has a job alone.
-        if name not in names and job.command[3:4] in _MAKERS and job.status != "finished":
+        # A run that is being created has no run.json yet; of one that failed before, there is the job alone.
+        if name not in names and job.command[3:4] in _CREATING and job.status != "finished":
             status: Status = "running" if job.status == "running" else "failed"
             listed.append(Entry(name, root / name, status, job))
     return listed
@@ -83,13 +82,13 @@ def _entry(root: Path, name: str) -> Entry:
         return Entry(name, path, "running" if job.status == "running" else "unreadable", job, str(error))
     what = "sequential fine-tuning" if store.file.states else store.settings.method
     about = f"{what} · {store.steps} update{'' if store.steps == 1 else 's'} · {len(store.keys)} matrices"
-    at_work = "running" in (job.status, state)
-    status: Status = "running" if at_work else "complete" if state == "complete" else "interrupted"
+    running = "running" in (job.status, state)
+    status: Status = "running" if running else "complete" if state == "complete" else "interrupted"
     return Entry(name, path, status, job, about)
 
 
 def show_running(root: Path, listed: list[Entry]) -> None:
-    """A live card for every run at work; the page is drawn anew when one ends."""
+    """A live card for every running run; the page is drawn anew when one ends."""
     names = tuple(entry.name for entry in listed if entry.status == "running")
     if names:
         st.header("At work", anchor=False)
@@ -97,7 +96,7 @@ def show_running(root: Path, listed: list[Entry]) -> None:
 
 
 @st.fragment(run_every=1.0)
-@told()
+@shown()
 def _watch(root: Path, names: tuple[str, ...]) -> None:
     now = [entry for entry in entries(root) if entry.status == "running"]
     if tuple(entry.name for entry in now) != names:
@@ -109,7 +108,7 @@ def _watch(root: Path, names: tuple[str, ...]) -> None:
 
 
 def _workers(run: Path) -> None:
-    """Who does the work, where it is more than one worker."""
+    """The speed of each worker, where there are several."""
     workers = paces(run)
     if len(workers) < 2:
         return
@@ -129,18 +128,18 @@ def _workers(run: Path) -> None:
 
 
 def show_list(root: Path, listed: list[Entry]) -> None:
-    """One line a run: name, what it merges, how it stands, and what can be done with it."""
+    """One line a run: name, what it merges, status, and a button."""
     st.header("Runs", anchor=False)
     st.caption(f"In {as_markdown(root)}")
     if not listed:
         st.text("There is no run yet.")
     for entry in listed:
         with st.container(border=True, key=f"run-{entry.job.name}"):
-            name, about, status, act = st.columns([3, 4, 2, 2], vertical_alignment="center")
+            name, about, status, button = st.columns([3, 4, 2, 2], vertical_alignment="center")
             name.markdown(f"**{as_markdown(entry.name, 64)}**")
             about.text(entry.about)
-            status.text(_WORDS[entry.status])
-            with act:
+            status.text(_STATUS_WORDS[entry.status])
+            with button:
                 _actions(root, entry)
             if entry.status in ("interrupted", "failed"):
                 job_card.show_ending(entry.spec, entry.job)

@@ -1,6 +1,4 @@
-"""Which probes a page shows: split, metric, and everything read off the score matrix."""
-
-from __future__ import annotations
+"""Which probes a page shows: split and metric, and the figures of the score matrix."""
 
 import numpy as np
 import streamlit as st
@@ -20,12 +18,7 @@ def choose_measure(label: str, splits: list[str], metrics: list[str], split: str
     """(split, metric) from two controls; ``split`` is the one chosen at first, ``label`` the name of its control."""
     left, right = st.columns([1, 3])
     split = left.segmented_control(
-        label,
-        splits,
-        default=split,
-        required=True,
-        format_func=_SPLITS.__getitem__,
-        key=f"{key}-split",
+        label, splits, default=split, required=True, format_func=_SPLITS.__getitem__, key=f"{key}-split"
     )
     metric = right.segmented_control(
         "Metric", metrics, default=metrics[0], required=True, format_func=UNITS.__getitem__, key=f"{key}-metric"
@@ -34,7 +27,7 @@ def choose_measure(label: str, splits: list[str], metrics: list[str], split: str
 
 
 def choose(run: Run) -> Scored | None:
-    """Controls for split and metric, and what they give; None when the run has no scores at all."""
+    """The scores of the split and metric that two controls choose; None when the run has no scores."""
     table = run.tables["scores"]
     splits = [name for name in _SPLITS if name in set(table["split"])]
     if not splits:
@@ -44,13 +37,13 @@ def choose(run: Run) -> Scored | None:
 
 
 def strength(run: Run, metric: str) -> None:
-    """The merge at other strengths, where they were tried, and what it says."""
+    """Scores of the final state at other strengths, where they were tried, and the note on them."""
     values = strength_curve(run, metric)
     if values.empty:
         return
     st.header("How strong should the merge be?", anchor=False)
     if note := strength_note(run, metric):
-        st.info(f"{note[0].upper()}{note[1:]}. It was chosen on these probes: the test split tells.")
+        st.info(f"{note[0].upper()}{note[1:]}. It was chosen on these probes; the test split decides.")
     else:
         st.caption("No other strength scores clearly better on the development probes.")
     figure = strength_figure.strength(values, strength_curve(run, metric, "se"), UNITS[metric])

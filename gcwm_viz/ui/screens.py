@@ -1,6 +1,4 @@
-"""The five screens of a talk about a run: one figure and one sentence each, every number read from the run."""
-
-from __future__ import annotations
+"""The five screens of a talk about a run: one figure and one sentence each, all numbers from the run."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,20 +15,20 @@ from gcwm_viz.probes.metrics import is_share
 from gcwm_viz.runs.highlights import Scored, peak, scored
 from gcwm_viz.runs.tables import Run
 from gcwm_viz.signals.catalogue import ACTIVE
+from gcwm_viz.studies.regate import UNGATED
 from gcwm_viz.ui.frame import View
 from gcwm_viz.ui.loading import load_run, run_names
 from gcwm_viz.ui.roots import run_root
 from gcwm_viz.ui.text import as_markdown
-from gcwm_viz.ui.whatif import UNGATED
 
 HEIGHT = 560
 MAX_OTHERS = 30
-_UNSCORED = "This run was started without probes, so nobody knows what its models can do."
+_UNSCORED = "This run was started without probes, so what its models can do is unknown."
 
 
 @dataclass(frozen=True)
 class Screen:
-    """title and sentence are Markdown with names escaped; figure is None where something is missing."""
+    """title and sentence: Markdown with names escaped. figure: None where something is missing."""
 
     title: str
     sentence: str
@@ -64,24 +62,23 @@ def one_after_another(view: View) -> Screen:
     course = None if other is None else scored(other)
     if other is not None and course is not None:
         courses[_label(other)] = course.downstream["old_mean"]
-    said = [
+    parts = [
         f"{as_markdown(name)} keeps **{_value(scores, float(values.iloc[-1]))}**" for name, values in courses.items()
     ]
-    sentence = f"After {view.run.steps} steps, {said[0]} on the earlier tasks"
-    if len(said) > 1:
-        sentence += f"; {said[1]}."
+    sentence = f"After {view.run.steps} steps, {parts[0]} on the earlier tasks"
+    if len(parts) > 1:
+        sentence += f"; {parts[1]}."
     elif view.run.store.file.states:
-        sentence += ". This run is the training one after another itself."
+        sentence += ". This run is itself the training one after another."
     else:
-        sentence += ". No run that was trained one after another with the same updates is beside it to compare with."
+        sentence += ". There is no run of training one after another with the same updates to compare with."
     return Screen(title, sentence, retained.retained(courses, unit=scores.unit, height=HEIGHT))
 
 
 def where_conflict_sits(view: View) -> Screen:
-    """Which matrices the updates disagree in."""
+    """In which matrices the updates disagree."""
     title = "Where they disagree"
-    cells = view.run.tables["matrices"]
-    cells = cells[cells["step"] == cells["step"].max()]
+    cells = _last_step(view.run)
     top = peak(cells)
     if top is None:
         return Screen(title, "A conflict needs two updates at one matrix; this run never has two.")
@@ -93,28 +90,26 @@ def where_conflict_sits(view: View) -> Screen:
     )
     if values.isna().any():
         sentence += f" In {int(values.isna().sum())} of {len(values)} matrices it is not defined."
-    low_high = bounds(cells[ACTIVE.column], fit=True)
-    figure = layer_grid.layer_grid(cells, ACTIVE, axes=view.axes, limits=low_high,
+    figure = layer_grid.layer_grid(cells, ACTIVE, axes=view.axes, limits=bounds(cells[ACTIVE.column], fit=True),
                                    chosen=(int(top["layer"]), str(top["family"])))  # fmt: skip
     figure.update_layout(height=HEIGHT)
     return Screen(title, sentence, figure)
 
 
 def the_decision(view: View) -> Screen:
-    """What the gate makes of the conflict."""
+    """What the gate decides, from the conflict."""
     title = "The gate decides, matrix by matrix"
-    cells = view.run.tables["matrices"]
-    cells = cells[cells["step"] == cells["step"].max()]
+    cells = _last_step(view.run)
     gated = cells[~cells["mode"].isin(UNGATED)]
     if gated.empty:
         return Screen(title, "This run has no gate: its method merges directly, or its states come from training.")
     if gated["conflict"].isna().all():
         return Screen(title, "No matrix of this run has a conflict, so the gate has nothing to decide by.")
     counts = gated["mode"].value_counts()
-    parts = {"blend": "a blend", "geo": "the geometry branch alone", "plain": "the plain branch alone"}
-    said = ", ".join(f"{counts[mode]} get {words}" for mode, words in parts.items() if mode in counts)
+    words_by_mode = {"blend": "a blend", "geo": "the geometry branch alone", "plain": "the plain branch alone"}
+    decisions = ", ".join(f"{counts[mode]} get {words}" for mode, words in words_by_mode.items() if mode in counts)
     sentence = (
-        f"More conflict, more geometry: of {_count(len(gated), 'matrix', 'matrices')}, {said}. "
+        f"More conflict, more geometry: of {_count(len(gated), 'matrix', 'matrices')}, {decisions}. "
         f"On average **{percent(gated['alpha'].mean())}** of the geometry branch is used."
     )
     figure = gate_curve.gate_curve(gated, view.config)
@@ -137,14 +132,14 @@ def what_was_kept(view: View) -> Screen:
     }
     if 0 in scores.R.index:
         models = {"base": (_row(scores.R, 0), _row(scores.errors, 0)), **models}
-    forgotten = float(scores.downstream["forgetting"].iloc[-1])
-    lost = "" if np.isnan(forgotten) else f" Average drop from each task's best: **{_drop(scores, forgotten)}**."
+    forgetting = float(scores.downstream["forgetting"].iloc[-1])
+    lost = "" if np.isnan(forgetting) else f" Average drop from each task's best: **{_drop(scores, forgetting)}**."
     number = len(view.run.updates)
-    made_of = (
+    origin = (
         f"trained on {_count(number, 'task')} one after another" if trained else f"with all {_count(number, 'update')}"
     )
     sentence = (
-        f"One model {made_of} {_scores(scores, end.mean())}; "
+        f"One model {origin} {_scores(scores, end.mean())}; "
         f"the base {_value(scores, models['base'][0].mean()) if 'base' in models else 'n/a'}, the experts on their own "
         f"tasks {_value(scores, scores.own.mean())}.{lost}"
     )
@@ -156,8 +151,14 @@ SCREENS: tuple[Callable[[View], Screen], ...] = (
 )  # fmt: skip
 
 
+def _last_step(run: Run) -> pd.DataFrame:
+    matrices = run.tables["matrices"]
+    last: pd.DataFrame = matrices[matrices["step"] == matrices["step"].max()]
+    return last
+
+
 def _trained(run: Run) -> Run | None:
-    """A scored run beside ``run`` that describes training one after another with the same updates."""
+    """A scored run in the same root that describes training one after another with the same updates."""
     if run.store.file.states:
         return None
     for name in run_names(run_root())[:MAX_OTHERS]:

@@ -1,7 +1,5 @@
 """A second run beside the chosen one."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from gcwm_viz.runs.highlights import Scored
 from gcwm_viz.runs.tables import Run
 from gcwm_viz.signals.catalogue import ACTIVE, GLOBAL_GAP, INCOMING, STATE, STATE_GAP, STATE_NORM
 from gcwm_viz.studies.two_runs import MeanDifference
+from gcwm_viz.ui import trouble
 from gcwm_viz.ui.frame import View
 from gcwm_viz.ui.loading import load_run, run_names
 from gcwm_viz.ui.roots import run_root
@@ -36,11 +35,10 @@ def choose_second(view: View) -> Run:
     root = run_root()
     others = [name for name in run_names(root) if name != view.run.path.name]
     if not others:
-        st.info(
-            "This page compares two runs, and there is only one. Another one beside it: "
+        trouble.stop(
+            "This page compares two runs, and there is only one. This computes another: "
             "python -m gcwm_viz lab run --sequential --out runs/seq"
         )
-        st.stop()
     likeness = [_likeness(view, root / name) for name in others]
     left, right = st.columns(2, gap="medium")
     left.markdown(f"First run: **{as_markdown(view.run.path.name)}**")
@@ -48,35 +46,34 @@ def choose_second(view: View) -> Run:
     name = right.selectbox("Second run", others, index=best, key="against", bind="query-params")
     run = load_run(root / name)
     if run.tables["matrices"].empty:
-        st.info("The second run has no finished step yet, so there is nothing to compare with.")
-        st.stop()
+        trouble.stop("The second run has no finished step yet, so there is nothing to compare with.")
     return run
 
 
 def say_what_differs(first: Run, second: Run, step: int) -> None:
-    """One sentence where the two runs have not taken in the same updates by this step."""
+    """One sentence where the two runs have not integrated the same updates by this step."""
     a, b = first.updates[:step], second.updates[:step]
     if set(a) != set(b):
         st.caption(
-            f"By step {step} the runs took in different updates: {as_markdown(', '.join(a), 120)} against "
+            f"By step {step} the runs have integrated different updates: {as_markdown(', '.join(a), 120)} against "
             f"{as_markdown(', '.join(b), 120)}."
         )
     elif a != b:
-        st.caption("By this step both runs took in the same updates, in another order.")
+        st.caption("By this step both runs have integrated the same updates, in another order.")
 
 
 def say_how_compared(differences: pd.DataFrame) -> None:
-    """What the intervals of ``score_differences`` rest on."""
-    alone = differences.index[~differences["paired"]]
+    """Whether the intervals of ``score_differences`` are paired."""
+    unpaired = differences.index[~differences["paired"]]
     if differences.empty:
         st.caption("The runs have no probe task in common.")
-    elif alone.empty:
+    elif unpaired.empty:
         st.caption("Both runs answered the same examples: intervals are those of paired differences.")
     else:
-        which = "all tasks" if len(alone) == len(differences) else as_markdown(", ".join(alone), 120)
+        which = "all tasks" if len(unpaired) == len(differences) else as_markdown(", ".join(unpaired), 120)
         st.caption(
             f"Intervals of {which} take the two runs' scores as independent, so they are rather too wide: the runs "
-            "answered other probes, or one of them kept no examples (`python -m gcwm_viz score RUN --replace` does)."
+            "answered different probes, or one kept no examples (`python -m gcwm_viz score RUN --replace` does)."
         )
 
 
@@ -96,9 +93,9 @@ def headline(first: Scored, second: Scored, step: int, mean: MeanDifference) -> 
 
 
 def _likeness(view: View, path: Path) -> tuple[bool, bool, bool]:
-    """How well a run can be compared: whether it is finished, has the chosen step, merged the same updates."""
+    """How alike a run is: whether it is finished, has the chosen step, merged the same updates."""
     try:
-        store = RunStore.open(path)  # not through the cache: looking at many runs must not push this one out
+        store = RunStore.open(path)  # not through the cache, from which many runs would evict this one
     except InputError:
         return False, False, False
     return store.status() == "complete", store.steps >= view.step, set(store.updates) == set(view.run.updates)

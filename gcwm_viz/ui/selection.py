@@ -1,11 +1,9 @@
 """What the reader has selected, the same on every page and in every link: run, step, layer and module family.
 
-A widget loses its value when its page is left, and Streamlit's own binding to query parameters gives way to whatever a
-widget of another page was bound to: what came with a link is lost with the first click. So the selection stands in the
-URL and in the session, none of its widgets is bound, and every link within the app carries it.
+A widget loses its value when its page is left, and Streamlit's own binding to query parameters is replaced by that of
+the next page's widgets, so that the selection of a link is lost with the first click. The selection is therefore kept
+in the URL and in the session, none of its widgets is bound, and every link within the app carries it.
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TypeVar
@@ -19,34 +17,34 @@ Option = TypeVar("Option", int, str)
 
 
 def arrive(page: str) -> None:
-    """Call it first on every page: the widgets of another page are other widgets, though their keys are the same."""
+    """Call it first on every page: widgets of another page are different widgets under the same keys."""
     if st.session_state.get(_PAGE) != page:
         st.session_state[_PAGE], st.session_state[_OFFERED] = page, {}
 
 
-def asked() -> dict[str, str]:
-    """What the reader asks for, as text by name and not yet checked: a widget just moved goes before the URL, and
-    that before the selection shown last."""
+def requested() -> dict[str, str]:
+    """What the reader requests, as text by name, unchecked: a widget just moved takes precedence over the URL, and that
+    over the selection shown last."""
     shown = st.session_state.get(_SHOWN, {})
-    wanted = {}
+    texts = {}
     for name in NAMES:
         widget = st.session_state.get(name)
         if widget is not None and str(widget) != shown.get(name):
-            wanted[name] = str(widget)
+            texts[name] = str(widget)
         elif name in st.query_params:
-            wanted[name] = st.query_params[name]
+            texts[name] = st.query_params[name]
         elif name in shown:
-            wanted[name] = shown[name]
-    return wanted
+            texts[name] = shown[name]
+    return texts
 
 
 def choose(name: str, options: Sequence[Option], default: Option) -> Option:
-    """The option that the reader asks for, or ``default`` where there is no such option; set for the widget with the
-    key ``name``, which comes next and takes no value of its own."""
+    """The option that the reader requests, or ``default`` where there is no such option; set for the widget with the
+    key ``name``, which is drawn next without a value of its own."""
     by_text = {str(option): option for option in options}
-    value = by_text.get(asked().get(name, ""), default)
+    value = by_text.get(requested().get(name, ""), default)
     offered = st.session_state[_OFFERED]
-    # A slider with another range is another widget. One that stands is left alone: the reader may be moving it.
+    # A slider with another range is a new widget; the same one keeps its value: the reader may be moving it.
     if st.session_state.get(name) != value or offered.get(name) != list(by_text):
         st.session_state[name] = value
     offered[name] = list(by_text)
@@ -54,8 +52,8 @@ def choose(name: str, options: Sequence[Option], default: Option) -> Option:
 
 
 def show(**selection: object) -> bool:
-    """Remember what the page shows, and put it into the URL in one step of the browser's history; whether that differs
-    from what stood there."""
+    """Keep what the page shows in the session and, as one entry of the browser's history, in the URL; whether the URL
+    changed."""
     texts = {name: str(value) for name, value in selection.items()}
     moved = any(st.query_params.get(name) != text for name, text in texts.items())
     if moved:
@@ -66,4 +64,4 @@ def show(**selection: object) -> bool:
 
 def link(page: str, label: str, **changes: object) -> None:
     """A link to another page of the app with the same selection but for ``changes``."""
-    st.page_link(page, label=label, query_params=asked() | {name: str(value) for name, value in changes.items()})
+    st.page_link(page, label=label, query_params=requested() | {name: str(value) for name, value in changes.items()})

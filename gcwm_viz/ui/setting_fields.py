@@ -1,6 +1,4 @@
-"""One control for every setting, made from its declaration."""
-
-from __future__ import annotations
+"""One control for each setting, from its declaration."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -16,7 +14,7 @@ FILLED = "start-filled"
 
 
 def fill(settings: Mapping[str, Any], preset: str, method: str) -> None:
-    """Let the fields of this preset and method begin with ``settings``: all fields are made anew."""
+    """Let the fields of this preset and method start from ``settings``: all fields are created anew."""
     serial = st.session_state.get(FILLED, (0, "", "", {}))[0]
     st.session_state[FILLED] = (serial + 1, preset, method, dict(settings))
 
@@ -25,17 +23,17 @@ def show(names: Iterable[str], settings: RunSettings, columns: int = 4) -> dict[
     """Controls for ``names``; returns the values that differ from those in ``settings``."""
     changed = {}
     names = list(names)
-    declared, own = settings.declared(), settings.single()
-    # Another preset or method brings its own values, and so does a plan that fills the form. The values are the
-    # fields' defaults, not set through the session state: a number field that loses its state would fall to zero.
+    declared, defaults = settings.declared(), settings.single()
+    # A preset, a method and a plan that fills the form bring their own values. These are the fields' defaults and not
+    # set through the session state: a number field that loses its state would fall to zero.
     serial, *owner, filled = st.session_state.get(FILLED, (0, "", "", {}))
-    first = {**own, **filled} if owner == [settings.preset, settings.method] else own
+    initial = {**defaults, **filled} if owner == [settings.preset, settings.method] else defaults
     for start in range(0, len(names), columns):
         for box, name in zip(st.columns(columns), names[start : start + columns], strict=False):
             with box:
                 key = f"set-{serial}-{settings.preset}-{settings.method}-{name}"
-                value = _field(declared[name], first[name], key)
-            if value != own[name]:
+                value = _field(declared[name], initial[name], key)
+            if value != defaults[name]:
                 changed[name] = value
     return changed
 

@@ -1,7 +1,5 @@
 """Starting a run: a checked plan becomes a job of the same command line that a user would type."""
 
-from __future__ import annotations
-
 import shlex
 from pathlib import Path
 
@@ -12,7 +10,7 @@ from gcwm_viz.continual.plan_file import RunPlan
 from gcwm_viz.errors import InputError
 from gcwm_viz.jobs import jobs
 from gcwm_viz.jobs.spec import digest
-from gcwm_viz.ui import plan_check, plan_form, run_jobs
+from gcwm_viz.ui import plan_check, plan_form, run_jobs, trouble
 
 NAME = "start-run-name"
 
@@ -26,7 +24,7 @@ def free_name(root: Path) -> str:
 
 
 def begin(root: Path, name: str, plan: RunPlan) -> bool:
-    """Write the plan and start its run; False when a job of this name is at work already.
+    """Write the plan and start its run; False when a job of this name is running.
 
     Raises :class:`InputError` for a name that cannot be a folder or is taken.
     """
@@ -34,7 +32,7 @@ def begin(root: Path, name: str, plan: RunPlan) -> bool:
     if out.exists():
         raise InputError(f"{out}: exists already; choose another name, or resume that run below")
     text = plan.to_yaml()
-    # Named by its content: two windows that start the same name at once do not change each other's plan.
+    # Named by its content: two windows that start the same name at once do not overwrite each other's plan.
     file = root / ".jobs" / name / f"plan-{digest(text)}.yaml"
     file.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(file, text.encode())
@@ -42,7 +40,7 @@ def begin(root: Path, name: str, plan: RunPlan) -> bool:
 
 
 def show(root: Path, plan: RunPlan | None, checked: bool) -> None:
-    """Name and start button; the same as a command and as a file."""
+    """Name and start button; the plan as a file and as a command."""
     if NAME not in st.session_state:
         st.session_state[NAME] = free_name(root)
     left, right, save = st.columns([3, 2, 2], vertical_alignment="bottom")
@@ -56,11 +54,10 @@ def show(root: Path, plan: RunPlan | None, checked: bool) -> None:
         try:
             started = begin(root, name, plan)
         except InputError as error:
-            st.error("This run cannot be started:")
-            st.text(str(error))
+            trouble.show("This run cannot be started:", error)
             return
         if not started:
-            st.warning("A run of this name is at work already.")
+            st.warning("A run of this name is running already.")
             return
         del st.session_state[NAME]
         st.rerun()

@@ -1,7 +1,7 @@
 """The study that the pages Compare and Explain show, and what to choose in it."""
 
-from __future__ import annotations
-
+import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,29 +15,20 @@ from gcwm_viz.probes.metrics import UNITS
 from gcwm_viz.signals.catalogue import SIGNALS
 from gcwm_viz.statistics.association import association
 from gcwm_viz.studies.lab.tables import SHIPPED, read_study
+from gcwm_viz.ui import trouble
 from gcwm_viz.ui.roots import run_root
 
 TARGETS = {
-    "overall": "mean over all tasks",
-    "old_mean": "mean over earlier tasks",
-    "learned": "each task just after it was learned",
-    "current": "the arriving task",
-    "forgetting": "forgetting (positive = lost)",
-    "bwt": "backward transfer (negative = lost)",
-    "immediate_drop": "change in this step (negative = lost)",
-    "plasticity_gap": "plasticity gap (arriving minus earlier tasks)",
+    "all tasks": ("overall", "mean over all tasks"),
+    "earlier tasks": ("old_mean", "mean over earlier tasks"),
+    "learned": ("learned", "each task just after it was learned"),
+    "arriving task": ("current", "the arriving task"),
+    "forgetting": ("forgetting", "forgetting (positive = lost)"),
+    "backward transfer": ("bwt", "backward transfer (negative = lost)"),
+    "change in the step": ("immediate_drop", "change in this step (negative = lost)"),
+    "plasticity gap": ("plasticity_gap", "plasticity gap (arriving minus earlier tasks)"),
 }
-LABELS = {
-    "all tasks": "overall",
-    "earlier tasks": "old_mean",
-    "learned": "learned",
-    "arriving task": "current",
-    "forgetting": "forgetting",
-    "backward transfer": "bwt",
-    "change in the step": "immediate_drop",
-    "plasticity gap": "plasticity_gap",
-}
-"""What the control and a link call the targets."""
+"""Part of a column's name and meaning of each target, by the name that the control and a link give it."""
 SCORES = ("overall", "old_mean", "learned", "current")
 Tables = dict[str, pd.DataFrame]
 
@@ -53,7 +44,7 @@ def explained(runs: pd.DataFrame) -> list[str]:
 
 
 def load() -> tuple[Tables, Path]:
-    """Tables of ROOT/study where somebody computed one, else of the study that ships; ends the page without one."""
+    """Tables and folder of ROOT/study where there is one, else of the shipped study; ends the page without one."""
     folder = run_root() / "study"
     folder = folder if (folder / "study.json").is_file() else SHIPPED
     try:
@@ -66,8 +57,7 @@ def load() -> tuple[Tables, Path]:
         st.text(str(error))
         st.stop()
     if tables["runs"].empty:
-        st.info("No run of this study is finished yet.")
-        st.stop()
+        trouble.stop("No run of this study is finished yet.")
     runs = tables["runs"]
     st.caption(
         f"Runs: {len(runs[['method', 'seed', 'order']].drop_duplicates())}. Methods: {runs['method'].nunique()}. "
@@ -77,23 +67,40 @@ def load() -> tuple[Tables, Path]:
     return tables, folder
 
 
-def choose_target(default: str) -> tuple[str, str, str]:
-    """(column of ``runs``, name of the target, split_metric prefix), from three controls."""
+@dataclass(frozen=True)
+class Measure:
+    """What three controls choose: column of ``runs`` = split_metric_target, and the target's meaning."""
+
+    target: str
+    meaning: str
+    split: str
+    metric: str
+
+    @property
+    def column(self) -> str:
+        return f"{self.split}_{self.metric}_{self.target}"
+
+
+def choose_measure(default: str) -> Measure:
     boxes = st.columns([2, 1, 2, 1], gap="medium", vertical_alignment="bottom")
-    labels = list(LABELS)
-    at = list(LABELS.values()).index(default)
-    target = LABELS[boxes[0].selectbox("What is measured", labels, index=at, key="target", bind="query-params")]
+    names, index = list(TARGETS), list(TARGETS).index(default)
+    target, meaning = TARGETS[
+        boxes[0].selectbox("What is measured", names, index=index, key="target", bind="query-params")
+    ]
     split = boxes[1].segmented_control("Split", ["test", "dev"], default="test", required=True)
     metric = boxes[2].segmented_control(
         "Metric", ["em", "nll"], default="em", required=True, format_func=UNITS.__getitem__
     )
-    return f"{split}_{metric}_{target}", target, f"{split}_{metric}"
+    return Measure(target, meaning, split, metric)
 
 
-def expert_mean(scores: pd.DataFrame, prefix: str) -> float:
-    """Mean over seeds and tasks of each expert's score on its own task; NaN where none was scored."""
-    split, metric = prefix.split("_")
-    rows = scores[(scores["model"] == "expert") & (scores["split"] == split) & (scores["metric"] == metric)]
+def expert_mean(scores: pd.DataFrame, measure: Measure) -> float:
+    """Mean over seeds and tasks of each expert's score on its own task; NaN where none was scored, and for a target
+    that is not a score."""
+    if measure.target not in SCORES:
+        return math.nan
+    experts = scores["model"] == "expert"
+    rows = scores[experts & (scores["split"] == measure.split) & (scores["metric"] == measure.metric)]
     return float(rows.loc[rows["update"] == rows["task"], "value"].mean())
 
 
@@ -110,7 +117,7 @@ def needs(methods: pd.Series, tasks: int) -> pd.DataFrame:
             sees = "all tasks at once" if method == "joint" else "the arriving task's data"
             rows.append({"method": method, "sees": sees, "keeps": PIPELINES[method].keeps})
         else:
-            name = max((known for known in METHODS if str(method).startswith(known)), key=len, default="")
+            name = max((prefix for prefix in METHODS if str(method).startswith(prefix)), key=len, default="")
             alone = bool(name) and METHODS[name].sequential
             keeps = "the merged update alone" if alone else f"every update (at the end {tasks})"
             rows.append({"method": method, "sees": "no data, finished updates", "keeps": keeps})

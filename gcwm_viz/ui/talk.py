@@ -1,6 +1,4 @@
-"""Talk mode: the screens of a run for a room, walked with buttons or the arrow keys."""
-
-from __future__ import annotations
+"""Talk mode: the screens of a run, turned with buttons or the arrow keys."""
 
 import streamlit as st
 
@@ -33,16 +31,11 @@ def show(view: View) -> None:
         enlarged.update_annotations(font_size=20)
         enlarged.update_xaxes(title_font_size=20, tickfont_size=19)
         enlarged.update_yaxes(title_font_size=20, tickfont_size=19)
-        st.plotly_chart(enlarged, key=f"talk-{now}", alt=plain(screen.sentence),
+        st.plotly_chart(enlarged, key=f"talk-{now}", alt=screen.sentence.replace("**", "").replace("\\", ""),
                         config={"displaylogo": False, "displayModeBar": False})  # fmt: skip
 
 
-def plain(text: str) -> str:
-    """A sentence without Markdown's marks, for a screen reader."""
-    return text.replace("**", "").replace("\\", "")
-
-
 def turn(by: int) -> None:
-    """Go ``by`` screens on."""
+    """Show the screen ``by`` further on."""
     now = st.session_state.get(SCREEN) or 1
     st.session_state[SCREEN] = min(max(int(now) + by, 1), len(SCREENS))

@@ -1,7 +1,5 @@
 """Text from files, as literal text inside Streamlit's Markdown and in spreadsheets."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 
@@ -13,7 +11,7 @@ _FORMULA = re.compile(r"[\t\r\n]|\s*[=+\-@＝＋－＠]")
 
 
 def as_markdown(value: Any, limit: int = 160) -> str:
-    """``value`` so that Markdown, LaTeX, HTML, colour and icon syntax in it show as the characters they are.
+    """``value`` so that Markdown, LaTeX, HTML, colour and icon syntax in it show as literal characters.
 
     Control characters and line breaks become spaces. Longer than ``limit``: cut with an ellipsis.
     """
@@ -24,14 +22,14 @@ def as_markdown(value: Any, limit: int = 160) -> str:
 
 
 def as_csv(frame: pd.DataFrame) -> bytes:
-    """``frame`` as CSV that a spreadsheet takes for data: text that would be read as a formula begins with '."""
+    """``frame`` as CSV whose texts no spreadsheet computes: see :func:`plain_cell`."""
     safe = frame.map(plain_cell)
     safe.columns = [plain_cell(name) for name in safe.columns]
     return safe.to_csv(index=False).encode()
 
 
 def plain_cell(value: Any) -> Any:
-    """``value``, with an apostrophe before a text that a spreadsheet would compute."""
+    """``value``, with an apostrophe before a text that a spreadsheet would read as a formula."""
     if not isinstance(value, str):
         return value
     value = value.replace("\r", " ")  # pandas leaves it unquoted, and a spreadsheet begins a new row there

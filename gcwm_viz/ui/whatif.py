@@ -1,7 +1,5 @@
 """Another gate on the same run: α is a function of conflict alone, so nothing is optimised again."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 import streamlit as st
@@ -11,6 +9,7 @@ from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.geometry.gate import branch_mode, gate
 from gcwm_viz.signals.catalogue import DISPLACEMENT, GATE_CONFLICT
 from gcwm_viz.signals.signal import Signal
+from gcwm_viz.studies.regate import UNGATED
 
 CHANGE = Signal(
     column="alpha_change",
@@ -28,8 +27,6 @@ MOVED = Signal(
     + DISPLACEMENT.formula,
     source="Proposition 1",
 )
-UNGATED = ("absent", "merged", "trained")
-"""Modes without two branches: no update, a merge method without a gate, states of a training pipeline."""
 SIGNALS = (GATE_CONFLICT, CHANGE, MOVED)
 _RANGES = {"tau": (0.0, 1.0), "kappa": (0.0, 50.0), "alpha_min": (0.0, 1.0), "alpha_max": (0.0, 1.0)}
 _LABELS = {"tau": "Threshold τ", "kappa": "Steepness κ", "alpha_min": "Lowest α", "alpha_max": "Highest α"}
@@ -38,19 +35,19 @@ _LABELS = {"tau": "Threshold τ", "kappa": "Steepness κ", "alpha_min": "Lowest 
 def gate_settings(config: GCWMConfig) -> GCWMConfig:
     """Sliders for the gate, starting from ``config``. The lowest α never exceeds the highest."""
     with st.container(border=True):
-        st.markdown("**What if the gate were different?** Move a slider; nothing is computed again but α.")
+        st.markdown("**What if the gate were different?** Move a slider; nothing but α is computed again.")
         boxes = st.columns([2, 2, 2, 2, 1.4], vertical_alignment="bottom")
         values: dict[str, float] = {}
         for box, name in zip(boxes, _RANGES, strict=False):
             low, high = _RANGES[name]
-            now = float(getattr(config, name))
+            default = float(getattr(config, name))
             values[name] = box.slider(
                 _LABELS[name],
-                min(low, now),
-                max(high, now),
-                now,
+                min(low, default),
+                max(high, default),
+                default,
                 step=0.5 if name == "kappa" else 0.01,
-                key=f"gate-{name}-{now}",
+                key=f"gate-{name}-{default}",
             )
         gated = boxes[-1].toggle("Gate on", value=config.gate == "conflict", key=f"gate-on-{config.gate}")
         if values["alpha_min"] > values["alpha_max"]:
@@ -67,7 +64,7 @@ def regated(cells: pd.DataFrame, config: GCWMConfig) -> pd.DataFrame:
         mode if mode in UNGATED else branch_mode(value, config.skip_tol)
         for mode, value in zip(cells["mode"], alpha, strict=True)
     ]
-    # A branch that is skipped takes no part: α counts as 0 or 1 there.
+    # A skipped branch has no share: α counts as 0 or 1 there.
     share = np.array([{"plain": 0.0, "geo": 1.0}.get(mode, value) for mode, value in zip(modes, alpha, strict=True)])
     return cells.assign(
         alpha=alpha,

@@ -1,6 +1,6 @@
-"""Pictures of every page: ``python -m tests.browser.screenshots --run-root runs --run lab --out docs/screenshots``.
+"""Screenshots of every page: ``python -m tests.browser.screenshots --run-root runs --run lab --out docs/screenshots``.
 
-Needs Chromium. Light and dark, at 1440 points wide, as tall as the page is (up to a limit).
+Needs Chromium. Light and dark, 1440 points wide, as tall as the page up to a limit.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--run-root", type=Path, default=Path("runs"))
     parser.add_argument("--run", default="lab")
     parser.add_argument("--out", type=Path, default=Path("docs/screenshots"))
-    parser.add_argument("--place", default="layer=3&family=down_proj", help="query parameters of the place to show")
+    parser.add_argument("--matrix", default="layer=3&family=down_proj", help="query parameters of the matrix to show")
     parser.add_argument("--schemes", nargs="+", default=["light", "dark"], choices=["light", "dark"])
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -43,13 +43,13 @@ def main() -> None:
                     if name == "Start":
                         page.goto(f"{server.url}/{path}")
                         _fill_from_lab(page)
-                        _shoot(page, file)
+                        _capture(page, file)
                         continue
                     for screen in range(1, TALK_SCREENS + 1) if name == "Talk" else [0]:
-                        place = f"screen={screen}" if screen else options.place
-                        page.goto(f"{server.url}/{path}?run={options.run}&{place}")
+                        query = f"screen={screen}" if screen else options.matrix
+                        page.goto(f"{server.url}/{path}?run={options.run}&{query}")
                         _settle(page)
-                        _shoot(page, file.with_stem(f"talk-{screen}-{scheme}") if screen else file)
+                        _capture(page, file.with_stem(f"talk-{screen}-{scheme}") if screen else file)
             browser.close()
     finally:
         server.stop()
@@ -76,7 +76,7 @@ def _settle(page: Any) -> None:
     page.wait_for_timeout(1500)  # tables fade in
 
 
-def _shoot(page: Any, path: Path) -> None:
+def _capture(page: Any, path: Path) -> None:
     bottom = page.evaluate(
         "Math.max(...[...document.querySelectorAll('[data-testid=stMainBlockContainer] > div > *')]"
         ".map(part => part.getBoundingClientRect().bottom))"

@@ -1,6 +1,7 @@
 """Generated runs of every kind in one run root, and pages run headless on them."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -24,8 +25,8 @@ def run_root(tmp_path_factory):
 def open_page(run_root, monkeypatch):
     """open_page("pages/1_Conflict.py", run="nan", step=2) → the page after its first run."""
 
-    def opened(page: str, root: Path = run_root, **query: object) -> AppTest:
-        monkeypatch.setattr(sys, "argv", ["app.py", "--run-root", str(root)])
+    def opened(page: str, root: Path = run_root, *, options: Sequence[str] = (), **query: object) -> AppTest:
+        monkeypatch.setattr(sys, "argv", ["app.py", "--run-root", str(root), *options])
         monkeypatch.chdir(REPOSITORY)
         app = AppTest.from_file(str(REPOSITORY / "app.py"), default_timeout=30)
         for key, value in query.items():

@@ -32,7 +32,7 @@ def test_page_draws_its_charts(open_page, tmp_path, page, seeds):
 
 
 @pytest.mark.parametrize("page", CHARTS)
-@pytest.mark.parametrize("target", study.LABELS)
+@pytest.mark.parametrize("target", study.TARGETS)
 def test_every_target_has_its_page(open_page, tmp_path, page, target):
     write_study(tmp_path, seeds=2)
     app = open_page(page, root=tmp_path, target=target)
