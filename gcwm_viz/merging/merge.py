@@ -8,6 +8,7 @@ import torch
 
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.linalg.lowrank import Update, lerp
+from gcwm_viz.merging.recipe import MergekitModels, Recipe
 from gcwm_viz.settings.declare import Settings
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class MergeMethod:
     merge of adapters stays in their span, and is stored as factors. sequential: defined one update at a time, so that
     the result depends on their order. uses_probes: whether it uses probe data; the others are data-free.
     conflict_gate: whether α of its two branches is that of equation 6, so that another gate needs no new merge.
+    mergekit: the same merge as a mergekit configuration, None where mergekit does not have the method.
     eta: its default η, None for that of the preset.
     """
 
@@ -97,6 +99,7 @@ class MergeMethod:
     sequential: bool = False
     uses_probes: bool = False
     conflict_gate: bool = False
+    mergekit: Callable[[MergekitModels], Recipe] | None = None
     eta: float | None = 1.0
 
     def __post_init__(self) -> None:

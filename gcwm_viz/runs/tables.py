@@ -157,11 +157,11 @@ def columns(table: str) -> dict[str, str]:
     own, signals = _COLUMNS[table], computed()
     if table == "matrices":
         before = list(own).index("mode") + 1
-        meanings = {signal.column: signal.meaning or signal.line for signal in signals}
+        meanings = {signal.column: signal.documentation for signal in signals}
         return dict([*list(own.items())[:before], *meanings.items(), *list(own.items())[before:]])
     if table == "steps":
         averaged = [signal for signal in signals if signal.averaged]
-        means = {s.column: f"mean over matrices: {s.meaning or s.line}" for s in averaged}
+        means = {s.column: f"mean over matrices: {s.documentation}" for s in averaged}
         ends = [(s.column, end) for s in averaged if s.extremes for end in ("min", "max")]
         return own | means | {f"{column}_{end}": f"{end} of {column} over matrices" for column, end in ends}
     return own

@@ -41,3 +41,10 @@ class Signal:
     explained: bool = True
     needs: tuple[Need, ...] = ()
     of: Callable[[Step], float] | None = None
+
+    @property
+    def documentation(self) -> str:
+        """The column in words, with its range."""
+        least = "(-∞" if self.least is None else f"[{self.least:g}"
+        most = "∞)" if self.most is None else f"{self.most:g}]"
+        return f"{self.meaning or self.line}, in {least}, {most}"

@@ -106,7 +106,8 @@ def expert_mean(scores: pd.DataFrame, measure: Measure) -> float:
 
 def data_free(methods: pd.Series) -> list[str]:
     """The merge methods among ``methods``, variants such as gcwm-no-gate included: they see no training data."""
-    return [method for method in methods if any(str(method).startswith(name) for name in METHODS)]
+    free = tuple(name for name, method in METHODS.items() if not method.uses_probes)
+    return [method for method in methods if str(method).startswith(free)]
 
 
 def needs(methods: pd.Series, tasks: int) -> pd.DataFrame:
@@ -120,7 +121,8 @@ def needs(methods: pd.Series, tasks: int) -> pd.DataFrame:
             name = max((prefix for prefix in METHODS if str(method).startswith(prefix)), key=len, default="")
             alone = bool(name) and METHODS[name].sequential
             keeps = "the merged update alone" if alone else f"every update (at the end {tasks})"
-            rows.append({"method": method, "sees": "no data, finished updates", "keeps": keeps})
+            sees = "probes, finished updates" if name and METHODS[name].uses_probes else "no data, finished updates"
+            rows.append({"method": method, "sees": sees, "keeps": keeps})
     return pd.DataFrame(rows, columns=["method", "sees", "keeps"])
 
 

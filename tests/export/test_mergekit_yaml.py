@@ -66,7 +66,7 @@ def test_what_mergekit_cannot_say(inputs, tmp_path):
     tiny.store(delta, {"model.layers.0.mlp.up_proj.weight": torch.ones(24, 16)}, gcwm_viz="update")
     for place, (method, settings, updates, says) in enumerate(
         [
-            ("gcwm", {}, None, "was merged by gcwm; mergekit has task-arithmetic, mean, ties, dare, dare-ties"),
+            ("gcwm", {}, None, "was merged by gcwm; mergekit has dare-ties, dare, ties, task-arithmetic, mean"),
             ("task-arithmetic", {"decay": 0.5}, None, "folds earlier steps into one another"),
             ("mean", {"policy": "current_anchor"}, None, "folds earlier steps into one another"),
             ("mean", {}, [("d", delta)], "update 'd' is a folder of update tensors"),

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from gcwm_viz.linalg.lowrank import accumulate
 from gcwm_viz.merging.merge import Merge, MergeMethod
+from gcwm_viz.merging.recipe import MergekitModels, Recipe
 from gcwm_viz.merging.step import MergeStep
 
 
@@ -26,15 +27,30 @@ def weighted_mean(step: MergeStep) -> Tensor:
     return total_oi / weight if weight > 0 else total_oi
 
 
+def _sum_recipe(models: MergekitModels) -> Recipe:
+    scaled = [weight * models.eta for weight in models.weights]
+    return {"merge_method": "task_arithmetic", "base_model": models.base, "models": models.listed(scaled)}, []
+
+
+def _mean_recipe(models: MergekitModels) -> Recipe:
+    # base + η·mean(θ_i − base) is the average of whole models in which the base has the weight that η leaves.
+    rest = sum(models.weights) * (1 - models.eta) / models.eta
+    base = [{"model": models.base, "parameters": {"weight": rest}}] if rest else []
+    remark = [] if models.eta == 1 else ["The base takes part so that the mean of updates is scaled by eta."]
+    return {"merge_method": "linear", "base_model": models.base, "models": models.listed() + base}, remark
+
+
 TASK_ARITHMETIC = MergeMethod(
     name="task-arithmetic",
     source="arXiv 2212.04089",
     summary="sum of the updates",
     merge=lambda step: Merge.of(weighted_sum(step)),
+    mergekit=_sum_recipe,
 )
 MEAN = MergeMethod(
     name="mean",
     source="arXiv 2203.05482",
     summary="mean of the updates",
     merge=lambda step: Merge.of(weighted_mean(step)),
+    mergekit=_mean_recipe,
 )

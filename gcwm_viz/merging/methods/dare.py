@@ -13,6 +13,7 @@ from torch import Tensor
 
 from gcwm_viz.merging.merge import Merge, MergeMethod
 from gcwm_viz.merging.methods.ties import TiesSettings, trim_elect_mean
+from gcwm_viz.merging.recipe import MergekitModels, Recipe
 from gcwm_viz.merging.step import MergeStep
 from gcwm_viz.settings.declare import Settings, integer, number
 
@@ -60,12 +61,28 @@ def drop_and_rescale(delta_oi: Tensor, matrix: str, update: str, settings: DareS
     return torch.where(keeps.to(delta_oi.device), delta_oi / (1 - settings.dare_drop), 0.0)
 
 
+def _recipe(models: MergekitModels, method: str = "dare_linear", normalize: bool = False) -> Recipe:
+    listed = models.listed(density=1 - models.settings.dare_drop)
+    parameters = {"normalize": normalize, "lambda": models.eta}
+    return {"merge_method": method, "base_model": models.base, "models": listed, "parameters": parameters}, [
+        "DARE's masks are drawn anew: another sample of the same distribution. mergekit rescales to each update's norm."
+    ]
+
+
+def _ties_recipe(models: MergekitModels) -> Recipe:
+    recipe, remark = _recipe(models, "dare_ties", normalize=True)
+    if 1 - models.settings.dare_drop > models.settings.ties_keep:
+        remark.append("This run also trimmed by magnitude (ties_keep), which mergekit's dare_ties does not.")
+    return recipe, remark
+
+
 DARE = MergeMethod(
     name="dare",
     source="arXiv 2311.03099",
     summary="random entries, rescaled, then summed",
     merge=dare,
     settings=DareSettings,
+    mergekit=_recipe,
 )
 DARE_TIES = MergeMethod(
     name="dare-ties",
@@ -73,4 +90,5 @@ DARE_TIES = MergeMethod(
     summary="random entries, rescaled, then TIES",
     merge=dare_ties,
     settings=DareTiesSettings,
+    mergekit=_ties_recipe,
 )

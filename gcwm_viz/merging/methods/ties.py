@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gcwm_viz.merging.magnitude import top_magnitudes
 from gcwm_viz.merging.merge import Merge, MergeMethod
+from gcwm_viz.merging.recipe import MergekitModels, Recipe
 from gcwm_viz.merging.step import MergeStep
 from gcwm_viz.settings.declare import Settings, number
 
@@ -48,10 +49,16 @@ def trim_elect_mean(deltas: Sequence[Tensor], weights: Sequence[float], keep: fl
     return total_oi / torch.where(share_oi > 0, share_oi, 1.0)
 
 
+def _recipe(models: MergekitModels) -> Recipe:
+    listed, parameters = models.listed(density=models.settings.ties_keep), {"normalize": True, "lambda": models.eta}
+    return {"merge_method": "ties", "base_model": models.base, "models": listed, "parameters": parameters}, []
+
+
 TIES = MergeMethod(
     name="ties",
     source="arXiv 2306.01708",
     summary="largest entries, one sign for each, mean of those that agree",
     merge=ties,
     settings=TiesSettings,
+    mergekit=_recipe,
 )

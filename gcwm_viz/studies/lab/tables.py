@@ -25,10 +25,11 @@ from gcwm_viz.continual.engine import write_table
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes.metrics import METRICS
 from gcwm_viz.probes.scores import downstream, score_matrix
+from gcwm_viz.signals.catalogue import SIGNALS
 
 SHIPPED = Path(__file__).parent / "results"
 TABLES = ("runs", "scores", "cells", "choices", "ablations")
-GRADIENTS = ("gradient_mean", "gradient_min", "gradient_negative")
+GRADIENTS = tuple(column for column, signal in SIGNALS.items() if "gradients" in signal.needs)
 CELL_VALUES = (
     *("conflict", "alpha", "active_conflict", "state_conflict", "state_gap", "global_gap", "incoming_conflict", "sar"),
     *GRADIENTS,
