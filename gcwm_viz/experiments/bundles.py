@@ -5,8 +5,6 @@ sft/                         states of Seq. SFT
 probes/{dev,test}/NAME.jsonl probe files
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence

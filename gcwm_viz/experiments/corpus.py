@@ -1,7 +1,5 @@
 """Pairs of prompt and answer as token ids, drawn in batches."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

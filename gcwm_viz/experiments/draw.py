@@ -1,7 +1,5 @@
 """Examples, and the seeded draws that generate them."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Sequence
 from typing import TypeVar

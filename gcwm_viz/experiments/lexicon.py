@@ -1,7 +1,5 @@
 """English word forms from lemminflect's table."""
 
-from __future__ import annotations
-
 import gzip
 from collections.abc import Iterator
 from pathlib import Path

@@ -6,8 +6,6 @@ a hook may add a loss term before the backward pass and change the model after e
 Shape suffixes: b batch, l sequence length, n scored tokens, d hidden, v vocabulary.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

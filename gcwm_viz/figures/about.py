@@ -1,7 +1,5 @@
 """The caption of a chart: one text for the app, the alt text and the report."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Protocol
 

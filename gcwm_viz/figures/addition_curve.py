@@ -1,7 +1,5 @@
 """Adding updates one by one: predicted conflict above, measured scores below."""
 
-from __future__ import annotations
-
 import pandas as pd
 import plotly.graph_objects as go
 

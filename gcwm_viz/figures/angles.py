@@ -1,7 +1,5 @@
 """Principal angles between the subspaces of the active updates of one matrix."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Association of signals with targets: rank correlations with intervals, their points, and families of top cells."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

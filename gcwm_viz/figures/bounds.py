@@ -1,7 +1,5 @@
 """The colour range of a heatmap."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 

@@ -1,7 +1,5 @@
 """Signals by depth: the mean over a layer's matrices."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import pandas as pd

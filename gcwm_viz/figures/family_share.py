@@ -1,7 +1,5 @@
 """Share of each module family in the top-k (step, matrix) cells."""
 
-from __future__ import annotations
-
 import pandas as pd
 import plotly.graph_objects as go
 

@@ -1,7 +1,5 @@
 """Forgetting by task at one step, and forgetting, transfer and plasticity over the steps."""
 
-from __future__ import annotations
-
 import pandas as pd
 import plotly.graph_objects as go
 

@@ -1,7 +1,5 @@
 """The gate: its sigmoid with every matrix of a step on it."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go

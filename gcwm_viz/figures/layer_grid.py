@@ -1,7 +1,5 @@
 """One signal over layers (rows) and module families (columns), each cell clickable."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

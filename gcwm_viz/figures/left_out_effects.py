@@ -1,7 +1,5 @@
 """Effect of leaving one update out on every task."""
 
-from __future__ import annotations
-
 import pandas as pd
 import plotly.graph_objects as go
 

@@ -1,7 +1,5 @@
 """Which update costs which task: the change of every task for every update left out."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go

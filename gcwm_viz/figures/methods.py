@@ -1,7 +1,5 @@
 """Methods of a study, and their differences from one of them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

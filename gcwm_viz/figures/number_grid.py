@@ -1,7 +1,5 @@
 """Heatmaps, and those whose cells show their values."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Conflict or overlap between every two updates, for one matrix or averaged over several."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

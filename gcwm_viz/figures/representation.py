@@ -1,7 +1,5 @@
 """Accuracy of linear probes by layer, for base, step and expert."""
 
-from __future__ import annotations
-
 import pandas as pd
 import plotly.graph_objects as go
 

@@ -1,7 +1,5 @@
 """Mean score on earlier tasks over the steps, of one or more methods."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import pandas as pd

@@ -1,7 +1,5 @@
 """Retention: each task's score after every step, against base and expert."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go

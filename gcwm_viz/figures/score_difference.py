@@ -1,7 +1,5 @@
 """Scores of two runs: their difference by task at one step, and both over the steps."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

@@ -1,7 +1,5 @@
 """R[t, u]: the score on every task after every step, with the base above and the experts below."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

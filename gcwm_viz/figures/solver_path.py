@@ -1,7 +1,5 @@
 """The inner solver of one matrix: objective and distance from the start by iteration, for both branches."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 

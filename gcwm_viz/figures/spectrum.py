@@ -1,7 +1,5 @@
 """Projected spectra of one matrix: each update's, their barycenter's, their mean's and the state's."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """One signal over all steps: a small layer grid for each, on one colour scale."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go

@@ -1,7 +1,5 @@
 """Scores above, conflict below, over the same steps."""
 
-from __future__ import annotations
-
 import pandas as pd
 import plotly.graph_objects as go
 

@@ -1,7 +1,5 @@
 """Scores of the same merge at other strengths, on the development probes."""
 
-from __future__ import annotations
-
 import pandas as pd
 import plotly.graph_objects as go
 

@@ -1,7 +1,5 @@
 """Scores of several models, one group a task."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

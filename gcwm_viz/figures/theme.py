@@ -5,8 +5,6 @@ differences, the Okabe-Ito palette (with dash and symbol as a second cue) for ca
 and text takes the page's colour, so one figure serves the light and the dark theme.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -115,9 +115,7 @@ PRESETS = {
     for preset in (
         Preset(name="scale-free", summary="our default", eta=1.0),
         Preset(name="paper", summary="the settings of the paper", eta=0.1, geometry=_PAPER),
-        Preset(
-            name="release", summary="the released code and its arithmetic", eta=0.2, geometry=_PAPER | _RELEASE
-        ),
+        Preset(name="release", summary="the released code and its arithmetic", eta=0.2, geometry=_PAPER | _RELEASE),
     )
 }
 DEFAULT_PRESET = "scale-free"

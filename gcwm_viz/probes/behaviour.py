@@ -7,8 +7,6 @@ tokens that are scored: ``encoding``.
 Shape suffixes: b batch, l sequence length, a labelled tail (the last positions of the batch), v vocabulary, n examples.
 """
 
-from __future__ import annotations
-
 import inspect
 import math
 from collections.abc import Sequence

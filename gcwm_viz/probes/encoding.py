@@ -15,8 +15,6 @@ belongs to the choice, and where a token would straddle the two they are tokenis
 Texts: the first token, BOS where the tokenizer writes one, is context; all others are predicted.
 """
 
-from __future__ import annotations
-
 from functools import cached_property, partial
 from string import ascii_uppercase
 from typing import Any, TypeAlias

@@ -4,8 +4,6 @@ Its task definitions are programs: they come with the package, or from the folde
 ``GCWM_VIZ_LM_EVAL_PATH`` names, never from a probe folder. Each names the source of its data, mostly the hub.
 """
 
-from __future__ import annotations
-
 import io
 import logging
 import math

@@ -1,7 +1,5 @@
 """JSON lines of probe files, bounded in size; every error names its file and line."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The base as transformers loads it: tokenizer, model, and a model without weights."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager

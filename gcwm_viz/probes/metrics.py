@@ -9,8 +9,6 @@ ppl       perplexity of texts, exp(nll); ≥ 1, lower is better
 bpb       bits per byte of texts (of harness tasks); ≥ 0, lower is better
 """
 
-from __future__ import annotations
-
 from collections.abc import Container
 
 import pandas as pd

@@ -3,8 +3,6 @@
 No weights are read, only shapes. Shape suffixes: b rows of a batch, l sequence length, v vocabulary.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

@@ -7,8 +7,6 @@ accuracy in [0,1], higher = more linearly readable; `chance` is the share of the
 Shape suffixes: n texts, l sequence length, d hidden size.
 """
 
-from __future__ import annotations
-
 import math
 import warnings
 from collections import Counter

@@ -7,8 +7,6 @@ for losses (NLL) pass higher_is_better=False: signs are changed so that every di
 A value with a missing or undefined argument is NaN, never zero.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

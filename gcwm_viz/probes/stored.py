@@ -1,7 +1,5 @@
 """Scores in a run folder: one file a checkpoint, with scores and the values of every example."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path

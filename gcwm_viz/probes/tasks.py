@@ -10,8 +10,6 @@
 A task pairs with an update of the same name. Sizes are bounded: probes run on every step of a run.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections import Counter
 from dataclasses import dataclass, field

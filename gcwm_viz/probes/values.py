@@ -1,7 +1,5 @@
 """Values of a probe on every example, and the scores that follow. Shape suffix: n examples."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """The report of a run: inputs and settings, results, conflict, gate and solver."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go

@@ -4,8 +4,6 @@ Everything that comes from a run is escaped. A content security policy forbids e
 a network and makes no requests with one.
 """
 
-from __future__ import annotations
-
 import html
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any

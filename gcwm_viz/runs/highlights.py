@@ -1,7 +1,5 @@
 """Headline results of a run: its scores on one split, and where conflict is highest."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -4,8 +4,6 @@ Every s is a rescaling of the same merge. The best s is chosen on the probes tha
 upwards; only the test split gives an unbiased one.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -3,8 +3,6 @@
 A negative cosine of two tasks' loss gradients means that a step downhill for one goes uphill for the other.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 

@@ -7,8 +7,6 @@ between runs.
 Shape suffixes: n = rows, b = resamples, r = runs, t = steps.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -4,8 +4,6 @@ Runs of one seed share base and experts, so intervals resample seeds, and the or
 wide or undefined intervals.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Uncertainty of means: standard errors, and how many of them a normal interval spans. Shape suffix: n examples."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

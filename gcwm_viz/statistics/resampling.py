@@ -5,8 +5,6 @@ Rows of one cluster (a run, a seed, a layer) depend on each other, so clusters a
 Shape suffixes: n = values, r = clusters, b = resamples.
 """
 
-from __future__ import annotations
-
 import math
 from itertools import product
 from typing import Any

@@ -1,7 +1,5 @@
 """Differences between two runs, by matrix and by score."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

@@ -12,8 +12,6 @@ importance I_F = Σ|τ ∘ ∇L_memory|, first-order estimates of what undoing �
 over matrices. Rehearsal: the `rehearsal` steps after a merge add the loss of a replayed batch.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise

@@ -8,8 +8,6 @@ recipe.json                  settings, seed, versions, measured scores
 NOTICE.md                    sources of the facts
 """
 
-from __future__ import annotations
-
 import json
 import platform
 import time

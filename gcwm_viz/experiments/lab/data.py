@@ -5,8 +5,6 @@ seeded torch.Generator. Fact tasks are trained on all their facts, and the facts
 the test probes; the probes of the other tasks are held out of the training pool.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -5,8 +5,6 @@ The loss of task t gets Σ_{u<t} (λ/2) Σ_i F_u,i (θ_i − θ_u,i)², one pena
 training examples (x, y) of the squared gradient of log p(y | x), summed over answer tokens.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

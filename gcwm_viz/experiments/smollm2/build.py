@@ -5,8 +5,6 @@ task and the initial adapter depend on the seed and the task's name alone: the f
 expert, and each expert has its own random A (a shared A alone would make adapters similar).
 """
 
-from __future__ import annotations
-
 import json
 import platform
 from collections.abc import Callable, Sequence

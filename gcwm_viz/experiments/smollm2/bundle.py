@@ -8,8 +8,6 @@ recipe.json                  settings, seeds, versions, seconds, measured scores
 NOTICE.md                    sources of facts and model
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from gcwm_viz.experiments.bundles import Bundle, numbered, read_recipe, require

@@ -8,8 +8,6 @@ Training and probes share no prompt. Items of skills are held out; facts are all
 differently (see `facts.py`). Development and test probes have different facts and items.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -4,8 +4,6 @@ A fact cannot be guessed from other facts, so every fact is trained, in the ques
 the probes ask for the same facts in the form `Relation.probe`, which is held out of training.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -4,8 +4,6 @@ Each function gives prompt, answer and a key that training and probes must not s
 numbers, the expression.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from gcwm_viz.experiments.draw import LETTERS, Draw

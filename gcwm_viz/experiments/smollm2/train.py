@@ -4,8 +4,6 @@ Prompts go through the tokenizer's chat template, encoded as in the probes. Only
 continues from the adapter as stored in float16, the one that ships.
 """
 
-from __future__ import annotations
-
 import contextlib
 import time
 import warnings

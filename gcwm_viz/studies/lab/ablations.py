@@ -8,8 +8,6 @@ which depends on the order and takes the recipe's).
 Shape suffixes: o = d_out, i = d_in.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial

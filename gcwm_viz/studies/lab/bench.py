@@ -1,7 +1,5 @@
 """One seed of the lab: trained models, probes, and the description of a sequence of states."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial

@@ -1,7 +1,5 @@
 """The plan of a study: methods with their grids, task orders, and cells of work in stages."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any

@@ -9,8 +9,6 @@ A run is committed by renaming, so an interrupted study resumes, and one with mo
 finished runs. Coefficients are chosen on the development split and reported on test.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import platform

@@ -1,7 +1,5 @@
 """Summary of a study in Markdown: the output of `lab study` and the source of the tables in docs/findings.md."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import pandas as pd

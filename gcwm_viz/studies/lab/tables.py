@@ -12,8 +12,6 @@ ablations   seed, question, variant, eta, dev, dev_se, test, test_se (see :mod:`
 and probes; training that several runs share counts in the first of them.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from pathlib import Path
