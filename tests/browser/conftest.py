@@ -1,5 +1,6 @@
 """A real Chromium on a real server. Skipped with its reason where there is no Chromium."""
 
+from collections.abc import Iterator
 import os
 import shutil
 import socket
@@ -19,7 +20,7 @@ QUIET = "--no-sandbox --disable-gpu --disable-background-networking --disable-co
 _running: list = []
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(items) -> None:
     for item in items:
         if Path(__file__).parent in Path(item.path).parents:
             item.add_marker(pytest.mark.browser)
@@ -78,7 +79,7 @@ class Server:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory, chromium):
+def server(tmp_path_factory: pytest.TempPathFactory, chromium) -> Iterator[Server]:
     root = tmp_path_factory.mktemp("runs")
     write_run(root, "normal")
     write_run(root, "nan")

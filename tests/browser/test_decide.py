@@ -1,5 +1,6 @@
 """The decision page in a real browser: a plan downloads and follows the tick boxes."""
 
+from tests.browser.conftest import Server
 from pathlib import Path
 
 from playwright.sync_api import expect
@@ -16,7 +17,7 @@ def downloaded(page) -> list[str]:
     return [name for name, _ in parse_plan(file.read_bytes(), "download", file.parent).updates]
 
 
-def test_plan_downloads_as_ticked(server, window):
+def test_plan_downloads_as_ticked(server: Server, window) -> None:
     page = window()
     page.goto(f"{server.url}/Decide?run=normal&step=4")
     drawn(page, 7)

@@ -1,5 +1,6 @@
 """Deep links, clicks, slider and what-if in a real browser."""
 
+from tests.browser.conftest import Server
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
@@ -42,7 +43,7 @@ def colours(page, plot: int) -> str:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_cold_deep_link(server, window, name):
+def test_cold_deep_link(server: Server, window, name: str) -> None:
     """A server that has run no page yet, opened at once on this page, asks nothing of any other host."""
     server.stop()
     server.start()
@@ -60,7 +61,7 @@ def test_cold_deep_link(server, window, name):
 
 
 @pytest.mark.parametrize("name", STUDY_PAGES)
-def test_the_shipped_study_by_cold_link(server, window, name):
+def test_the_shipped_study_by_cold_link(server: Server, window, name: str) -> None:
     server.stop()
     server.start()
     page = window()
@@ -71,7 +72,7 @@ def test_the_shipped_study_by_cold_link(server, window, name):
     expect(page.get_by_test_id("stException")).to_have_count(0)
 
 
-def test_click_opens_the_matrix_everywhere(server, window):
+def test_click_opens_the_matrix_everywhere(server: Server, window) -> None:
     page = window()
     page.goto(f"{server.url}/Conflict?run=normal")
     drawn(page, 14)
@@ -83,7 +84,7 @@ def test_click_opens_the_matrix_everywhere(server, window):
     expect(page.get_by_role("heading", level=3)).to_have_text("model.layers.2.mlp.up_proj.weight")
 
 
-def test_top_right_and_undefined_cells_answer_too(server, window):
+def test_top_right_and_undefined_cells_answer_too(server: Server, window) -> None:
     page = window()
     page.goto(f"{server.url}/Conflict?run=nan")
     drawn(page, 14)
@@ -94,7 +95,7 @@ def test_top_right_and_undefined_cells_answer_too(server, window):
     has_selected(page, layer="1", family="o_proj")
 
 
-def test_slider_moves_all_charts(server, window):
+def test_slider_moves_all_charts(server: Server, window) -> None:
     page = window()
     page.goto(f"{server.url}/Conflict?run=normal")
     drawn(page, 14)
@@ -112,7 +113,7 @@ def test_slider_moves_all_charts(server, window):
         )
 
 
-def test_what_if_changes_alpha(server, window):
+def test_what_if_changes_alpha(server: Server, window) -> None:
     page = window()
     page.goto(f"{server.url}/Gate?run=normal")
     drawn(page, 5)
@@ -124,7 +125,7 @@ def test_what_if_changes_alpha(server, window):
     expect(value).not_to_have_text(before)
 
 
-def test_hover_text_is_literal(server, window):
+def test_hover_text_is_literal(server: Server, window) -> None:
     page = window()
     page.goto(f"{server.url}/Conflict?run=nan&step=3")
     drawn(page, 14)

@@ -1,5 +1,7 @@
 """The lab run starts by itself, once for all windows, and can be cancelled; a new server finds it again."""
 
+from pathlib import Path
+from collections.abc import Iterator
 import json
 
 import pytest
@@ -9,13 +11,13 @@ from tests.browser.conftest import Server
 
 
 @pytest.fixture
-def fresh(tmp_path, chromium):
+def fresh(tmp_path: Path, chromium) -> Iterator[Server]:
     running = Server(tmp_path / "runs")
     yield running
     running.stop()
 
 
-def test_two_windows_one_job(fresh, window):
+def test_two_windows_one_job(fresh: Server, window) -> None:
     first, second = window(), window()
     for page in (first, second):
         page.goto(fresh.url)

@@ -1,5 +1,6 @@
 """The report opened from disk, with the network cut off."""
 
+from pathlib import Path
 import pytest
 
 from gcwm_viz.report.document import report
@@ -8,7 +9,7 @@ from tests.factories_runs import write_run
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_opens_from_disk_without_a_network(chromium, tmp_path, scheme):
+def test_opens_from_disk_without_a_network(chromium, tmp_path: Path, scheme: str) -> None:
     file = tmp_path / "report.html"
     file.write_text(report(open_run(write_run(tmp_path, "nan"))))
     context = chromium.new_context(offline=True, color_scheme=scheme)

@@ -1,5 +1,6 @@
 """The selection — run, step, layer, family — stays the same from page to page, however the reader came there."""
 
+from tests.browser.conftest import Server
 from playwright.sync_api import expect
 
 from gcwm_viz.ui.frame import PAGES
@@ -10,7 +11,7 @@ SELECTED = {"run": "normal", "step": "3", "layer": "2", "family": "o_proj"}
 WITHOUT_A_RUN = {"Start", "Compare", "Explain"}
 
 
-def url(server, name: str, wanted: dict[str, str]) -> str:
+def url(server: Server, name: str, wanted: dict[str, str]) -> str:
     path = "" if name == "Overview" else name.replace(" ", "_")
     return f"{server.url}/{path}?{'&'.join(f'{key}={value}' for key, value in wanted.items())}"
 
@@ -37,7 +38,7 @@ def shows(page, wanted: dict[str, str]) -> None:
     expect(bar.get_by_role("slider", name="Step")).to_have_value(wanted["step"], timeout=60_000)
 
 
-def test_every_page_hands_the_selection_of_its_link_to_the_next(server, window):
+def test_every_page_hands_the_selection_of_its_link_to_the_next(server: Server, window) -> None:
     page = window()
     names = list(PAGES.values())
     for here, there in zip(names, [*names[1:], names[0]], strict=True):
@@ -50,7 +51,7 @@ def test_every_page_hands_the_selection_of_its_link_to_the_next(server, window):
         expect(page.get_by_test_id("stException")).to_have_count(0)
 
 
-def test_widgets_clicks_links_and_reloads_agree(server, window):
+def test_widgets_clicks_links_and_reloads_agree(server: Server, window) -> None:
     page = window()
     page.goto(url(server, "Conflict", SELECTED))
     drawn(page, 14)
@@ -74,7 +75,7 @@ def test_widgets_clicks_links_and_reloads_agree(server, window):
     shows(page, moved | {"run": "nan", "step": "3"})
 
 
-def test_open_this_matrix_arrives(server, window):
+def test_open_this_matrix_arrives(server: Server, window) -> None:
     page = window()
     page.goto(url(server, "Overview", {"run": "normal"}))
     ended(page, "Overview")
@@ -88,7 +89,7 @@ def test_open_this_matrix_arrives(server, window):
     has_selected(page, **wanted)
 
 
-def test_one_press_of_back_a_step(server, window):
+def test_one_press_of_back_a_step(server: Server, window) -> None:
     page = window()
     page.goto(url(server, "Conflict", SELECTED))
     ended(page, "Conflict")
@@ -105,7 +106,7 @@ def test_one_press_of_back_a_step(server, window):
     expect(page.get_by_test_id("stSidebar").get_by_role("slider", name="Step")).to_have_value("3")
 
 
-def test_nonsense_in_a_link_falls_back(server, window):
+def test_nonsense_in_a_link_falls_back(server: Server, window) -> None:
     page = window()
     page.goto(url(server, "Spectra", {"run": "../etc", "step": "99", "layer": "x", "family": "%3Cb%3E"}))
     ended(page, "Spectra")

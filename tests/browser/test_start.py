@@ -1,5 +1,7 @@
 """A run started, cancelled, resumed and finished from the page, its server killed in between; the talk by keys."""
 
+from pathlib import Path
+from collections.abc import Iterator
 import json
 import os
 import signal
@@ -17,7 +19,7 @@ SLOW = 8000
 
 
 @pytest.fixture
-def fresh(tmp_path, chromium):
+def fresh(tmp_path: Path, chromium) -> Iterator[Server]:
     root = tmp_path / "runs"
     write_base(root / "inputs" / "base")
     write_updates(root / "inputs" / "updates", "ab")
@@ -26,7 +28,7 @@ def fresh(tmp_path, chromium):
     running.stop()
 
 
-def test_start_cancel_resume_finish(fresh, window, tmp_path):
+def test_start_cancel_resume_finish(fresh: Server, window, tmp_path: Path) -> None:
     inputs = fresh.root / "inputs"
     plan = RunPlan(
         base=inputs / "base",
@@ -82,7 +84,7 @@ def test_start_cancel_resume_finish(fresh, window, tmp_path):
     expect(other.get_by_role("heading", level=1)).to_have_text("Overview")
 
 
-def test_talk_is_walked_with_the_keyboard(server, window):
+def test_talk_is_walked_with_the_keyboard(server: Server, window) -> None:
     page = window()
     page.goto(f"{server.url}/Talk?run=normal")
     title = page.get_by_role("heading", level=1)

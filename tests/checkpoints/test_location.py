@@ -1,5 +1,7 @@
 """Inputs on another file system, by fsspec's own in memory: the same fingerprints, tensors and results."""
 
+from collections.abc import Iterator
+from pathlib import Path
 import json
 import os
 
@@ -30,7 +32,7 @@ DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int
 
 
 @pytest.fixture
-def memory():
+def memory() -> Iterator[str]:
     """An empty file system of this process, and its URL; a forked worker has a copy."""
     fsspec = pytest.importorskip("fsspec")
     store = fsspec.filesystem("memory")
@@ -39,7 +41,7 @@ def memory():
         store.rm("/models", recursive=True)
 
 
-def upload(folder, url):
+def upload(folder: Path, url: str) -> None:
     for file in folder.rglob("*"):
         if file.is_file():
             place = location(f"{url}/{file.relative_to(folder).as_posix()}")
@@ -47,7 +49,7 @@ def upload(folder, url):
             place.write_bytes(file.read_bytes())
 
 
-def test_tensors_and_rows_of_them_are_the_bytes_of_the_file(tmp_path, memory):
+def test_tensors_and_rows_of_them_are_the_bytes_of_the_file(tmp_path: Path, memory: str) -> None:
     rng = generator(5)
     tensors = {str(dtype): (10 * torch.randn(7, 3, generator=rng)).to(dtype) for dtype in DTYPES}
     tensors |= {"empty": torch.zeros(0, 4), "scalar": torch.tensor(2.5)}
@@ -64,7 +66,7 @@ def test_tensors_and_rows_of_them_are_the_bytes_of_the_file(tmp_path, memory):
             assert torch.equal(read_tensor(there.tensors[name], rows), tensors[name][rows])
 
 
-def test_a_matrix_is_read_as_its_own_bytes_alone(tmp_path, memory, monkeypatch):
+def test_a_matrix_is_read_as_its_own_bytes_alone(tmp_path: Path, memory: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from gcwm_viz.checkpoints import reader
 
     read = []
@@ -81,7 +83,7 @@ def test_a_matrix_is_read_as_its_own_bytes_alone(tmp_path, memory, monkeypatch):
 
 
 @pytest.mark.parametrize(("kind", "workers"), [("memory", 1), ("memory", 2), ("file", 2)])
-def test_a_run_of_remote_inputs_has_the_results_of_local_ones(tmp_path, memory, kind, workers):
+def test_a_run_of_remote_inputs_has_the_results_of_local_ones(tmp_path: Path, memory: str, kind: str, workers: int) -> None:
     base, updates = write_base(tmp_path / "base"), write_updates(tmp_path / "updates", "ab")
     local = create_run(Inputs(base=base, updates=updates), tmp_path / "local", RunSettings())
     continue_run(local, CPU, workers=1)
@@ -102,7 +104,7 @@ def test_a_run_of_remote_inputs_has_the_results_of_local_ones(tmp_path, memory, 
     assert main(["resume", str(out), "--device", "cpu", "--workers", str(workers)]) == 0
 
 
-def test_an_adapter_may_lie_elsewhere(tmp_path, memory):
+def test_an_adapter_may_lie_elsewhere(tmp_path: Path, memory: str) -> None:
     base = tiny.save(tiny.model("qwen3"), tmp_path / "base")
     adapter, _, _ = tiny.lora("qwen3", tmp_path / "adapter", r=2, target_modules=["q_proj"])
     upload(base, f"{memory}/base")
@@ -116,14 +118,14 @@ def test_an_adapter_may_lie_elsewhere(tmp_path, memory):
     assert torch.equal(dense(there.delta(key)), dense(here.delta(key)))
 
 
-def test_a_plan_names_urls_and_keeps_them(memory):
+def test_a_plan_names_urls_and_keeps_them(memory: str) -> None:
     plan = parse_plan(f"base: {memory}/base\nupdates:\n- {{name: a, path: '{memory}/a'}}\n".encode(), "plan")
     assert str(plan.base) == f"{memory}/base"
     assert str(plan.updates[0][1]) == f"{memory}/a"
     assert parse_plan(plan.to_yaml().encode(), "again") == plan
 
 
-def test_naming_a_url_asks_nobody(memory, monkeypatch):
+def test_naming_a_url_asks_nobody(memory: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from upath import UPath
 
     monkeypatch.setattr(UPath, "exists", lambda self: pytest.fail(f"{self} was looked up"))
@@ -132,7 +134,7 @@ def test_naming_a_url_asks_nobody(memory, monkeypatch):
     assert is_remote(location(f"{memory}/a"))
 
 
-def test_faults_are_told_in_one_sentence(tmp_path, memory, capsys):
+def test_faults_are_told_in_one_sentence(tmp_path: Path, memory: str, capsys: pytest.CaptureFixture[str]) -> None:
     upload(write_base(tmp_path / "base"), f"{memory}/base")
     with pytest.raises(InputError, match="expected a folder with safetensors weights, found nothing"):
         CheckpointIndex.open(f"{memory}/nothing")
@@ -155,7 +157,7 @@ def test_faults_are_told_in_one_sentence(tmp_path, memory, capsys):
     assert "results need a folder of this machine or a mounted one, not a URL" in capsys.readouterr().err
 
 
-def test_what_needs_local_files_says_so(tmp_path, memory):
+def test_what_needs_local_files_says_so(tmp_path: Path, memory: str) -> None:
     from gcwm_viz.checkpoints.writer import export_checkpoint
 
     upload(write_base(tmp_path / "base"), f"{memory}/base")

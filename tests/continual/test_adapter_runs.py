@@ -1,5 +1,8 @@
 """Runs over LoRA adapters: the run folder holds factors, and the model they give is that of the dense updates."""
 
+from gcwm_viz.updates.source import UpdateSource
+from pathlib import Path
+from gcwm_viz.continual.estimate import Estimate
 import pytest
 import torch
 
@@ -21,7 +24,7 @@ RANKS = (2, 3)
 
 
 @pytest.fixture(scope="module")
-def inputs(tmp_path_factory):
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     root = tmp_path_factory.mktemp("adapters")
     base = tiny.save(tiny.model("qwen3"), root / "base")
     modules = ["q_proj", "v_proj", "down_proj"]
@@ -29,12 +32,12 @@ def inputs(tmp_path_factory):
     return Inputs(base=base, updates=[(path.name, path) for path in adapters])
 
 
-def sources(inputs):
+def sources(inputs: Inputs) -> list[UpdateSource]:
     base = CheckpointIndex.open(inputs.base)
     return [open_update(name, path, base) for name, path in inputs.updates]
 
 
-def test_a_run_over_adapters_keeps_factors_and_gives_the_dense_merge(inputs, tmp_path):
+def test_a_run_over_adapters_keeps_factors_and_gives_the_dense_merge(inputs: Inputs, tmp_path: Path) -> None:
     store = create_run(inputs, tmp_path / "run", RunSettings())
     continue_run(store, CPU, workers=1)
     for index, key in enumerate(store.keys):
@@ -54,12 +57,12 @@ def test_a_run_over_adapters_keeps_factors_and_gives_the_dense_merge(inputs, tmp
     assert stored_bytes(store.keys, 2, store.settings, ranks) < stored_bytes(store.keys, 2, store.settings)
 
 
-def test_adapters_are_estimated_thin_where_they_stay_thin(inputs):
+def test_adapters_are_estimated_thin_where_they_stay_thin(inputs: Inputs) -> None:
     found = sources(inputs)
     keys = found[0].touched(target_matrices(found[0].base))
     ranks = [joint_rank(key, found) for key in keys]
 
-    def need(**settings):
+    def need(**settings: str) -> Estimate:
         return estimate(keys, 2, RunSettings.preset_with("scale-free", settings), CPU, ranks)
 
     thin, adam = need(), need(solver="adam")
@@ -73,7 +76,7 @@ def test_adapters_are_estimated_thin_where_they_stay_thin(inputs):
 
 @pytest.mark.parametrize("kind", ["adapters", "dense update", "checkpoint"])
 @pytest.mark.parametrize(("method", "keep"), [("gcwm", "all"), ("wudi", "all"), ("gcwm", "last")])
-def test_given_states_need_the_disk_that_is_said(inputs, tmp_path, kind, method, keep):
+def test_given_states_need_the_disk_that_is_said(inputs: Inputs, tmp_path: Path, kind: str, method: str, keep: str) -> None:
     """Adapters as states of adapters; as states of an update that is dense; and a checkpoint as the last state."""
     whole = tmp_path / "whole"
     model = tiny.model("qwen3")
@@ -97,7 +100,7 @@ def test_given_states_need_the_disk_that_is_said(inputs, tmp_path, kind, method,
     assert kept == needed
 
 
-def test_given_states_that_are_adapters_stay_factored_too(inputs, tmp_path):
+def test_given_states_that_are_adapters_stay_factored_too(inputs: Inputs, tmp_path: Path) -> None:
     states = [path for _, path in inputs.updates]
     run = Inputs(base=inputs.base, updates=inputs.updates, states=states)
     store = create_run(run, tmp_path / "run", RunSettings())

@@ -1,5 +1,8 @@
 """Runs in little memory: fewer workers, tiles of rows, the CPU where a device is too small, one step kept."""
 
+from pathlib import Path
+from gcwm_viz.continual.store import RunStore
+from gcwm_viz.continual.result import MatrixResult
 import pytest
 import torch
 
@@ -19,15 +22,15 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def inputs(tmp_path):
+def inputs(tmp_path: Path) -> Inputs:
     return Inputs(base=write_base(tmp_path / "base"), updates=write_updates(tmp_path / "updates", "abc"))
 
 
-def create(inputs, out, **overrides):
+def create(inputs: Inputs, out: Path, **overrides: str) -> RunStore:
     return create_run(inputs, out, RunSettings.preset_with("paper", {"iters": 5} | overrides))
 
 
-def test_tiles_hold_five_arrays_within_the_limit():
+def test_tiles_hold_five_arrays_within_the_limit() -> None:
     assert tile_rows(100) is None
     with tile_bytes(5000):
         assert tile_rows(100) == 10
@@ -36,12 +39,12 @@ def test_tiles_hold_five_arrays_within_the_limit():
     assert tile_rows(100) is None
 
 
-def test_a_budget_limits_workers_and_tiles_and_leaves_the_result(inputs, tmp_path, monkeypatch):
+def test_a_budget_limits_workers_and_tiles_and_leaves_the_result(inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = create(inputs, tmp_path / "free")
     continue_run(store, CPU, workers=1)
     seen = []
 
-    def unordered(self, task, items, *, limit=None, memory=None, overlap=False):
+    def unordered(self, task, items, *, limit=None, memory=None, overlap: bool=False):
         if memory is not None:
             seen.append(limit)
         return map_items(task, items)
@@ -63,10 +66,10 @@ def map_items(task, items):
         yield item, task(Worker("one", CPU), item)
 
 
-def test_a_device_that_is_too_small_gets_tiles_and_then_hands_the_matrix_to_the_cpu(inputs, tmp_path, monkeypatch):
+def test_a_device_that_is_too_small_gets_tiles_and_then_hands_the_matrix_to_the_cpu(inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     genuine, attempts = work.process_matrix, []
 
-    def small_device(key, *rest):
+    def small_device(key, *rest) -> MatrixResult:
         attempts.append(key.name)
         if ("up_proj" in key.name and attempts.count(key.name) <= 3) or ("q_proj" in key.name and len(attempts) < 3):
             raise torch.OutOfMemoryError("out of memory")
@@ -83,10 +86,10 @@ def test_a_device_that_is_too_small_gets_tiles_and_then_hands_the_matrix_to_the_
     assert handed["conflict"].notna().all()
 
 
-def test_where_nothing_has_the_memory_the_matrix_is_named_and_the_others_are_kept(inputs, tmp_path, monkeypatch):
+def test_where_nothing_has_the_memory_the_matrix_is_named_and_the_others_are_kept(inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     genuine = work.process_matrix
 
-    def no_memory(key, *rest):
+    def no_memory(key, *rest) -> MatrixResult:
         if "v_proj" in key.name:
             raise torch.OutOfMemoryError("out of memory")
         return genuine(key, *rest)
@@ -101,7 +104,7 @@ def test_where_nothing_has_the_memory_the_matrix_is_named_and_the_others_are_kep
     assert len(store.finished()) == len(store.keys)
 
 
-def test_keeping_the_last_step_alone_gives_the_same_end_and_refuses_the_others(inputs, tmp_path):
+def test_keeping_the_last_step_alone_gives_the_same_end_and_refuses_the_others(inputs: Inputs, tmp_path: Path) -> None:
     every, last = create(inputs, tmp_path / "all"), create(inputs, tmp_path / "last", keep="last")
     for store in (every, last):
         continue_run(store, CPU, workers=1)
@@ -119,7 +122,7 @@ def test_keeping_the_last_step_alone_gives_the_same_end_and_refuses_the_others(i
     assert other == 3 * one
 
 
-def test_a_decaying_eta_needs_every_step():
+def test_a_decaying_eta_needs_every_step() -> None:
     with pytest.raises(InputError, match="keep must be all where η decays"):
         RunSettings.preset_with("paper", {"keep": "last", "decay": 0.5})
     with pytest.raises(InputError, match="keep must be one of all, last"):

@@ -1,5 +1,7 @@
 """Every method on updates that lie on another device: nothing mixes devices, and the numbers are the CPU's."""
 
+from typing import Any
+from torch import Tensor
 import pytest
 import torch
 
@@ -39,7 +41,7 @@ def updates(kind: str, shape: tuple[int, int]) -> list:
 
 @pytest.mark.parametrize("kind", ["dense", "thin", "mixed"])
 @pytest.mark.parametrize(("method", "preset", "changes"), CASES)
-def test_the_same_as_on_the_cpu(method, preset, changes, kind, monkeypatch):
+def test_the_same_as_on_the_cpu(method: str, preset: str, changes: Any, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(psd, "PARTIAL_SIZE", 24)  # so that the Lanczos method has its turn
     imitate_streams(monkeypatch)
     settings = RunSettings.preset_with(preset, {"iters": 3} | changes, method)
@@ -64,7 +66,7 @@ def test_the_same_as_on_the_cpu(method, preset, changes, kind, monkeypatch):
                 }
 
 
-def test_what_mixes_devices_is_refused():
+def test_what_mixes_devices_is_refused() -> None:
     """The imitation notices what it is there for."""
     with TwoDevices():
         far = torch.zeros(3, device=CUDA)
@@ -77,5 +79,5 @@ def test_what_mixes_devices_is_refused():
             far.numpy()
 
 
-def parts(delta):
+def parts(delta: Tensor | LowRank) -> tuple[Any, ...]:
     return (delta.left_or, delta.right_ri) if isinstance(delta, LowRank) else (delta,)

@@ -1,5 +1,8 @@
 """Two matrices under way on one device, as on a GPU, for which the CPU stands here."""
 
+from pathlib import Path
+import pytest
+from gcwm_viz.continual.result import MatrixResult
 import threading
 
 import torch
@@ -16,14 +19,14 @@ from tests.continual.inputs import write_base, write_updates
 CPU = torch.device("cpu")
 
 
-def test_they_give_the_bytes_of_one_at_a_time(tmp_path, monkeypatch):
+def test_they_give_the_bytes_of_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = Inputs(base=write_base(tmp_path / "base"), updates=write_updates(tmp_path / "updates", "abc"))
     runs = [create_run(inputs, tmp_path / name, RunSettings()) for name in ("single", "lanes")]
     continue_run(runs[0], CPU, workers=1)
     threads, computing = set(), []
     genuine, one_at_a_time = work.process_matrix, local.unordered
 
-    def watched(*arguments):
+    def watched(*arguments) -> MatrixResult:
         threads.add(threading.current_thread().name)
         computing.append(None)
         assert len(computing) == 1
@@ -41,7 +44,7 @@ def test_they_give_the_bytes_of_one_at_a_time(tmp_path, monkeypatch):
         assert (runs[1].path / "matrices" / file.name).read_bytes() == file.read_bytes()
 
 
-def test_a_copy_is_the_same_numbers_in_the_same_form():
+def test_a_copy_is_the_same_numbers_in_the_same_form() -> None:
     delta = torch.randn(5, 7)
     factored = LowRank(torch.randn(5, 2), torch.randn(2, 7))
     settle(CPU)

@@ -1,5 +1,7 @@
 """Runs of plain baselines as mergekit configurations, and mergekit itself on them where it is installed."""
 
+from pathlib import Path
+from gcwm_viz.continual.store import RunStore
 import pytest
 import torch
 import yaml
@@ -23,7 +25,7 @@ CASES = {
 
 
 @pytest.fixture(scope="module")
-def inputs(tmp_path_factory):
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[CheckpointIndex, list[tuple[str, Path]]]:
     """Two full checkpoints and an adapter."""
     root = tmp_path_factory.mktemp("inputs")
     index = runs.base(root, "llama")
@@ -31,11 +33,11 @@ def inputs(tmp_path_factory):
     return index, [*runs.experts(index, root, torch.float32), ("three", adapter)]
 
 
-def made(inputs, out, method, updates=None, **settings):
+def made(inputs: tuple[CheckpointIndex, list[tuple[str, Path]]], out: Path, method: str, updates: list[tuple[str, Path]] | None=None, **settings) -> RunStore:
     return runs.finished(inputs[0], updates or inputs[1], out, method, **settings)
 
 
-def test_what_the_configuration_says(inputs, tmp_path):
+def test_what_the_configuration_says(inputs: tuple[CheckpointIndex, list[tuple[str, Path]]], tmp_path: Path) -> None:
     store = made(inputs, tmp_path / "run", "task-arithmetic", eta=0.5, old_weight=2.0, memory=2)
     base, adapter = store.file.base.where, store.file.updates[2].where
     assert yaml.safe_load(mergekit_yaml(store, 3)) == {
@@ -50,7 +52,7 @@ def test_what_the_configuration_says(inputs, tmp_path):
     }
 
 
-def test_the_command_and_the_card_say_the_same(inputs, tmp_path, capsys):
+def test_the_command_and_the_card_say_the_same(inputs: tuple[CheckpointIndex, list[tuple[str, Path]]], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = made(inputs, tmp_path / "run", "ties")
     file = tmp_path / "merge.yaml"
     assert main(["export", str(store.path), "--mergekit-yaml", "--out", str(file)]) == 0
@@ -61,7 +63,7 @@ def test_the_command_and_the_card_say_the_same(inputs, tmp_path, capsys):
     assert "expected a new file" in capsys.readouterr().err
 
 
-def test_what_mergekit_cannot_say(inputs, tmp_path):
+def test_what_mergekit_cannot_say(inputs: tuple[CheckpointIndex, list[tuple[str, Path]]], tmp_path: Path) -> None:
     delta = tmp_path / "delta"
     tiny.store(delta, {"model.layers.0.mlp.up_proj.weight": torch.ones(24, 16)}, gcwm_viz="update")
     for place, (method, settings, updates, says) in enumerate(
@@ -81,7 +83,7 @@ def test_what_mergekit_cannot_say(inputs, tmp_path):
 
 @pytest.mark.filterwarnings("default")  # mergekit's dependencies warn
 @pytest.mark.parametrize("method", CASES)
-def test_mergekit_reads_it_and_merges_the_same(inputs, tmp_path, method):
+def test_mergekit_reads_it_and_merges_the_same(inputs: tuple[CheckpointIndex, list[tuple[str, Path]]], tmp_path: Path, method: str) -> None:
     pytest.importorskip("mergekit", reason="mergekit is not installed (extra `mergekit`)")
     from mergekit.config import MergeConfiguration
     from mergekit.merge import run_merge

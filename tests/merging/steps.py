@@ -1,5 +1,7 @@
 """Merge steps as the engine builds them, for methods under test."""
 
+from torch import Tensor
+from gcwm_viz.linalg.lowrank import LowRank
 import torch
 
 from gcwm_viz.geometry.config import GCWMConfig
@@ -13,7 +15,7 @@ DOUBLE = GCWMConfig(precision="float64")
 MATRIX = "model.layers.0.mlp.up_proj.weight"
 
 
-def merge_step(method, deltas, config=DOUBLE, *, weights=None, names=None, matrix=MATRIX, **more):
+def merge_step(method, deltas, config: GCWMConfig=DOUBLE, *, weights=None, names=None, matrix: str=MATRIX, **more) -> MergeStep:
     deltas = list(deltas)
     settings = get_method(method).settings
     options = {key: more.pop(key) for key in list(more) if key in settings.names()}
@@ -31,7 +33,7 @@ def merge_step(method, deltas, config=DOUBLE, *, weights=None, names=None, matri
     )
 
 
-def merge(method, deltas, config=DOUBLE, *, weights=None, names=None, **options):
+def merge(method, deltas, config: GCWMConfig=DOUBLE, *, weights=None, names=None, **options) -> Tensor | LowRank | None:
     """Δ_merge after the last of a sequence of updates, all of them active."""
     deltas = list(deltas)
     names = names or [f"u{i}" for i in range(len(deltas))]
@@ -59,7 +61,7 @@ BOUND = 4 * rounding(24)
 """A few products or sums over matrices up to 24 wide."""
 
 
-def close(actual, expected, tolerance=BOUND):
+def close(actual, expected, tolerance: float=BOUND) -> None:
     torch.testing.assert_close(
         torch.as_tensor(actual, dtype=torch.float64),
         torch.as_tensor(expected, dtype=torch.float64),

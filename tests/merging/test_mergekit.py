@@ -12,6 +12,7 @@ these tests set what makes them meet:
   keeps what its sort happens to give, here the first. These updates have neither.
 """
 
+from pathlib import Path
 import json
 
 import pytest
@@ -48,14 +49,14 @@ WEIGHTS = {"ties, weighted": [1.0, 0.5, 2.0]}
 
 
 @pytest.fixture(scope="module", params=["llama", "lab"])
-def checkpoints(request, tmp_path_factory):
+def checkpoints(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A base and three fine-tuned models, float32, on disk: random ones, and the lab's first three."""
     root = tmp_path_factory.mktemp("models")
     {"llama": write_llama, "lab": write_lab}[request.param](root)
     return root
 
 
-def write_llama(root):
+def write_llama(root) -> None:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     config = LlamaConfig(
@@ -79,7 +80,7 @@ def write_llama(root):
             model.save_pretrained(root / name)
 
 
-def write_lab(root):
+def write_lab(root) -> None:
     bundle, rng = locate(), generator(4)
     base = CheckpointIndex.open(bundle.base)
     tensors = {name: read_tensor(info).float() for name, info in base.tensors.items()}
@@ -99,7 +100,7 @@ def write_lab(root):
 
 @pytest.mark.filterwarnings("default")  # mergekit's dependencies warn
 @pytest.mark.parametrize("case", CASES)
-def test_equal_to_mergekit(case, checkpoints, tmp_path):
+def test_equal_to_mergekit(case: str, checkpoints: Path, tmp_path: Path) -> None:
     from mergekit.config import MergeConfiguration
     from mergekit.merge import run_merge
     from mergekit.options import MergeOptions

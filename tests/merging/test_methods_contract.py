@@ -1,5 +1,7 @@
 """What every registered merge method must do, whatever its formula."""
 
+from torch import Tensor
+from typing import Any
 from itertools import permutations
 
 import pytest
@@ -25,13 +27,13 @@ SPARSE = {"ties": (0.2, 1.0), "dare": (0.1, 10.0), "dare-ties": (0.1, 10.0), "lo
 every_method = pytest.mark.parametrize("method", METHODS)
 
 
-def three(**more):
+def three(**more) -> Tensor:
     return updates(3, *KEY.shape, seed=3, dtype=torch.float64, **more)
 
 
 @every_method
 @pytest.mark.parametrize("precision", ["float32", "float64"])
-def test_shape_and_type(method, precision):
+def test_shape_and_type(method, precision: str) -> None:
     config = GCWMConfig(precision=precision)
     for dtype in (torch.float32, torch.float64):
         merged = merge(method, updates(3, *KEY.shape, dtype=dtype), config)
@@ -43,7 +45,7 @@ def test_shape_and_type(method, precision):
 
 @every_method
 @pytest.mark.parametrize("position", [0, 1, 2])
-def test_a_zero_update_changes_nothing(method, position):
+def test_a_zero_update_changes_nothing(method, position: int) -> None:
     deltas = list(three())
     rest = merge(method, [delta for i, delta in enumerate(deltas) if i != position], names=["x", "y"])
     names = ["x", "y"]
@@ -53,12 +55,12 @@ def test_a_zero_update_changes_nothing(method, position):
 
 
 @every_method
-def test_zero_updates_alone_merge_to_zero(method):
+def test_zero_updates_alone_merge_to_zero(method) -> None:
     assert not bool(merge(method, torch.zeros(2, *KEY.shape, dtype=torch.float64)).any())
 
 
 @every_method
-def test_a_single_update(method):
+def test_a_single_update(method) -> None:
     delta = three()[0]
     merged = merge(method, [delta])
     share, scale = SPARSE.get(method, (1.0, 1.0))
@@ -69,14 +71,14 @@ def test_a_single_update(method):
 
 
 @every_method
-def test_rank_deficient_updates(method):
+def test_rank_deficient_updates(method) -> None:
     deltas = [delta.dense() for delta in low_rank_updates(3, *KEY.shape, 1, dtype=torch.float64)]
     assert bool(merge(method, deltas).isfinite().all())
     assert bool(merge(method, [deltas[0], deltas[0], deltas[1]]).isfinite().all())
 
 
 @every_method
-def test_inputs_are_not_modified_nor_shared(method):
+def test_inputs_are_not_modified_nor_shared(method) -> None:
     deltas = three()
     before = deltas.clone()
     step = merge_step(method, [deltas[0]])
@@ -86,13 +88,13 @@ def test_inputs_are_not_modified_nor_shared(method):
 
 
 @every_method
-def test_the_same_twice(method):
+def test_the_same_twice(method) -> None:
     deltas = three()
     assert torch.equal(merge(method, deltas), merge(method, deltas))
 
 
 @every_method
-def test_low_rank_equals_dense(method):
+def test_low_rank_equals_dense(method) -> None:
     thin = low_rank_updates(3, *KEY.shape, 2, dtype=torch.float64)
     # Sums of factors and of matrices round differently, and the closed form divides by small eigenvalues.
     factored = dense(merge(method, thin))
@@ -102,7 +104,7 @@ def test_low_rank_equals_dense(method):
 
 
 @pytest.mark.parametrize("method", [name for name, method in METHODS.items() if not method.sequential])
-def test_order_does_not_matter(method):
+def test_order_does_not_matter(method: Any) -> None:
     deltas = list(three())
     expected = merge(method, deltas, names=NAMES)
     for order in permutations(range(3)):
@@ -111,19 +113,19 @@ def test_order_does_not_matter(method):
 
 
 @pytest.mark.parametrize("method", [name for name, method in METHODS.items() if method.sequential])
-def test_a_sequential_method_depends_on_the_order(method):
+def test_a_sequential_method_depends_on_the_order(method: Any) -> None:
     deltas = three()
     assert not torch.allclose(merge(method, deltas), merge(method, deltas.flip(0)), rtol=1e-3)
 
 
 @every_method
-def test_scale(method):
+def test_scale(method) -> None:
     deltas = three()
     close(merge(method, 1e-3 * deltas), 1e-3 * merge(method, deltas), 1e-9)
 
 
 @every_method
-def test_the_engine_runs_it_and_leaves_absent_updates_out(method):
+def test_the_engine_runs_it_and_leaves_absent_updates_out(method) -> None:
     settings = RunSettings.preset_with("scale-free", {}, method)
     deltas = list(updates(3, *KEY.shape, seed=3))
     for given in ([deltas[0], None, deltas[2]], [None, deltas[0], deltas[2]], [deltas[0], deltas[2], None]):
@@ -140,7 +142,7 @@ def test_the_engine_runs_it_and_leaves_absent_updates_out(method):
 
 @every_method
 @pytest.mark.parametrize("policy", [{"policy": "current_anchor"}, {"memory": 1}, {"memory": 2}])
-def test_every_memory_policy(method, policy):
+def test_every_memory_policy(method, policy: dict[str, Any]) -> None:
     settings = RunSettings.preset_with("scale-free", policy, method)
     result = process_matrix(KEY, NAMES, list(updates(3, *KEY.shape, seed=3)), settings)
     assert all(bool(tensor.isfinite().all()) for tensor in result.tensors.values())
@@ -150,7 +152,7 @@ def test_every_memory_policy(method, policy):
 
 
 @every_method
-def test_low_rank_updates_in_the_engine(method):
+def test_low_rank_updates_in_the_engine(method) -> None:
     settings = RunSettings.preset_with("scale-free", {}, method)
     thin = low_rank_updates(3, *KEY.shape, 2)
     first = process_matrix(KEY, NAMES, thin, settings)
@@ -164,7 +166,7 @@ def test_low_rank_updates_in_the_engine(method):
 
 
 @every_method
-def test_settings_round_trip(method):
+def test_settings_round_trip(method) -> None:
     options = {name: 0.3 if name != "dare_seed" else 7 for name in METHODS[method].settings.names()}
     settings = RunSettings.preset_with("paper", options, method)
     assert RunSettings.from_dict(settings.to_dict()) == settings
@@ -172,7 +174,7 @@ def test_settings_round_trip(method):
     assert settings.continual.eta == (METHODS[method].eta or 0.1)
 
 
-def test_settings_written_before_the_options_existed_are_read():
+def test_settings_written_before_the_options_existed_are_read() -> None:
     values = RunSettings().to_dict()
     del values["options"]
     assert RunSettings.from_dict(values) == RunSettings()
@@ -194,12 +196,12 @@ def test_settings_written_before_the_options_existed_are_read():
         ("opcm_energy", None),
     ],
 )
-def test_settings_out_of_range_are_named(name, value):
+def test_settings_out_of_range_are_named(name: str, value: float | bool | str | None) -> None:
     with pytest.raises(InputError, match=f"setting {name} must be"):
         RunSettings.preset_with("scale-free", {name: value}, "ties")
 
 
-def test_unknown_names_list_what_is_known():
+def test_unknown_names_list_what_is_known() -> None:
     with pytest.raises(InputError, match="task-arithmetic, mean, got 'slerp'"):
         get_method("slerp")
     with pytest.raises(InputError, match="unknown setting 'trim'; known are ties_keep"):
@@ -208,7 +210,7 @@ def test_unknown_names_list_what_is_known():
         RunSettings.preset_with("scale-free", {"trim": 0.1})
 
 
-def test_the_registry_describes_its_methods():
+def test_the_registry_describes_its_methods() -> None:
     assert set(SPARSE) < set(METHODS)
     for name, method in METHODS.items():
         assert method.name == name

@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 import pytest
 
 from gcwm_viz.merging import registry
@@ -6,7 +7,7 @@ from gcwm_viz.signals import catalogue
 
 
 @pytest.fixture
-def no_plugins():
+def no_plugins() -> Iterator[None]:
     """Whatever a test loads is gone afterwards."""
     tables = (loading._LOADED, registry.METHODS, catalogue.SIGNALS)
     before = [dict(table) for table in tables]

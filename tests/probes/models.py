@@ -1,5 +1,6 @@
 """Small models and tokenizers to probe: random weights, so nothing about them is special."""
 
+from transformers import PreTrainedTokenizerFast
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -8,7 +9,7 @@ from gcwm_viz.experiments.lab.model import ModelShape, build_tokenizer, new_mode
 TEXT = ["the cat sat on the mat", "the capital of the land", "a cat, a mat and a hat", "1 + 2 = 3", "at that hat"]
 
 
-def bpe_tokenizer(*, eos=True, opening=True, closing=False):
+def bpe_tokenizer(*, eos: bool=True, opening: bool=True, closing: bool=False) -> PreTrainedTokenizerFast:
     """A byte-pair tokenizer without a padding token, whose merges would straddle prompt and answer."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
@@ -29,7 +30,7 @@ def bpe_tokenizer(*, eos=True, opening=True, closing=False):
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
 
 
-def tiny_llama(vocabulary):
+def tiny_llama(vocabulary: int):
     config = LlamaConfig(
         vocab_size=vocabulary,
         hidden_size=32,

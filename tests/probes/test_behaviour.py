@@ -14,7 +14,7 @@ from tests.probes.models import TEXT, bpe_tokenizer, tiny_lab, tiny_llama
 from tests.rounding import rounding
 
 
-def greedy(model, tokenizer, prompt, limit):
+def greedy(model, tokenizer, prompt: str, limit: int):
     """The new tokens of greedy decoding, EOS and all."""
     ids = torch.tensor([encode_prompt(tokenizer, prompt)])
     out = model.generate(
@@ -29,7 +29,7 @@ def greedy(model, tokenizer, prompt, limit):
     return out[0, ids.shape[1] :].tolist()
 
 
-def one_by_one(model, tokenizer, task):
+def one_by_one(model, tokenizer, task: PromptTask) -> tuple[list[float], list[float]]:
     """(exact, nll) lists from unpadded single passes and greedy decoding."""
     exact, nll = [], []
     for prompt, answer in zip(task.prompts, task.answers, strict=True):
@@ -42,7 +42,7 @@ def one_by_one(model, tokenizer, task):
     return exact, nll
 
 
-def own_answers(model, tokenizer, prompts):
+def own_answers(model, tokenizer, prompts: list[str]) -> PromptTask:
     """A task of which the model gets some right: its own greedy output where that ends, else something else."""
     answers = []
     for i, prompt in enumerate(prompts):
@@ -64,7 +64,7 @@ def llama():
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 100])
-def test_llama_equals_one_by_one(llama, batch_size):
+def test_llama_equals_one_by_one(llama, batch_size: int) -> None:
     model, tokenizer = llama
     prompts = [text[: 2 + 3 * k] for text in TEXT for k in range(5)]
     task = own_answers(model, tokenizer, prompts)
@@ -82,7 +82,7 @@ def test_llama_equals_one_by_one(llama, batch_size):
 
 
 @pytest.mark.parametrize("name", ["base", "past", "index"])
-def test_lab_equals_one_by_one(name):
+def test_lab_equals_one_by_one(name: str) -> None:
     from safetensors.torch import load_file
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -104,7 +104,7 @@ def test_lab_equals_one_by_one(name):
         torch.testing.assert_close(got.metrics["nll"], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_a_large_vocabulary_costs_no_digits():
+def test_a_large_vocabulary_costs_no_digits() -> None:
     """152k tokens, as Qwen has: the NLL is that of float64 on the same float32 logits."""
     tokenizer, vocabulary, seen = bpe_tokenizer(), 152_064, []
     model = tiny_llama(vocabulary)
@@ -120,7 +120,7 @@ def test_a_large_vocabulary_costs_no_digits():
     assert float(error.max()) <= rounding(1, torch.float32) * size
 
 
-def test_prompt_and_answer_are_tokenised_apart():
+def test_prompt_and_answer_are_tokenised_apart() -> None:
     tokenizer = bpe_tokenizer()
     joined = tokenizer("the cat", add_special_tokens=False)["input_ids"]
     probe = BehaviourProbe(tokenizer, [PromptTask("t", "dev", ("the c",), ("at",))])
@@ -135,20 +135,20 @@ def test_prompt_and_answer_are_tokenised_apart():
     ]
 
 
-def test_a_tokenizer_that_closes_prompts_is_opened_again():
+def test_a_tokenizer_that_closes_prompts_is_opened_again() -> None:
     plain, closing = bpe_tokenizer(), bpe_tokenizer(closing=True)
     assert closing("the cat")["input_ids"][-1] == 1
     assert encode_prompt(closing, "the cat") == encode_prompt(plain, "the cat")
 
 
-def test_without_eos_the_answer_alone_counts():
+def test_without_eos_the_answer_alone_counts() -> None:
     tokenizer = bpe_tokenizer(eos=False)
     probe = BehaviourProbe(tokenizer, [PromptTask("t", "dev", ("the c",), ("at",))])
     labels = probe.batches[0].labels_bl[0]
     assert labels[labels >= 0].tolist() == tokenizer("at", add_special_tokens=False)["input_ids"]
 
 
-def test_broken_weights_give_nan_not_zero(llama):
+def test_broken_weights_give_nan_not_zero(llama) -> None:
     model, tokenizer = tiny_lab()
     task = PromptTask("t", "dev", ("ab", "abcd"), ("c", "d"))
     with torch.no_grad():
@@ -159,13 +159,13 @@ def test_broken_weights_give_nan_not_zero(llama):
         assert row["n"] == 2
 
 
-def test_one_example_has_no_standard_error():
+def test_one_example_has_no_standard_error() -> None:
     model, tokenizer = tiny_lab()
     rows = BehaviourProbe(tokenizer, [PromptTask("t", "dev", ("ab",), ("c",))]).score(model)
     assert all(math.isnan(row["se"]) and math.isfinite(row["value"]) for row in rows)
 
 
-def test_training_mode_and_weights_are_left_alone():
+def test_training_mode_and_weights_are_left_alone() -> None:
     model, tokenizer = tiny_lab()
     model.train()
     before = {k: v.clone() for k, v in model.state_dict().items()}
@@ -174,7 +174,7 @@ def test_training_mode_and_weights_are_left_alone():
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
 
 
-def test_refused_inputs(llama):
+def test_refused_inputs(llama) -> None:
     model, tokenizer = llama
     with pytest.raises(InputError, match="batch_size"):
         BehaviourProbe(tokenizer, [], 0)

@@ -1,5 +1,7 @@
 """lm-evaluation-harness itself, on a task defined here: YAML and local data, no network, a tiny random model."""
 
+from pathlib import Path
+from collections.abc import Iterator
 import json
 
 import pytest
@@ -46,7 +48,7 @@ metric_list: [{{metric: perplexity}}]
 """
 
 
-def test_without_the_package_the_sentence_says_how_to_get_it(monkeypatch):
+def test_without_the_package_the_sentence_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "lm_eval", None)
     with pytest.raises(InputError, match=r"harness task 'arc_easy': lm-evaluation-harness is not .*; .*\[eval\]"):
         harness.harness_values(HarnessTask("arc_easy"), torch.nn.Linear(1, 1), None)
@@ -60,7 +62,7 @@ def llama():
 
 
 @pytest.fixture(scope="module")
-def tasks(tmp_path_factory):
+def tasks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Own task definitions, where the environment variable names them."""
     pytest.importorskip("lm_eval", reason="lm-evaluation-harness is not installed (extra `eval`)")
     tmp_path = tmp_path_factory.mktemp("harness")
@@ -83,7 +85,7 @@ def by_metric(rows):
 
 
 @pytest.mark.filterwarnings("default")  # the harness's dependencies warn
-def test_the_harness_agrees_with_choices_scored_here(llama, tasks):
+def test_the_harness_agrees_with_choices_scored_here(llama, tasks: Path) -> None:
     model, tokenizer = llama
     found = by_metric(BehaviourProbe(tokenizer, [HarnessTask("tiny_choices")]).score(model))
     style = Style(scoring="text")
@@ -99,7 +101,7 @@ def test_the_harness_agrees_with_choices_scored_here(llama, tasks):
 
 
 @pytest.mark.filterwarnings("default")
-def test_limits_and_the_harness_own_means(llama, tasks):
+def test_limits_and_the_harness_own_means(llama, tasks: Path) -> None:
     from lm_eval import simple_evaluate
     from lm_eval.models.huggingface import HFLM
 
@@ -118,7 +120,7 @@ def test_limits_and_the_harness_own_means(llama, tasks):
 
 
 @pytest.mark.filterwarnings("default")
-def test_tasks_that_cannot_be_scored_are_named(llama, tasks):
+def test_tasks_that_cannot_be_scored_are_named(llama, tasks: Path) -> None:
     model, tokenizer = llama
     with pytest.raises(InputError, match=r"harness task 'nonsense': it is no task there"):
         BehaviourProbe(tokenizer, [HarnessTask("nonsense")]).score(model)
@@ -129,7 +131,7 @@ def test_tasks_that_cannot_be_scored_are_named(llama, tasks):
 
 
 @pytest.mark.filterwarnings("default")
-def test_beside_other_tasks_in_their_order(llama, tasks):
+def test_beside_other_tasks_in_their_order(llama, tasks: Path) -> None:
     model, tokenizer = llama
     listed = [TextTask("a", "dev", tuple(TEXT)), HarnessTask("tiny_choices"), TextTask("b", "dev", tuple(TEXT[:2]))]
     rows = BehaviourProbe(tokenizer, listed).score(model)

@@ -1,5 +1,7 @@
 """Differences between two runs, by hand."""
 
+from typing import Any
+from numpy.typing import NDArray
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 from gcwm_viz.studies.two_runs import matrix_differences, mean_difference, score_differences
 
 
-def cells(names, values, reasons=None):
+def cells(names, values, reasons=None) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "step": 2,
@@ -22,15 +24,15 @@ def cells(names, values, reasons=None):
     )
 
 
-def run(R, errors):
+def run(R: pd.DataFrame, errors: pd.DataFrame) -> SimpleNamespace:
     return SimpleNamespace(R=R, errors=errors)
 
 
-def scores(values, steps=(0, 1, 2), tasks=("a", "b")):
+def scores(values: list[Any] | NDArray[Any] | NDArray[np.float64], steps: tuple[Any, ...]=(0, 1, 2), tasks: str | tuple[str, str]=("a", "b")) -> pd.DataFrame:
     return pd.DataFrame(values, index=list(steps), columns=list(tasks), dtype=float)
 
 
-def test_only_matrices_in_both_are_compared_and_reasons_name_the_run():
+def test_only_matrices_in_both_are_compared_and_reasons_name_the_run() -> None:
     first = cells(["x", "y", "z"], [0.5, np.nan, 0.1], ["", "no pair", ""])
     second = cells(["y", "x", "w"], [0.2, 0.1, 0.3], ["", "odd", ""])
     out = matrix_differences(first, second, ["sar"])
@@ -40,7 +42,7 @@ def test_only_matrices_in_both_are_compared_and_reasons_name_the_run():
     assert matrix_differences(first, cells(["w"], [1.0]), ["sar"]).empty
 
 
-def test_score_differences_pair_tasks_and_add_errors_in_square():
+def test_score_differences_pair_tasks_and_add_errors_in_square() -> None:
     first = run(scores([[0, 0], [1, 0], [0.8, 0.9]]), scores(np.full((3, 2), 0.03)))
     second = run(scores([[0, 0], [1, 0], [0.5, 1.0]], tasks="ba"), scores(np.full((3, 2), 0.04), tasks="ba"))
     out = score_differences(first, second, 2)
@@ -52,7 +54,7 @@ def test_score_differences_pair_tasks_and_add_errors_in_square():
     assert mean.se_tasks == pytest.approx(0.3)
 
 
-def test_the_same_examples_give_a_paired_error():
+def test_the_same_examples_give_a_paired_error() -> None:
     first = run(scores([[0.5, 0.5]], steps=(2,)), scores([[0.2, 0.2]], steps=(2,)))
     first.metric = "nll"
     second = run(scores([[0.4, 0.4]], steps=(2,)), scores([[0.2, 0.2]], steps=(2,)))
@@ -63,7 +65,7 @@ def test_the_same_examples_give_a_paired_error():
     assert out.loc["b", "se"] == pytest.approx(0.2 * 2**0.5)
 
 
-def test_what_is_not_measured_stays_undefined():
+def test_what_is_not_measured_stays_undefined() -> None:
     full = run(scores([[0, 0], [1, 0], [0.8, 0.9]]), scores(np.zeros((3, 2))))
     short = run(scores([[0, 0], [1, np.nan]], steps=(0, 1)), scores(np.zeros((2, 2)), steps=(0, 1)))
     assert score_differences(full, short, 2)["difference"].isna().all()

@@ -1,5 +1,7 @@
 """What goes wrong in practice, done for real. ``--torture`` runs the long versions and writes their results down."""
 
+from collections.abc import Callable
+from collections.abc import Iterator
 import os
 import platform
 import time
@@ -16,35 +18,35 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 _REPORT = Report()
 
 
-def pytest_addoption(parser):
+def pytest_addoption(parser) -> None:
     parser.addoption(
         "--torture", action="store_true", help="the long versions, bounded; results to docs/reliability.md"
     )
 
 
-def pytest_sessionstart(session):
+def pytest_sessionstart(session) -> None:
     _REPORT.began = time.monotonic()
 
 
-def pytest_sessionfinish(session, exitstatus):
+def pytest_sessionfinish(session, exitstatus) -> None:
     if session.config.getoption("--torture", default=False) and exitstatus == 0 and _REPORT.rows:
         machine = f"{os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()}"
         _REPORT.write(REPOSITORY / "docs" / "reliability.md", machine)
 
 
 @pytest.fixture(scope="session")
-def torture(request) -> bool:
+def torture(request: pytest.FixtureRequest) -> bool:
     return request.config.getoption("--torture", default=False)
 
 
 @pytest.fixture(scope="session")
-def record():
+def record() -> Callable[[str, str, str], None]:
     """record(what, load, outcome): one line of the results table."""
     return _REPORT.add
 
 
 @pytest.fixture
-def serve(chromium):
+def serve(chromium) -> Iterator[Callable[..., Server]]:
     """serve(root, flag, NAME=value) → the app on that run root; stopped when the test ends, however it ends."""
     running = []
 

@@ -1,5 +1,7 @@
 """Many page loads and job starts from several browsers: memory flat, no zombie, no lock left behind."""
 
+from collections.abc import Callable
+from tests.browser.conftest import Server
 import fcntl
 import gc
 import shutil
@@ -17,11 +19,11 @@ from tests.factories_runs import write_run
 MEGABYTE = 2**20
 
 
-def memory(server) -> float:
+def memory(server: Server) -> float:
     return psutil.Process(server.process.pid).memory_info().rss / MEGABYTE
 
 
-def offspring(server) -> list[psutil.Process]:
+def offspring(server: Server) -> list[psutil.Process]:
     return psutil.Process(server.process.pid).children(recursive=True)
 
 
@@ -30,7 +32,7 @@ def loaded(page) -> None:
     expect(page.get_by_test_id("stException")).to_have_count(0)
 
 
-def test_page_loads_and_job_starts(tmp_path, serve, window, torture, record):
+def test_page_loads_and_job_starts(tmp_path: Path, serve: Callable[..., Server], window, torture: bool, record: Callable[[str, str, str], None]) -> None:
     root = tmp_path / "runs"
     write_run(root, "normal")
     write_run(root, "one")
@@ -66,7 +68,7 @@ def test_page_loads_and_job_starts(tmp_path, serve, window, torture, record):
     )
 
 
-def _start_and_cancel(root: Path, serve, window, rounds: int) -> int:
+def _start_and_cancel(root: Path, serve: Callable[..., Server], window, rounds: int) -> int:
     """The lab run, started by the page and cancelled from another window, again and again."""
     server = serve(root)
     first, second = window(), window()
@@ -97,7 +99,7 @@ def _start_and_cancel(root: Path, serve, window, rounds: int) -> int:
     return starts
 
 
-def test_a_thousand_looks_open_nothing(tmp_path):
+def test_a_thousand_looks_open_nothing(tmp_path: Path) -> None:
     """Looking at a job leaves no file open."""
     process = psutil.Process()
     (tmp_path / ".jobs" / "job").mkdir(parents=True)
@@ -108,7 +110,7 @@ def test_a_thousand_looks_open_nothing(tmp_path):
     assert process.num_fds() == before
 
 
-def test_an_ended_worker_is_no_zombie(tmp_path, monkeypatch):
+def test_an_ended_worker_is_no_zombie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One look after the end, and the process table is clean."""
     assert jobs.start(tmp_path, "job", ["methods"])
     until = time.monotonic() + 60

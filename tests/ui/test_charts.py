@@ -1,5 +1,7 @@
 """A click on a grid, literal text in Markdown, headline figures."""
 
+from pathlib import Path
+from gcwm_viz.geometry.config import GCWMConfig
 import csv
 import io
 from dataclasses import replace
@@ -23,26 +25,26 @@ from tests.factories_runs import NASTY, make_tables, write_run
 
 
 @pytest.fixture
-def session(monkeypatch):
+def session(monkeypatch: pytest.MonkeyPatch):
     state: dict = {}
     monkeypatch.setattr(st, "session_state", state)
     return state
 
 
-def test_click_chooses_the_matrix_everywhere(session):
+def test_click_chooses_the_matrix_everywhere(session) -> None:
     axes = GridAxes(layers=(4, 5), families=("q_proj", "down_proj"))
     session["grid"] = {"selection": {"points": [{"point_index": 3}]}}
     charts.pick_cell("grid", axes)
     assert (session["layer"], session["family"]) == (5, "down_proj")
 
 
-def test_taking_a_selection_away_keeps_the_choice(session):
+def test_taking_a_selection_away_keeps_the_choice(session) -> None:
     session.update({"layer": 1, "family": "q_proj", "grid": {"selection": {"points": []}}})
     charts.pick_cell("grid", GridAxes(layers=(1,), families=("q_proj",)))
     assert (session["layer"], session["family"]) == (1, "q_proj")
 
 
-def test_markdown_is_taken_literally():
+def test_markdown_is_taken_literally() -> None:
     shown = as_markdown(NASTY)
     assert shown.replace("\\", "") == NASTY
     for mark in "<>*$&":
@@ -51,7 +53,7 @@ def test_markdown_is_taken_literally():
     assert len(as_markdown("x" * 500, limit=10)) == 10
 
 
-def test_peak_and_pointers(run_root):
+def test_peak_and_pointers(run_root: Path) -> None:
     run = open_run(run_root / "normal")
     matrices = run.tables["matrices"]
     assert peak(matrices)["active_conflict"] == matrices["active_conflict"].max()
@@ -61,7 +63,7 @@ def test_peak_and_pointers(run_root):
 
 
 @pytest.mark.parametrize("metric", ["em", "nll"])
-def test_what_was_lost_most_is_said_as_the_scores_page_has_it(run_root, metric):
+def test_what_was_lost_most_is_said_as_the_scores_page_has_it(run_root: Path, metric: str) -> None:
     run = open_run(run_root / "normal")
     found = scored(run, "test", metric)
     lost = forgetting_matrix(found.R, higher_is_better=found.higher_is_better).iloc[-1]
@@ -75,7 +77,7 @@ def test_what_was_lost_most_is_said_as_the_scores_page_has_it(run_root, metric):
     assert f"is {lost.drop(lost.idxmax()).idxmax()}:" in text
 
 
-def test_what_a_run_notes_of_its_updates_is_pointed_out(tmp_path):
+def test_what_a_run_notes_of_its_updates_is_pointed_out(tmp_path: Path) -> None:
     run = write_run(tmp_path, "normal")
     updates = make_tables("normal")["updates"].assign(outside_share=1.1 * OUTSIDE, rounding=1.1 * ROUNDING)
     assert len(share_notes(updates.iloc[0].to_dict() | {f"outside_{part}": 0.0 for part in GROUPS})) == 2
@@ -85,13 +87,13 @@ def test_what_a_run_notes_of_its_updates_is_pointed_out(tmp_path):
     assert "outside the merged matrices" in said
 
 
-def test_nothing_peaks_in_a_run_of_one_update(run_root):
+def test_nothing_peaks_in_a_run_of_one_update(run_root: Path) -> None:
     run = open_run(run_root / "one")
     assert peak(run.tables["matrices"]) is None
     assert scored(run, "dev", "nll").downstream["forgetting"].isna().all()
 
 
-def test_regated_agrees_with_proposition_1():
+def test_regated_agrees_with_proposition_1() -> None:
     cells = make_tables("normal")["matrices"].query("step == 4")
     config = open_gate(tau=0.3)
     after = regated(cells, config)
@@ -100,7 +102,7 @@ def test_regated_agrees_with_proposition_1():
     assert after["alpha_change"].to_numpy() == pytest.approx((after["alpha"] - cells["alpha"]).to_numpy())
 
 
-def test_a_skipped_branch_takes_no_part():
+def test_a_skipped_branch_takes_no_part() -> None:
     cells = make_tables("normal")["matrices"].query("step == 4")
     plain = regated(cells, open_gate(alpha_min=0.0, alpha_max=0.02))
     assert (plain["mode"] == "plain").all()
@@ -111,23 +113,23 @@ def test_a_skipped_branch_takes_no_part():
     assert (absent["mode"] == "absent").all()
 
 
-def open_gate(**settings):
+def open_gate(**settings: float | str) -> GCWMConfig:
     from gcwm_viz.geometry.config import GCWMConfig
 
     return GCWMConfig(**settings)
 
 
-def test_csv_holds_the_table():
+def test_csv_holds_the_table() -> None:
     table = pd.DataFrame({"a": [1, 2], "b": ["x", "<y>"]})
     assert as_csv(table) == b"a,b\n1,x\n2,<y>\n"
 
 
 @pytest.mark.parametrize("text", ["=HYPERLINK(1)", "+1", "-x", "@SUM(A1)", "\t=1", " =1", "＝1"])
-def test_csv_text_is_no_formula(text):
+def test_csv_text_is_no_formula(text: str) -> None:
     said = as_csv(pd.DataFrame({text: [text], "number": [-1.5], "plain": ["a=b"]})).decode()
     cells = list(csv.reader(io.StringIO(said, newline="")))
     assert cells == [[f"'{text}", "number", "plain"], [f"'{text}", "-1.5", "a=b"]]
 
 
-def test_a_carriage_return_begins_no_new_cell():
+def test_a_carriage_return_begins_no_new_cell() -> None:
     assert as_csv(pd.DataFrame({"a": ["x\r=1"]})) == b"a\nx =1\n"

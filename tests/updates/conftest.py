@@ -1,5 +1,6 @@
 """A tiny random base and its target matrices, one for each file of tests."""
 
+from gcwm_viz.updates.matrices import MatrixKey
 import pytest
 
 from gcwm_viz.checkpoints.index import CheckpointIndex
@@ -8,10 +9,10 @@ from tests.checkpoints import tiny
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory):
+def base(tmp_path_factory: pytest.TempPathFactory) -> CheckpointIndex:
     return CheckpointIndex.open(tiny.save(tiny.model("qwen3"), tmp_path_factory.mktemp("base")))
 
 
 @pytest.fixture(scope="module")
-def keys(base):
+def keys(base: CheckpointIndex) -> list[MatrixKey]:
     return target_matrices(base)

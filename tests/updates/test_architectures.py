@@ -17,13 +17,13 @@ TABLE = {row["type"]: re.findall(r"`([\w.]+)`", row["families"]) for row in ROW.
 MODELS = {make().model_type: name for name, make in tiny.CONFIGS.items()}
 
 
-def test_the_table_lists_what_is_tested():
+def test_the_table_lists_what_is_tested() -> None:
     assert TABLE.keys() == MODELS.keys()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("kind", TABLE)
-def test_every_row_is_what_a_model_of_its_kind_has(kind, dtype, tmp_path):
+def test_every_row_is_what_a_model_of_its_kind_has(kind, dtype: torch.dtype, tmp_path: Path) -> None:
     """Families in their order, both layers; a full checkpoint of the same kind pairs with every matrix and differs."""
     base = CheckpointIndex.open(tiny.save(tiny.model(MODELS[kind]).to(dtype), tmp_path / "base"))
     keys = target_matrices(base)

@@ -1,5 +1,6 @@
 """Seeded mutations of every file of an update: what comes out is a plan with finite updates or one InputError."""
 
+from pathlib import Path
 import random
 import shutil
 
@@ -30,7 +31,7 @@ def mutate(content: bytes, generator: random.Random, limit: int) -> bytes:
         ("sharded", "config.json"),
     ],
 )
-def test_mutated_files_end_in_a_plan_or_one_sentence(tmp_path, kind, file):
+def test_mutated_files_end_in_a_plan_or_one_sentence(tmp_path: Path, kind: str, file: str) -> None:
     base = CheckpointIndex.open(tiny.save(tiny.model("qwen3"), tmp_path / "base"))
     if kind == "adapter":
         settings = {"r": 2, "target_modules": ["q_proj"], "alpha_pattern": {"layers.1.self_attn.q_proj": 3}}

@@ -1,5 +1,6 @@
 """A tiny chat model: random weights, byte-level tokenizer, chat template; as a checkpoint folder and as a GGUF."""
 
+from transformers import PreTrainedTokenizerFast
 import json
 from pathlib import Path
 
@@ -15,7 +16,7 @@ SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 WIDE, HEADS, KEYS = 64, 4, 2
 
 
-def tokenizer():
+def tokenizer() -> PreTrainedTokenizerFast:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
     vocabulary = {token: i for i, token in enumerate([*SPECIAL, *sorted(pre_tokenizers.ByteLevel.alphabet()), "at"])}
