@@ -1,10 +1,10 @@
 """The command line from a user's side: exit codes, sentences, nothing half-written."""
 
-from pathlib import Path
 import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ def arguments(tmp_path: Path) -> list[str]:
     return ["--base", str(base), *listed, "--device", "cpu"]
 
 
-def run(arguments, out: Path, *more: str) -> int:
+def run(arguments: list[str], out: Path, *more: str) -> int:
     return main(["run", *arguments, "--out", str(out), *more])
 
 
@@ -72,7 +72,9 @@ def test_absent_matrices_are_nan_with_a_reason(arguments: list[str], tmp_path: P
         (["--state", "/nowhere"], "expected one state for each of 3 updates, found 1"),
     ],
 )
-def test_mistakes_end_in_one_sentence_and_exit_code_2(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], message: str) -> None:
+def test_mistakes_end_in_one_sentence_and_exit_code_2(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], message: str
+) -> None:
     assert run(arguments, tmp_path / "run", *more) == 2
     said = capsys.readouterr().err
     assert message in said
@@ -80,7 +82,9 @@ def test_mistakes_end_in_one_sentence_and_exit_code_2(arguments: list[str], tmp_
     assert not (tmp_path / "run").exists()
 
 
-def test_nan_in_an_update_is_named_and_finished_matrices_are_kept(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nan_in_an_update_is_named_and_finished_matrices_are_kept(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "updates" / "c" / "update.safetensors"
     tensors = load_file(file)
     tensors["model.layers.1.mlp.up_proj.weight"][0, 0] = float("nan")
@@ -94,7 +98,9 @@ def test_nan_in_an_update_is_named_and_finished_matrices_are_kept(arguments: lis
     assert run_folder.store.journal()[-1]["event"] == "error"
 
 
-def test_resume_and_export_refuse_what_is_not_there(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_resume_and_export_refuse_what_is_not_there(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["resume", str(tmp_path / "nothing")]) == 2
     assert "is not a run folder" in capsys.readouterr().err
     assert run(arguments, tmp_path / "run") == 0
@@ -126,7 +132,9 @@ def test_settings_are_recorded(arguments: list[str], tmp_path: Path) -> None:
     assert settings["gcwm"]["mu_rel"] == 0.5
 
 
-def test_show_without_scores_prints_conflict_and_gate(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_without_scores_prints_conflict_and_gate(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(arguments, tmp_path / "run") == 0
     capsys.readouterr()
     assert main(["show", str(tmp_path / "run")]) == 0
@@ -139,7 +147,9 @@ def test_show_without_scores_prints_conflict_and_gate(arguments: list[str], tmp_
     assert "has no scores" in capsys.readouterr().err
 
 
-def test_show_takes_the_split_that_is_there_and_names_it_where_another_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_takes_the_split_that_is_there_and_names_it_where_another_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = write_inputs(tmp_path)
     shutil.rmtree(tmp_path / "probes" / "test")
     (tmp_path / "probes" / "dev" / "second.jsonl").rename(tmp_path / "probes" / "dev" / "other.jsonl")
@@ -183,7 +193,9 @@ def test_notes_of_names_that_end_alike_stay_apart(tmp_path: Path, capsys: pytest
     assert [note.split(" of its")[0].rsplit(" ", 1)[0] for note in notes] == ["note: code:", "note: encode:"]
 
 
-def test_a_chain_given_as_updates_is_said_by_check_and_by_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_chain_given_as_updates_is_said_by_check_and_by_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = write_inputs(tmp_path)
     arguments = arguments[: arguments.index("--probes")]
     first, second = (load_file(tmp_path / name / "update.safetensors") for name in ("first", "second"))
@@ -195,7 +207,9 @@ def test_a_chain_given_as_updates_is_said_by_check_and_by_the_run(tmp_path: Path
     assert "trained on from the one before: first → second" in capsys.readouterr().out
 
 
-def test_a_number_of_workers_is_at_least_one(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_number_of_workers_is_at_least_one(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit):
         run(arguments, tmp_path / "run", "--workers", "0")
     assert "expected a whole number of at least 1, got '0'" in capsys.readouterr().err

@@ -1,9 +1,9 @@
 """The command that runs tests under other kernels: says what ran, and fails with the tests that fail there alone."""
 
-from pathlib import Path
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 
 def test_a_failure_under_one_setting_alone_is_reported(tmp_path: Path) -> None:

@@ -1,9 +1,9 @@
 """The measurements run, and compare equal numbers, at small shapes."""
 
-from pathlib import Path
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch

@@ -1,6 +1,7 @@
 """What is filled in a document is what its command writes there."""
 
 from types import ModuleType
+
 import pytest
 
 from benchmarks import scale_table, study, table

@@ -1,6 +1,5 @@
 """A real Chromium on a real server. Skipped with its reason where there is no Chromium."""
 
-from collections.abc import Iterator
 import os
 import shutil
 import socket
@@ -9,6 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,14 +20,14 @@ QUIET = "--no-sandbox --disable-gpu --disable-background-networking --disable-co
 _running: list = []
 
 
-def pytest_collection_modifyitems(items) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in Path(item.path).parents:
             item.add_marker(pytest.mark.browser)
 
 
 @pytest.fixture(scope="session")
-def chromium():
+def chromium() -> Iterator["Browser"]:
     path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if path is None:
         pytest.skip("no Chromium on this machine: install Debian's package chromium to run the browser tests")
@@ -79,7 +79,7 @@ class Server:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory, chromium) -> Iterator[Server]:
+def server(tmp_path_factory: pytest.TempPathFactory, chromium: "Browser") -> Iterator[Server]:
     root = tmp_path_factory.mktemp("runs")
     write_run(root, "normal")
     write_run(root, "nan")
@@ -89,11 +89,11 @@ def server(tmp_path_factory: pytest.TempPathFactory, chromium) -> Iterator[Serve
 
 
 @pytest.fixture
-def window(chromium):
+def window(chromium: "Browser") -> Iterator[Callable[[], "Page"]]:
     """A fresh browser window; a second call gives a second one, as another reader would have."""
     contexts = []
 
-    def opened():
+    def opened() -> "Page":
         context = chromium.new_context(viewport={"width": 1440, "height": 1000})
         context.set_default_timeout(20_000)
         contexts.append(context)

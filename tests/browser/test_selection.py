@@ -1,9 +1,11 @@
 """The selection — run, step, layer, family — stays the same from page to page, however the reader came there."""
 
-from tests.browser.conftest import Server
-from playwright.sync_api import expect
+from collections.abc import Callable
+
+from playwright.sync_api import Page, expect
 
 from gcwm_viz.ui.frame import PAGES
+from tests.browser.conftest import Server
 from tests.browser.test_explore import click_cell, drawn, has_selected
 
 SELECTED = {"run": "normal", "step": "3", "layer": "2", "family": "o_proj"}
@@ -16,13 +18,13 @@ def url(server: Server, name: str, wanted: dict[str, str]) -> str:
     return f"{server.url}/{path}?{'&'.join(f'{key}={value}' for key, value in wanted.items())}"
 
 
-def ended(page, name: str) -> None:
+def ended(page: Page, name: str) -> None:
     """Wait until the page ``name`` has been drawn."""
     expect(page).to_have_title(f"{name} · GCWM", timeout=60_000)
     expect(page.locator("[data-testid=stApp][data-test-script-state=notRunning]")).to_be_visible(timeout=60_000)
 
 
-def go(page, name: str) -> None:
+def go(page: Page, name: str) -> None:
     """Follow the side bar's link, which Talk keeps folded."""
     if page.get_by_test_id("stExpandSidebarButton").is_visible():
         page.get_by_test_id("stExpandSidebarButton").click()
@@ -30,7 +32,7 @@ def go(page, name: str) -> None:
     ended(page, name)
 
 
-def shows(page, wanted: dict[str, str]) -> None:
+def shows(page: Page, wanted: dict[str, str]) -> None:
     """Wait until the side bar shows this selection: a page that has just come may still be drawing it."""
     bar = page.get_by_test_id("stSidebar")
     for key, name in {"run": "Run", "layer": "Layer", "family": "Family"}.items():
@@ -38,7 +40,7 @@ def shows(page, wanted: dict[str, str]) -> None:
     expect(bar.get_by_role("slider", name="Step")).to_have_value(wanted["step"], timeout=60_000)
 
 
-def test_every_page_hands_the_selection_of_its_link_to_the_next(server: Server, window) -> None:
+def test_every_page_hands_the_selection_of_its_link_to_the_next(server: Server, window: Callable[[], Page]) -> None:
     page = window()
     names = list(PAGES.values())
     for here, there in zip(names, [*names[1:], names[0]], strict=True):
@@ -51,7 +53,7 @@ def test_every_page_hands_the_selection_of_its_link_to_the_next(server: Server, 
         expect(page.get_by_test_id("stException")).to_have_count(0)
 
 
-def test_widgets_clicks_links_and_reloads_agree(server: Server, window) -> None:
+def test_widgets_clicks_links_and_reloads_agree(server: Server, window: Callable[[], Page]) -> None:
     page = window()
     page.goto(url(server, "Conflict", SELECTED))
     drawn(page, 14)
@@ -75,7 +77,7 @@ def test_widgets_clicks_links_and_reloads_agree(server: Server, window) -> None:
     shows(page, moved | {"run": "nan", "step": "3"})
 
 
-def test_open_this_matrix_arrives(server: Server, window) -> None:
+def test_open_this_matrix_arrives(server: Server, window: Callable[[], Page]) -> None:
     page = window()
     page.goto(url(server, "Overview", {"run": "normal"}))
     ended(page, "Overview")
@@ -89,7 +91,7 @@ def test_open_this_matrix_arrives(server: Server, window) -> None:
     has_selected(page, **wanted)
 
 
-def test_one_press_of_back_a_step(server: Server, window) -> None:
+def test_one_press_of_back_a_step(server: Server, window: Callable[[], Page]) -> None:
     page = window()
     page.goto(url(server, "Conflict", SELECTED))
     ended(page, "Conflict")
@@ -106,7 +108,7 @@ def test_one_press_of_back_a_step(server: Server, window) -> None:
     expect(page.get_by_test_id("stSidebar").get_by_role("slider", name="Step")).to_have_value("3")
 
 
-def test_nonsense_in_a_link_falls_back(server: Server, window) -> None:
+def test_nonsense_in_a_link_falls_back(server: Server, window: Callable[[], Page]) -> None:
     page = window()
     page.goto(url(server, "Spectra", {"run": "../etc", "step": "99", "layer": "x", "family": "%3Cb%3E"}))
     ended(page, "Spectra")

@@ -1,6 +1,6 @@
+import json
 from pathlib import Path
 from typing import Any
-import json
 
 import pytest
 import torch
@@ -64,7 +64,7 @@ def plain(tmp_path: Path) -> Path:
     return tiny.lora("qwen3", tmp_path / "adapter", r=2, target_modules=QV)[0]
 
 
-def configure(folder: Path, **changes) -> None:
+def configure(folder: Path, **changes: Any) -> None:
     file = folder / "adapter_config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
 

@@ -1,8 +1,8 @@
-from pathlib import Path
-from typing import Any
 import json
 import random
 import struct
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch

@@ -1,16 +1,18 @@
-from pathlib import Path
-from collections.abc import Callable
-from torch import Tensor
 import errno
 import json
 import os
 import warnings
+from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 import transformers
 from safetensors.torch import load_file
+from torch import Tensor
+from transformers import PreTrainedModel
 
 from gcwm_viz.checkpoints import atomic, space
 from gcwm_viz.checkpoints.header import read_header
@@ -35,14 +37,16 @@ def doubled(base: CheckpointIndex) -> Callable[..., Tensor | None]:
     return lambda name: state[name] * 2 if name == TARGET else None
 
 
-def load(folder: Path):
+def load(folder: Path) -> PreTrainedModel:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
 
 
 @pytest.mark.parametrize("max_shard_bytes", [5 * 2**30, 4096])
-def test_export_is_a_checkpoint_that_transformers_loads(base: CheckpointIndex, tmp_path: Path, max_shard_bytes: int) -> None:
+def test_export_is_a_checkpoint_that_transformers_loads(
+    base: CheckpointIndex, tmp_path: Path, max_shard_bytes: int
+) -> None:
     out = export_checkpoint(
         base, doubled(base), tmp_path / "out", model_card="# A card\n", max_shard_bytes=max_shard_bytes
     )
@@ -103,7 +107,9 @@ def test_gpt2_in_its_stored_layout(tmp_path: Path) -> None:
         (torch.zeros(16, 24), {"dtype": torch.int8}, "cannot export as torch.int8"),
     ],
 )
-def test_nothing_is_left_when_an_export_fails(base: CheckpointIndex, tmp_path: Path, replacement: Tensor, settings, says: str) -> None:
+def test_nothing_is_left_when_an_export_fails(
+    base: CheckpointIndex, tmp_path: Path, replacement: Tensor, settings: Any, says: str
+) -> None:
     with pytest.raises(InputError, match=says):
         export_checkpoint(
             base, lambda name: replacement if name == TARGET else None, tmp_path / "out", model_card="", **settings
@@ -154,7 +160,7 @@ def test_too_little_space(base: CheckpointIndex, tmp_path: Path, monkeypatch: py
 def test_a_full_disk_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_bytes(tmp_path / "a.json", b"old")
 
-    def full(handle) -> None:
+    def full(handle: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(atomic.os, "fsync", full)

@@ -1,8 +1,8 @@
 """Hub ids through a Hugging Face cache laid out as the library lays it out; no network."""
 
-from pathlib import Path
 import shutil
 import socket
+from pathlib import Path
 
 import huggingface_hub
 import pytest
@@ -30,7 +30,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (snapshot / file.name).symlink_to(f"../../blobs/{place}")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(root))
 
-    def unreachable(*_) -> None:
+    def unreachable(*_: object) -> None:
         raise OSError("no network in this test")
 
     monkeypatch.setattr(socket.socket, "connect", unreachable)

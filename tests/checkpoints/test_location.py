@@ -1,9 +1,9 @@
 """Inputs on another file system, by fsspec's own in memory: the same fingerprints, tensors and results."""
 
-from collections.abc import Iterator
-from pathlib import Path
 import json
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -83,7 +83,9 @@ def test_a_matrix_is_read_as_its_own_bytes_alone(tmp_path: Path, memory: str, mo
 
 
 @pytest.mark.parametrize(("kind", "workers"), [("memory", 1), ("memory", 2), ("file", 2)])
-def test_a_run_of_remote_inputs_has_the_results_of_local_ones(tmp_path: Path, memory: str, kind: str, workers: int) -> None:
+def test_a_run_of_remote_inputs_has_the_results_of_local_ones(
+    tmp_path: Path, memory: str, kind: str, workers: int
+) -> None:
     base, updates = write_base(tmp_path / "base"), write_updates(tmp_path / "updates", "ab")
     local = create_run(Inputs(base=base, updates=updates), tmp_path / "local", RunSettings())
     continue_run(local, CPU, workers=1)

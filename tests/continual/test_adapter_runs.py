@@ -1,21 +1,20 @@
 """Runs over LoRA adapters: the run folder holds factors, and the model they give is that of the dense updates."""
 
-from gcwm_viz.updates.source import UpdateSource
 from pathlib import Path
-from gcwm_viz.continual.estimate import Estimate
+
 import pytest
 import torch
 
 from gcwm_viz.checkpoints.header import read_header
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.continual.config import RunSettings
-from gcwm_viz.continual.estimate import estimate, stored_bytes
+from gcwm_viz.continual.estimate import Estimate, estimate, stored_bytes
 from gcwm_viz.continual.result import process_matrix
 from gcwm_viz.linalg.lowrank import LowRank, dense
 from gcwm_viz.runs.inputs import Inputs, open_inputs
 from gcwm_viz.runs.run import continue_run, create_run
 from gcwm_viz.updates.matrices import target_matrices
-from gcwm_viz.updates.source import joint_rank
+from gcwm_viz.updates.source import UpdateSource, joint_rank
 from gcwm_viz.updates.sources import open_update
 from tests.checkpoints import tiny
 
@@ -76,7 +75,9 @@ def test_adapters_are_estimated_thin_where_they_stay_thin(inputs: Inputs) -> Non
 
 @pytest.mark.parametrize("kind", ["adapters", "dense update", "checkpoint"])
 @pytest.mark.parametrize(("method", "keep"), [("gcwm", "all"), ("wudi", "all"), ("gcwm", "last")])
-def test_given_states_need_the_disk_that_is_said(inputs: Inputs, tmp_path: Path, kind: str, method: str, keep: str) -> None:
+def test_given_states_need_the_disk_that_is_said(
+    inputs: Inputs, tmp_path: Path, kind: str, method: str, keep: str
+) -> None:
     """Adapters as states of adapters; as states of an update that is dense; and a checkpoint as the last state."""
     whole = tmp_path / "whole"
     model = tiny.model("qwen3")

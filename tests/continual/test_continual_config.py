@@ -1,7 +1,7 @@
 """Continual settings, memory policies, command-line settings."""
 
-from typing import Any
 import json
+from typing import Any
 
 import pytest
 

@@ -1,19 +1,18 @@
 """All steps of one matrix."""
 
-from gcwm_viz.continual.result import MatrixResult
-from torch import Tensor
-from collections.abc import Iterator
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 import torch
 from scipy.linalg import subspace_angles
+from torch import Tensor
 
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.kept import update_of
 from gcwm_viz.continual.matrix import integrate
-from gcwm_viz.continual.result import process_matrix
+from gcwm_viz.continual.result import MatrixResult, process_matrix
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.linalg.lowrank import LowRank
 from gcwm_viz.linalg.subspace import right_subspace
@@ -26,11 +25,11 @@ KEY = MatrixKey("model.layers.3.mlp.up_proj.weight", 3, "up_proj", (20, 12))
 NAMES = ["a", "b", "c"]
 
 
-def settings(preset: str="scale-free", **overrides: float | str) -> RunSettings:
+def settings(preset: str = "scale-free", **overrides: float | str) -> RunSettings:
     return RunSettings.preset_with(preset, overrides)
 
 
-def deltas(count: int=3):
+def deltas(count: int = 3) -> list[Tensor | LowRank]:
     return list(updates(count, *KEY.shape, seed=5))
 
 

@@ -1,9 +1,10 @@
 """Every method on updates that lie on another device: nothing mixes devices, and the numbers are the CPU's."""
 
 from typing import Any
-from torch import Tensor
+
 import pytest
 import torch
+from torch import Tensor
 
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.result import process_matrix
@@ -41,7 +42,9 @@ def updates(kind: str, shape: tuple[int, int]) -> list:
 
 @pytest.mark.parametrize("kind", ["dense", "thin", "mixed"])
 @pytest.mark.parametrize(("method", "preset", "changes"), CASES)
-def test_the_same_as_on_the_cpu(method: str, preset: str, changes: Any, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_as_on_the_cpu(
+    method: str, preset: str, changes: Any, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(psd, "PARTIAL_SIZE", 24)  # so that the Lanczos method has its turn
     imitate_streams(monkeypatch)
     settings = RunSettings.preset_with(preset, {"iters": 3} | changes, method)

@@ -127,7 +127,9 @@ def test_run_and_check_accept_a_plan(plan_file: Path, tmp_path: Path, capsys: py
     [(["--base", "x"], "no --base"), (["--update", "a=x"], "no --update"), (["--preset", "release"], "no --preset"),
      (["--method", "mean"], "no --method")],
 )  # fmt: skip
-def test_what_the_plan_names_is_not_given_twice(plan_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], message: str) -> None:
+def test_what_the_plan_names_is_not_given_twice(
+    plan_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], message: str
+) -> None:
     assert main(["run", "--plan", str(plan_file), "--out", str(tmp_path / "run"), *more]) == 2
     assert message in capsys.readouterr().err
 

@@ -1,10 +1,10 @@
 """run.json as a value: what is read is what was written, also by another version; what is wrong is named."""
 
-from pathlib import Path
-from typing import Any
 import json
 import sys
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +23,7 @@ def run(tmp_path: Path) -> Path:
     return create_run(inputs, tmp_path / "run", RunSettings()).path
 
 
-def change(run: Path, **entries) -> None:
+def change(run: Path, **entries: Any) -> None:
     values = json.loads((run / "run.json").read_text()) | entries
     write_json(run / "run.json", {name: value for name, value in values.items() if value is not ...})
 

@@ -1,9 +1,10 @@
 """Sessions: a worker that outlived its driver does not write beside the driver that took over."""
 
-from pathlib import Path
-from gcwm_viz.continual.store import RunStore
 import fcntl
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ import torch
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.engine import run_matrices
 from gcwm_viz.continual.session import SupersededError, begin_session, writing
+from gcwm_viz.continual.store import RunStore
 from gcwm_viz.continual.work import work_matrix
 from gcwm_viz.engines.engine import Engine, Worker
 from gcwm_viz.errors import InputError
@@ -33,7 +35,15 @@ class OneByOne(Engine):
 
     device, workers = "cpu", 1
 
-    def unordered(self, work, items, *, limit=None, memory=None, overlap: bool=False):
+    def unordered(
+        self: LocalEngine,
+        work: Callable[[Worker, Any], Any],
+        items: Iterable[Any],
+        *,
+        limit: int | None = None,
+        memory: int | None = None,
+        overlap: bool = False,
+    ) -> Iterator[tuple[Any, Any]]:
         self.asked = list(items)
         for item in items:
             yield item, work(WORKER, item)

@@ -1,6 +1,5 @@
 """The run folder: commits, journal, lock, resume."""
 
-from pathlib import Path
 import json
 import math
 import multiprocessing
@@ -9,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -88,7 +88,7 @@ def test_a_run_stopped_after_any_matrix_resumes_to_the_same_bytes(inputs: Inputs
     expected = contents(tmp_path / "whole")
     store = create_run(inputs, tmp_path / "run", RunSettings())
 
-    def stop(phase, done, total, label) -> None:
+    def stop(phase: str, done: int, total: int, label: str) -> None:
         raise KeyboardInterrupt
 
     for _ in range(LAYERS * len(FAMILIES)):
@@ -108,7 +108,9 @@ def test_any_number_of_workers_gives_the_same_bytes(inputs: Inputs, tmp_path: Pa
     assert contents(store.path) == contents(tmp_path / "alone")
 
 
-def test_a_worker_that_dies_is_reported_and_resume_goes_on(inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_dies_is_reported_and_resume_goes_on(
+    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     finish(inputs, tmp_path / "whole")
     store = create_run(inputs, tmp_path / "run", RunSettings())
     monkeypatch.setattr(work, "process_matrix", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
@@ -119,7 +121,7 @@ def test_a_worker_that_dies_is_reported_and_resume_goes_on(inputs: Inputs, tmp_p
     assert contents(store.path) == contents(tmp_path / "whole")
 
 
-def _work(path) -> None:
+def _work(path: Path) -> None:
     torch.set_num_threads(1)
     continue_run(RunStore.open(path), CPU)
 
@@ -176,7 +178,7 @@ def test_second_writer_is_told_who_holds_the_run(inputs: Inputs, tmp_path: Path)
 def test_cancel_stops_at_the_next_matrix_and_resume_finishes(inputs: Inputs, tmp_path: Path) -> None:
     store = create_run(inputs, tmp_path / "run", RunSettings())
 
-    def cancel(phase, done, total, label) -> None:
+    def cancel(phase: str, done: int, total: int, label: str) -> None:
         if done == 3:
             store.request_cancel()
 

@@ -1,14 +1,15 @@
 """Two matrices under way on one device, as on a GPU, for which the CPU stands here."""
 
-from pathlib import Path
-import pytest
-from gcwm_viz.continual.result import MatrixResult
 import threading
+from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
 
 from gcwm_viz.continual import work
 from gcwm_viz.continual.config import RunSettings
+from gcwm_viz.continual.result import MatrixResult
 from gcwm_viz.continual.transfer import settle, to_device, to_host
 from gcwm_viz.engines import local
 from gcwm_viz.linalg.lowrank import LowRank
@@ -26,7 +27,7 @@ def test_they_give_the_bytes_of_one_at_a_time(tmp_path: Path, monkeypatch: pytes
     threads, computing = set(), []
     genuine, one_at_a_time = work.process_matrix, local.unordered
 
-    def watched(*arguments) -> MatrixResult:
+    def watched(*arguments: Any) -> MatrixResult:
         threads.add(threading.current_thread().name)
         computing.append(None)
         assert len(computing) == 1

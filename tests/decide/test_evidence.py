@@ -1,27 +1,28 @@
 """Evidence on candidates, read off generated tables."""
 
-from gcwm_viz.statistics.interval import Interval
-from gcwm_viz.decide.evidence import Candidate
 import math
 
 import pandas as pd
 import pytest
 
 from gcwm_viz.continual.config import RunSettings
-from gcwm_viz.decide.evidence import by_place, candidates, latest_pairs, left_out_effects, pair_square
+from gcwm_viz.decide.evidence import Candidate, by_place, candidates, latest_pairs, left_out_effects, pair_square
 from gcwm_viz.decide.verdict import judge
 from gcwm_viz.geometry.gate import gate
+from gcwm_viz.statistics.interval import Interval
 from tests.factories_runs import NASTY, TASKS, make_tables
 
 TABLES = make_tables("normal")
 SETTINGS = RunSettings.preset_with("scale-free", {})
 
 
-def by_name(tables: dict[str, pd.DataFrame]=TABLES, settings: RunSettings=SETTINGS, **where: str) -> dict[str, Candidate]:
+def by_name(
+    tables: dict[str, pd.DataFrame] = TABLES, settings: RunSettings = SETTINGS, **where: str
+) -> dict[str, Candidate]:
     return {candidate.update: candidate for candidate in candidates(tables, settings, **where)}
 
 
-def half_width(interval: Interval):
+def half_width(interval: Interval) -> float:
     return (interval.high - interval.low) / 2
 
 
@@ -69,7 +70,7 @@ def test_expected_alpha_is_the_gate_at_the_mean_conflict() -> None:
     assert "mean has no gate" in plain.reason
 
 
-def scored(R: list[list[float]], experts) -> pd.DataFrame:
+def scored(R: list[list[float]], experts: dict[str, float]) -> pd.DataFrame:
     """A scores table of development em from R (rows base, step 1, …) and each expert's score on its own task."""
     names = list(experts)
     rows = [("base" if step == 0 else "step", step, "" if step == 0 else names[step - 1], task, value)

@@ -1,8 +1,9 @@
 """Greedy orders, what was measured, and whether conflict tells who costs the others."""
 
-from gcwm_viz.decide.evidence import Candidate
 import math
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ import pytest
 
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.decide.agreement import agreement
-from gcwm_viz.decide.evidence import candidates
+from gcwm_viz.decide.evidence import Candidate, candidates
 from gcwm_viz.decide.order import additions, greedy_order, measured, order_matters, outcomes
 from gcwm_viz.errors import InputError
 from gcwm_viz.statistics.interval import Interval
@@ -67,7 +68,7 @@ def test_a_given_order_ends_where_every_order_ends() -> None:
         ({}, "opcm", "one update at a time"),
     ],
 )
-def test_when_the_order_matters(overrides, method: str, says: str) -> None:
+def test_when_the_order_matters(overrides: Any, method: str, says: str) -> None:
     found = order_matters(RunSettings.preset_with("scale-free", overrides, method))
     assert (says in found) if says else found == ""
 
@@ -103,7 +104,7 @@ def test_unmeasured_scores_are_no_outcome() -> None:
 def test_agreement_is_held_to_account() -> None:
     known = candidates(make_tables("normal"), RunSettings.preset_with("scale-free", {}))
 
-    def with_values(conflicts, harms) -> list[Candidate]:
+    def with_values(conflicts: Sequence[float], harms: Sequence[float]) -> list[Candidate]:
         return [
             replace(entry, pairwise=Interval(c), others=Interval(h))
             for entry, c, h in zip(known, conflicts, harms, strict=True)

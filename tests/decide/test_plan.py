@@ -1,6 +1,7 @@
 """A plan from a run, back into a run."""
 
 from pathlib import Path
+
 import pytest
 import torch
 

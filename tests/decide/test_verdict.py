@@ -1,6 +1,7 @@
 """Integrate, integrate gated or leave out, and how sure."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from gcwm_viz.statistics.interval import Interval, missing
 UNKNOWN = missing("not measured; run leave-one-out")
 
 
-def near(value: float, half: float=0.01) -> Interval:
+def near(value: float, half: float = 0.01) -> Interval:
     return Interval(value, value - half, value + half)
 
 
@@ -65,7 +66,7 @@ UNSEEN = ALONE | {"drop": UNKNOWN}
         (dict.fromkeys(vars(GOOD).keys() - {"update", "step"}, UNKNOWN), "leave out", "inconclusive"),
     ],
 )
-def test_rule(change, choice: str, certainty: str) -> None:
+def test_rule(change: Any, choice: str, certainty: str) -> None:
     verdict = judge(replace(GOOD, **change))
     assert (verdict.choice, verdict.certainty) == (choice, certainty)
     assert verdict.words.startswith(choice.capitalize())

@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import psutil
@@ -22,7 +24,7 @@ pytest.importorskip("ray", reason="Ray is not installed (the extra `cluster`)")
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory):
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
     with subprocess.Popen(
         [sys.executable, "-m", "tests.engines.two_nodes"],
@@ -80,7 +82,7 @@ def pid_of(entry: dict) -> int:
     return int(entry["worker"].rpartition(" ")[2])
 
 
-def test_items_are_done_once_errors_are_not_retried_and_deaths_are(cluster, tmp_path: Path) -> None:
+def test_items_are_done_once_errors_are_not_retried_and_deaths_are(cluster: dict[str, Any], tmp_path: Path) -> None:
     script = [sys.executable, "-W", "error", "-m", "tests.engines.ray_work", cluster["address"], str(tmp_path)]
     done = subprocess.run(script, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -97,7 +99,9 @@ def test_items_are_done_once_errors_are_not_retried_and_deaths_are(cluster, tmp_
     assert found["no GPU"] == f"device 'cuda': the Ray cluster at {cluster['address']} has no GPU"
 
 
-def test_two_nodes_give_the_bytes_of_local_processes_though_a_worker_is_killed(cluster, model: tuple[list[str], dict[str, bytes]], tmp_path: Path) -> None:
+def test_two_nodes_give_the_bytes_of_local_processes_though_a_worker_is_killed(
+    cluster: dict[str, Any], model: tuple[list[str], dict[str, bytes]], tmp_path: Path
+) -> None:
     inputs, expected = model
     run = tmp_path / "run"
     out = os.path.relpath(run, REPOSITORY)
@@ -112,7 +116,9 @@ def test_two_nodes_give_the_bytes_of_local_processes_though_a_worker_is_killed(c
     assert len(workers) == 3, "two of the cluster and one in place of the killed"
 
 
-def test_a_killed_driver_leaves_no_worker_and_resume_goes_on_though_a_node_is_lost(cluster, model: tuple[list[str], dict[str, bytes]], tmp_path: Path) -> None:
+def test_a_killed_driver_leaves_no_worker_and_resume_goes_on_though_a_node_is_lost(
+    cluster: dict[str, Any], model: tuple[list[str], dict[str, bytes]], tmp_path: Path
+) -> None:
     """Nothing finished is computed again. The cluster has one node afterwards."""
     inputs, expected = model
     run = tmp_path / "run"
@@ -161,7 +167,9 @@ def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None
         (["--engine", "ray", "--address", "ray://127.0.0.1:1"], "expected HOST:PORT of the cluster's head, or auto"),
     ],
 )
-def test_an_address_without_a_cluster_is_refused_before_anything_is_written(options: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_address_without_a_cluster_is_refused_before_anything_is_written(
+    options: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     inputs = write_inputs(tmp_path / "inputs")
     assert main(["run", *inputs, "--out", str(tmp_path / "run"), *options]) == 2
     assert sentence in capsys.readouterr().err

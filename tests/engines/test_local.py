@@ -16,14 +16,15 @@ import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from gcwm_viz.engines import local
+from gcwm_viz.engines.engine import Worker
 from gcwm_viz.engines.local import LocalEngine, default_workers, local_devices, unordered
 
 
-def square(offset, item):
+def square(offset: int, item: int) -> int:
     return item * item + offset
 
 
-def fail_at(bad, item):
+def fail_at(bad: int, item: int) -> int:
     if item == bad:
         raise ValueError(f"item {item}")
     return item
@@ -41,7 +42,7 @@ def test_a_failure_ends_the_work_and_comes_through(workers: int) -> None:
         list(unordered(partial(fail_at, 3), list(range(50)), workers))
 
 
-def fail_at_once(item):
+def fail_at_once(item: int) -> int:
     if item == 0:
         raise ValueError("item 0")
     time.sleep(0.2)
@@ -71,7 +72,7 @@ def test_work_has_one_thread_and_the_caller_keeps_its_own(workers: int) -> None:
         torch.set_num_threads(1)
 
 
-def _threads(_: int):
+def _threads(_: int) -> list[int]:
     """Of torch, and of each BLAS library in this process."""
     return [torch.get_num_threads(), *(p["num_threads"] for p in threadpool_info() if p["user_api"] == "blas")]
 
@@ -105,14 +106,16 @@ def test_one_worker_a_core_and_one_a_gpu(monkeypatch: pytest.MonkeyPatch) -> Non
     assert local_devices(torch.device("cuda:1")) == [torch.device("cuda:1")]
 
 
-def whoami(worker, item):
+def whoami(worker: Worker, item: int) -> tuple[str, str, int]:
     time.sleep(0.3)  # long enough that every worker gets one
     torch.ones(1, device=worker.device)
     return worker.name, str(worker.device), os.getpid()
 
 
 @pytest.mark.parametrize(("workers", "names"), [(2, "01"), (3, "010"), (1, "0")])
-def test_every_worker_keeps_a_device_of_its_own_and_they_are_dealt_out_in_turn(workers: int, names: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_worker_keeps_a_device_of_its_own_and_they_are_dealt_out_in_turn(
+    workers: int, names: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two devices, both of them the CPU by another name."""
     devices = [torch.device("cpu", 0), torch.device("cpu", 1)]
     monkeypatch.setattr("gcwm_viz.engines.local.local_devices", lambda device: devices)
@@ -133,11 +136,11 @@ def test_with_a_gpu_the_processes_are_started_afresh(monkeypatch: pytest.MonkeyP
     assert dict(engine.unordered(start_method, [1, 2])) == {1: "spawn", 2: "spawn"}
 
 
-def start_method(worker, item) -> str | None:
+def start_method(worker: Worker, item: int) -> str | None:
     return multiprocessing.get_start_method() if worker.device.type == "meta" else None
 
 
-def taken_in_turn(seen, item) -> tuple[str, str]:
+def taken_in_turn(seen: list[tuple[str, int]], item: int) -> tuple[str, str]:
     """Each item is read, computed in its turn and written."""
     worker = local._this.worker
     time.sleep(0.05)

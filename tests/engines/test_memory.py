@@ -1,7 +1,7 @@
 """What is free for new work: the system's word, and that of a container."""
 
-from pathlib import Path
 import os
+from pathlib import Path
 
 import pytest
 
@@ -21,7 +21,15 @@ from gcwm_viz.engines import memory
         (None, None, None, None, None),
     ],
 )
-def test_a_container_may_have_less_than_its_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: int | None, limit: str | None, used: str | None, stat: str | None, expected: int | None) -> None:
+def test_a_container_may_have_less_than_its_machine(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    system: int | None,
+    limit: str | None,
+    used: str | None,
+    stat: str | None,
+    expected: int | None,
+) -> None:
     for name, text in (("memory.max", limit), ("memory.current", used), ("memory.stat", stat)):
         if text is not None:
             (tmp_path / name).write_text(text + "\n")

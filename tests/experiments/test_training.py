@@ -1,14 +1,14 @@
 """The loop on a small model: what moves, whose loss it is, what hooks may do; and the loss against its formula."""
 
-from transformers import Qwen3ForCausalLM
-from typing import Any
-from torch import Tensor
 import math
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 from torch.testing import assert_close
+from transformers import PreTrainedModel, Qwen3ForCausalLM
 
 from gcwm_viz.errors import InputError
 from gcwm_viz.experiments.corpus import IGNORED
@@ -21,7 +21,7 @@ EXAMPLES = [(f"double {i}=", str(2 * i)) for i in range(12)]
 SETTINGS = TrainSettings(steps=12, batch_size=8, lr=5e-3, warmup=2)
 
 
-def generator(seed: int=0) -> torch.Generator:
+def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
@@ -30,7 +30,9 @@ def model() -> Qwen3ForCausalLM:
     return new_model(SHAPE, generator())
 
 
-def run(model: Qwen3ForCausalLM, *hooks: Any, settings: TrainSettings=SETTINGS, seed: int=1, **others: int) -> list[float]:
+def run(
+    model: Qwen3ForCausalLM, *hooks: Any, settings: TrainSettings = SETTINGS, seed: int = 1, **others: int
+) -> list[float]:
     return train(
         model,
         dict(model.named_parameters()),
@@ -97,16 +99,16 @@ class Anchor(Hook):
         self.strength = strength
         self.terms, self.steps = [], []
 
-    def start(self, trained) -> None:
+    def start(self, trained: dict[str, Tensor]) -> None:
         self.trained = trained
         self.anchor = {name: p.detach().clone() for name, p in trained.items()}
 
-    def loss_term(self, model):
+    def loss_term(self, model: PreTrainedModel) -> Tensor:
         term = self.strength * sum((p - self.anchor[name]).square().sum() for name, p in self.trained.items())
         self.terms.append(float(term.detach()))
         return term
 
-    def after_step(self, model, step) -> None:
+    def after_step(self, model: PreTrainedModel, step: int) -> None:
         self.steps.append(step)
 
 
@@ -127,7 +129,7 @@ def test_a_hook_can_add_to_the_loss(model: Qwen3ForCausalLM) -> None:
 
 def test_a_hook_can_change_the_weights(model: Qwen3ForCausalLM) -> None:
     class Merge(Hook):
-        def after_step(self, model, step) -> None:
+        def after_step(self, model: PreTrainedModel, step: int) -> None:
             if step == SETTINGS.steps - 1:
                 load_state(model, start)
 

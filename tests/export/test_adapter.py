@@ -1,18 +1,18 @@
 """The merged update as an adapter: peft loads it and gives the dense export's weights, short of what is stated."""
 
-from pathlib import Path
-from gcwm_viz.continual.store import RunStore
 import json
 import warnings
+from pathlib import Path
 
 import peft
 import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from gcwm_viz.cli import main
+from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.export.adapter import export_adapter, truncated
 from gcwm_viz.export.checkpoint import export_step
@@ -26,7 +26,7 @@ NOTHING = 2 * rounding(64)
 NAMES = ["qwen3", "llama", "gpt2", "gpt-neox", "phi3", "qwen3-moe", "mixtral", "bamba"]
 
 
-def loaded(base: str | Path, adapter: Path):
+def loaded(base: str | Path, adapter: Path) -> PreTrainedModel:
     """Weights of base + adapter as peft merges them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # peft and transformers disagree about deprecated names
@@ -109,7 +109,9 @@ def test_a_rank_above_every_matrix_is_their_width(tmp_path: Path) -> None:
         torch.testing.assert_close(full[key.name], dense[key.name], rtol=1e-5, atol=1e-6)
 
 
-def test_the_command_states_the_loss_on_stdout_and_in_the_card(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_states_the_loss_on_stdout_and_in_the_card(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     index = runs.base(tmp_path, "llama")
     updates = runs.experts(index, tmp_path, torch.float32)
     run = runs.finished(index, updates, tmp_path / "run", "task-arithmetic")
@@ -183,7 +185,9 @@ def test_what_cannot_be_an_adapter_is_said(tmp_path: Path) -> None:
         (["--as-adapter", "--rank", "4", "--mergekit-yaml"], "one form at a time"),
     ],
 )
-def test_forms_exclude_each_other(tmp_path: Path, arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_forms_exclude_each_other(
+    tmp_path: Path, arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     index = runs.base(tmp_path, "llama")
     run = runs.finished(index, runs.experts(index, tmp_path, torch.float32), tmp_path / "run", "task-arithmetic")
     assert main(["export", str(run.path), *arguments, "--out", str(tmp_path / "out")]) == 2

@@ -1,6 +1,7 @@
 """An exported checkpoint and the merged state in memory give the same logits, bit for bit, at the same precision."""
 
 from pathlib import Path
+
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer

@@ -1,9 +1,9 @@
 """What stands beside an exported checkpoint: the card's front matter, tokenizer, chat template, generation config."""
 
-from gcwm_viz.continual.store import RunStore
-from pathlib import Path
 import json
 import shutil
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +12,7 @@ from transformers import AutoTokenizer, GenerationConfig
 
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.cli import main
+from gcwm_viz.continual.store import RunStore
 from gcwm_viz.export.checkpoint import export_step
 from tests.checkpoints import tiny
 from tests.export import runs
@@ -28,7 +29,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunStore:
     return runs.finished(index, runs.experts(index, root, torch.float32, scale=0.0002), root / "run")
 
 
-def front(folder: Path):
+def front(folder: Path) -> dict[str, Any]:
     return yaml.safe_load((folder / "README.md").read_text().split("---\n")[1])
 
 
@@ -76,7 +77,9 @@ def test_tokenizer_template_and_generation_go_along(run: RunStore, tmp_path: Pat
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_rounding_of_the_merged_update_is_said(run: RunStore, tmp_path: Path, dtype: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_rounding_of_the_merged_update_is_said(
+    run: RunStore, tmp_path: Path, dtype: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Oracle: what the file holds against base + S in float32."""
     out = tmp_path / "out"
     assert main(["export", str(run.path), "--step", "2", "--dtype", dtype, "--out", str(out)]) == 0

@@ -1,7 +1,8 @@
 """Runs of plain baselines as mergekit configurations, and mergekit itself on them where it is installed."""
 
 from pathlib import Path
-from gcwm_viz.continual.store import RunStore
+from typing import Any
+
 import pytest
 import torch
 import yaml
@@ -9,6 +10,7 @@ import yaml
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.checkpoints.reader import read_tensor
 from gcwm_viz.cli import main
+from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.export.checkpoint import export_step
 from gcwm_viz.export.mergekit import mergekit_yaml
@@ -33,7 +35,13 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[CheckpointIndex, l
     return index, [*runs.experts(index, root, torch.float32), ("three", adapter)]
 
 
-def made(inputs: tuple[CheckpointIndex, list[tuple[str, Path]]], out: Path, method: str, updates: list[tuple[str, Path]] | None=None, **settings) -> RunStore:
+def made(
+    inputs: tuple[CheckpointIndex, list[tuple[str, Path]]],
+    out: Path,
+    method: str,
+    updates: list[tuple[str, Path]] | None = None,
+    **settings: Any,
+) -> RunStore:
     return runs.finished(inputs[0], updates or inputs[1], out, method, **settings)
 
 
@@ -52,7 +60,9 @@ def test_what_the_configuration_says(inputs: tuple[CheckpointIndex, list[tuple[s
     }
 
 
-def test_the_command_and_the_card_say_the_same(inputs: tuple[CheckpointIndex, list[tuple[str, Path]]], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_and_the_card_say_the_same(
+    inputs: tuple[CheckpointIndex, list[tuple[str, Path]]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     store = made(inputs, tmp_path / "run", "ties")
     file = tmp_path / "merge.yaml"
     assert main(["export", str(store.path), "--mergekit-yaml", "--out", str(file)]) == 0
@@ -83,7 +93,9 @@ def test_what_mergekit_cannot_say(inputs: tuple[CheckpointIndex, list[tuple[str,
 
 @pytest.mark.filterwarnings("default")  # mergekit's dependencies warn
 @pytest.mark.parametrize("method", CASES)
-def test_mergekit_reads_it_and_merges_the_same(inputs: tuple[CheckpointIndex, list[tuple[str, Path]]], tmp_path: Path, method: str) -> None:
+def test_mergekit_reads_it_and_merges_the_same(
+    inputs: tuple[CheckpointIndex, list[tuple[str, Path]]], tmp_path: Path, method: str
+) -> None:
     pytest.importorskip("mergekit", reason="mergekit is not installed (extra `mergekit`)")
     from mergekit.config import MergeConfiguration
     from mergekit.merge import run_merge

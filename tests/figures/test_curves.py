@@ -1,9 +1,11 @@
 """Spectra, gate, solver, depth and family figures draw the numbers of their tables."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 import pytest
 
 from gcwm_viz.figures import angles, barycenter_path, depth_profile, family_share, gate_curve, solver_path, spectrum
@@ -21,7 +23,7 @@ def one(table: str, step: int = 4, layer: int = 2, family: str = "v_proj") -> pd
     return rows[(rows["step"] == step) & (rows["layer"] == layer) & (rows["family"] == family)]
 
 
-def trace(made, name: str):
+def trace(made: go.Figure, name: str) -> Any:
     return next(trace for trace in made.data if trace.name == name)
 
 

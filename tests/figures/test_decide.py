@@ -45,7 +45,7 @@ def test_matrix_is_centred_and_marks_what_is_told_from_zero() -> None:
     assert left_out_matrix(change.iloc[:0], errors).layout.annotations
 
 
-def path(updates, conflicts, values) -> pd.DataFrame:
+def path(updates: list[str], conflicts: list[float], values: list[float]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "size": range(1, len(updates) + 1),

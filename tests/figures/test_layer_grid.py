@@ -1,14 +1,17 @@
 """The layer grid: values in their cells, undefined cells marked with a reason, one clickable point a cell."""
 
-from gcwm_viz.signals.signal import Signal
+from typing import Any
+
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 import pytest
 
 from gcwm_viz.figures.bounds import bounds
 from gcwm_viz.figures.layer_grid import GridAxes, grid_axes, layer_grid, pivot
 from gcwm_viz.figures.step_multiples import step_multiples
 from gcwm_viz.signals.catalogue import ACTIVE, GLOBAL_GAP, INCOMING, on_page
+from gcwm_viz.signals.signal import Signal
 from tests.factories_runs import make_tables
 
 
@@ -17,7 +20,7 @@ def cells(kind: str = "normal", step: int = 3) -> pd.DataFrame:
     return matrices[matrices["step"] == step]
 
 
-def heatmap(made):
+def heatmap(made: go.Figure) -> Any:
     return next(trace for trace in made.data if trace.type == "heatmap" and trace.name != "undefined")
 
 

@@ -1,13 +1,17 @@
 """Cells carry their numbers, or show them on hover where there are too many."""
 
+from typing import Any
+
 import numpy as np
+import plotly.graph_objects as go
+from numpy.typing import NDArray
 
 from gcwm_viz.figures.number_grid import number_grid
 
 Z = np.array([[0.1, np.nan], [0.9, 0.5]])
 
 
-def grid(z=Z, **settings):
+def grid(z: NDArray[np.float64] = Z, **settings: Any) -> go.Figure:
     rows, columns = ([f"{name}{k}" for k in range(n)] for name, n in zip("rc", z.shape, strict=True))
     settings = {"height": 200, "limits": (0.0, 1.0)} | settings
     return number_grid("title", z, rows, columns, lambda i, j: f"{rows[i]} {columns[j]}", **settings)

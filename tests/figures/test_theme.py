@@ -1,7 +1,7 @@
 """Numbers, literal text and categories."""
 
-from typing import Any
 import math
+from typing import Any
 
 import numpy as np
 import pytest

@@ -1,12 +1,12 @@
 """Jobs as processes: started once, watched, cancelled, found dead."""
 
-from pathlib import Path
-from collections.abc import Callable
 import json
 import os
 import signal
 import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 

@@ -1,12 +1,14 @@
 """Merge steps as the engine builds them, for methods under test."""
 
-from torch import Tensor
-from gcwm_viz.linalg.lowrank import LowRank
+from collections.abc import Iterable, Sequence
+from typing import Any
+
 import torch
+from torch import Tensor
 
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.geometry.layer import check_weights, layer_geometry
-from gcwm_viz.linalg.lowrank import squared_norm
+from gcwm_viz.linalg.lowrank import LowRank, squared_norm
 from gcwm_viz.merging.registry import get_method
 from gcwm_viz.merging.step import MergeStep
 from tests.rounding import rounding
@@ -15,7 +17,16 @@ DOUBLE = GCWMConfig(precision="float64")
 MATRIX = "model.layers.0.mlp.up_proj.weight"
 
 
-def merge_step(method, deltas, config: GCWMConfig=DOUBLE, *, weights=None, names=None, matrix: str=MATRIX, **more) -> MergeStep:
+def merge_step(
+    method: str,
+    deltas: Iterable[Tensor | LowRank],
+    config: GCWMConfig = DOUBLE,
+    *,
+    weights: Sequence[float] | None = None,
+    names: list[str] | None = None,
+    matrix: str = MATRIX,
+    **more: Any,
+) -> MergeStep:
     deltas = list(deltas)
     settings = get_method(method).settings
     options = {key: more.pop(key) for key in list(more) if key in settings.names()}
@@ -33,7 +44,15 @@ def merge_step(method, deltas, config: GCWMConfig=DOUBLE, *, weights=None, names
     )
 
 
-def merge(method, deltas, config: GCWMConfig=DOUBLE, *, weights=None, names=None, **options) -> Tensor | LowRank | None:
+def merge(
+    method: str,
+    deltas: Iterable[Tensor | LowRank],
+    config: GCWMConfig = DOUBLE,
+    *,
+    weights: Sequence[float] | None = None,
+    names: list[str] | None = None,
+    **options: Any,
+) -> Tensor | LowRank | None:
     """Δ_merge after the last of a sequence of updates, all of them active."""
     deltas = list(deltas)
     names = names or [f"u{i}" for i in range(len(deltas))]
@@ -61,7 +80,7 @@ BOUND = 4 * rounding(24)
 """A few products or sums over matrices up to 24 wide."""
 
 
-def close(actual, expected, tolerance: float=BOUND) -> None:
+def close(actual: Any, expected: Any, tolerance: float = BOUND) -> None:
     torch.testing.assert_close(
         torch.as_tensor(actual, dtype=torch.float64),
         torch.as_tensor(expected, dtype=torch.float64),

@@ -1,9 +1,9 @@
 """DARE by sum and by TIES."""
 
-from torch import Tensor
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from gcwm_viz.merging.methods.dare import DareSettings, drop_and_rescale
 from tests.factories import updates

@@ -1,9 +1,12 @@
 """Localize-and-Stitch without data."""
 
+from collections.abc import Sequence
 from typing import Any
+
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from tests.factories import updates
 from tests.merging.steps import close, merge
@@ -11,7 +14,7 @@ from tests.merging.steps import close, merge
 DELTAS = updates(3, 10, 8, seed=6, dtype=torch.float64)
 
 
-def naive(deltas, weights, keep: float):
+def naive(deltas: list[NDArray[Any]], weights: Sequence[float], keep: float) -> NDArray[Any]:
     masks = []
     for delta in deltas:
         places = sorted(np.ndindex(delta.shape), key=lambda place: -abs(delta[place]))

@@ -12,8 +12,8 @@ these tests set what makes them meet:
   keeps what its sort happens to give, here the first. These updates have neither.
 """
 
-from pathlib import Path
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -56,7 +56,7 @@ def checkpoints(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
     return root
 
 
-def write_llama(root) -> None:
+def write_llama(root: Path) -> None:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     config = LlamaConfig(
@@ -80,7 +80,7 @@ def write_llama(root) -> None:
             model.save_pretrained(root / name)
 
 
-def write_lab(root) -> None:
+def write_lab(root: Path) -> None:
     bundle, rng = locate(), generator(4)
     base = CheckpointIndex.open(bundle.base)
     tensors = {name: read_tensor(info).float() for name, info in base.tensors.items()}

@@ -1,11 +1,11 @@
 """What every registered merge method must do, whatever its formula."""
 
-from torch import Tensor
-from typing import Any
 from itertools import permutations
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.kept import update_of
@@ -27,13 +27,13 @@ SPARSE = {"ties": (0.2, 1.0), "dare": (0.1, 10.0), "dare-ties": (0.1, 10.0), "lo
 every_method = pytest.mark.parametrize("method", METHODS)
 
 
-def three(**more) -> Tensor:
+def three(**more: Any) -> Tensor:
     return updates(3, *KEY.shape, seed=3, dtype=torch.float64, **more)
 
 
 @every_method
 @pytest.mark.parametrize("precision", ["float32", "float64"])
-def test_shape_and_type(method, precision: str) -> None:
+def test_shape_and_type(method: str, precision: str) -> None:
     config = GCWMConfig(precision=precision)
     for dtype in (torch.float32, torch.float64):
         merged = merge(method, updates(3, *KEY.shape, dtype=dtype), config)
@@ -45,7 +45,7 @@ def test_shape_and_type(method, precision: str) -> None:
 
 @every_method
 @pytest.mark.parametrize("position", [0, 1, 2])
-def test_a_zero_update_changes_nothing(method, position: int) -> None:
+def test_a_zero_update_changes_nothing(method: str, position: int) -> None:
     deltas = list(three())
     rest = merge(method, [delta for i, delta in enumerate(deltas) if i != position], names=["x", "y"])
     names = ["x", "y"]
@@ -55,12 +55,12 @@ def test_a_zero_update_changes_nothing(method, position: int) -> None:
 
 
 @every_method
-def test_zero_updates_alone_merge_to_zero(method) -> None:
+def test_zero_updates_alone_merge_to_zero(method: str) -> None:
     assert not bool(merge(method, torch.zeros(2, *KEY.shape, dtype=torch.float64)).any())
 
 
 @every_method
-def test_a_single_update(method) -> None:
+def test_a_single_update(method: str) -> None:
     delta = three()[0]
     merged = merge(method, [delta])
     share, scale = SPARSE.get(method, (1.0, 1.0))
@@ -71,14 +71,14 @@ def test_a_single_update(method) -> None:
 
 
 @every_method
-def test_rank_deficient_updates(method) -> None:
+def test_rank_deficient_updates(method: str) -> None:
     deltas = [delta.dense() for delta in low_rank_updates(3, *KEY.shape, 1, dtype=torch.float64)]
     assert bool(merge(method, deltas).isfinite().all())
     assert bool(merge(method, [deltas[0], deltas[0], deltas[1]]).isfinite().all())
 
 
 @every_method
-def test_inputs_are_not_modified_nor_shared(method) -> None:
+def test_inputs_are_not_modified_nor_shared(method: str) -> None:
     deltas = three()
     before = deltas.clone()
     step = merge_step(method, [deltas[0]])
@@ -88,13 +88,13 @@ def test_inputs_are_not_modified_nor_shared(method) -> None:
 
 
 @every_method
-def test_the_same_twice(method) -> None:
+def test_the_same_twice(method: str) -> None:
     deltas = three()
     assert torch.equal(merge(method, deltas), merge(method, deltas))
 
 
 @every_method
-def test_low_rank_equals_dense(method) -> None:
+def test_low_rank_equals_dense(method: str) -> None:
     thin = low_rank_updates(3, *KEY.shape, 2, dtype=torch.float64)
     # Sums of factors and of matrices round differently, and the closed form divides by small eigenvalues.
     factored = dense(merge(method, thin))
@@ -119,13 +119,13 @@ def test_a_sequential_method_depends_on_the_order(method: Any) -> None:
 
 
 @every_method
-def test_scale(method) -> None:
+def test_scale(method: str) -> None:
     deltas = three()
     close(merge(method, 1e-3 * deltas), 1e-3 * merge(method, deltas), 1e-9)
 
 
 @every_method
-def test_the_engine_runs_it_and_leaves_absent_updates_out(method) -> None:
+def test_the_engine_runs_it_and_leaves_absent_updates_out(method: str) -> None:
     settings = RunSettings.preset_with("scale-free", {}, method)
     deltas = list(updates(3, *KEY.shape, seed=3))
     for given in ([deltas[0], None, deltas[2]], [None, deltas[0], deltas[2]], [deltas[0], deltas[2], None]):
@@ -142,7 +142,7 @@ def test_the_engine_runs_it_and_leaves_absent_updates_out(method) -> None:
 
 @every_method
 @pytest.mark.parametrize("policy", [{"policy": "current_anchor"}, {"memory": 1}, {"memory": 2}])
-def test_every_memory_policy(method, policy: dict[str, Any]) -> None:
+def test_every_memory_policy(method: str, policy: dict[str, Any]) -> None:
     settings = RunSettings.preset_with("scale-free", policy, method)
     result = process_matrix(KEY, NAMES, list(updates(3, *KEY.shape, seed=3)), settings)
     assert all(bool(tensor.isfinite().all()) for tensor in result.tensors.values())
@@ -152,7 +152,7 @@ def test_every_memory_policy(method, policy: dict[str, Any]) -> None:
 
 
 @every_method
-def test_low_rank_updates_in_the_engine(method) -> None:
+def test_low_rank_updates_in_the_engine(method: str) -> None:
     settings = RunSettings.preset_with("scale-free", {}, method)
     thin = low_rank_updates(3, *KEY.shape, 2)
     first = process_matrix(KEY, NAMES, thin, settings)
@@ -166,7 +166,7 @@ def test_low_rank_updates_in_the_engine(method) -> None:
 
 
 @every_method
-def test_settings_round_trip(method) -> None:
+def test_settings_round_trip(method: str) -> None:
     options = {name: 0.3 if name != "dare_seed" else 7 for name in METHODS[method].settings.names()}
     settings = RunSettings.preset_with("paper", options, method)
     assert RunSettings.from_dict(settings.to_dict()) == settings

@@ -1,8 +1,11 @@
 """OPCM: projection and scaling."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from gcwm_viz.merging.methods.opcm import project_away
 from tests.factories import low_rank_updates, updates
@@ -12,7 +15,7 @@ from tests.rounding import rounding
 DELTAS = updates(4, 9, 7, seed=8, overlap=0.8, dtype=torch.float64)
 
 
-def naive_projection(delta, state, energy: float):
+def naive_projection(delta: NDArray[Any], state: NDArray[Any], energy: float) -> NDArray[Any]:
     """With the full square U and V."""
     u, sigma, vt = np.linalg.svd(state, full_matrices=True)
     projected = u.T @ delta @ vt.T
@@ -28,7 +31,7 @@ def naive_projection(delta, state, energy: float):
     return u @ projected @ vt
 
 
-def naive_opcm(deltas, energy: float):
+def naive_opcm(deltas: list[NDArray[Any]], energy: float) -> NDArray[Any]:
     state, lam = deltas[0], 1.0
     norms = [np.linalg.norm(deltas[0])]
     for delta in deltas[1:]:

@@ -1,10 +1,12 @@
 """TIES and the choice of the largest entries."""
 
+from collections.abc import Sequence
 from typing import Any
-from numpy.typing import NDArray
+
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from gcwm_viz.merging.magnitude import top_magnitudes
 from tests.factories import updates
@@ -22,7 +24,7 @@ def naive_trim(delta: NDArray[Any], keep: float) -> NDArray[Any]:
     return out
 
 
-def naive_ties(deltas, weights, keep: float):
+def naive_ties(deltas: list[NDArray[Any]], weights: Sequence[float], keep: float) -> NDArray[Any]:
     trimmed = [naive_trim(delta, keep) for delta in deltas]
     out = np.zeros_like(deltas[0])
     for place in np.ndindex(out.shape):

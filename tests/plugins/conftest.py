@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+
 import pytest
 
 from gcwm_viz.merging import registry

@@ -1,11 +1,12 @@
 """docs/extend.md as written: a method and a signal, each in one file, by the command line, two workers and resume."""
 
-from pathlib import Path
 import json
 import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -34,7 +35,7 @@ def arguments(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return write_inputs(tmp_path_factory.mktemp("inputs"))
 
 
-def command(*words: str | Path, expected: int=0) -> str:
+def command(*words: str | Path, expected: int = 0) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "gcwm_viz", *map(str, words)],
         cwd=REPOSITORY,
@@ -97,7 +98,9 @@ def test_a_signal_is_one_file(files: Path, arguments: list[str], tmp_path: Path)
     assert contents(run) == written
 
 
-def test_a_signal_has_a_heatmap_and_stands_in_explain(files: Path, arguments: list[str], tmp_path: Path, open_page, no_plugins: None) -> None:
+def test_a_signal_has_a_heatmap_and_stands_in_explain(
+    files: Path, arguments: list[str], tmp_path: Path, open_page: Any, no_plugins: None
+) -> None:
     loading.load(str(files / "stable_rank.py"))
     command("run", *arguments[:-4], "--plugin", files / "stable_rank.py", "--out", tmp_path / "run")
     page = open_page("pages/1_Conflict.py", root=tmp_path, run="run")

@@ -1,9 +1,11 @@
 """What can be wrong with a plug-in, and workers that load it again."""
 
-from pathlib import Path
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -118,7 +120,7 @@ except InputError as error:
 """
 
 
-def work_elsewhere(work) -> str:
+def work_elsewhere(work: Callable[..., Any]) -> str:
     done = subprocess.run(
         [sys.executable, "-c", WORKER], input=pickle.dumps(work), cwd=REPOSITORY, capture_output=True, timeout=120
     )

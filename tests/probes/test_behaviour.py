@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from transformers import LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from gcwm_viz.errors import InputError
 from gcwm_viz.experiments.lab.bundle import locate
@@ -14,7 +15,7 @@ from tests.probes.models import TEXT, bpe_tokenizer, tiny_lab, tiny_llama
 from tests.rounding import rounding
 
 
-def greedy(model, tokenizer, prompt: str, limit: int):
+def greedy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, prompt: str, limit: int) -> list[int]:
     """The new tokens of greedy decoding, EOS and all."""
     ids = torch.tensor([encode_prompt(tokenizer, prompt)])
     out = model.generate(
@@ -29,7 +30,9 @@ def greedy(model, tokenizer, prompt: str, limit: int):
     return out[0, ids.shape[1] :].tolist()
 
 
-def one_by_one(model, tokenizer, task: PromptTask) -> tuple[list[float], list[float]]:
+def one_by_one(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, task: PromptTask
+) -> tuple[list[float], list[float]]:
     """(exact, nll) lists from unpadded single passes and greedy decoding."""
     exact, nll = [], []
     for prompt, answer in zip(task.prompts, task.answers, strict=True):
@@ -42,7 +45,7 @@ def one_by_one(model, tokenizer, task: PromptTask) -> tuple[list[float], list[fl
     return exact, nll
 
 
-def own_answers(model, tokenizer, prompts: list[str]) -> PromptTask:
+def own_answers(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, prompts: list[str]) -> PromptTask:
     """A task of which the model gets some right: its own greedy output where that ends, else something else."""
     answers = []
     for i, prompt in enumerate(prompts):
@@ -54,7 +57,7 @@ def own_answers(model, tokenizer, prompts: list[str]) -> PromptTask:
 
 
 @pytest.fixture(scope="module")
-def llama():
+def llama() -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
     tokenizer = bpe_tokenizer()
     model = tiny_llama(len(tokenizer))
     # A random model hardly ever writes EOS; lift it so that some answers end.
@@ -64,7 +67,7 @@ def llama():
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 100])
-def test_llama_equals_one_by_one(llama, batch_size: int) -> None:
+def test_llama_equals_one_by_one(llama: tuple[LlamaForCausalLM, PreTrainedTokenizerFast], batch_size: int) -> None:
     model, tokenizer = llama
     prompts = [text[: 2 + 3 * k] for text in TEXT for k in range(5)]
     task = own_answers(model, tokenizer, prompts)
@@ -148,7 +151,7 @@ def test_without_eos_the_answer_alone_counts() -> None:
     assert labels[labels >= 0].tolist() == tokenizer("at", add_special_tokens=False)["input_ids"]
 
 
-def test_broken_weights_give_nan_not_zero(llama) -> None:
+def test_broken_weights_give_nan_not_zero(llama: tuple[LlamaForCausalLM, PreTrainedTokenizerFast]) -> None:
     model, tokenizer = tiny_lab()
     task = PromptTask("t", "dev", ("ab", "abcd"), ("c", "d"))
     with torch.no_grad():
@@ -174,7 +177,7 @@ def test_training_mode_and_weights_are_left_alone() -> None:
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
 
 
-def test_refused_inputs(llama) -> None:
+def test_refused_inputs(llama: tuple[LlamaForCausalLM, PreTrainedTokenizerFast]) -> None:
     model, tokenizer = llama
     with pytest.raises(InputError, match="batch_size"):
         BehaviourProbe(tokenizer, [], 0)

@@ -1,8 +1,10 @@
 """Prompts through a chat template: what a model trained on the template sees."""
 
-from transformers import PreTrainedTokenizerFast
+from typing import Any
+
 import pytest
 import torch
+from transformers import PreTrainedTokenizerFast
 
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes.behaviour import BehaviourProbe
@@ -18,7 +20,7 @@ TEMPLATE = (
 )
 
 
-def chat_tokenizer(template: str=TEMPLATE) -> PreTrainedTokenizerFast:
+def chat_tokenizer(template: str = TEMPLATE) -> PreTrainedTokenizerFast:
     tokenizer = bpe_tokenizer()
     tokenizer.add_special_tokens({"extra_special_tokens": ["<|im_start|>", "<|im_end|>"]})
     tokenizer.chat_template = template
@@ -30,7 +32,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
     return chat_tokenizer()
 
 
-def ids(tokenizer: PreTrainedTokenizerFast, text: str | list[str]):
+def ids(tokenizer: PreTrainedTokenizerFast, text: str | list[str]) -> Any:
     return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 

@@ -1,14 +1,16 @@
 """Choices and texts against the slow and obvious way: one continuation at a time, no padding, no shared passes."""
 
-from gcwm_viz.probes.description import Style
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
+from transformers import LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes import behaviour
 from gcwm_viz.probes.behaviour import BehaviourProbe
+from gcwm_viz.probes.description import Style
 from gcwm_viz.probes.encoding import encode_prompt, listed
 from gcwm_viz.probes.tasks import ChoiceTask, PromptTask, Style, TextTask
 from gcwm_viz.probes.values import ratio_values
@@ -22,19 +24,21 @@ TEXTS = Style(scoring="text")
 
 
 @pytest.fixture(scope="module")
-def llama():
+def llama() -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
     tokenizer = bpe_tokenizer()
     return tiny_llama(len(tokenizer)), tokenizer
 
 
-def log_probabilities(model, start: list[int], end: list[int]) -> list[float]:
+def log_probabilities(model: PreTrainedModel, start: list[int], end: list[int]) -> list[float]:
     """log p of each token of ``end`` after ``start``."""
     with torch.no_grad():
         logs = model(input_ids=torch.tensor([start + end])).logits[0].double().log_softmax(-1)
     return [float(logs[len(start) - 1 + place, token]) for place, token in enumerate(end)]
 
 
-def continuations(tokenizer, question, choices, style) -> list[tuple[list[int], list[int]]]:
+def continuations(
+    tokenizer: PreTrainedTokenizerFast, question: str, choices: Sequence[str], style: Style
+) -> list[tuple[list[int], list[int]]]:
     """(start, end) of each choice, spelled out by hand."""
     if style.scoring == "letter":
         question = listed(question, choices)
@@ -45,7 +49,9 @@ def continuations(tokenizer, question, choices, style) -> list[tuple[list[int], 
 
 @pytest.mark.parametrize("style", [LETTERS, TEXTS], ids=["letter", "text"])
 @pytest.mark.parametrize("batch_size", [1, 3, 100])
-def test_choices_equal_one_at_a_time(llama, style: Style, batch_size: int) -> None:
+def test_choices_equal_one_at_a_time(
+    llama: tuple[LlamaForCausalLM, PreTrainedTokenizerFast], style: Style, batch_size: int
+) -> None:
     model, tokenizer = llama
     answers = (1, 0, 3)
     task = ChoiceTask("c", "test", QUESTIONS, CHOICES, answers, style=style)
@@ -63,7 +69,7 @@ def test_choices_equal_one_at_a_time(llama, style: Style, batch_size: int) -> No
     torch.testing.assert_close(found.metrics["nll"], torch.tensor(losses, dtype=torch.float64), rtol=1e-5, atol=1e-5)
 
 
-def test_letters_share_one_pass_and_texts_do_not(llama) -> None:
+def test_letters_share_one_pass_and_texts_do_not(llama: tuple[LlamaForCausalLM, PreTrainedTokenizerFast]) -> None:
     _, tokenizer = llama
     by_letter = BehaviourProbe(tokenizer, [ChoiceTask("c", "test", QUESTIONS, CHOICES, (0, 0, 0), style=LETTERS)])
     assert sum(len(batch.rows) for batch in by_letter.batches) == len(QUESTIONS)
@@ -72,7 +78,9 @@ def test_letters_share_one_pass_and_texts_do_not(llama) -> None:
     assert sum(len(batch.rows) for batch in by_text.batches) > len(QUESTIONS)
 
 
-def test_the_likeliest_choice_is_right_wherever_it_stands(llama) -> None:
+def test_the_likeliest_choice_is_right_wherever_it_stands(
+    llama: tuple[LlamaForCausalLM, PreTrainedTokenizerFast],
+) -> None:
     """Accuracy over all possible answers of a question is 1 / choices, for each of them is right once."""
     model, tokenizer = llama
     tasks = [ChoiceTask(f"t{k}", "test", QUESTIONS[:1], CHOICES[:1], (k,), style=TEXTS) for k in range(3)]
@@ -115,7 +123,7 @@ def test_the_error_of_a_ratio_is_that_of_its_repetitions() -> None:
     assert float(values.std()) / 20 == pytest.approx(float(ratios.std()), rel=0.05)
 
 
-def test_kinds_together_score_as_they_do_alone(llama) -> None:
+def test_kinds_together_score_as_they_do_alone(llama: tuple[LlamaForCausalLM, PreTrainedTokenizerFast]) -> None:
     model, tokenizer = llama
     tasks = [
         TextTask("t", "dev", tuple(TEXT)),
@@ -133,7 +141,9 @@ def test_kinds_together_score_as_they_do_alone(llama) -> None:
         assert one["value"] == pytest.approx(other["value"], rel=1e-5)
 
 
-def test_batches_stay_within_their_bounds(llama, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_stay_within_their_bounds(
+    llama: tuple[LlamaForCausalLM, PreTrainedTokenizerFast], monkeypatch: pytest.MonkeyPatch
+) -> None:
     model, tokenizer = llama
     task = TextTask("t", "dev", tuple(text * 2 for text in TEXT))
     expected = BehaviourProbe(tokenizer, [task]).score(model)

@@ -1,11 +1,13 @@
 """lm-evaluation-harness itself, on a task defined here: YAML and local data, no network, a tiny random model."""
 
-from pathlib import Path
-from collections.abc import Iterator
 import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes import harness
@@ -56,7 +58,7 @@ def test_without_the_package_the_sentence_says_how_to_get_it(monkeypatch: pytest
 
 
 @pytest.fixture(scope="module")
-def llama():
+def llama() -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
     tokenizer = bpe_tokenizer()
     return tiny_llama(len(tokenizer)), tokenizer
 
@@ -80,12 +82,14 @@ def tasks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield tmp_path
 
 
-def by_metric(rows):
+def by_metric(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return {row["metric"]: row for row in rows}
 
 
 @pytest.mark.filterwarnings("default")  # the harness's dependencies warn
-def test_the_harness_agrees_with_choices_scored_here(llama, tasks: Path) -> None:
+def test_the_harness_agrees_with_choices_scored_here(
+    llama: tuple[LlamaForCausalLM, PreTrainedTokenizerFast], tasks: Path
+) -> None:
     model, tokenizer = llama
     found = by_metric(BehaviourProbe(tokenizer, [HarnessTask("tiny_choices")]).score(model))
     style = Style(scoring="text")
@@ -101,7 +105,7 @@ def test_the_harness_agrees_with_choices_scored_here(llama, tasks: Path) -> None
 
 
 @pytest.mark.filterwarnings("default")
-def test_limits_and_the_harness_own_means(llama, tasks: Path) -> None:
+def test_limits_and_the_harness_own_means(llama: tuple[LlamaForCausalLM, PreTrainedTokenizerFast], tasks: Path) -> None:
     from lm_eval import simple_evaluate
     from lm_eval.models.huggingface import HFLM
 
@@ -120,7 +124,9 @@ def test_limits_and_the_harness_own_means(llama, tasks: Path) -> None:
 
 
 @pytest.mark.filterwarnings("default")
-def test_tasks_that_cannot_be_scored_are_named(llama, tasks: Path) -> None:
+def test_tasks_that_cannot_be_scored_are_named(
+    llama: tuple[LlamaForCausalLM, PreTrainedTokenizerFast], tasks: Path
+) -> None:
     model, tokenizer = llama
     with pytest.raises(InputError, match=r"harness task 'nonsense': it is no task there"):
         BehaviourProbe(tokenizer, [HarnessTask("nonsense")]).score(model)
@@ -131,7 +137,9 @@ def test_tasks_that_cannot_be_scored_are_named(llama, tasks: Path) -> None:
 
 
 @pytest.mark.filterwarnings("default")
-def test_beside_other_tasks_in_their_order(llama, tasks: Path) -> None:
+def test_beside_other_tasks_in_their_order(
+    llama: tuple[LlamaForCausalLM, PreTrainedTokenizerFast], tasks: Path
+) -> None:
     model, tokenizer = llama
     listed = [TextTask("a", "dev", tuple(TEXT)), HarnessTask("tiny_choices"), TextTask("b", "dev", tuple(TEXT[:2]))]
     rows = BehaviourProbe(tokenizer, listed).score(model)

@@ -4,7 +4,7 @@ from gcwm_viz.probes.metrics import METRICS, OWN, UNITS, headline, offered, rows
 from gcwm_viz.probes.scores import score_matrix
 
 
-def scores(**measured) -> pd.DataFrame:
+def scores(**measured: list[str]) -> pd.DataFrame:
     """A table of one step: task → the metrics that it has."""
     rows = [
         ("step", 1, "u", task, "test", metric, place / 10, 0.01, 5)

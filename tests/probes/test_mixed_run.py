@@ -1,9 +1,8 @@
 """A run whose tasks are measured in different ways, from its tables to everything that reads them."""
 
-from gcwm_viz.runs.tables import Run
-from pathlib import Path
 import json
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,7 +13,7 @@ from gcwm_viz.decide.order import outcomes
 from gcwm_viz.report.document import report
 from gcwm_viz.runs.highlights import scored
 from gcwm_viz.runs.inputs import Inputs
-from gcwm_viz.runs.tables import open_run
+from gcwm_viz.runs.tables import Run, open_run
 from gcwm_viz.studies.leave_one_out import leave_one_out
 from gcwm_viz.studies.regate import regate
 from gcwm_viz.studies.tune import tune
@@ -125,7 +124,9 @@ def test_the_report_says_what_was_measured(run: Run) -> None:
     assert "exact match or accuracy" in text
 
 
-def test_a_harness_that_is_not_there_is_told_before_the_merge(inputs: tuple[Path, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_harness_that_is_not_there_is_told_before_the_merge(
+    inputs: tuple[Path, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     root = inputs[0]
     (tmp_path / "probes").mkdir()
     (tmp_path / "probes" / "probes.json").write_text(json.dumps({"lm_eval": {"tasks": ["arc_easy"]}}))

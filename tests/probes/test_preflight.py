@@ -1,10 +1,11 @@
 """What is wrong with probes is told before anything is merged, and what scoring takes is estimated and kept to."""
 
-from pathlib import Path
-from typing import Any
 import json
 import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -33,13 +34,15 @@ def arguments(tmp_path: Path) -> list[str]:
     return write_inputs(tmp_path)
 
 
-def probes_of(folder: Path, rows) -> Path:
+def probes_of(folder: Path, rows: list[dict[str, Any]]) -> Path:
     (folder / "dev").mkdir(parents=True)
     write_lines(folder / "dev" / "t.jsonl", rows)
     return folder
 
 
-def test_it_counts_what_will_be_scored(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_counts_what_will_be_scored(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     found = preflight(CheckpointIndex.open(tmp_path / "base"), tmp_path / "probes")
     asked = [(row["task"], row["split"], row["kind"], row["examples"]) for row in found.tasks]
     expected = [(name, split, "prompts", 6) for split in ("dev", "test") for name in sorted(NAMES)]
@@ -58,7 +61,9 @@ def test_it_counts_what_will_be_scored(arguments: list[str], tmp_path: Path, cap
         ([{"prompt": "a"}], 'expected "answer"'),
     ],
 )
-def test_a_fault_of_the_probes_ends_a_run_before_it_begins(arguments: list[str], tmp_path: Path, rows: list[dict[str, str]], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_fault_of_the_probes_ends_a_run_before_it_begins(
+    arguments: list[str], tmp_path: Path, rows: list[dict[str, str]], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     probes = probes_of(tmp_path / "other", rows)
     given = [*arguments[: arguments.index("--probes")], "--probes", str(probes), "--device", "cpu"]
     for command in (["check"], ["run", "--out", str(tmp_path / "run")]):
@@ -67,7 +72,9 @@ def test_a_fault_of_the_probes_ends_a_run_before_it_begins(arguments: list[str],
     assert not (tmp_path / "run").exists()
 
 
-def test_a_template_that_raises_ends_a_run_before_it_begins(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_template_that_raises_ends_a_run_before_it_begins(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     config = tmp_path / "base" / "tokenizer_config.json"
     broken = {"chat_template": "{{ raise_exception('no such role') }}"}
     config.write_text(json.dumps(json.loads(config.read_text()) | broken))
@@ -76,7 +83,9 @@ def test_a_template_that_raises_ends_a_run_before_it_begins(arguments: list[str]
     assert not (tmp_path / "run").exists()
 
 
-def test_an_unknown_harness_task_ends_a_run_before_it_begins(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_harness_task_ends_a_run_before_it_begins(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip("lm_eval", reason="lm-evaluation-harness is not installed (the extra `eval`)")
     (tmp_path / "probes" / "probes.json").write_text(json.dumps({"lm_eval": {"tasks": ["no_such_task_anywhere"]}}))
     assert main(["run", *arguments, "--out", str(tmp_path / "run")]) == 2
@@ -131,7 +140,9 @@ def test_no_config_makes_transformers_build_a_million_layers(tmp_path: Path, con
         check_depth(replace(base, config=base.config | config))
 
 
-def test_harness_tasks_are_counted_by_the_size_of_their_questions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_harness_tasks_are_counted_by_the_size_of_their_questions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("gcwm_viz.probes.preflight.check_definitions", lambda tasks: None)  # it takes the harness 10 s
     base = CheckpointIndex.open(save_llama(tmp_path / "wide", hidden=16, vocabulary=50_000))
     probes = tmp_path / "harness"
@@ -184,14 +195,18 @@ def save_llama(folder: Path, hidden: int, vocabulary: int) -> Path:
     return folder
 
 
-def test_workers_that_score_are_as_many_as_memory_holds(arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_that_score_are_as_many_as_memory_holds(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert main(["run", *arguments, "--out", str(tmp_path / "run"), "--workers", "1", "--probe-dtype", "bfloat16"]) == 0
     store = RunStore.open(tmp_path / "run")
     assert store.probe_dtype == torch.bfloat16
     need = store.file.probes.memory
     seen = []
 
-    def unordered(work, items, workers, devices, lanes):
+    def unordered(
+        work: Callable[[Any], Any], items: Any, workers: int, devices: Any, lanes: Any
+    ) -> Iterator[tuple[Any, Any]]:
         seen.append(workers)
         return ((item, work(item)) for item in ())
 
@@ -211,7 +226,9 @@ def test_workers_that_score_are_as_many_as_memory_holds(arguments: list[str], tm
     assert seen == [8, 2, 1, 1, 3, 1]
 
 
-def test_a_run_that_keeps_its_last_step_scores_that_one(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_that_keeps_its_last_step_scores_that_one(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "run"
     assert main(["run", *arguments, "--set", "keep=last", "--workers", "1", "--out", str(out)]) == 0
     assert main(["run", *arguments, "--workers", "1", "--out", str(tmp_path / "all")]) == 0

@@ -1,7 +1,9 @@
 """Kinds of probe lines and ``probes.json``: what is read, and what is refused with its place named."""
 
-from pathlib import Path
 import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,11 +21,11 @@ from gcwm_viz.probes.tasks import (
 from tests.probes.test_tasks import pair, write
 
 
-def question(answer: int | str | bool, choices=("red", "blue", "B")) -> str:
+def question(answer: int | str | bool, choices: Sequence[str] = ("red", "blue", "B")) -> str:
     return json.dumps({"question": "Which?", "choices": list(choices), "answer": answer})
 
 
-def describe(folder: Path, **content) -> None:
+def describe(folder: Path, **content: Any) -> None:
     folder.mkdir(exist_ok=True)
     (folder / "probes.json").write_text(json.dumps(content))
 
@@ -113,7 +115,7 @@ def test_harness_tasks_are_named_in_the_description(tmp_path: Path) -> None:
         ({"lm_eval": {"tasks": ["x"], "include_path": "."}}, "unknown entry 'include_path'"),
     ],
 )
-def test_bad_descriptions_are_named(tmp_path: Path, content, said: str) -> None:
+def test_bad_descriptions_are_named(tmp_path: Path, content: Any, said: str) -> None:
     write(tmp_path / "dev" / "a.jsonl", [pair("p", "q")])
     describe(tmp_path, **content)
     with pytest.raises(InputError, match=r"probes\.json") as caught:

@@ -1,5 +1,6 @@
-from pathlib import Path
 import json
+from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 
@@ -7,7 +8,7 @@ from gcwm_viz.errors import InputError
 from gcwm_viz.probes.tasks import LabelledTask, PromptTask, load_labelled, load_tasks
 
 
-def write(path: Path, lines) -> None:
+def write(path: Path, lines: Iterable[str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines), encoding="utf-8")
 

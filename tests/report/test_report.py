@@ -1,9 +1,10 @@
 """The report: one file, whole, silent and literal."""
 
-from pathlib import Path
 import html
 import json
 import re
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,11 +28,11 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {kind: report(open_run(write_run(root, kind))) for kind in ("normal", "one", "nan", "wide")}
 
 
-def headings(document):
+def headings(document: str) -> list[str]:
     return re.findall(r'<h2 id="s\d+">(.*?)</h2>', document)
 
 
-def figures(document):
+def figures(document: str) -> list[dict[str, Any]]:
     found = re.findall(r'<script type="application/json" id="chart-\d+-data">(.*?)</script>', document, re.DOTALL)
     return [json.loads(entry) for entry in found]
 

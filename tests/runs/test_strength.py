@@ -1,9 +1,8 @@
 """Other strengths of the same merge, on the development probes."""
 
-from gcwm_viz.runs.tables import Run
-from pathlib import Path
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,7 +16,7 @@ from gcwm_viz.probes.merged import MergedModel
 from gcwm_viz.probes.stored import STRENGTHS
 from gcwm_viz.probes.tasks import load_tasks
 from gcwm_viz.runs.strength import best_strength, strength_curve
-from gcwm_viz.runs.tables import columns, open_run
+from gcwm_viz.runs.tables import Run, columns, open_run
 from tests.torture.small import write_inputs
 
 CPU = torch.device("cpu")
@@ -30,7 +29,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return open_run(root / "run")
 
 
-def with_examples(run: Run, folder: Path, values) -> Run:
+def with_examples(run: Run, folder: Path, values: dict[float, list[float]]) -> Run:
     """A copy of ``run`` whose development tasks have the exact matches ``values`` by factor, in every task."""
     shutil.copytree(run.path, folder)
     rows = []

@@ -1,9 +1,9 @@
-from torch import Tensor
 import math
 
 import pandas as pd
 import pytest
 import torch
+from torch import Tensor
 
 from gcwm_viz.errors import InputError
 from gcwm_viz.signals.gradients import family_comparison, gradient_conflict, gradient_cosines, task_gradients

@@ -1,10 +1,11 @@
-from numpy.typing import NDArray
-from typing import Any
 import itertools
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from gcwm_viz.errors import InputError
@@ -12,7 +13,12 @@ from gcwm_viz.statistics.association import associate, association, weighted_spe
 from tests.rounding import rounding
 
 
-def table(x, y, steps: int=5, method: str="m") -> pd.DataFrame:
+def table(
+    x: Sequence[Sequence[float]] | NDArray[Any],
+    y: Sequence[Sequence[float]] | NDArray[Any],
+    steps: int = 5,
+    method: str = "m",
+) -> pd.DataFrame:
     """Runs in rows of x and y, both (runs, steps)."""
     rows = [
         {"method": method, "seed": r, "order": "a,b", "step": t + 1, "x": x[r][t], "y": y[r][t]}
@@ -22,7 +28,7 @@ def table(x, y, steps: int=5, method: str="m") -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def draw(runs: int=6, steps: int=5, seed: int=0) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def draw(runs: int = 6, steps: int = 5, seed: int = 0) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     rng = np.random.default_rng(seed)
     return rng.normal(size=(runs, steps)), rng.normal(size=(runs, steps))
 
@@ -104,7 +110,7 @@ def test_partial_against_its_definition() -> None:
     xy, xz, yz = (spearmanr(a, b).statistic for a, b in ((x, y), (x, z), (y, z)))
     expected = (xy - xz * yz) / np.sqrt((1 - xz**2) * (1 - yz**2))
 
-    def given(step, signal=x):
+    def given(step: Any, signal: NDArray[Any] = x) -> float:
         frame = pd.DataFrame({"method": "m", "seed": range(50), "order": "a", "step": step, "x": signal, "y": y})
         return one(frame, resamples=2, shuffles=2).partial
 
@@ -122,7 +128,7 @@ def test_partial_against_its_definition() -> None:
         (np.full((3, 5), np.inf), np.arange(15.0).reshape(3, 5), "fewer than three rows"),
     ],
 )
-def test_undefined_is_nan_with_its_reason(x, y, reason: str) -> None:
+def test_undefined_is_nan_with_its_reason(x: Any, y: Any, reason: str) -> None:
     row = one(table(x, y))
     assert np.isnan(row.rho)
     assert np.isnan(row.p)

@@ -6,7 +6,7 @@ from gcwm_viz.errors import InputError
 from gcwm_viz.statistics.comparison import final_steps, method_means, paired_differences
 
 
-def runs(gain: float=0.1, seeds: int=4, noise: float=0.0) -> pd.DataFrame:
+def runs(gain: float = 0.1, seeds: int = 4, noise: float = 0.0) -> pd.DataFrame:
     rng = np.random.default_rng(0)
     rows = []
     for seed in range(seeds):

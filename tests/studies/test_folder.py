@@ -1,8 +1,8 @@
 """A study's folder: whose it is, one process at a time, and what a killed beginning leaves."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
-import json
 
 import pytest
 

@@ -1,8 +1,9 @@
 """The same run without each update, with a tiny random model."""
 
-from pathlib import Path
 import json
 import math
+from pathlib import Path
+from typing import Any
 
 import fsspec
 import pandas as pd
@@ -58,7 +59,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     return Inputs(base=root / "base", updates=listed, probes=root / "probes")
 
 
-def finish(inputs: Inputs, out: Path, method: str="gcwm", **overrides) -> RunStore:
+def finish(inputs: Inputs, out: Path, method: str = "gcwm", **overrides: Any) -> RunStore:
     store = create_run(inputs, out, RunSettings.preset_with("scale-free", overrides, method))
     continue_run(store, CPU, workers=1)
     return store
@@ -70,7 +71,7 @@ def run(inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def compared(run: Path):
+def compared(run: Path) -> tuple[pd.DataFrame, list[tuple[str, int, int, str]]]:
     seen = []
     frame = leave_one_out(run, device=CPU, workers=1, progress=lambda *event: seen.append(event))
     return frame, seen
@@ -92,7 +93,9 @@ def test_updates_and_probes_may_lie_on_another_file_system(inputs: Inputs, tmp_p
         store.rm("/loo", recursive=True)
 
 
-def test_one_row_an_update_task_split_and_metric(run: Path, compared) -> None:
+def test_one_row_an_update_task_split_and_metric(
+    run: Path, compared: tuple[pd.DataFrame, list[tuple[str, int, int, str]]]
+) -> None:
     frame, seen = compared
     assert list(frame.columns) == list(columns("leave_one_out"))
     assert len(frame) == 3 * 2 * 2 * 2
@@ -105,7 +108,9 @@ def test_one_row_an_update_task_split_and_metric(run: Path, compared) -> None:
 
 
 @pytest.mark.parametrize("index", [0, 2])
-def test_without_an_update_scores_as_a_run_that_never_had_it(inputs: Inputs, compared, tmp_path: Path, index: int) -> None:
+def test_without_an_update_scores_as_a_run_that_never_had_it(
+    inputs: Inputs, compared: tuple[pd.DataFrame, list[tuple[str, int, int, str]]], tmp_path: Path, index: int
+) -> None:
     frame, _ = compared
     rest = [update for place, update in enumerate(inputs.updates) if place != index]
     store = finish(Inputs(base=inputs.base, updates=rest, probes=inputs.probes), tmp_path / "run")
@@ -116,7 +121,9 @@ def test_without_an_update_scores_as_a_run_that_never_had_it(inputs: Inputs, com
         assert found[column].to_numpy() == pytest.approx(last[column].reindex(found.index).to_numpy(), rel=1e-5)
 
 
-def test_full_scores_are_those_of_the_run(run: Path, compared) -> None:
+def test_full_scores_are_those_of_the_run(
+    run: Path, compared: tuple[pd.DataFrame, list[tuple[str, int, int, str]]]
+) -> None:
     frame, _ = compared
     scores = open_run(run).tables["scores"]
     last = scores[(scores["model"] == "step") & (scores["step"] == 3)].set_index(["task", "split", "metric"])
@@ -143,16 +150,20 @@ def test_no_changed_answer_is_not_certainty() -> None:
     assert math.isnan(alone["difference_se"])
 
 
-def test_a_second_call_computes_nothing(run: Path, compared, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_call_computes_nothing(
+    run: Path, compared: tuple[pd.DataFrame, list[tuple[str, int, int, str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(MergedModel, "__init__", lambda *_: pytest.fail("the model was loaded again"))
     monkeypatch.setattr("gcwm_viz.studies.leave_one_out.continue_run", lambda *_, **__: pytest.fail("merged again"))
     pd.testing.assert_frame_equal(leave_one_out(run, device=CPU, workers=1), compared[0])
 
 
-def test_a_cancelled_call_goes_on(run: Path, compared, tmp_path: Path) -> None:
+def test_a_cancelled_call_goes_on(
+    run: Path, compared: tuple[pd.DataFrame, list[tuple[str, int, int, str]]], tmp_path: Path
+) -> None:
     out = tmp_path / "out"
 
-    def stop(phase, done, total, label) -> None:
+    def stop(phase: str, done: int, total: int, label: str) -> None:
         if phase == "without names" and done == 2:
             (out / "cancel").touch()
 
@@ -169,7 +180,9 @@ def test_a_cancelled_call_goes_on(run: Path, compared, tmp_path: Path) -> None:
     assert sorted(folder.name for folder in (out / "runs").iterdir()) == ["002", "003"]
 
 
-def test_results_in_another_precision_are_refused(run: Path, compared) -> None:
+def test_results_in_another_precision_are_refused(
+    run: Path, compared: tuple[pd.DataFrame, list[tuple[str, int, int, str]]]
+) -> None:
     info = json.loads((run / "run.json").read_text())
     (run / "run.json").write_text(json.dumps(info | {"probe_dtype": "bfloat16"}))
     try:
@@ -179,7 +192,9 @@ def test_results_in_another_precision_are_refused(run: Path, compared) -> None:
         (run / "run.json").write_text(json.dumps(info))
 
 
-def test_results_of_another_run_are_refused(inputs: Inputs, run: Path, compared, tmp_path: Path) -> None:
+def test_results_of_another_run_are_refused(
+    inputs: Inputs, run: Path, compared: tuple[pd.DataFrame, list[tuple[str, int, int, str]]], tmp_path: Path
+) -> None:
     other = finish(inputs, tmp_path / "other", method="mean").path
     with pytest.raises(InputError, match="holds results for another settings"):
         leave_one_out(other, run / "leave_one_out", device=CPU)
@@ -209,7 +224,9 @@ def test_runs_that_cannot_be_compared_say_why(inputs: Inputs, tmp_path: Path) ->
         leave_one_out(trained.path)
 
 
-def test_command_prints_what_leaving_out_changes(run: Path, compared, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_prints_what_leaving_out_changes(
+    run: Path, compared: tuple[pd.DataFrame, list[tuple[str, int, int, str]]], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["leave-one-out", str(run), "--device", "cpu"]) == 0
     said = capsys.readouterr().out
     assert "test split" in said

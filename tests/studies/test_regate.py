@@ -1,8 +1,8 @@
 """Another gate on a finished run: the branches mixed anew, scored on the same examples."""
 
+import json
 from pathlib import Path
 from typing import Any
-import json
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ from tests.studies.test_tune import model  # noqa: F401  a base with two updates
 CPU = torch.device("cpu")
 
 
-def made(root: Path, out: Path, probes: bool=True, method: str="gcwm", **settings) -> RunStore:
+def made(root: Path, out: Path, probes: bool = True, method: str = "gcwm", **settings: Any) -> RunStore:
     inputs = Inputs(
         base=root / "base",
         updates=[(name, root / name) for name in ("sums", "names")],
@@ -85,7 +85,7 @@ def test_alphas_are_of_every_step(run: RunStore) -> None:
     [({"eta": 1.0}, None, "setting eta is not one of the gate"), ({"tau": "high"}, None, "setting tau"),
      ({"alpha_min": 0.99}, None, "alpha_min must not exceed"), ({}, 3, "step must be 1 to 2"), ({}, 0, "step must be")],
 )  # fmt: skip
-def test_wrong_requests_are_refused(run: RunStore, changes, step: int | None, message: str) -> None:
+def test_wrong_requests_are_refused(run: RunStore, changes: Any, step: int | None, message: str) -> None:
     with pytest.raises(InputError, match=message):
         regate(run, changes, CPU, step=step)
 
@@ -96,7 +96,9 @@ def test_wrong_requests_are_refused(run: RunStore, changes, step: int | None, me
      ({"method": "task-arithmetic"}, "task-arithmetic, which has no gate"),
      ({"probes": False}, "without probes")],
 )  # fmt: skip
-def test_runs_whose_gate_cannot_be_changed_are_refused(model: Path, tmp_path: Path, more: dict[str, Any], message: str) -> None:  # noqa: F811
+def test_runs_whose_gate_cannot_be_changed_are_refused(
+    model: Path, tmp_path: Path, more: dict[str, Any], message: str
+) -> None:  # noqa: F811
     store = made(model, tmp_path / "run", **more)
     with pytest.raises(InputError, match=message):
         regate(store, {"tau": 0.5}, CPU)
@@ -109,7 +111,9 @@ def test_unfinished_run_is_refused(tmp_path: Path) -> None:
         regate(store, {}, CPU)
 
 
-def test_command_writes_what_the_function_says(run: RunStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_writes_what_the_function_says(
+    run: RunStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "r.json"
     command = ["regate", str(run.path), "--set", "kappa=3", "--step", "2", "--out", str(out), "--device", "cpu"]
     assert main(command) == 0

@@ -1,7 +1,7 @@
 """Probes for a run that is merged already."""
 
-from pathlib import Path
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,7 +22,9 @@ def model(tmp_path: Path) -> tuple[list[str], list[str]]:
     return [*arguments[:place], *arguments[place + 2 :]], arguments
 
 
-def test_a_run_without_probes_is_scored_as_if_it_had_had_them(model: tuple[list[str], list[str]], tmp_path: Path) -> None:
+def test_a_run_without_probes_is_scored_as_if_it_had_had_them(
+    model: tuple[list[str], list[str]], tmp_path: Path
+) -> None:
     bare, arguments = model
     assert main(["run", *arguments, "--workers", "1", "--out", str(tmp_path / "whole")]) == 0
     assert main(["run", *bare, "--workers", "1", "--out", str(tmp_path / "bare")]) == 0
@@ -38,7 +40,9 @@ def test_a_run_without_probes_is_scored_as_if_it_had_had_them(model: tuple[list[
     assert main(["resume", str(tmp_path / "bare"), "--workers", "1"]) == 0
 
 
-def test_scores_of_other_probes_are_given_up_when_that_is_said(model: tuple[list[str], list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_scores_of_other_probes_are_given_up_when_that_is_said(
+    model: tuple[list[str], list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     _, arguments = model
     run = tmp_path / "run"
     assert main(["run", *arguments, "--workers", "1", "--out", str(run)]) == 0
@@ -62,7 +66,9 @@ def test_scores_of_other_probes_are_given_up_when_that_is_said(model: tuple[list
     assert main(["score", str(run), "--probe-dtype", "bfloat16", "--workers", "1"]) == 2
 
 
-def test_probes_that_changed_on_disk_are_mended_by_score(model: tuple[list[str], list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_probes_that_changed_on_disk_are_mended_by_score(
+    model: tuple[list[str], list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     _, arguments = model
     run = tmp_path / "run"
     assert main(["run", *arguments, "--workers", "1", "--out", str(run)]) == 0
@@ -74,7 +80,9 @@ def test_probes_that_changed_on_disk_are_mended_by_score(model: tuple[list[str],
     assert set(scores["n"]) == {1}
 
 
-def test_a_refusal_costs_no_scores(model: tuple[list[str], list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_refusal_costs_no_scores(
+    model: tuple[list[str], list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     _, arguments = model
     run = tmp_path / "run"
     assert main(["run", *arguments, "--workers", "1", "--out", str(run)]) == 0
@@ -86,7 +94,9 @@ def test_a_refusal_costs_no_scores(model: tuple[list[str], list[str]], tmp_path:
     assert contents(run) == before
 
 
-def test_a_leave_one_out_at_work_is_not_deleted(model: tuple[list[str], list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_leave_one_out_at_work_is_not_deleted(
+    model: tuple[list[str], list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     _, arguments = model
     run = tmp_path / "run"
     assert main(["run", *arguments, "--workers", "1", "--out", str(run)]) == 0
@@ -126,7 +136,9 @@ def test_a_damaged_score_file_is_made_again(model: tuple[list[str], list[str]], 
     assert contents(run) == before
 
 
-def test_what_cannot_be_scored_says_why(model: tuple[list[str], list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_scored_says_why(
+    model: tuple[list[str], list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     bare, _ = model
     run = tmp_path / "run"
     assert main(["run", *bare, "--workers", "1", "--out", str(run)]) == 0

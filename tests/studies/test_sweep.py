@@ -1,6 +1,9 @@
 """A sweep is its points: every one the bytes of an ordinary run, what they share computed once."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
 import pandas as pd
 import pytest
 import torch
@@ -44,12 +47,14 @@ def test_every_point_has_the_bytes_of_an_ordinary_run(inputs: Inputs, tmp_path: 
         assert RunStore.open(tmp_path / "sweep" / point.name).status() == "complete"
 
 
-def test_a_matrix_is_read_and_its_updates_are_decomposed_once_for_all_points(inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_matrix_is_read_and_its_updates_are_decomposed_once_for_all_points(
+    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     counts = {"read": 0, "decomposed": 0}
     decompose, read = member.right_subspace, UpdateSource.delta
 
-    def counted(name: str, work):
-        def call(*arguments):
+    def counted(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
             counts[name] += 1
             return work(*arguments)
 
@@ -70,7 +75,7 @@ def test_it_goes_on_where_it_was_cancelled_and_takes_new_points(inputs: Inputs, 
     out, engine = tmp_path / "sweep", LocalEngine(CPU, 1)
     points = sweep_runs("abc", ["gcwm"], {"eta": [0.5, 1.0]})
 
-    def cancel(phase, done, total, label) -> None:
+    def cancel(phase: str, done: int, total: int, label: str) -> None:
         if done == 6:
             RunStore.open(out / points[1].name).request_cancel()
 
@@ -95,7 +100,7 @@ def test_a_stop_of_the_whole_sweep(inputs: Inputs, tmp_path: Path, phase: str) -
     out, engine = tmp_path / "sweep", LocalEngine(CPU, 1)
     runs = sweep_runs("abc", ["gcwm"], {"eta": [0.5, 1.0]})
 
-    def cancel(at, done, total, label) -> None:
+    def cancel(at: str, done: int, total: int, label: str) -> None:
         if (at, done) == (phase, {"matrices": 6, "points": 1}[phase]):
             WorkFolder(out).request_cancel()
 
@@ -140,7 +145,9 @@ def test_points_are_a_product_and_faults_are_told() -> None:
             sweep_runs("abc", methods, grid)
 
 
-def test_the_command_scores_every_point_and_shares_what_does_not_depend_on_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_scores_every_point_and_shares_what_does_not_depend_on_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = write_inputs(tmp_path / "inputs")
     options = ["--set", "eta=0.5,1", "--workers", "1", "--out", str(tmp_path / "sweep")]
     assert main(["sweep", *arguments, *options]) == 0

@@ -1,17 +1,18 @@
 """Differences between two runs, by hand."""
 
-from typing import Any
-from numpy.typing import NDArray
+from collections.abc import Sequence
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.typing import NDArray
 
 from gcwm_viz.studies.two_runs import matrix_differences, mean_difference, score_differences
 
 
-def cells(names, values, reasons=None) -> pd.DataFrame:
+def cells(names: Sequence[str], values: Sequence[float], reasons: list[str] | None = None) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "step": 2,
@@ -28,7 +29,11 @@ def run(R: pd.DataFrame, errors: pd.DataFrame) -> SimpleNamespace:
     return SimpleNamespace(R=R, errors=errors)
 
 
-def scores(values: list[Any] | NDArray[Any] | NDArray[np.float64], steps: tuple[Any, ...]=(0, 1, 2), tasks: str | tuple[str, str]=("a", "b")) -> pd.DataFrame:
+def scores(
+    values: list[Any] | NDArray[Any] | NDArray[np.float64],
+    steps: tuple[Any, ...] = (0, 1, 2),
+    tasks: str | tuple[str, str] = ("a", "b"),
+) -> pd.DataFrame:
     return pd.DataFrame(values, index=list(steps), columns=list(tasks), dtype=float)
 
 

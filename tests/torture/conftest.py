@@ -1,10 +1,9 @@
 """What goes wrong in practice, done for real. ``--torture`` runs the long versions and writes their results down."""
 
-from collections.abc import Callable
-from collections.abc import Iterator
 import os
 import platform
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,17 +17,17 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 _REPORT = Report()
 
 
-def pytest_addoption(parser) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--torture", action="store_true", help="the long versions, bounded; results to docs/reliability.md"
     )
 
 
-def pytest_sessionstart(session) -> None:
+def pytest_sessionstart(session: pytest.Session) -> None:
     _REPORT.began = time.monotonic()
 
 
-def pytest_sessionfinish(session, exitstatus) -> None:
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if session.config.getoption("--torture", default=False) and exitstatus == 0 and _REPORT.rows:
         machine = f"{os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()}"
         _REPORT.write(REPOSITORY / "docs" / "reliability.md", machine)
@@ -46,7 +45,7 @@ def record() -> Callable[[str, str, str], None]:
 
 
 @pytest.fixture
-def serve(chromium) -> Iterator[Callable[..., Server]]:
+def serve(chromium: "Browser") -> Iterator[Callable[..., Server]]:
     """serve(root, flag, NAME=value) → the app on that run root; stopped when the test ends, however it ends."""
     running = []
 

@@ -1,13 +1,12 @@
 """Full disks, read-only folders and missing rights: a sentence, finished work kept, nothing half under a final name."""
 
-from collections.abc import Callable
 import os
 import resource
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -57,7 +56,9 @@ def whole_files_only(run: Path) -> None:
     assert not list(run.rglob(".*.partial"))
 
 
-def test_a_disk_that_fills_up_during_a_run(tmp_path: Path, small_disk: Path, capsys: pytest.CaptureFixture[str], record: Callable[[str, str, str], None]) -> None:
+def test_a_disk_that_fills_up_during_a_run(
+    tmp_path: Path, small_disk: Path, capsys: pytest.CaptureFixture[str], record: Callable[[str, str, str], None]
+) -> None:
     inputs = small_inputs(tmp_path)
     continue_run(create_run(inputs, tmp_path / "run", RunSettings()), CPU, workers=1)
     run = small_disk / "run"
@@ -90,7 +91,9 @@ def test_a_disk_that_fills_up_during_an_export(tmp_path: Path, small_disk: Path)
     assert [item.name for item in small_disk.iterdir()] == ["filler"]
 
 
-def test_too_little_space_is_told_before_anything_is_written(tmp_path: Path, small_disk: Path, record: Callable[[str, str, str], None]) -> None:
+def test_too_little_space_is_told_before_anything_is_written(
+    tmp_path: Path, small_disk: Path, record: Callable[[str, str, str], None]
+) -> None:
     inputs = small_inputs(tmp_path)
     fill(small_disk, 500_000)
     with pytest.raises(InputError, match=r"the run needs 1\.\d+ MB, the disk has 0\.\d+ MB free"):
@@ -102,7 +105,9 @@ def test_too_little_space_is_told_before_anything_is_written(tmp_path: Path, sma
     record("Too little space", "a run and an export", "told before anything is written")
 
 
-def test_a_disk_mounted_read_only(tmp_path: Path, small_disk: Path, capsys: pytest.CaptureFixture[str], record: Callable[[str, str, str], None]) -> None:
+def test_a_disk_mounted_read_only(
+    tmp_path: Path, small_disk: Path, capsys: pytest.CaptureFixture[str], record: Callable[[str, str, str], None]
+) -> None:
     """A finished run is still read there; whatever would write says that it cannot."""
     inputs = small_inputs(tmp_path)
     run = small_disk / "run"

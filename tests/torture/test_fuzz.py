@@ -112,7 +112,9 @@ def job_state(root: Path) -> tuple[Path, Callable[[], None]]:
 
 @pytest.mark.filterwarnings("ignore:invalid escape")
 @pytest.mark.parametrize("kind", KINDS)
-def test_damaged_files_end_in_a_result_or_one_sentence(tmp_path: Path, kind: str, torture: bool, record: Callable[[str, str, str], None]) -> None:
+def test_damaged_files_end_in_a_result_or_one_sentence(
+    tmp_path: Path, kind: str, torture: bool, record: Callable[[str, str, str], None]
+) -> None:
     builders = (header, shard_index, adapter_config, probe_lines, run_file, journal, job_state)
     file, read = dict(zip(KINDS, builders, strict=True))[kind](tmp_path)
     read()

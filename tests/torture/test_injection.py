@@ -1,11 +1,9 @@
 """Names from files that would be code, markup or formulas somewhere: they are shown as the characters they are."""
 
-from collections.abc import Callable
-from tests.browser.conftest import Server
-from gcwm_viz.continual.store import RunStore
-from pathlib import Path
 import csv
 import io
+from collections.abc import Callable
+from pathlib import Path
 from urllib.parse import urlencode
 
 import numpy as np
@@ -13,12 +11,13 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 from safetensors.torch import load_file, save_file
 
 from gcwm_viz import open_run
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.continual.config import RunSettings
+from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.export.checkpoint import export_step
 from gcwm_viz.report.document import report
@@ -26,6 +25,7 @@ from gcwm_viz.runs.inputs import Inputs
 from gcwm_viz.runs.run import continue_run, create_run
 from gcwm_viz.ui.frame import PAGES
 from gcwm_viz.updates.sources import open_update
+from tests.browser.conftest import Server
 from tests.factories_runs import _representation, _scores
 from tests.torture.test_recovery import small_inputs
 
@@ -59,7 +59,13 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> RunStore:
     return store
 
 
-def test_nothing_fires_on_any_page(hostile: RunStore, serve: Callable[..., Server], window, tmp_path: Path, record: Callable[[str, str, str], None]) -> None:
+def test_nothing_fires_on_any_page(
+    hostile: RunStore,
+    serve: Callable[..., Server],
+    window: Callable[[], Page],
+    tmp_path: Path,
+    record: Callable[[str, str, str], None],
+) -> None:
     server = serve(hostile.path.parent)
     page = window()
     fired = []
@@ -97,7 +103,9 @@ def test_nothing_fires_on_any_page(hostile: RunStore, serve: Callable[..., Serve
     )
 
 
-def test_nothing_fires_in_the_report(hostile: RunStore, window, tmp_path: Path, record: Callable[[str, str, str], None]) -> None:
+def test_nothing_fires_in_the_report(
+    hostile: RunStore, window: Callable[[], Page], tmp_path: Path, record: Callable[[str, str, str], None]
+) -> None:
     file = tmp_path / "report.html"
     file.write_text(report(open_run(hostile.path)), encoding="utf-8")
     page = window()

@@ -1,12 +1,13 @@
 """kill -9 inside a matrix, a write, a probe, an export: what resumes ends in the bytes of an undisturbed run."""
 
-from collections.abc import Callable
 import json
 import os
 import random
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -78,7 +79,9 @@ def _members(session: int) -> list[int]:
     return found
 
 
-def test_killed_anywhere_the_end_is_the_same(tmp_path: Path, torture: bool, record: Callable[[str, str, str], None]) -> None:
+def test_killed_anywhere_the_end_is_the_same(
+    tmp_path: Path, torture: bool, record: Callable[[str, str, str], None]
+) -> None:
     generator = random.Random(20 if torture else 7)
     if torture:
         bundle = locate()
@@ -158,7 +161,7 @@ def _plan(generator: random.Random, kills: int, torture: bool) -> list[tuple[str
 
 
 @pytest.mark.parametrize("left", [[], ["matrices"], ["matrices", "probes", "lock"], ["matrices", ".run.json.partial"]])
-def test_killed_while_the_folder_was_made(tmp_path: Path, left) -> None:
+def test_killed_while_the_folder_was_made(tmp_path: Path, left: Any) -> None:
     """Before run.json is there, a new run takes the folder again."""
     from tests.torture.test_recovery import small_run
 

@@ -1,13 +1,13 @@
 """A NaN or an infinity, wherever it comes from: found, named, never exported."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
-from torch import Tensor
-import shutil
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from gcwm_viz.cli import main
 from gcwm_viz.continual import matrix
@@ -16,6 +16,8 @@ from gcwm_viz.continual.result import process_matrix
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.export.checkpoint import export_step
+from gcwm_viz.geometry.config import GCWMConfig
+from gcwm_viz.merging.step import MergeStep
 from gcwm_viz.runs.inputs import Inputs
 from gcwm_viz.runs.run import continue_run, create_run
 from gcwm_viz.updates.matrices import MatrixKey
@@ -34,7 +36,9 @@ def poison(file: Path, name: str, value: float) -> None:
 
 
 @pytest.mark.parametrize("value", [NAN, INF, -INF])
-def test_found_when_read(tmp_path: Path, capsys: pytest.CaptureFixture[str], value: float, record: Callable[[str, str, str], None]) -> None:
+def test_found_when_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], value: float, record: Callable[[str, str, str], None]
+) -> None:
     inputs = small_inputs(tmp_path)
     file = tmp_path / "updates" / "b" / "update.safetensors"
     poison(file, KEY.name, value)
@@ -51,7 +55,7 @@ def test_found_after_the_merge(monkeypatch: pytest.MonkeyPatch, record: Callable
     """A method that returns a NaN at step 2 ends the run there, with the matrix and the step named."""
     calls = []
 
-    def faulty(step, config) -> Tensor:
+    def faulty(step: MergeStep, config: GCWMConfig) -> Tensor:
         calls.append(step)
         merged = torch.ones(step.shape)
         if len(calls) == 2:

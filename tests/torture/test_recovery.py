@@ -1,11 +1,11 @@
 """Truncated, lost and foreign files in a run folder; two processes on one run."""
 
-from collections.abc import Callable
 import json
 import random
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -57,7 +57,9 @@ def resume(run: Path) -> None:
         "journal.jsonl",
     ],
 )
-def test_a_file_cut_anywhere_is_recovered(finished: Path, run: Path, name: str, record: Callable[[str, str, str], None], torture: bool) -> None:
+def test_a_file_cut_anywhere_is_recovered(
+    finished: Path, run: Path, name: str, record: Callable[[str, str, str], None], torture: bool
+) -> None:
     whole = (finished / name).read_bytes()
     generator = random.Random(name)
     cuts = sorted({0, 1, len(whole) - 1, *(generator.randrange(len(whole)) for _ in range(8 if torture else 1))})
@@ -177,7 +179,9 @@ with RunStore.open(Path(sys.argv[1])).lock():
 """
 
 
-def test_two_processes_one_run_and_a_stale_lock(run: Path, capsys: pytest.CaptureFixture[str], record: Callable[[str, str, str], None]) -> None:
+def test_two_processes_one_run_and_a_stale_lock(
+    run: Path, capsys: pytest.CaptureFixture[str], record: Callable[[str, str, str], None]
+) -> None:
     """The second is told who holds the run; once the holder is killed, its lock counts for nothing."""
     with subprocess.Popen([sys.executable, "-c", HOLD, str(run)], stdout=subprocess.PIPE, text=True) as holder:
         try:
@@ -222,7 +226,9 @@ def test_a_damaged_score_file_is_scored_again(tmp_path: Path) -> None:
     assert contents(tmp_path / "run") == expected
 
 
-def test_a_config_that_claims_a_million_layers_builds_none_of_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_config_that_claims_a_million_layers_builds_none_of_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = write_inputs(tmp_path / "inputs")
     config = json.loads((tmp_path / "inputs" / "base" / "config.json").read_text())
     (tmp_path / "inputs" / "base" / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 10**6}))

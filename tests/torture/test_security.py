@@ -1,9 +1,5 @@
 """What SECURITY.md promises: who is answered, which files are opened, what is never run."""
 
-from tests.browser.conftest import Server
-from streamlit.testing.v1 import AppTest
-from collections.abc import Callable
-from collections.abc import Iterator
 import ast
 import json
 import os
@@ -12,15 +8,17 @@ import shutil
 import socket
 import sys
 import tomllib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import psutil
 import pytest
 from fsspec import AbstractFileSystem
 from fsspec.registry import _registry
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
+from streamlit.testing.v1 import AppTest
 
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.checkpoints.location import location
@@ -30,6 +28,7 @@ from gcwm_viz.probes import lines, tasks
 from gcwm_viz.ui import plan_form, roots
 from gcwm_viz.ui.frame import PAGES, is_loopback
 from gcwm_viz.ui.loading import load_run, run_names
+from tests.browser.conftest import Server
 from tests.factories_runs import write_run
 from tests.torture.conftest import REPOSITORY
 from tests.torture.small import write_inputs
@@ -64,7 +63,9 @@ def upgrade(port: int, host: str, origin: str | None) -> int:
     return ask(port, "\r\n".join(lines) + "\r\n\r\n")[0]
 
 
-def test_the_app_answers_this_machine_only(tmp_path: Path, serve: Callable[..., Server], window, record: Callable[[str, str, str], None]) -> None:
+def test_the_app_answers_this_machine_only(
+    tmp_path: Path, serve: Callable[..., Server], window: Callable[[], Page], record: Callable[[str, str, str], None]
+) -> None:
     """Loopback alone; foreign Host and Origin refused; XSRF; nothing looked up or asked for outside."""
     root = tmp_path / "runs"
     write_run(root, "normal")
@@ -160,7 +161,9 @@ def app_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return root
 
 
-def test_paths_outside_the_roots_are_refused(app_root: Path, tmp_path: Path, record: Callable[[str, str, str], None]) -> None:
+def test_paths_outside_the_roots_are_refused(
+    app_root: Path, tmp_path: Path, record: Callable[[str, str, str], None]
+) -> None:
     (app_root / "link").symlink_to(tmp_path / "outside" / "secret")
     (app_root / "normal" / "up").symlink_to("/etc")
     (app_root / "loop").symlink_to(app_root / "loop")
@@ -198,7 +201,7 @@ class Spy(AbstractFileSystem):
 
     asked: ClassVar[list[str]] = []
 
-    def info(self, path, **kwargs) -> None:
+    def info(self, path: str, **kwargs: Any) -> None:
         self.asked.append(path)
         raise FileNotFoundError(path)
 
@@ -233,7 +236,9 @@ REFUSED_URLS = (
 
 
 @pytest.mark.parametrize("url", REFUSED_URLS)
-def test_nothing_is_fetched_for_a_visitor(app_root: Path, spy: list[str], monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+def test_nothing_is_fetched_for_a_visitor(
+    app_root: Path, spy: list[str], monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
     monkeypatch.setattr(sys, "argv", [*sys.argv, "--allow", "https://models.example/allowed"])
     with pytest.raises(InputError, match="reads only those named when it was started"):
         roots.within(url)
@@ -248,7 +253,9 @@ def test_nothing_is_fetched_for_a_visitor(app_root: Path, spy: list[str], monkey
     assert not spy
 
 
-def test_urls_in_the_form_are_refused_with_a_sentence(app_root: Path, open_page: Callable[..., AppTest], spy: list[str]) -> None:
+def test_urls_in_the_form_are_refused_with_a_sentence(
+    app_root: Path, open_page: Callable[..., AppTest], spy: list[str]
+) -> None:
     app = open_page("pages/0_Start.py", root=app_root)
     for key in ("start-base", "start-path-1", "start-probes"):
         values = {"start-base": ".", "start-name-1": "a", "start-path-1": ".", "start-probes": ""}
@@ -268,7 +275,9 @@ def test_a_url_named_at_the_start_is_read(app_root: Path, spy: list[str], monkey
     assert not spy  # naming is not asking
 
 
-def test_a_public_address_and_a_link_out_are_said_on_the_page(app_root: Path, tmp_path: Path, serve: Callable[..., Server], window) -> None:
+def test_a_public_address_and_a_link_out_are_said_on_the_page(
+    app_root: Path, tmp_path: Path, serve: Callable[..., Server], window: Callable[[], Page]
+) -> None:
     (app_root / "link").symlink_to(tmp_path / "outside" / "secret")
     server = serve(app_root, "--server.address", "0.0.0.0")
     page = window()

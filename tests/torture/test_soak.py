@@ -1,19 +1,19 @@
 """Many page loads and job starts from several browsers: memory flat, no zombie, no lock left behind."""
 
-from collections.abc import Callable
-from tests.browser.conftest import Server
 import fcntl
 import gc
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from gcwm_viz.jobs import jobs
 from gcwm_viz.ui.frame import PAGES
+from tests.browser.conftest import Server
 from tests.factories_runs import write_run
 
 MEGABYTE = 2**20
@@ -27,12 +27,18 @@ def offspring(server: Server) -> list[psutil.Process]:
     return psutil.Process(server.process.pid).children(recursive=True)
 
 
-def loaded(page) -> None:
+def loaded(page: Page) -> None:
     expect(page.locator("[data-testid=stApp][data-test-script-state=notRunning]")).to_be_visible(timeout=60_000)
     expect(page.get_by_test_id("stException")).to_have_count(0)
 
 
-def test_page_loads_and_job_starts(tmp_path: Path, serve: Callable[..., Server], window, torture: bool, record: Callable[[str, str, str], None]) -> None:
+def test_page_loads_and_job_starts(
+    tmp_path: Path,
+    serve: Callable[..., Server],
+    window: Callable[[], Page],
+    torture: bool,
+    record: Callable[[str, str, str], None],
+) -> None:
     root = tmp_path / "runs"
     write_run(root, "normal")
     write_run(root, "one")
@@ -68,7 +74,7 @@ def test_page_loads_and_job_starts(tmp_path: Path, serve: Callable[..., Server],
     )
 
 
-def _start_and_cancel(root: Path, serve: Callable[..., Server], window, rounds: int) -> int:
+def _start_and_cancel(root: Path, serve: Callable[..., Server], window: Callable[[], Page], rounds: int) -> int:
     """The lab run, started by the page and cancelled from another window, again and again."""
     server = serve(root)
     first, second = window(), window()

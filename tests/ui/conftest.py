@@ -1,9 +1,7 @@
 """Generated runs of every kind in one run root, and pages run headless on them."""
 
-from collections.abc import Callable
-from collections.abc import Iterator
-from streamlit.testing.v1 import AppTest
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest

@@ -1,10 +1,10 @@
 """A click on a grid, literal text in Markdown, headline figures."""
 
-from pathlib import Path
-from gcwm_viz.geometry.config import GCWMConfig
 import csv
 import io
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ import pytest
 import streamlit as st
 
 from gcwm_viz.figures.layer_grid import GridAxes
+from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.probes.scores import forgetting_matrix
 from gcwm_viz.runs.highlights import peak, scored
 from gcwm_viz.runs.tables import open_run
@@ -25,20 +26,20 @@ from tests.factories_runs import NASTY, make_tables, write_run
 
 
 @pytest.fixture
-def session(monkeypatch: pytest.MonkeyPatch):
+def session(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     state: dict = {}
     monkeypatch.setattr(st, "session_state", state)
     return state
 
 
-def test_click_chooses_the_matrix_everywhere(session) -> None:
+def test_click_chooses_the_matrix_everywhere(session: dict[str, Any]) -> None:
     axes = GridAxes(layers=(4, 5), families=("q_proj", "down_proj"))
     session["grid"] = {"selection": {"points": [{"point_index": 3}]}}
     charts.pick_cell("grid", axes)
     assert (session["layer"], session["family"]) == (5, "down_proj")
 
 
-def test_taking_a_selection_away_keeps_the_choice(session) -> None:
+def test_taking_a_selection_away_keeps_the_choice(session: dict[str, Any]) -> None:
     session.update({"layer": 1, "family": "q_proj", "grid": {"selection": {"points": []}}})
     charts.pick_cell("grid", GridAxes(layers=(1,), families=("q_proj",)))
     assert (session["layer"], session["family"]) == (1, "q_proj")

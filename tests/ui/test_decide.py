@@ -1,15 +1,14 @@
 """The decision page headless: verdicts, thresholds, the job, the plan."""
 
-from collections.abc import Callable
-from streamlit.testing.v1 import AppTest
-from gcwm_viz.continual.plan_file import RunPlan
-from pathlib import Path
 import json
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from gcwm_viz.continual.config import RunSettings
-from gcwm_viz.continual.plan_file import parse_plan
+from gcwm_viz.continual.plan_file import RunPlan, parse_plan
 from gcwm_viz.jobs import jobs, left_out
 from gcwm_viz.runs.tables import open_run
 from tests.factories_runs import NASTY, write_run
@@ -107,7 +106,9 @@ def test_measured_is_said_of_leave_one_out_alone(open_page: Callable[..., AppTes
     assert not without.str.contains("measured").any()
 
 
-def test_button_starts_the_job_once(open_page: Callable[..., AppTest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_button_starts_the_job_once(
+    open_page: Callable[..., AppTest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = write_run(tmp_path, "normal")
     (run / "leave_one_out" / "tables" / "leave_one_out.parquet").unlink()
     info = json.loads((run / "run.json").read_text()) | {"probes": "probes"}
@@ -125,14 +126,18 @@ def test_button_starts_the_job_once(open_page: Callable[..., AppTest], tmp_path:
 
 
 @pytest.mark.parametrize(("status", "says"), [("failed", "ended with an error"), ("cancelled", "was cancelled")])
-def test_ended_jobs_say_how(open_page: Callable[..., AppTest], run_root: Path, monkeypatch: pytest.MonkeyPatch, status: str, says: str) -> None:
+def test_ended_jobs_say_how(
+    open_page: Callable[..., AppTest], run_root: Path, monkeypatch: pytest.MonkeyPatch, status: str, says: str
+) -> None:
     monkeypatch.setattr(jobs, "look", lambda root, name: jobs.Job(name, status, "the last line"))
     app = open_page(PAGE, run="normal")
     assert says in words(app)
     assert "the last line" in words(app)
 
 
-def test_running_job_shows_progress_and_takes_a_cancel(open_page: Callable[..., AppTest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_running_job_shows_progress_and_takes_a_cancel(
+    open_page: Callable[..., AppTest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = write_run(tmp_path, "normal")
     monkeypatch.setattr(jobs, "look", lambda root, name: jobs.Job(name, "running"))
     entry = {"event": "matrix", "done": 7, "total": 28, "label": "without <b>x</b>"}

@@ -1,15 +1,15 @@
 """Pages on runs whose tasks are measured by accuracy, exact match and perplexity, and by perplexity alone."""
 
-from pathlib import Path
-from gcwm_viz.runs.tables import Run
-from collections.abc import Callable
-from streamlit.testing.v1 import AppTest
 import json
 import shutil
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from gcwm_viz.cli import main
+from gcwm_viz.runs.tables import Run
 from tests.probes.test_mixed_run import inputs, run  # noqa: F401  a run of mixed measures
 from tests.torture.small import write_inputs
 from tests.ui.test_pages import CHARTS, charts, words

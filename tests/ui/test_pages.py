@@ -1,12 +1,12 @@
 """Every page on a normal, an empty, a one-update and a NaN run; deep links; text from files."""
 
-from collections.abc import Callable
-from streamlit.testing.v1 import AppTest
-from typing import Any
-from pathlib import Path
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from gcwm_viz.ui.frame import PAGES
 from tests.factories_runs import NASTY, write_run

@@ -1,18 +1,19 @@
 """The conflict map that moves on by itself, and pictures."""
 
-from collections.abc import Callable
-from streamlit.testing.v1 import AppTest
 import json
+from collections.abc import Callable
+from typing import Any
 
 import plotly.graph_objects as go
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from gcwm_viz.ui import picture, play
 
 PAGE = "pages/1_Conflict.py"
 
 
-def charts(app: AppTest):
+def charts(app: AppTest) -> list[dict[str, Any]]:
     return [json.loads(element.proto.spec) for element in app.get("plotly_chart")]
 
 
@@ -21,7 +22,9 @@ def test_steps_follow_one_another_in_their_time(step: int, waited: float, expect
     assert play.next_step(step, 6, waited) == expected
 
 
-def test_playing_adds_its_two_charts_and_moves_on(open_page: Callable[..., AppTest], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_playing_adds_its_two_charts_and_moves_on(
+    open_page: Callable[..., AppTest], monkeypatch: pytest.MonkeyPatch
+) -> None:
     app = open_page(PAGE, run="normal")
     still = charts(app)
     app.toggle(key="playing").set_value(True).run()
@@ -53,7 +56,9 @@ def test_playing_a_run_of_one_step_or_with_holes(open_page: Callable[..., AppTes
     assert not app.exception
 
 
-def test_without_a_drawing_browser_the_page_says_how_to_get_one(open_page: Callable[..., AppTest], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_drawing_browser_the_page_says_how_to_get_one(
+    open_page: Callable[..., AppTest], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(picture, "can_draw", lambda: False)
     app = open_page("pages/2_Spectra.py", run="normal")
     assert any("install kaleido" in element.value for element in app.caption)

@@ -1,12 +1,12 @@
 """Scoring another gate from the Gate page: asked once, watched, shown beside the run's own scores."""
 
-from streamlit.testing.v1.element_tree import Button
-from collections.abc import Callable
-from streamlit.testing.v1 import AppTest
-from pathlib import Path
 import json
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from streamlit.testing.v1 import AppTest
+from streamlit.testing.v1.element_tree import Button
 
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.jobs import jobs, regate
@@ -40,7 +40,9 @@ def move(app: AppTest) -> Button | None:
     return next((button for button in app.button if button.label == "Score this gate"), None)
 
 
-def test_button_starts_the_command(open_page: Callable[..., AppTest], root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_button_starts_the_command(
+    open_page: Callable[..., AppTest], root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     started = []
     monkeypatch.setattr(jobs, "start", lambda *call: started.append(call) or True)
     app = open_page(PAGE, root=root, step=3)
@@ -93,7 +95,9 @@ def test_tasks_stand_in_the_order_of_arrival(open_page: Callable[..., AppTest], 
     assert charts(app)[-1]["layout"]["xaxis"]["ticktext"] == ["past", "close", "other"]
 
 
-def test_failure_is_told_and_broken_answers_are_none(open_page: Callable[..., AppTest], root: Path, tmp_path: Path) -> None:
+def test_failure_is_told_and_broken_answers_are_none(
+    open_page: Callable[..., AppTest], root: Path, tmp_path: Path
+) -> None:
     folder = root / ".jobs" / regate.job_name(root / "lab")
     folder.mkdir(parents=True)
     (folder / "state.json").write_text('{"status": "failed"}')

@@ -28,7 +28,9 @@ def test_a_model_and_an_adapter_must_both_lie_inside(roots: list[Path], tmp_path
 
 
 @pytest.mark.parametrize("text", ["{out}", "{out}+{out}", "{out}/nothing", "{out}+{out}/nothing", "{model}+{out}"])
-def test_of_what_lies_outside_nothing_is_asked(roots: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+def test_of_what_lies_outside_nothing_is_asked(
+    roots: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
     asked = []
     genuine = Path.exists
     monkeypatch.setattr(Path, "exists", lambda path: asked.append(path) or genuine(path))

@@ -1,9 +1,10 @@
 """The selection of a link is kept from page to page, and each run takes of it what it has."""
 
 from collections.abc import Callable
-from streamlit.testing.v1 import AppTest
 from typing import Any
+
 import pytest
+from streamlit.testing.v1 import AppTest
 
 CONFLICT, SPECTRA = "pages/1_Conflict.py", "pages/2_Spectra.py"
 

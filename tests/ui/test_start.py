@@ -1,13 +1,13 @@
 """The Start page: a plan from a form, its check, a run as a job, and how runs stand."""
 
-from collections.abc import Callable
-from streamlit.testing.v1 import AppTest
-from pathlib import Path
 import json
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import streamlit as st
+from streamlit.testing.v1 import AppTest
 
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.plan_file import RunPlan, parse_plan
@@ -43,7 +43,7 @@ def app(open_page: Callable[..., AppTest], root: Path) -> AppTest:
     return open_page(PAGE, root=root)
 
 
-def press(app, label: str):
+def press(app: AppTest, label: str) -> AppTest:
     return next(button for button in app.button if button.label == label).click().run()
 
 
@@ -51,7 +51,7 @@ def fields(app: AppTest) -> dict[str, str]:
     return {box.label: box.value for box in app.text_input}
 
 
-def filled(app: AppTest, root: Path):
+def filled(app: AppTest, root: Path) -> AppTest:
     app.text_input(key="start-base").set_value(str(root / "inputs" / "base"))
     app.text_input(key="start-folder").set_value(str(root / "inputs" / "updates")).run()
     return press(app, "Add every update in it")

@@ -1,11 +1,11 @@
 """Other strengths of the merge, on the Scores page and where the overview points."""
 
-from collections.abc import Callable
-from streamlit.testing.v1 import AppTest
-from pathlib import Path
 import json
+from collections.abc import Callable
+from pathlib import Path
 
 import pandas as pd
+from streamlit.testing.v1 import AppTest
 
 from gcwm_viz.probes.stored import STRENGTHS
 from gcwm_viz.runs.highlights import scored
@@ -50,7 +50,9 @@ def test_a_clearly_better_strength_is_said_on_both_pages(open_page: Callable[...
     assert "--set eta=" in first.text
 
 
-def test_no_better_strength_is_said_too_and_none_tried_shows_nothing(open_page: Callable[..., AppTest], tmp_path: Path) -> None:
+def test_no_better_strength_is_said_too_and_none_tried_shows_nothing(
+    open_page: Callable[..., AppTest], tmp_path: Path
+) -> None:
     with_strengths(write_run(tmp_path, "normal", "a"), 0.0)
     write_run(tmp_path, "normal", "b")
     app = open_page("pages/5_Scores.py", root=tmp_path, run="a")

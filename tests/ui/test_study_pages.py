@@ -1,12 +1,13 @@
 """Compare and Explain on a generated study, on one of a single seed, and without any."""
 
-from collections.abc import Callable
-from streamlit.testing.v1 import AppTest
-from pathlib import Path
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from gcwm_viz.ui import study
 from tests.factories_study import write_study
@@ -15,7 +16,7 @@ COMPARE, EXPLAIN = "pages/10_Compare.py", "pages/11_Explain.py"
 CHARTS = {COMPARE: 5, EXPLAIN: 3}
 
 
-def charts(app: AppTest):
+def charts(app: AppTest) -> list[dict[str, Any]]:
     return [json.loads(element.proto.spec) for element in app.get("plotly_chart")]
 
 
@@ -45,7 +46,9 @@ def test_every_target_has_its_page(open_page: Callable[..., AppTest], tmp_path: 
 
 
 @pytest.mark.parametrize("page", CHARTS)
-def test_without_a_study_it_says_how_to_get_one(open_page: Callable[..., AppTest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: str) -> None:
+def test_without_a_study_it_says_how_to_get_one(
+    open_page: Callable[..., AppTest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: str
+) -> None:
     monkeypatch.setattr(study, "SHIPPED", tmp_path / "none")
     app = open_page(page, root=tmp_path)
     assert not app.exception
@@ -61,7 +64,9 @@ def test_compare_ranks_the_methods_beside_the_experts(open_page: Callable[..., A
     assert "experts" not in json.dumps(lost["layout"])
 
 
-def test_compare_shows_every_task_below_its_expert_and_what_a_method_keeps(open_page: Callable[..., AppTest], tmp_path: Path) -> None:
+def test_compare_shows_every_task_below_its_expert_and_what_a_method_keeps(
+    open_page: Callable[..., AppTest], tmp_path: Path
+) -> None:
     write_study(tmp_path)
     app = open_page(COMPARE, root=tmp_path)
     tasks = charts(app)[2]
@@ -80,7 +85,9 @@ def test_compare_asks_what_single_parts_are_worth(open_page: Callable[..., AppTe
     assert charts(app)[4]["layout"]["yaxis"]["ticktext"] == ["ρ 0", "ρ 10"]
 
 
-def test_explain_labels_the_published_values_and_gives_reasons(open_page: Callable[..., AppTest], tmp_path: Path) -> None:
+def test_explain_labels_the_published_values_and_gives_reasons(
+    open_page: Callable[..., AppTest], tmp_path: Path
+) -> None:
     write_study(tmp_path)
     app = open_page(EXPLAIN, root=tmp_path)
     assert "published" in json.dumps(charts(app)[0]["data"])

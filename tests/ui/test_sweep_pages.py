@@ -1,9 +1,10 @@
 """The folder of a sweep is a run root: its points are listed, opened and compared like any run."""
 
 from collections.abc import Callable
-from streamlit.testing.v1 import AppTest
 from pathlib import Path
+
 import torch
+from streamlit.testing.v1 import AppTest
 
 from gcwm_viz.engines.local import LocalEngine
 from gcwm_viz.runs.inputs import Inputs

@@ -1,12 +1,12 @@
 """Talk mode: five screens on any run, numbers from the run, keys and links."""
 
-from collections.abc import Callable
-from streamlit.testing.v1 import AppTest
-from pathlib import Path
 import json
 import re
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from gcwm_viz.runs.highlights import peak, scored
 from gcwm_viz.runs.tables import open_run

@@ -1,18 +1,19 @@
 """The page that compares two runs."""
 
-from collections.abc import Callable
-from streamlit.testing.v1 import AppTest
-from pathlib import Path
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from tests.factories_runs import write_run
 
 PAGE = "pages/7_Two_runs.py"
 
 
-def charts(app: AppTest):
+def charts(app: AppTest) -> list[dict[str, Any]]:
     return [json.loads(element.proto.spec) for element in app.get("plotly_chart")]
 
 

@@ -1,10 +1,9 @@
 """A tiny random base and its target matrices, one for each file of tests."""
 
-from gcwm_viz.updates.matrices import MatrixKey
 import pytest
 
 from gcwm_viz.checkpoints.index import CheckpointIndex
-from gcwm_viz.updates.matrices import target_matrices
+from gcwm_viz.updates.matrices import MatrixKey, target_matrices
 from tests.checkpoints import tiny
 
 

@@ -1,10 +1,9 @@
 """Adapters as peft means them: under the names of their base, with whole matrices and single tokens beside factors."""
 
-from gcwm_viz.updates.matrices import MatrixKey
-from pathlib import Path
-from typing import Any
 import json
 import math
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +12,7 @@ from safetensors.torch import load_file
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.lowrank import LowRank, dense
+from gcwm_viz.updates.matrices import MatrixKey
 from gcwm_viz.updates.outside import outside_share
 from gcwm_viz.updates.pairing import open_update, plan, target_matrices
 from tests.checkpoints import tiny
@@ -109,7 +109,9 @@ def test_a_matrix_that_an_adapter_stores_whole(tmp_path: Path, name: str, adapte
         plan(index, [open_update("x", folder, index)])
 
 
-def test_what_an_adapter_stores_whole_replaces_the_checkpoint_it_was_trained_on(base: CheckpointIndex, keys: list[MatrixKey], tmp_path: Path) -> None:
+def test_what_an_adapter_stores_whole_replaces_the_checkpoint_it_was_trained_on(
+    base: CheckpointIndex, keys: list[MatrixKey], tmp_path: Path
+) -> None:
     content = {name: tensor + (0.1 if name in (Q0, K1) else 0) for name, tensor in tiny.tensors(base.root).items()}
     tiny.store(tmp_path / "model", content)
     (tmp_path / "model" / "config.json").write_text(json.dumps(base.config))
@@ -129,7 +131,9 @@ def test_what_an_adapter_stores_whole_replaces_the_checkpoint_it_was_trained_on(
 @pytest.mark.parametrize(
     ("name", "tokens"), [("qwen3", [3, 5]), ("qwen3-untied", {"embed_tokens": [7, 3], "lm_head": [4]})]
 )
-def test_single_trained_tokens_count_as_outside(tmp_path: Path, name: str, tokens: list[int] | dict[str, list[int]]) -> None:
+def test_single_trained_tokens_count_as_outside(
+    tmp_path: Path, name: str, tokens: list[int] | dict[str, list[int]]
+) -> None:
     index = CheckpointIndex.open(tiny.save(tiny.model(name), tmp_path / "base"))
     folder, before, merged = tiny.lora(
         name, tmp_path / "a", r=2, target_modules=["q_proj"], trainable_token_indices=tokens
@@ -154,7 +158,9 @@ def test_single_trained_tokens_count_as_outside(tmp_path: Path, name: str, token
         ([3, 40], r"values for rows up to 40, the base's 'model.embed_tokens.weight' has shape \(40, 16\)"),
     ],
 )
-def test_token_rows_that_the_config_does_not_name(base: CheckpointIndex, keys: list[MatrixKey], tmp_path: Path, tokens: list[Any] | None, says: str) -> None:
+def test_token_rows_that_the_config_does_not_name(
+    base: CheckpointIndex, keys: list[MatrixKey], tmp_path: Path, tokens: list[Any] | None, says: str
+) -> None:
     folder, _, _ = tiny.lora("qwen3", tmp_path, r=2, target_modules=["q_proj"], trainable_token_indices=[3, 5])
     file = folder / "adapter_config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"trainable_token_indices": tokens}))

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ def test_the_table_lists_what_is_tested() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("kind", TABLE)
-def test_every_row_is_what_a_model_of_its_kind_has(kind, dtype: torch.dtype, tmp_path: Path) -> None:
+def test_every_row_is_what_a_model_of_its_kind_has(kind: Any, dtype: torch.dtype, tmp_path: Path) -> None:
     """Families in their order, both layers; a full checkpoint of the same kind pairs with every matrix and differs."""
     base = CheckpointIndex.open(tiny.save(tiny.model(MODELS[kind]).to(dtype), tmp_path / "base"))
     keys = target_matrices(base)

@@ -1,12 +1,14 @@
 """``check`` on deliberately awkward inputs: each is listed before anything is computed, or refused in one sentence."""
 
-from pathlib import Path
-from typing import Any
 import json
 import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.cli import main
@@ -27,10 +29,10 @@ def base(tmp_path: Path) -> CheckpointIndex:
 
 
 @pytest.fixture
-def checked(base: CheckpointIndex, capsys: pytest.CaptureFixture[str]):
+def checked(base: CheckpointIndex, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
     """``check`` of updates by name: its JSON, or the sentence that it ended with."""
 
-    def check(*options, **updates):
+    def check(*options: str, **updates: Path) -> Any:
         arguments = [part for name, path in updates.items() for part in ("--update", f"{name}={path}")]
         code = main(["check", "--base", str(base.root), *arguments, "--json", *options])
         said = capsys.readouterr()
@@ -43,7 +45,14 @@ def checked(base: CheckpointIndex, capsys: pytest.CaptureFixture[str]):
     return check
 
 
-def expert(base: CheckpointIndex, folder: Path, dtype: torch.dtype=torch.float32, scale: float=0.1, config=None, **changes) -> Path:
+def expert(
+    base: CheckpointIndex,
+    folder: Path,
+    dtype: torch.dtype = torch.float32,
+    scale: float = 0.1,
+    config: dict[str, Any] | None = None,
+    **changes: Tensor | None,
+) -> Path:
     """A full checkpoint: every target moved, single tensors replaced or, where None, left out."""
     content = dict(tiny.tensors(base.root))
     generator = torch.Generator().manual_seed(1)
@@ -55,11 +64,11 @@ def expert(base: CheckpointIndex, folder: Path, dtype: torch.dtype=torch.float32
     return folder
 
 
-def notes(found) -> str:
+def notes(found: dict[str, Any]) -> str:
     return "\n".join(found["notes"])
 
 
-def test_a_resized_vocabulary(base: CheckpointIndex, checked, tmp_path: Path) -> None:
+def test_a_resized_vocabulary(base: CheckpointIndex, checked: Callable[..., Any], tmp_path: Path) -> None:
     content = {EMBEDDING.replace(".", "__"): torch.cat([tiny.tensors(base.root)[EMBEDDING], torch.ones(8, 16)])}
     found = checked("--energy", a=expert(base, tmp_path / "a", **content))
     assert f"{EMBEDDING} has shape (48, 16), the base (40, 16); outside the target matrices, not merged" in notes(found)
@@ -67,7 +76,9 @@ def test_a_resized_vocabulary(base: CheckpointIndex, checked, tmp_path: Path) ->
     assert found["energy"]["a"]["outside_share"] == 0
 
 
-def test_another_vocabulary_of_the_same_size(base: CheckpointIndex, checked, tmp_path: Path) -> None:
+def test_another_vocabulary_of_the_same_size(
+    base: CheckpointIndex, checked: Callable[..., Any], tmp_path: Path
+) -> None:
     folder = expert(base, tmp_path / "a")
     other = bpe_tokenizer()
     other.add_tokens(["<new>"])
@@ -79,7 +90,7 @@ def test_another_vocabulary_of_the_same_size(base: CheckpointIndex, checked, tmp
     assert "vocabulary" not in notes(checked(a=folder))
 
 
-def test_an_untied_head(base: CheckpointIndex, checked, tmp_path: Path) -> None:
+def test_an_untied_head(base: CheckpointIndex, checked: Callable[..., Any], tmp_path: Path) -> None:
     content = {HEAD.replace(".", "__"): torch.ones(40, 16)}
     found = checked(a=expert(base, tmp_path / "a", config={"tie_word_embeddings": False}, **content))
     assert "a: has output embeddings of their own, the base ties input and output embeddings" in notes(found)
@@ -87,14 +98,16 @@ def test_an_untied_head(base: CheckpointIndex, checked, tmp_path: Path) -> None:
     assert found["updates"][0]["extra"] == 1
 
 
-def test_missing_and_extra_tensors(base: CheckpointIndex, checked, tmp_path: Path) -> None:
+def test_missing_and_extra_tensors(base: CheckpointIndex, checked: Callable[..., Any], tmp_path: Path) -> None:
     content = {Q0.replace(".", "__"): None, "model__layers__0__extra__bias": torch.ones(3)}
     found = checked(a=expert(base, tmp_path / "a", **content))
     assert found["warnings"] == [f"a: 1 of 14 target matrices are not in it ({Q0}, …) and count as untouched"]
     assert "1 tensors that the base does not have are ignored: model.layers.0.extra.bias" in notes(found)
 
 
-def test_the_share_of_energy_outside_the_targets(base: CheckpointIndex, checked, tmp_path: Path) -> None:
+def test_the_share_of_energy_outside_the_targets(
+    base: CheckpointIndex, checked: Callable[..., Any], tmp_path: Path
+) -> None:
     moved = tiny.tensors(base.root)[EMBEDDING] + 1
     folder = expert(base, tmp_path / "a", **{EMBEDDING.replace(".", "__"): moved})
     found = checked("--energy", a=folder)
@@ -107,7 +120,9 @@ def test_the_share_of_energy_outside_the_targets(base: CheckpointIndex, checked,
 
 
 @pytest.mark.parametrize(("dtype", "limit"), [(torch.bfloat16, 0.01), (torch.float16, 0.001)])
-def test_rounding_of_half_precision(base: CheckpointIndex, checked, tmp_path: Path, dtype: torch.dtype, limit: float) -> None:
+def test_rounding_of_half_precision(
+    base: CheckpointIndex, checked: Callable[..., Any], tmp_path: Path, dtype: torch.dtype, limit: float
+) -> None:
     """Weights of about 0.02 that moved by 1e-3: bfloat16 loses some per cent of that, float16 an eighth as much."""
     found = checked("--energy", a=expert(base, tmp_path / "a", dtype, scale=1e-3))
     rounding = found["energy"]["a"]["rounding"]
@@ -115,7 +130,9 @@ def test_rounding_of_half_precision(base: CheckpointIndex, checked, tmp_path: Pa
     assert (f"a: half-precision rounding is {rounding:.1%} of this update" in notes(found)) == (rounding > 0.01)
 
 
-def test_an_adapter_with_more_than_linear_layers(base: CheckpointIndex, checked, tmp_path: Path) -> None:
+def test_an_adapter_with_more_than_linear_layers(
+    base: CheckpointIndex, checked: Callable[..., Any], tmp_path: Path
+) -> None:
     folder, _, _ = tiny.lora("qwen3", tmp_path / "a", r=2, target_modules=["q_proj", "embed_tokens"])
     found = checked("--energy", a=folder)
     assert f"a: 1 tensors outside the target matrices are ignored: embeddings 1 ({EMBEDDING}, …)" in notes(found)
@@ -123,12 +140,14 @@ def test_an_adapter_with_more_than_linear_layers(base: CheckpointIndex, checked,
     assert found["energy"]["a"]["rounding"] is None
 
 
-def test_the_same_folder_twice(base: CheckpointIndex, checked, tmp_path: Path) -> None:
+def test_the_same_folder_twice(base: CheckpointIndex, checked: Callable[..., Any], tmp_path: Path) -> None:
     folder = expert(base, tmp_path / "a")
     assert checked(a=folder, b=folder)["warnings"] == [f"b and a are the same folder, {folder}"]
 
 
-def test_a_checkpoint_without_the_heads_prefix(base: CheckpointIndex, checked, tmp_path: Path) -> None:
+def test_a_checkpoint_without_the_heads_prefix(
+    base: CheckpointIndex, checked: Callable[..., Any], tmp_path: Path
+) -> None:
     content = {name.removeprefix("model."): tensor + 0.1 for name, tensor in tiny.tensors(base.root).items()}
     tiny.store(tmp_path / "a", content)
     found = checked(a=tmp_path / "a")
@@ -136,7 +155,7 @@ def test_a_checkpoint_without_the_heads_prefix(base: CheckpointIndex, checked, t
     assert any("no config.json" in warning for warning in found["warnings"])
 
 
-def test_an_adapter_upon_a_checkpoint(base: CheckpointIndex, checked, tmp_path: Path) -> None:
+def test_an_adapter_upon_a_checkpoint(base: CheckpointIndex, checked: Callable[..., Any], tmp_path: Path) -> None:
     """MODEL+ADAPTER: the sum of both updates; upon the base itself the adapter alone."""
     model = expert(base, tmp_path / "model")
     adapter, _, _ = tiny.lora("qwen3", tmp_path / "adapter", r=2, target_modules=["q_proj"])
@@ -159,7 +178,9 @@ def test_an_adapter_upon_a_checkpoint(base: CheckpointIndex, checked, tmp_path: 
     assert checked(a=tmp_path / "c+plus+model")["updates"][0]["kind"] == "checkpoint"
 
 
-def test_what_is_no_adapter_upon_a_checkpoint(base: CheckpointIndex, checked, tmp_path: Path) -> None:
+def test_what_is_no_adapter_upon_a_checkpoint(
+    base: CheckpointIndex, checked: Callable[..., Any], tmp_path: Path
+) -> None:
     model = expert(base, tmp_path / "model")
     adapter, _, _ = tiny.lora("qwen3", tmp_path / "adapter", r=2, target_modules=["q_proj"])
     assert "expected a LoRA adapter after the +" in checked(a=f"{model}+{model}")
@@ -167,7 +188,9 @@ def test_what_is_no_adapter_upon_a_checkpoint(base: CheckpointIndex, checked, tm
     assert "found nothing" in checked(a=f"{model}+{tmp_path / 'none'}")
 
 
-def test_a_run_inside_a_stacked_input_is_refused(base: CheckpointIndex, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_inside_a_stacked_input_is_refused(
+    base: CheckpointIndex, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     model = expert(base, tmp_path / "model")
     adapter, _, _ = tiny.lora("qwen3", tmp_path / "adapter", r=2, target_modules=["q_proj"])
     update = f"a={model}+{adapter}"
@@ -177,7 +200,9 @@ def test_a_run_inside_a_stacked_input_is_refused(base: CheckpointIndex, tmp_path
         assert f"lies inside the input {inside}" in capsys.readouterr().err
 
 
-def test_experts_are_families_of_their_own(checked, base: CheckpointIndex, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_experts_are_families_of_their_own(
+    checked: Callable[..., Any], base: CheckpointIndex, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for name, family in (("qwen3-moe", "experts.2.gate_proj"), ("mixtral", "experts.2.w1")):
         folder = tiny.save(tiny.model(name), tmp_path / name)
         other = tiny.save(tiny.model(name, seed=1), tmp_path / f"{name}-expert")
@@ -205,7 +230,9 @@ def test_experts_are_families_of_their_own(checked, base: CheckpointIndex, tmp_p
         (lambda f: tiny.store(f, {f"{Q0}.lora_A": torch.zeros(2, 2)}), "adapter_config.json: missing"),
     ],
 )
-def test_what_is_refused(base: CheckpointIndex, checked, tmp_path: Path, spoil, says: str) -> None:
+def test_what_is_refused(
+    base: CheckpointIndex, checked: Callable[..., Any], tmp_path: Path, spoil: Any, says: str
+) -> None:
     folder = expert(base, tmp_path / "a")
     spoil(folder)
     assert says in checked(a=folder)
@@ -220,13 +247,15 @@ def test_what_is_refused(base: CheckpointIndex, checked, tmp_path: Path, spoil, 
         ({"r": 3}, "expected rank 3"),
     ],
 )
-def test_adapters_that_are_refused(base: CheckpointIndex, checked, tmp_path: Path, changes: dict[str, Any], says: str) -> None:
+def test_adapters_that_are_refused(
+    base: CheckpointIndex, checked: Callable[..., Any], tmp_path: Path, changes: dict[str, Any], says: str
+) -> None:
     folder, _, _ = tiny.lora("qwen3", tmp_path / "a", r=2, target_modules=["q_proj"])
     file = folder / "adapter_config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))
     assert says in checked(a=folder)
 
 
-def test_an_adapter_for_another_base(checked, tmp_path: Path) -> None:
+def test_an_adapter_for_another_base(checked: Callable[..., Any], tmp_path: Path) -> None:
     folder, _, _ = tiny.lora("gpt2", tmp_path / "a", r=2, target_modules=["c_attn"], fan_in_fan_out=True)
     assert "this adapter is for another base" in checked(a=folder)

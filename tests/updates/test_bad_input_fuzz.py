@@ -1,8 +1,8 @@
 """Seeded mutations of every file of an update: what comes out is a plan with finite updates or one InputError."""
 
-from pathlib import Path
 import random
 import shutil
+from pathlib import Path
 
 import pytest
 

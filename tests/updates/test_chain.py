@@ -1,18 +1,18 @@
 """Checkpoints of one training given as experts: what tells them from experts that were trained apart."""
 
-from torch import Tensor
+import json
 from collections.abc import Callable
 from pathlib import Path
-from gcwm_viz.updates.source import UpdateSource
-import json
 
 import pytest
 import torch
+from torch import Tensor
 
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.experiments.lab.bundle import locate
 from gcwm_viz.updates.chain import chain_note
 from gcwm_viz.updates.pairing import open_update, target_matrices
+from gcwm_viz.updates.source import UpdateSource
 from tests.checkpoints import tiny
 
 CONTAINS = "each seems to have been trained on from the one before"
@@ -22,7 +22,7 @@ CONTAINS = "each seems to have been trained on from the one before"
 def write(base: CheckpointIndex, tmp_path: Path) -> Callable[..., list[UpdateSource]]:
     """Full checkpoints base + Δ by name; Δ is a table of matrices."""
 
-    def write(**updates) -> list[UpdateSource]:
+    def write(**updates: dict[str, Tensor]) -> list[UpdateSource]:
         sources = []
         for name, update in updates.items():
             content = {key: tensor + update.get(key, 0) for key, tensor in tiny.tensors(base.root).items()}
@@ -34,7 +34,7 @@ def write(base: CheckpointIndex, tmp_path: Path) -> Callable[..., list[UpdateSou
     return write
 
 
-def trained(base: CheckpointIndex, seed: int, scale: float=0.05) -> dict[str, Tensor]:
+def trained(base: CheckpointIndex, seed: int, scale: float = 0.05) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     return {
         key.name: scale * torch.randn(key.stored_shape, generator=generator, dtype=torch.float32)
@@ -42,7 +42,7 @@ def trained(base: CheckpointIndex, seed: int, scale: float=0.05) -> dict[str, Te
     }
 
 
-def added(*updates: dict[str, Tensor]):
+def added(*updates: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: sum(update[name] for update in updates) for name in updates[0]}
 
 
@@ -57,7 +57,9 @@ def test_a_chain_is_seen(base: CheckpointIndex, write: Callable[..., list[Update
 
 
 @pytest.mark.parametrize("scale", [0.001, 0.05, 2])
-def test_experts_that_were_trained_apart(base: CheckpointIndex, write: Callable[..., list[UpdateSource]], scale: float) -> None:
+def test_experts_that_were_trained_apart(
+    base: CheckpointIndex, write: Callable[..., list[UpdateSource]], scale: float
+) -> None:
     """Of any size: a small one is no part of a large one."""
     sources = write(a=trained(base, 1), b=trained(base, 2, scale), c=trained(base, 3))
     assert chain_note(base, sources) == ""
@@ -86,7 +88,9 @@ def test_what_only_the_former_has_is_no_chain(base: CheckpointIndex, write: Call
     assert f"{CONTAINS}: c → d (" in chain_note(base, write(c=few, d=two | added(few, two)))
 
 
-def test_adapters_and_the_reading_is_bounded(base: CheckpointIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_adapters_and_the_reading_is_bounded(
+    base: CheckpointIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder, _, _ = tiny.lora("qwen3", tmp_path / "a", r=2, target_modules="all-linear")
     other, _, _ = tiny.lora("qwen3", tmp_path / "b", seed=1, r=2, target_modules="all-linear")
     sources = [open_update(name, path, base) for name, path in (("a", folder), ("b", other), ("c", other))]

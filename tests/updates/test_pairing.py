@@ -1,6 +1,5 @@
-from pathlib import Path
-from gcwm_viz.updates.source import UpdateSource
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +8,7 @@ from safetensors.torch import load_file
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.errors import InputError
 from gcwm_viz.updates.pairing import open_update, plan, target_matrices
+from gcwm_viz.updates.source import UpdateSource
 from tests.checkpoints import tiny
 
 Q0 = "model.layers.0.self_attn.q_proj.weight"
@@ -24,8 +24,10 @@ def adapter(base: CheckpointIndex, tmp_path: Path) -> UpdateSource:
     return open_update("adapter", tiny.lora("qwen3", tmp_path / "adapter", r=2, target_modules=["q_proj"])[0], base)
 
 
-def test_plan_reads_headers_only(base: CheckpointIndex, expert: UpdateSource, adapter: UpdateSource, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*arguments) -> None:
+def test_plan_reads_headers_only(
+    base: CheckpointIndex, expert: UpdateSource, adapter: UpdateSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object) -> None:
         raise AssertionError("weights were read")
 
     monkeypatch.setattr("gcwm_viz.updates.sources.read_tensor", refuse)

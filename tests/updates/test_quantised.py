@@ -1,11 +1,11 @@
 """Quantised weights in the forms that quantisers write, as the base and as an update: refused in one sentence."""
 
-from torch import Tensor
-from pathlib import Path
 import json
+from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.errors import InputError

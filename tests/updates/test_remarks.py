@@ -1,8 +1,9 @@
 """What ``check`` remarks on inputs that fit by shape and are probably not meant."""
 
-from pathlib import Path
 import json
 import shutil
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -178,7 +179,7 @@ def test_the_base_as_its_own_update(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shards", [{}, {"max_shard_size": "8KB"}])
-def test_an_adapter_config_left_in_a_checkpoint(tmp_path: Path, shards) -> None:
+def test_an_adapter_config_left_in_a_checkpoint(tmp_path: Path, shards: Any) -> None:
     base = opened("qwen3", tmp_path / "base")
     expert = tiny.save(tiny.model("qwen3", seed=1), tmp_path / "expert", **shards)
     (expert / "adapter_config.json").write_text("{}")

@@ -1,17 +1,18 @@
-from torch import Tensor
-from gcwm_viz.updates.matrices import MatrixKey
-from pathlib import Path
 import json
 import math
+from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.lowrank import LowRank, dense
 from gcwm_viz.updates import energy
 from gcwm_viz.updates.groups import GROUPS, group
+from gcwm_viz.updates.matrices import MatrixKey
 from gcwm_viz.updates.outside import outside_share, share_notes
 from gcwm_viz.updates.pairing import open_update, target_matrices
 from tests.checkpoints import tiny
@@ -20,7 +21,7 @@ Q0 = "model.layers.0.self_attn.q_proj.weight"
 K1 = "model.layers.1.self_attn.k_proj.weight"
 
 
-def moved(base: CheckpointIndex, names, scale: float=0.1, seed: int=1) -> dict[str, Tensor]:
+def moved(base: CheckpointIndex, names: Iterable[str], scale: float = 0.1, seed: int = 1) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     state = tiny.tensors(base.root)
     return {
@@ -29,7 +30,9 @@ def moved(base: CheckpointIndex, names, scale: float=0.1, seed: int=1) -> dict[s
     }
 
 
-def expert(base: CheckpointIndex, folder: Path, names, dtype: torch.dtype=torch.float32, **settings: int) -> dict[str, Tensor]:
+def expert(
+    base: CheckpointIndex, folder: Path, names: Iterable[str], dtype: torch.dtype = torch.float32, **settings: int
+) -> dict[str, Tensor]:
     content = {name: tensor.to(dtype) for name, tensor in moved(base, names, **settings).items()}
     tiny.store(folder, content)
     (folder / "config.json").write_text(json.dumps(base.config))
@@ -62,7 +65,9 @@ def test_sharded_half_precision_checkpoint(base: CheckpointIndex, keys: list[Mat
 
 
 @pytest.mark.parametrize("marked_in", ["file", "folder"])
-def test_update_tensors_are_the_update(base: CheckpointIndex, keys: list[MatrixKey], tmp_path: Path, marked_in: str) -> None:
+def test_update_tensors_are_the_update(
+    base: CheckpointIndex, keys: list[MatrixKey], tmp_path: Path, marked_in: str
+) -> None:
     content = {Q0: torch.randn(16, 16).half(), K1: torch.zeros(8, 16).half()}
     if marked_in == "file":
         tiny.store(tmp_path, content, "update.safetensors", gcwm_viz="update")
@@ -169,7 +174,9 @@ def test_update_mark_must_be_whole(base: CheckpointIndex, tmp_path: Path) -> Non
         open_update("x", tmp_path, base)
 
 
-def test_outside_share_of_a_checkpoint(base: CheckpointIndex, keys: list[MatrixKey], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outside_share_of_a_checkpoint(
+    base: CheckpointIndex, keys: list[MatrixKey], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("gcwm_viz.checkpoints.reader.SLICE_ELEMENTS", 100)
     names = {Q0, "model.embed_tokens.weight", "model.norm.weight"}
     content = expert(base, tmp_path, names)
@@ -253,7 +260,9 @@ def test_outside_share_of_nothing_is_undefined(base: CheckpointIndex, keys: list
 
 
 @pytest.mark.parametrize(("dtype", "scale"), [(torch.bfloat16, 0.01), (torch.float16, 0.002)])
-def test_rounding_estimate_is_the_rounding_error(base: CheckpointIndex, keys: list[MatrixKey], tmp_path: Path, dtype: torch.dtype, scale: float) -> None:
+def test_rounding_estimate_is_the_rounding_error(
+    base: CheckpointIndex, keys: list[MatrixKey], tmp_path: Path, dtype: torch.dtype, scale: float
+) -> None:
     """A base that the format holds exactly, an expert rounded to it: the estimate meets the error within 10 %."""
     exact = {name: tensor.to(dtype) for name, tensor in tiny.tensors(base.root).items()}
     exact = {name: tensor * 8 for name, tensor in exact.items()}

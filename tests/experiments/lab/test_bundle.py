@@ -1,7 +1,7 @@
-from pathlib import Path
 import hashlib
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -189,7 +189,7 @@ def test_refusals(tmp_path: Path, lab_packages: None) -> None:
 
 
 def test_a_failed_build_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lab_packages: None) -> None:
-    def fail(*_) -> None:
+    def fail(*_: object) -> None:
         raise RuntimeError("stop")
 
     monkeypatch.setattr("gcwm_viz.experiments.lab.bundle.measure", fail)

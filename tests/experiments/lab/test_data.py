@@ -1,8 +1,7 @@
-from gcwm_viz.experiments.lab.data import LabTask
 import pytest
 
 from gcwm_viz.experiments.draw import Draw, seeded
-from gcwm_viz.experiments.lab.data import base_pools, build_tasks, labelled_sets
+from gcwm_viz.experiments.lab.data import LabTask, base_pools, build_tasks, labelled_sets
 from gcwm_viz.experiments.lab.examples import close_example, eval_example, index_example
 from gcwm_viz.experiments.lab.library import Library
 

@@ -1,11 +1,13 @@
-from pathlib import Path
-from torch import Tensor
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors import safe_open
+from torch import Tensor
+from transformers import PreTrainedModel
 
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.errors import InputError
@@ -39,7 +41,7 @@ def states(library: TinyLibrary) -> dict[str, list[dict[str, Tensor]]]:
     return {name: train_pipeline(name, library, ORDER) for name in PIPELINES}
 
 
-def losses(library: TinyLibrary, state) -> dict[str, float]:
+def losses(library: TinyLibrary, state: dict[str, Tensor]) -> dict[str, float]:
     """Loss on all of each task's examples after `state`."""
     apply(library.model, library.base(), state)
     corpora = {name: CharacterCorpus(task.test) for name, task in library.tasks.items()}
@@ -47,14 +49,16 @@ def losses(library: TinyLibrary, state) -> dict[str, float]:
         return {name: float(answer_loss(library.model, c.ids, c.labels)) for name, c in corpora.items()}
 
 
-def forgetting(library: TinyLibrary, states) -> float:
+def forgetting(library: TinyLibrary, states: list[dict[str, Tensor]]) -> float:
     """Mean growth of the loss on earlier tasks from their own step to the last."""
     last = losses(library, states[-1])
     own = [losses(library, state)[task] for task, state in zip(ORDER, states, strict=True)]
     return sum(last[task] - now for task, now in zip(ORDER[:-1], own, strict=False)) / (len(ORDER) - 1)
 
 
-def test_every_pipeline_gives_one_state_a_step_and_begins_with_the_expert(library: TinyLibrary, states: dict[str, list[dict[str, Tensor]]]) -> None:
+def test_every_pipeline_gives_one_state_a_step_and_begins_with_the_expert(
+    library: TinyLibrary, states: dict[str, list[dict[str, Tensor]]]
+) -> None:
     expert = library.expert(ORDER[0])
     for name, given in states.items():
         assert len(given) == len(ORDER), name
@@ -64,7 +68,9 @@ def test_every_pipeline_gives_one_state_a_step_and_begins_with_the_expert(librar
         assert all(torch.equal(given[0][n], expert[n]) for n in expert), name
 
 
-def test_sequential_training_forgets_and_the_others_forget_less(library: TinyLibrary, states: dict[str, list[dict[str, Tensor]]]) -> None:
+def test_sequential_training_forgets_and_the_others_forget_less(
+    library: TinyLibrary, states: dict[str, list[dict[str, Tensor]]]
+) -> None:
     lost = {name: forgetting(library, given) for name, given in states.items()}
     lost["ewc"] = forgetting(
         library, ewc(library, ORDER, EWCSettings(strength=3000.0))
@@ -74,7 +80,9 @@ def test_sequential_training_forgets_and_the_others_forget_less(library: TinyLib
         assert lost[name] < 0.7 * lost["seq-sft"], lost
 
 
-def test_every_pipeline_learns_the_current_task(library: TinyLibrary, states: dict[str, list[dict[str, Tensor]]]) -> None:
+def test_every_pipeline_learns_the_current_task(
+    library: TinyLibrary, states: dict[str, list[dict[str, Tensor]]]
+) -> None:
     before = losses(library, {})
     for name, given in states.items():
         for task, state in list(zip(ORDER, given, strict=True))[1:]:
@@ -133,7 +141,9 @@ def test_fisher_is_the_mean_square_of_single_gradients(library: TinyLibrary) -> 
     assert torch.allclose(fisher[names[0]], gradient.square(), rtol=1e-3, atol=1e-7)
 
 
-def test_ewc_without_strength_is_seq_sft_and_strength_holds_back(library: TinyLibrary, states: dict[str, list[dict[str, Tensor]]]) -> None:
+def test_ewc_without_strength_is_seq_sft_and_strength_holds_back(
+    library: TinyLibrary, states: dict[str, list[dict[str, Tensor]]]
+) -> None:
     free = ewc(library, ORDER[:2], EWCSettings(strength=0.0))
     assert all(torch.allclose(free[1][n], t, atol=1e-6) for n, t in states["seq-sft"][1].items())
     held = ewc(library, ORDER[:2], EWCSettings(strength=1e8))
@@ -147,7 +157,7 @@ def test_ewc_without_strength_is_seq_sft_and_strength_holds_back(library: TinyLi
 # FOREVER
 
 
-def replays(library: TinyLibrary, lr: float, *, day: float, steps: int=60) -> list[tuple[int, float]]:
+def replays(library: TinyLibrary, lr: float, *, day: float, steps: int = 60) -> list[tuple[int, float]]:
     """(step, days) of the replays in a training of the second task at a learning rate."""
     settings = replace(TINY.expert, lr=lr, steps=steps)
     hook = Replay(ReplayBuffer(library, ORDER[:2], 4), day, ForeverSettings(window=5))
@@ -177,7 +187,7 @@ def test_model_clock_is_the_path_length(library: TinyLibrary) -> None:
     positions = []
 
     class Watch(ModelClock):
-        def after_step(self, model, step) -> None:
+        def after_step(self, model: PreTrainedModel, step: int) -> None:
             positions.append(torch.cat([p.detach().flatten().clone() for p in self._trained.values()]))
 
     settings = TrainSettings(steps=4, batch_size=8, lr=1e-2, warmup=1)
@@ -206,7 +216,7 @@ def test_replay_strength_follows_movement(library: TinyLibrary) -> None:
 # AIMMerging
 
 
-def controlled(changes) -> int:
+def controlled(changes: Sequence[float]) -> int:
     """Interval after merges whose Λ are the given ones, each after the interval that was due."""
     controller = MergeController(AIMSettings(interval=12, shortest=4, longest=40, gamma=1.5, window=3))
     for value in changes:
@@ -235,15 +245,15 @@ def test_forgetting_triggers_a_merge_before_its_time() -> None:
     assert controller.due(30, None)
 
 
-def merges(library: TinyLibrary, rate) -> int:
+def merges(library: TinyLibrary, rate: Callable[[float], float]) -> int:
     class Rate(TrainSettings):
-        def rate(self, step):
+        def rate(self, step: int) -> float:
             return rate(step / self.steps)
 
     class Counted(IterativeMerge):
         merges = 0
 
-        def _merge(self, model) -> None:
+        def _merge(self, model: PreTrainedModel) -> None:
             super()._merge(model)
             self.merges += 1
 
@@ -302,7 +312,9 @@ def test_the_replay_buffer_is_small_of_earlier_tasks_only_and_the_same_in_every_
     assert rows == {tuple(row.tolist()) for row in again.corpus.ids}
 
 
-def test_states_are_written_as_updates(library: TinyLibrary, states: dict[str, list[dict[str, Tensor]]], tmp_path: Path) -> None:
+def test_states_are_written_as_updates(
+    library: TinyLibrary, states: dict[str, list[dict[str, Tensor]]], tmp_path: Path
+) -> None:
     path = write_update(states["joint"][-1], tmp_path / "states" / "step_3.safetensors")
     with safe_open(path, "pt") as reader:
         assert reader.metadata()["gcwm_viz"] == "update"

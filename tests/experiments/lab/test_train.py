@@ -1,10 +1,10 @@
-from transformers import Qwen3ForCausalLM
-from torch import Tensor
 import math
 
 import pytest
 import torch
+from torch import Tensor
 from torch.testing import assert_close
+from transformers import Qwen3ForCausalLM
 
 from gcwm_viz.experiments.lab.model import (
     build_tokenizer,
@@ -23,7 +23,7 @@ def model() -> Qwen3ForCausalLM:
     return new_model(SHAPE, generator())
 
 
-def update(model: Qwen3ForCausalLM, state: dict[str, Tensor], seed: int=1) -> dict[str, Tensor]:
+def update(model: Qwen3ForCausalLM, state: dict[str, Tensor], seed: int = 1) -> dict[str, Tensor]:
     return train_update(model, state, CharacterCorpus(EXAMPLES), SETTINGS, generator(seed))
 
 

@@ -1,6 +1,7 @@
 """A lab that trains in seconds and needs no fact packages: three rotations of an alphabet, a one-layer model."""
 
 from torch import Tensor
+
 from gcwm_viz.experiments.draw import seeded
 from gcwm_viz.experiments.lab.data import LabTask
 from gcwm_viz.experiments.lab.library import Library

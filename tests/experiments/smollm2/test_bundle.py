@@ -1,9 +1,8 @@
 """What ships: complete, small, of one base, and as its recipe says."""
 
-from gcwm_viz.experiments.bundles import Bundle
-from pathlib import Path
 import json
 import struct
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +10,7 @@ import torch
 from gcwm_viz.checkpoints.adapters import Adapter
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.errors import InputError
-from gcwm_viz.experiments.bundles import digests
+from gcwm_viz.experiments.bundles import Bundle, digests
 from gcwm_viz.experiments.smollm2.base import GGUF_SHA256, HUB_ID
 from gcwm_viz.experiments.smollm2.build import SEQUENCE_STEPS, STEPS
 from gcwm_viz.experiments.smollm2.bundle import locate

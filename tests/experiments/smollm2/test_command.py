@@ -1,10 +1,10 @@
 """``example smollm2`` from the shell: on a tiny base in the real one's place, and on request the real thing."""
 
-from collections.abc import Callable
-from pathlib import Path
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -59,14 +59,18 @@ def test_the_states_of_training_in_sequence(example: Callable[..., int], tmp_pat
     assert set(run.tables["matrices"]["step"]) == {1, 2, 3}
 
 
-def test_a_second_call_goes_on_and_other_settings_are_refused(example: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_second_call_goes_on_and_other_settings_are_refused(
+    example: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert example("--out", tmp_path / "run", "--no-probes") == 0
     assert example("--out", tmp_path / "run", "--no-probes") == 0
     assert example("--out", tmp_path / "run", "--no-probes", "--set", "eta=0.5") == USAGE_ERROR
     assert "has other settings than asked for" in capsys.readouterr().err
 
 
-def test_training_from_the_shell(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_training_from_the_shell(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(bases, "base_folder", lambda report=print: trained / "base")
     monkeypatch.setattr(building.data, "build_tasks", lambda seed=0: TASKS)
     monkeypatch.setattr(building, "STEPS", dict.fromkeys(TASKS, 2))

@@ -1,9 +1,8 @@
 """The tasks' text: what is held out is held out, and every answer is right by another source."""
 
-from gcwm_viz.experiments.smollm2.data import ExampleTask
-from pathlib import Path
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +10,7 @@ from gcwm_viz.errors import InputError
 from gcwm_viz.experiments.bundles import versions
 from gcwm_viz.experiments.smollm2 import data, facts, skills
 from gcwm_viz.experiments.smollm2.bundle import locate
+from gcwm_viz.experiments.smollm2.data import ExampleTask
 from gcwm_viz.probes.tasks import load_tasks
 
 

@@ -1,13 +1,14 @@
 """Training on a tiny model: it learns, it is one adapter at a time, a second call goes on, the base stays."""
 
-from pathlib import Path
-from torch import Tensor
 import json
 import shutil
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
 from gcwm_viz.checkpoints.adapters import Adapter
 from gcwm_viz.errors import InputError
@@ -47,7 +48,7 @@ def task(name: str, shift: int) -> ExampleTask:
 TASKS = {"one": task("one", 0), "two": task("two", 1), "three": task("three", 2)}
 
 
-def build(base: Path, out: Path, **changed):
+def build(base: Path, out: Path, **changed: Any) -> list[str]:
     settings = LoraSettings(batch_size=4, lr=2e-2, warmup=1)
     said = []
     building.build(base, out, **{"settings": settings, "tasks": TASKS, "steps": 6, "report": said.append, **changed})

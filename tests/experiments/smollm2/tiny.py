@@ -1,6 +1,5 @@
 """A tiny chat model: random weights, byte-level tokenizer, chat template; as a checkpoint folder and as a GGUF."""
 
-from transformers import PreTrainedTokenizerFast
 import json
 from pathlib import Path
 
@@ -29,7 +28,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
     return fast
 
 
-def model(seed: int = 0, spread: float = 0.3):
+def model(seed: int = 0, spread: float = 0.3) -> LlamaForCausalLM:
     """Two layers whose weights are bfloat16 numbers, so that storing them as such changes nothing."""
     config = LlamaConfig(
         vocab_size=len(tokenizer()),

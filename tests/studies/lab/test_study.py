@@ -1,8 +1,8 @@
-from collections.abc import Iterator
-from pathlib import Path
 import json
 import math
 import shutil
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -107,7 +107,9 @@ def test_the_final_merge_does_not_depend_on_the_order_but_opcm_does(made: tuple[
     assert final["opcm"].iloc[0] != pytest.approx(final["opcm"].iloc[1], rel=1e-4)
 
 
-def test_a_study_goes_on_where_it_stopped(made: tuple[Path, dict[str, pd.DataFrame]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_study_goes_on_where_it_stopped(
+    made: tuple[Path, dict[str, pd.DataFrame]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     out, tables = made
     told = []
     again = study(out, orders=2, seeds=1, methods=SOME, ablations=False, recipe=TINY, report=told.append)
@@ -135,7 +137,9 @@ def test_a_cell_of_another_definition_is_done_anew(made: tuple[Path, dict[str, p
     assert study_module._finished(out, cell)
 
 
-def test_tables_are_read_back_and_shipped_without_trainings(made: tuple[Path, dict[str, pd.DataFrame]], tmp_path: Path) -> None:
+def test_tables_are_read_back_and_shipped_without_trainings(
+    made: tuple[Path, dict[str, pd.DataFrame]], tmp_path: Path
+) -> None:
     out, tables = made
     ship(out, tmp_path / "shipped")
     info, read = read_study(tmp_path / "shipped")
@@ -179,7 +183,9 @@ def test_orders_are_distinct_and_those_of_the_study_that_ships() -> None:
     assert [list(order) for order in study_orders(Recipe(), len(info["orders"]))] == info["orders"]
 
 
-def test_a_study_is_cancelled_and_refuses_a_second_process(made: tuple[Path, dict[str, pd.DataFrame]], tmp_path: Path) -> None:
+def test_a_study_is_cancelled_and_refuses_a_second_process(
+    made: tuple[Path, dict[str, pd.DataFrame]], tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     shutil.copytree(made[0], out)
     again = {"orders": 2, "seeds": 1, "methods": SOME, "ablations": False, "recipe": TINY}
