@@ -10,14 +10,18 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.factories_runs import write_run
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 QUIET = "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync"
-_running: list = []
+_running: list["Browser"] = []
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -3,14 +3,16 @@
 import json
 import struct
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-DENSE = {
+DENSE: dict[str, Any] = {
     "vocab_size": 40,
     "hidden_size": 16,
     "intermediate_size": 24,
@@ -22,7 +24,7 @@ DENSE = {
     "bos_token_id": 1,
     "eos_token_id": 2,
 }
-GPT2 = {
+GPT2: dict[str, Any] = {
     "vocab_size": 40,
     "n_embd": 16,
     "n_layer": 2,
@@ -34,7 +36,7 @@ GPT2 = {
 NEOX = {key: value for key, value in DENSE.items() if key != "num_key_value_heads"}
 MOE = {**DENSE, "head_dim": 4, "moe_intermediate_size": 8, "num_experts": 3, "num_experts_per_tok": 2}
 
-CONFIGS = {
+CONFIGS: dict[str, Callable[[], Any]] = {
     "qwen3": lambda: transformers.Qwen3Config(**DENSE, head_dim=4, tie_word_embeddings=True),
     "qwen3-untied": lambda: transformers.Qwen3Config(**DENSE, head_dim=4, tie_word_embeddings=False),
     "qwen2": lambda: transformers.Qwen2Config(**DENSE),
@@ -49,7 +51,7 @@ CONFIGS = {
     "gemma2": lambda: transformers.Gemma2Config(**DENSE, head_dim=4),
     "gemma3": lambda: transformers.Gemma3TextConfig(**DENSE, head_dim=4),
 }
-VISION = {
+VISION: dict[str, Any] = {
     "hidden_size": 16,
     "intermediate_size": 24,
     "num_hidden_layers": 2,
@@ -57,7 +59,7 @@ VISION = {
     "image_size": 8,
     "patch_size": 4,
 }
-SEQ2SEQ = {
+SEQ2SEQ: dict[str, Any] = {
     "vocab_size": 40,
     "d_model": 16,
     "encoder_layers": 2,
@@ -68,7 +70,7 @@ SEQ2SEQ = {
     "decoder_ffn_dim": 24,
 }
 # Kinds that are read but not promised: what is odd about each is tested where it matters.
-ODD = {
+ODD: dict[str, Callable[[], Any]] = {
     "mamba2": lambda: transformers.Mamba2Config(
         vocab_size=40, hidden_size=16, num_heads=4, head_dim=8, state_size=4, n_groups=1, num_hidden_layers=2
     ),
@@ -108,7 +110,7 @@ def model(name: str, seed: int = 0) -> transformers.PreTrainedModel:
     return getattr(transformers, kind).from_config(config).eval()
 
 
-def save(a_model: transformers.PreTrainedModel, folder: Path, **settings: object) -> Path:
+def save(a_model: transformers.PreTrainedModel, folder: Path, **settings: Any) -> Path:
     a_model.save_pretrained(folder, **settings)
     return folder
 

@@ -36,7 +36,7 @@ class OneByOne(Engine):
     device, workers = "cpu", 1
 
     def unordered(
-        self: LocalEngine,
+        self,
         work: Callable[[Worker, Any], Any],
         items: Iterable[Any],
         *,

@@ -52,7 +52,7 @@ def merge(
     weights: Sequence[float] | None = None,
     names: list[str] | None = None,
     **options: Any,
-) -> Tensor | LowRank | None:
+) -> Any:
     """Δ_merge after the last of a sequence of updates, all of them active."""
     deltas = list(deltas)
     names = names or [f"u{i}" for i in range(len(deltas))]

@@ -12,7 +12,7 @@ from gcwm_viz.probes import behaviour
 from gcwm_viz.probes.behaviour import BehaviourProbe
 from gcwm_viz.probes.description import Style
 from gcwm_viz.probes.encoding import encode_prompt, listed
-from gcwm_viz.probes.tasks import ChoiceTask, PromptTask, Style, TextTask
+from gcwm_viz.probes.tasks import ChoiceTask, PromptTask, TextTask
 from gcwm_viz.probes.values import ratio_values
 from tests.probes.models import TEXT, bpe_tokenizer, tiny_lab, tiny_llama
 from tests.rounding import rounding

@@ -97,8 +97,11 @@ def test_wrong_requests_are_refused(run: RunStore, changes: Any, step: int | Non
      ({"probes": False}, "without probes")],
 )  # fmt: skip
 def test_runs_whose_gate_cannot_be_changed_are_refused(
-    model: Path, tmp_path: Path, more: dict[str, Any], message: str
-) -> None:  # noqa: F811
+    model: Path,  # noqa: F811
+    tmp_path: Path,
+    more: dict[str, Any],
+    message: str,
+) -> None:
     store = made(model, tmp_path / "run", **more)
     with pytest.raises(InputError, match=message):
         regate(store, {"tau": 0.5}, CPU)
