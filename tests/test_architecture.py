@@ -38,7 +38,7 @@ def part_of(path: Path) -> str:
 def imports(path: Path) -> set[str]:
     """Absolute names of everything a module imports, at any depth of the file."""
     package = ("gcwm_viz", *path.relative_to(PACKAGE).parent.parts)
-    names = set()
+    names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
@@ -92,7 +92,7 @@ for module in pkgutil.walk_packages(gcwm_viz.__path__, "gcwm_viz."):
 
 def declared(*lines: str) -> set[str]:
     """Canonical names of the distributions that requirement lines name."""
-    names = (re.match(r"[\w.-]+", line.strip()) for line in lines if not line.startswith(("#", "-")))
+    names: set[str] = (re.match(r"[\w.-]+", line.strip()) for line in lines if not line.startswith(("#", "-")))
     return {re.sub(r"[-_.]+", "-", name[0]).lower() for name in names if name}
 
 

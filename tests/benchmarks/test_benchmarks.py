@@ -10,8 +10,8 @@ import torch
 
 from benchmarks import growth, layer, lora, machine, memory, roofline, scale, scale_table, table
 from benchmarks.gpu import measure as measure_gpu
-from benchmarks.gpu import tf32
-from benchmarks.inputs import TINY, qwen3, random_update
+from benchmarks.inputs import QWEN3_06B, TINY, qwen3, random_update
+from gcwm_viz.merging.products import tf32
 
 MINUTE = qwen3(16, 24, 16, 8)
 PAGE = "<!-- results: written by hand -->\n<!-- end of results -->\n"
@@ -95,8 +95,8 @@ def test_the_table_is_made_of_the_results(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_shapes_are_those_of_the_model() -> None:
-    assert TINY.keys() == layer.QWEN3_06B.keys()
-    assert layer.QWEN3_06B["mlp.down_proj"] == (1024, 3072)
+    assert TINY.keys() == QWEN3_06B.keys()
+    assert QWEN3_06B["mlp.down_proj"] == (1024, 3072)
 
 
 def test_the_rate_that_made_the_times_is_found_and_the_longest_pieces_go_first() -> None:

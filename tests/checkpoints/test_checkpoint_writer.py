@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +13,8 @@ import torch
 import transformers
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import PreTrainedModel
 
-from gcwm_viz.checkpoints import atomic, space
+from gcwm_viz.checkpoints import atomic
 from gcwm_viz.checkpoints.header import read_header
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.checkpoints.writer import export_checkpoint, write_bytes, write_json, write_safetensors
@@ -37,7 +37,7 @@ def doubled(base: CheckpointIndex) -> Callable[..., Tensor | None]:
     return lambda name: state[name] * 2 if name == TARGET else None
 
 
-def load(folder: Path) -> PreTrainedModel:
+def load(folder: Path) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
@@ -152,7 +152,7 @@ def test_a_second_writer_is_told(tmp_path: Path) -> None:
 
 
 def test_too_little_space(base: CheckpointIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(space.shutil, "disk_usage", lambda place: SimpleNamespace(free=10))
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=10))
     with pytest.raises(InputError, match="MB free"):
         export_checkpoint(base, lambda name: None, tmp_path / "out", model_card="")
 
@@ -163,7 +163,7 @@ def test_a_full_disk_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.Monk
     def full(handle: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(atomic.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(InputError, match=r"a.json: cannot write \(no space left on the disk\)"):
         write_bytes(tmp_path / "a.json", b"new")
     assert [(item.name, item.read_bytes()) for item in tmp_path.iterdir()] == [("a.json", b"old")]

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from gcwm_viz.checkpoints.index import CheckpointIndex
-from gcwm_viz.checkpoints.location import is_remote, location
+from gcwm_viz.checkpoints.location import is_remote, location, remote_bytes
 from gcwm_viz.checkpoints.reader import read_tensor
 from gcwm_viz.cli import main
 from gcwm_viz.continual.config import RunSettings
@@ -69,11 +69,14 @@ def test_tensors_and_rows_of_them_are_the_bytes_of_the_file(tmp_path: Path, memo
 def test_a_matrix_is_read_as_its_own_bytes_alone(tmp_path: Path, memory: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from gcwm_viz.checkpoints import reader
 
-    read = []
-    genuine = reader.remote_bytes
-    monkeypatch.setattr(
-        reader, "remote_bytes", lambda path, start, count: read.append(count) or genuine(path, start, count)
-    )
+    read: list[int] = []
+    genuine = remote_bytes
+
+    def watched(path: Path, start: int, count: int) -> bytes:
+        read.append(count)
+        return genuine(path, start, count)
+
+    monkeypatch.setattr(reader, "remote_bytes", watched)
     save_file({"a": torch.ones(50, 20), "b": torch.ones(50, 20)}, tmp_path / "model.safetensors")
     upload(tmp_path, memory)
     info = CheckpointIndex.open(memory).tensors["b"]

@@ -100,7 +100,7 @@ ODD: dict[str, Callable[[], Any]] = {
 }  # fmt: skip
 
 
-def model(name: str, seed: int = 0) -> transformers.PreTrainedModel:
+def model(name: str, seed: int = 0) -> Any:
     torch.manual_seed(seed)
     config = (CONFIGS | ODD)[name]()
     if config.architectures is None and config.is_encoder_decoder:
@@ -110,7 +110,7 @@ def model(name: str, seed: int = 0) -> transformers.PreTrainedModel:
     return getattr(transformers, kind).from_config(config).eval()
 
 
-def save(a_model: transformers.PreTrainedModel, folder: Path, **settings: Any) -> Path:
+def save(a_model: Any, folder: Path, **settings: Any) -> Path:
     a_model.save_pretrained(folder, **settings)
     return folder
 
@@ -133,9 +133,7 @@ def raw_file(path: Path, header: object, data: bytes = b"", length: int | None =
     return path
 
 
-def lora(
-    name: str, folder: Path, seed: int = 0, **settings: object
-) -> tuple[Path, dict[str, Tensor], dict[str, Tensor]]:
+def lora(name: str, folder: Path, seed: int = 0, **settings: Any) -> tuple[Path, dict[str, Tensor], dict[str, Tensor]]:
     """A PEFT adapter on a tiny model with random factors: its folder, the base's weights, the merged weights."""
     import peft
 
@@ -149,6 +147,6 @@ def lora(
             # modules_to_save and single token rows start from the base's own values
             if "lora_" in key or ".modules_to_save." in key or "trainable_tokens_delta" in key:
                 parameter.data = torch.randn(parameter.shape, generator=generator)
-        adapted.save_pretrained(folder)
+        adapted.save_pretrained(str(folder))
         merged = adapted.merge_and_unload().state_dict()
     return folder, before, merged

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from gcwm_viz.continual.active_set import active_set
-from gcwm_viz.continual.config import ContinualConfig, RunSettings, parse_setting
+from gcwm_viz.continual.config import RunSettings, parse_setting
+from gcwm_viz.continual.sequence import ContinualConfig
 from gcwm_viz.errors import InputError
 
 

@@ -29,7 +29,7 @@ def settings(preset: str = "scale-free", **overrides: float | str) -> RunSetting
     return RunSettings.preset_with(preset, overrides)
 
 
-def deltas(count: int = 3) -> list[Tensor | LowRank]:
+def deltas(count: int = 3) -> list[Tensor]:
     return list(updates(count, *KEY.shape, seed=5))
 
 

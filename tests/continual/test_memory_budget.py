@@ -11,7 +11,7 @@ from gcwm_viz import open_run
 from gcwm_viz.continual import work
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.estimate import estimate, memory_of
-from gcwm_viz.continual.result import MatrixResult
+from gcwm_viz.continual.result import MatrixResult, process_matrix
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.engines.engine import Worker
 from gcwm_viz.engines.local import LocalEngine
@@ -56,7 +56,7 @@ def test_a_budget_limits_workers_and_tiles_and_leaves_the_result(
         items: Iterable[Any],
         *,
         limit: int | None = None,
-        memory: int | None = None,
+        memory: Callable[[Any], int] | None = None,
         overlap: bool = False,
     ) -> Iterator[tuple[Any, Any]]:
         if memory is not None:
@@ -83,7 +83,8 @@ def map_items(task: Callable[[Worker, Any], Any], items: Iterable[Any]) -> Itera
 def test_a_device_that_is_too_small_gets_tiles_and_then_hands_the_matrix_to_the_cpu(
     inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    genuine, attempts = work.process_matrix, []
+    genuine = process_matrix
+    attempts: list[str] = []
 
     def small_device(key: MatrixKey, *rest: Any) -> MatrixResult:
         attempts.append(key.name)
@@ -105,7 +106,7 @@ def test_a_device_that_is_too_small_gets_tiles_and_then_hands_the_matrix_to_the_
 def test_where_nothing_has_the_memory_the_matrix_is_named_and_the_others_are_kept(
     inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    genuine = work.process_matrix
+    genuine = process_matrix
 
     def no_memory(key: MatrixKey, *rest: Any) -> MatrixResult:
         if "v_proj" in key.name:

@@ -28,7 +28,7 @@ CASES = [
 ]
 
 
-def updates(kind: str, shape: tuple[int, int]) -> list:
+def updates(kind: str, shape: tuple[int, int]) -> list[Any]:
     rng = torch.Generator().manual_seed(3)
     d_out, d_in = shape
     found = []

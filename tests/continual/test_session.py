@@ -1,7 +1,7 @@
 """Sessions: a worker that outlived its driver does not write beside the driver that took over."""
 
 import fcntl
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -38,10 +38,10 @@ class OneByOne(Engine):
     def unordered(
         self,
         work: Callable[[Worker, Any], Any],
-        items: Iterable[Any],
+        items: Sequence[Any],
         *,
         limit: int | None = None,
-        memory: int | None = None,
+        memory: Callable[[Any], int] | None = None,
         overlap: bool = False,
     ) -> Iterator[tuple[Any, Any]]:
         self.asked = list(items)

@@ -136,6 +136,7 @@ def test_a_killed_process_leaves_a_run_that_resumes_to_the_same_bytes(inputs: In
         process.start()
         time.sleep(delay)
         if process.is_alive():
+            assert process.pid is not None
             os.kill(process.pid, signal.SIGKILL)
             killed += 1
         process.join()

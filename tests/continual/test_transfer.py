@@ -9,7 +9,7 @@ import torch
 
 from gcwm_viz.continual import work
 from gcwm_viz.continual.config import RunSettings
-from gcwm_viz.continual.result import MatrixResult
+from gcwm_viz.continual.result import MatrixResult, process_matrix
 from gcwm_viz.continual.transfer import settle, to_device, to_host
 from gcwm_viz.engines import local
 from gcwm_viz.linalg.lowrank import LowRank
@@ -24,8 +24,9 @@ def test_they_give_the_bytes_of_one_at_a_time(tmp_path: Path, monkeypatch: pytes
     inputs = Inputs(base=write_base(tmp_path / "base"), updates=write_updates(tmp_path / "updates", "abc"))
     runs = [create_run(inputs, tmp_path / name, RunSettings()) for name in ("single", "lanes")]
     continue_run(runs[0], CPU, workers=1)
-    threads, computing = set(), []
-    genuine, one_at_a_time = work.process_matrix, local.unordered
+    threads: set[str] = set()
+    computing: list[None] = []
+    genuine, one_at_a_time = process_matrix, local.unordered
 
     def watched(*arguments: Any) -> MatrixResult:
         threads.add(threading.current_thread().name)
@@ -36,7 +37,7 @@ def test_they_give_the_bytes_of_one_at_a_time(tmp_path: Path, monkeypatch: pytes
         return result
 
     monkeypatch.setattr(work, "process_matrix", watched)
-    monkeypatch.setattr(local, "unordered", lambda *arguments: one_at_a_time(*arguments[:4], lanes=2))
+    monkeypatch.setattr(local, "unordered", lambda *arguments: one_at_a_time(*arguments[:4], 2))
     continue_run(runs[1], CPU, workers=1)
     assert len(threads) == 2
     files = sorted((runs[0].path / "matrices").iterdir())

@@ -83,13 +83,17 @@ def test_measured_sets_are_found_whatever_their_order() -> None:
     assert len(found) == 1 + 6 + 6
     assert measured(found, ["capital", "past"], ordered=True) is None
     pair = measured(found, ["capital", "past"], ordered=False)
+    assert pair is not None
     assert pair.source == "step 2"
     rows = tables["scores"].query("model == 'step' and step == 2 and split == 'dev' and metric == 'em'")
     assert pair.value == pytest.approx(rows["value"].mean())
     assert pair.se == pytest.approx(0.02 / 6**0.5)
     without = measured(found, [name for name in TASKS if name != "index"], ordered=True)
+    assert without is not None
     assert without.source == "leave-one-out"
-    assert measured(found, [], ordered=False).source == "base"
+    base = measured(found, [], ordered=False)
+    assert base is not None
+    assert base.source == "base"
     assert measured(found, ["index"], ordered=False) is None
     empty = make_tables("empty")
     assert outcomes(empty, TASKS) == []

@@ -58,17 +58,17 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], dict[str
     return inputs, contents(root / "local" / "run")
 
 
-def on_ray(cluster: dict) -> list[str]:
+def on_ray(cluster: dict[str, Any]) -> list[str]:
     return ["--engine", "ray", "--address", cluster["address"]]
 
 
-def lines(run: Path) -> list[dict]:
+def lines(run: Path) -> list[dict[str, Any]]:
     file = run / "journal.jsonl"
     entries = [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
     return [entry for entry in entries if entry["event"] == "matrix"]
 
 
-def wait_for(run: Path, process: subprocess.Popen, count: int = 1) -> list[dict]:
+def wait_for(run: Path, process: subprocess.Popen[bytes], count: int = 1) -> list[dict[str, Any]]:
     """The first ``count`` finished matrices of a run at work."""
     until = time.monotonic() + 60
     while len(found := lines(run)) < count:
@@ -78,7 +78,7 @@ def wait_for(run: Path, process: subprocess.Popen, count: int = 1) -> list[dict]
     return found
 
 
-def pid_of(entry: dict) -> int:
+def pid_of(entry: dict[str, Any]) -> int:
     return int(entry["worker"].rpartition(" ")[2])
 
 

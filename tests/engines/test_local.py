@@ -9,6 +9,7 @@ import time
 from functools import partial
 from threading import current_thread
 from types import ModuleType
+from typing import Any
 
 import psutil
 import pytest
@@ -51,7 +52,7 @@ def fail_at_once(item: int) -> int:
 
 def test_what_is_under_way_beside_a_failure_is_still_reported() -> None:
     """Four items are handed out to two workers; the first fails while the second runs, and no fifth is begun."""
-    seen = []
+    seen: list[Any] = []
     with pytest.raises(ValueError, match="item 0"):
         seen.extend(item for item, _ in unordered(fail_at_once, list(range(50)), 2))
     assert sorted(seen) == [1, 2, 3]
@@ -167,7 +168,7 @@ def test_in_lanes_one_item_is_computed_at_a_time_while_the_next_is_read() -> Non
 
 
 def test_a_failure_in_a_lane_comes_through_and_what_is_beside_it_is_reported() -> None:
-    seen = []
+    seen: list[Any] = []
     with pytest.raises(ValueError, match="item 0"):
         seen.extend(item for item, _ in local.unordered(fail_at_once, list(range(50)), 1, lanes=2))
     assert sorted(seen) == [1, 2, 3]

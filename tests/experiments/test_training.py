@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.testing import assert_close
-from transformers import PreTrainedModel, Qwen3ForCausalLM
+from transformers import Qwen3ForCausalLM
 
 from gcwm_viz.errors import InputError
 from gcwm_viz.experiments.corpus import IGNORED
@@ -31,7 +31,7 @@ def model() -> Qwen3ForCausalLM:
 
 
 def run(
-    model: Qwen3ForCausalLM, *hooks: Any, settings: TrainSettings = SETTINGS, seed: int = 1, **others: int
+    model: Qwen3ForCausalLM, *hooks: Any, settings: TrainSettings = SETTINGS, seed: int = 1, **others: Any
 ) -> list[float]:
     return train(
         model,
@@ -97,18 +97,20 @@ class Anchor(Hook):
 
     def __init__(self, strength: float) -> None:
         self.strength = strength
-        self.terms, self.steps = [], []
+        self.terms: list[float] = []
+        self.steps: list[int] = []
 
-    def start(self, trained: dict[str, Tensor]) -> None:
+    def start(self, trained: Mapping[str, torch.nn.Parameter]) -> None:
         self.trained = trained
         self.anchor = {name: p.detach().clone() for name, p in trained.items()}
 
-    def loss_term(self, model: PreTrainedModel) -> Tensor:
-        term = self.strength * sum((p - self.anchor[name]).square().sum() for name, p in self.trained.items())
+    def loss_term(self, model: torch.nn.Module) -> Tensor:
+        pull = sum((p - self.anchor[name]).square().sum() for name, p in self.trained.items())
+        term = torch.as_tensor(self.strength * pull)
         self.terms.append(float(term.detach()))
         return term
 
-    def after_step(self, model: PreTrainedModel, step: int) -> None:
+    def after_step(self, model: torch.nn.Module, step: int) -> None:
         self.steps.append(step)
 
 
@@ -129,7 +131,7 @@ def test_a_hook_can_add_to_the_loss(model: Qwen3ForCausalLM) -> None:
 
 def test_a_hook_can_change_the_weights(model: Qwen3ForCausalLM) -> None:
     class Merge(Hook):
-        def after_step(self, model: PreTrainedModel, step: int) -> None:
+        def after_step(self, model: torch.nn.Module, step: int) -> None:
             if step == SETTINGS.steps - 1:
                 load_state(model, start)
 
@@ -148,6 +150,6 @@ def test_learning_rate_warms_up_and_falls_to_zero() -> None:
 
 
 @pytest.mark.parametrize("bad", [{"steps": 0}, {"steps": 1, "batch_size": 0}])
-def test_bad_settings(bad: dict[str, int]) -> None:
+def test_bad_settings(bad: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="at least 1"):
         TrainSettings(**bad)

@@ -3,14 +3,16 @@
 import json
 import warnings
 from pathlib import Path
+from typing import Any
 
 import peft
 import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM
 
+from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.cli import main
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
@@ -26,7 +28,7 @@ NOTHING = 2 * rounding(64)
 NAMES = ["qwen3", "llama", "gpt2", "gpt-neox", "phi3", "qwen3-moe", "mixtral", "bamba"]
 
 
-def loaded(base: str | Path, adapter: Path) -> PreTrainedModel:
+def loaded(base: str | Path, adapter: Path) -> Any:
     """Weights of base + adapter as peft merges them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # peft and transformers disagree about deprecated names
@@ -59,7 +61,7 @@ def test_exact_at_the_true_rank(run: RunStore, tmp_path: Path) -> None:
 
 def test_what_a_lower_rank_leaves_out_is_what_is_stated(run: RunStore, tmp_path: Path) -> None:
     loss = export_adapter(run, 2, tmp_path / "adapter", 1)
-    index = open_update("x", tmp_path / "adapter", runs.CheckpointIndex.open(run.file.base.where))
+    index: Any = open_update("x", tmp_path / "adapter", CheckpointIndex.open(run.file.base.where))
     shares, lost, energy = {}, 0.0, 0.0
     for place, key in enumerate(run.keys):
         state = run.state(place, 2).double()
@@ -79,6 +81,8 @@ def test_an_adapter_of_an_adapter_run_goes_round(tmp_path: Path) -> None:
     given, _, _ = tiny.lora("qwen3", tmp_path / "given", r=2, target_modules=["q_proj", "down_proj"])
     run = runs.finished(index, [("one", given)], tmp_path / "run", "task-arithmetic")
     assert export_adapter(run, 1, tmp_path / "adapter", 2).total < NOTHING
+    first: Any
+    second: Any
     first, second = (open_update("x", folder, index) for folder in (given, tmp_path / "adapter"))
     assert first.touched(run.keys) == second.touched(run.keys) == run.keys
     for key in run.keys:
@@ -99,7 +103,7 @@ def test_a_rank_above_every_matrix_is_their_width(tmp_path: Path) -> None:
     loss = export_adapter(run, 2, tmp_path / "adapter", 1000)
     assert (loss.rank, loss.asked) == (widest, 1000)
     assert loss.words.startswith(f"rank {widest} (asked for 1000, but no matrix has more) leaves out 0.000%")
-    config = peft.PeftConfig.from_pretrained(tmp_path / "adapter")
+    config = peft.PeftConfig.from_pretrained(str(tmp_path / "adapter"))
     assert config.r == config.lora_alpha == widest
     tensors = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
     assert {tensor.shape[0] for name, tensor in tensors.items() if "lora_A" in name} == {widest}
@@ -126,7 +130,7 @@ def test_the_command_states_the_loss_on_stdout_and_in_the_card(
     assert (front["library_name"], front["license"], front["base_model_relation"]) == ("peft", "apache-2.0", "adapter")
     assert {tensor.dtype for tensor in load_file(out / "adapter_model.safetensors").values()} == {torch.bfloat16}
     config = json.loads((out / "adapter_config.json").read_text())
-    assert peft.PeftConfig.from_pretrained(out).r == config["r"] == config["lora_alpha"] == 3
+    assert peft.PeftConfig.from_pretrained(str(out)).r == config["r"] == config["lora_alpha"] == 3
 
 
 def test_experts_come_all_or_none(tmp_path: Path) -> None:

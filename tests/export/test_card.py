@@ -29,7 +29,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunStore:
     return runs.finished(index, runs.experts(index, root, torch.float32, scale=0.0002), root / "run")
 
 
-def front(folder: Path) -> dict[str, Any]:
+def front(folder: Path) -> Any:
     return yaml.safe_load((folder / "README.md").read_text().split("---\n")[1])
 
 

@@ -17,7 +17,7 @@ from gcwm_viz.export.mergekit import mergekit_yaml
 from tests.checkpoints import tiny
 from tests.export import runs
 
-CASES = {
+CASES: dict[str, dict[str, Any]] = {
     "task-arithmetic": {"eta": 0.5},
     "mean": {"eta": 0.5, "old_weight": 2.0},
     "ties": {"eta": 0.8, "ties_keep": 0.3},
@@ -76,14 +76,13 @@ def test_the_command_and_the_card_say_the_same(
 def test_what_mergekit_cannot_say(inputs: tuple[CheckpointIndex, list[tuple[str, Path]]], tmp_path: Path) -> None:
     delta = tmp_path / "delta"
     tiny.store(delta, {"model.layers.0.mlp.up_proj.weight": torch.ones(24, 16)}, gcwm_viz="update")
-    for place, (method, settings, updates, says) in enumerate(
-        [
-            ("gcwm", {}, None, "was merged by gcwm; mergekit has task-arithmetic, mean, ties, dare, dare-ties"),
-            ("task-arithmetic", {"decay": 0.5}, None, "folds earlier steps into one another"),
-            ("mean", {"policy": "current_anchor"}, None, "folds earlier steps into one another"),
-            ("mean", {}, [("d", delta)], "update 'd' is a folder of update tensors"),
-        ]
-    ):
+    cases: list[tuple[str, dict[str, Any], list[tuple[str, Path]] | None, str]] = [
+        ("gcwm", {}, None, "was merged by gcwm; mergekit has task-arithmetic, mean, ties, dare, dare-ties"),
+        ("task-arithmetic", {"decay": 0.5}, None, "folds earlier steps into one another"),
+        ("mean", {"policy": "current_anchor"}, None, "folds earlier steps into one another"),
+        ("mean", {}, [("d", delta)], "update 'd' is a folder of update tensors"),
+    ]
+    for place, (method, settings, updates, says) in enumerate(cases):
         store = made(inputs, tmp_path / f"run{place}", method, updates, **settings)
         with pytest.raises(InputError, match=says):
             mergekit_yaml(store, 1)

@@ -13,8 +13,8 @@ Z = np.array([[0.1, np.nan], [0.9, 0.5]])
 
 def grid(z: NDArray[np.float64] = Z, **settings: Any) -> go.Figure:
     rows, columns = ([f"{name}{k}" for k in range(n)] for name, n in zip("rc", z.shape, strict=True))
-    settings = {"height": 200, "limits": (0.0, 1.0)} | settings
-    return number_grid("title", z, rows, columns, lambda i, j: f"{rows[i]} {columns[j]}", **settings)
+    defaults: dict[str, Any] = {"height": 200, "limits": (0.0, 1.0)}
+    return number_grid("title", z, rows, columns, lambda i, j: f"{rows[i]} {columns[j]}", **(defaults | settings))
 
 
 def test_every_defined_cell_has_its_number_and_its_words() -> None:

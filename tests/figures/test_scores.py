@@ -1,5 +1,7 @@
 """Pair matrix, score heatmap, retention, forgetting, representation and the run's trend."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +11,7 @@ from gcwm_viz.probes.scores import downstream, forgetting_matrix, score_matrix
 from tests.factories_runs import TASKS, make_tables
 
 TABLES = make_tables("normal")
-R = score_matrix(TABLES["scores"], "test", "em")
+R: Any = score_matrix(TABLES["scores"], "test", "em")
 ERRORS = score_matrix(TABLES["scores"], "test", "em", "se")
 OWN = pd.Series(0.9, index=list(TASKS))
 
@@ -17,7 +19,7 @@ OWN = pd.Series(0.9, index=list(TASKS))
 def test_pair_values_average_and_mirror() -> None:
     pairs = TABLES["pairs"]
     pairs = pairs[pairs["step"] == 3]
-    square = pair_matrix.pair_values(pairs, list(TASKS))
+    square: Any = pair_matrix.pair_values(pairs, list(TASKS))
     assert list(square.index) == ["past", "capital", "index", "state"]
     both = pairs[(pairs["kind"] == "active") & (pairs["i"] == "past") & (pairs["j"] == "index")]
     assert square.loc["past", "index"] == pytest.approx(both["conflict"].mean())
@@ -28,7 +30,7 @@ def test_pair_values_average_and_mirror() -> None:
 def test_overlap_is_read_from_row_to_column() -> None:
     pairs = TABLES["pairs"]
     pairs = pairs[(pairs["step"] == 3) & (pairs["kind"] != "incoming")]
-    square = pair_matrix.pair_values(pairs, list(TASKS), "sar")
+    square: Any = pair_matrix.pair_values(pairs, list(TASKS), "sar")
     there = pairs[(pairs["i"] == "past") & (pairs["j"] == "index")]
     assert square.loc["past", "index"] == pytest.approx(there["sar_ij"].mean())
     assert square.loc["index", "past"] == pytest.approx(there["sar_ji"].mean())
@@ -57,7 +59,7 @@ def test_a_frame_stands_where_the_update_of_the_task_arrives() -> None:
 
 
 def test_every_bar_spans_95_percent() -> None:
-    se = ERRORS.loc[1, "past"]
+    se: Any = ERRORS.loc[1, "past"]
     line = next(
         t for t in retention.retention(R, ERRORS, OWN, order=list(TASKS), unit="em").data if t.mode == "lines+markers"
     )
@@ -99,7 +101,7 @@ def test_retention_has_a_panel_a_task() -> None:
 
 
 def test_forgetting_bars_and_course() -> None:
-    lost = forgetting_matrix(R)
+    lost: Any = forgetting_matrix(R)
     made = forgetting.forgetting_by_task(lost.loc[6])
     assert np.allclose(made.data[0].x, lost.loc[6])
     course = forgetting.forgetting_course(downstream(R, TASKS))

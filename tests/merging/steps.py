@@ -37,7 +37,7 @@ def merge_step(
         weights=check_weights(weights, len(deltas)),
         geometry=layer_geometry(deltas, weights, config),
         matrix=matrix,
-        shape=tuple(deltas[0].shape),
+        shape=(deltas[0].shape[0], deltas[0].shape[1]),
         config=config,
         settings=settings(**options),
         **(values | more),
@@ -57,7 +57,8 @@ def merge(
     deltas = list(deltas)
     names = names or [f"u{i}" for i in range(len(deltas))]
     weights = list(weights or [1.0] * len(deltas))
-    previous, carried = None, {}
+    previous: Any = None
+    carried: dict[str, Any] = {}
     for t in range(1, len(deltas) + 1):
         present = bool(squared_norm(deltas[t - 1]))
         step = merge_step(

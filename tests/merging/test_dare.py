@@ -1,5 +1,7 @@
 """DARE by sum and by TIES."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -15,7 +17,7 @@ DELTAS = updates(3, 12, 10, seed=4, dtype=torch.float64)
 NAMES = ["a", "b", "c"]
 
 
-def masked(delta: Tensor, name: str, **options: float) -> Tensor:
+def masked(delta: Tensor, name: str, **options: Any) -> Tensor:
     return drop_and_rescale(delta, MATRIX, name, DareSettings(**options))
 
 

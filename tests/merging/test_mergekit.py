@@ -90,8 +90,10 @@ def write_lab(root: Path) -> None:
             source = open_update(name, update, base)
             for key in target_matrices(base):
                 # Float16 updates hold equal magnitudes, and which of them a trim keeps is anyone's choice.
+                delta = source.delta(key)
+                assert delta is not None
                 jitter = 1 + 1e-3 * torch.randn(key.shape, generator=rng)
-                moved[key.name] = tensors[key.name] + jitter * source.delta(key)
+                moved[key.name] = tensors[key.name] + jitter * dense(delta)
         (root / name).mkdir()
         save_file(moved, root / name / "model.safetensors", metadata={"format": "pt"})
         config = json.loads((bundle.base / "config.json").read_text()) | {"dtype": "float32"}

@@ -1,7 +1,7 @@
 """What every registered merge method must do, whatever its formula."""
 
 from itertools import permutations
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -33,7 +33,7 @@ def three(**more: Any) -> Tensor:
 
 @every_method
 @pytest.mark.parametrize("precision", ["float32", "float64"])
-def test_shape_and_type(method: str, precision: str) -> None:
+def test_shape_and_type(method: str, precision: Literal["float32", "float64"]) -> None:
     config = GCWMConfig(precision=precision)
     for dtype in (torch.float32, torch.float64):
         merged = merge(method, updates(3, *KEY.shape, dtype=dtype), config)

@@ -28,7 +28,7 @@ def naive_projection(delta: NDArray[Any], state: NDArray[Any], energy: float) ->
     for i in range(r):
         for j in range(r):
             projected[i, j] = 0
-    return u @ projected @ vt
+    return np.asarray(u @ projected @ vt)
 
 
 def naive_opcm(deltas: list[NDArray[Any]], energy: float) -> NDArray[Any]:

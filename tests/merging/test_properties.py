@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from hypothesis import given
@@ -42,7 +43,7 @@ class Case:
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
     m = draw(st.integers(1, 4))
-    each = {"min_size": m, "max_size": m}
+    each: dict[str, Any] = {"min_size": m, "max_size": m}
     return Case(
         d_out=draw(st.integers(1, 12)),
         d_in=draw(st.integers(1, 12)),

@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from gcwm_viz.signals import catalogue
 @pytest.fixture
 def no_plugins() -> Iterator[None]:
     """Whatever a test loads is gone afterwards."""
-    tables = (loading._LOADED, registry.METHODS, catalogue.SIGNALS)
+    tables: tuple[dict[str, Any], ...] = (loading._LOADED, registry.METHODS, catalogue.SIGNALS)
     before = [dict(table) for table in tables]
     yield
     for table, entries in zip(tables, before, strict=True):

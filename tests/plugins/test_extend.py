@@ -19,7 +19,9 @@ from tests.factories_study import write_study
 from tests.torture.small import NAMES, REPOSITORY, contents, write_inputs
 
 GUIDE = (REPOSITORY / "docs" / "extend.md").read_text(encoding="utf-8")
-BLOCKS = {re.match(r'"""(\w+\.py)', code)[1]: code for code in re.findall(r"```python\n(.*?)```", GUIDE, re.S)}
+BLOCKS: dict[str, str] = {
+    re.findall(r'\A"""(\w+\.py)', code)[0]: code for code in re.findall(r"```python\n(.*?)```", GUIDE, re.S)
+}
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +37,7 @@ def arguments(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return write_inputs(tmp_path_factory.mktemp("inputs"))
 
 
-def command(*words: str | Path, expected: int = 0) -> str:
+def command(*words: str | int | Path, expected: int = 0) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "gcwm_viz", *map(str, words)],
         cwd=REPOSITORY,

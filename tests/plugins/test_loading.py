@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gcwm_viz.errors import InputError
-from gcwm_viz.merging.registry import get_method
+from gcwm_viz.merging.registry import METHODS, get_method
 from gcwm_viz.plugins import loading
 from gcwm_viz.plugins.record import entries_for
 from gcwm_viz.signals.catalogue import SIGNALS
@@ -45,12 +45,12 @@ def write(folder: Path, name: str, code: str) -> str:
     ],
 )
 def test_what_is_wrong_is_one_sentence(tmp_path: Path, code: str, said: str) -> None:
-    methods, signals = dict(loading.registry.METHODS), dict(SIGNALS)
+    methods, signals = dict(METHODS), dict(SIGNALS)
     with pytest.raises(InputError) as caught:
         loading.load(write(tmp_path, "broken.py", code))
     assert said in str(caught.value)
     assert loading.loaded() == ()
-    assert (methods, signals) == (loading.registry.METHODS, SIGNALS)
+    assert (methods, signals) == (METHODS, SIGNALS)
 
 
 def test_a_missing_file_or_module_is_named(tmp_path: Path) -> None:

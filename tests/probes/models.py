@@ -47,7 +47,8 @@ def tiny_llama(vocabulary: int) -> LlamaForCausalLM:
         for parameter in model.parameters():
             if parameter.dim() > 1:
                 parameter.normal_(0, 0.5, generator=generator)
-    return model.eval()
+    model.eval()
+    return model
 
 
 def tiny_lab() -> tuple[Qwen3ForCausalLM, PreTrainedTokenizerFast]:

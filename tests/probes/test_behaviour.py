@@ -1,10 +1,11 @@
 """Scores against the slow and obvious way: one example at a time, no padding, real greedy decoding."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
-from transformers import LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from gcwm_viz.errors import InputError
 from gcwm_viz.experiments.lab.bundle import locate
@@ -15,7 +16,7 @@ from tests.probes.models import TEXT, bpe_tokenizer, tiny_lab, tiny_llama
 from tests.rounding import rounding
 
 
-def greedy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, prompt: str, limit: int) -> list[int]:
+def greedy(model: Any, tokenizer: PreTrainedTokenizerBase, prompt: str, limit: int) -> list[int]:
     """The new tokens of greedy decoding, EOS and all."""
     ids = torch.tensor([encode_prompt(tokenizer, prompt)])
     out = model.generate(
@@ -27,11 +28,11 @@ def greedy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, prompt: s
         pad_token_id=tokenizer.eos_token_id,
         eos_token_id=tokenizer.eos_token_id,
     )
-    return out[0, ids.shape[1] :].tolist()
+    return list(out[0, ids.shape[1] :].tolist())
 
 
 def one_by_one(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, task: PromptTask
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: PromptTask
 ) -> tuple[list[float], list[float]]:
     """(exact, nll) lists from unpadded single passes and greedy decoding."""
     exact, nll = [], []
@@ -45,12 +46,12 @@ def one_by_one(
     return exact, nll
 
 
-def own_answers(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, prompts: list[str]) -> PromptTask:
+def own_answers(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: list[str]) -> PromptTask:
     """A task of which the model gets some right: its own greedy output where that ends, else something else."""
-    answers = []
+    answers: list[str] = []
     for i, prompt in enumerate(prompts):
         tokens = greedy(model, tokenizer, prompt, 6)
-        text = tokenizer.decode(tokens[:-1]) if tokens[-1] == tokenizer.eos_token_id else ""
+        text = str(tokenizer.decode(tokens[:-1])) if tokens[-1] == tokenizer.eos_token_id else ""
         again = tokenizer(text, add_special_tokens=False)["input_ids"]
         answers.append(text if i % 3 and text and again == tokens[:-1] else "at" * (1 + i % 3))
     return PromptTask("own", "test", tuple(prompts), tuple(answers))
@@ -98,7 +99,7 @@ def test_lab_equals_one_by_one(name: str) -> None:
             for key, parameter in model.named_parameters():
                 if key in delta:
                     parameter += delta[key].float()
-    whole = [t for t in load_tasks(bundle.probes) if t.split == "test"]
+    whole: list[Any] = [t for t in load_tasks(bundle.probes) if t.split == "test"]
     tasks = [PromptTask(t.name, t.split, t.prompts[:6], t.answers[:6]) for t in whole]
     for got, task in zip(BehaviourProbe(tokenizer, tasks).measure(model), tasks, strict=True):
         exact, nll = one_by_one(model, tokenizer, task)

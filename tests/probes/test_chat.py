@@ -63,14 +63,14 @@ def test_choices_answer_in_the_chat_without_a_space(tokenizer: PreTrainedTokeniz
     ((first, second),) = Encoder(tokenizer).requests(task)
     expected = ("A", "B") if scoring == "letter" else ("sat", "hat")
     assert [tokenizer.decode(end) for _, end in (first, second)] == list(expected)
-    asked = tokenizer.decode(first[0])
+    asked = str(tokenizer.decode(first[0]))
     assert ("A. sat\nB. hat\nAnswer:" in asked) == (scoring == "letter")
     assert asked.endswith("<|im_start|>assistant\n<think></think>")
 
 
 def test_the_template_can_be_left_out_and_texts_never_take_it(tokenizer: PreTrainedTokenizerFast) -> None:
     bare = bpe_tokenizer()
-    tasks = [
+    tasks: list[Any] = [
         PromptTask("p", "dev", ("the cat",), (" sat",), style=Style(chat=False)),
         ChoiceTask("c", "dev", ("the cat",), (("sat", "hat"),), (0,), style=Style(chat=False)),
         TextTask("t", "dev", ("the cat sat",)),
@@ -80,14 +80,16 @@ def test_the_template_can_be_left_out_and_texts_never_take_it(tokenizer: PreTrai
 
 
 def test_a_chat_tokenizer_scores_other_tokens_than_a_plain_one(tokenizer: PreTrainedTokenizerFast) -> None:
-    model = tiny_llama(len(tokenizer))
-    tasks = [PromptTask("p", "dev", ("the cat", "1 + 2 ="), ("sat", "3"), style=Style(chat=chat)) for chat in (1, 0)]
+    model: Any = tiny_llama(len(tokenizer))
+    tasks = [
+        PromptTask("p", "dev", ("the cat", "1 + 2 ="), ("sat", "3"), style=Style(chat=chat)) for chat in (True, False)
+    ]
     chat, plain = (BehaviourProbe(tokenizer, [task]).score(model)[1]["value"] for task in tasks)
     assert chat != pytest.approx(plain, rel=1e-3)
 
 
 def test_greedy_decoding_in_the_chat_is_what_exact_match_says(tokenizer: PreTrainedTokenizerFast) -> None:
-    model = tiny_llama(len(tokenizer))
+    model: Any = tiny_llama(len(tokenizer))
     closing = tokenizer.convert_tokens_to_ids("<|im_end|>")
     with torch.no_grad():
         model.lm_head.weight[closing] *= 4

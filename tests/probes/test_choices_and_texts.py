@@ -1,7 +1,7 @@
 """Choices and texts against the slow and obvious way: one continuation at a time, no padding, no shared passes."""
 
 import math
-from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -37,12 +37,12 @@ def log_probabilities(model: PreTrainedModel, start: list[int], end: list[int]) 
 
 
 def continuations(
-    tokenizer: PreTrainedTokenizerFast, question: str, choices: Sequence[str], style: Style
+    tokenizer: PreTrainedTokenizerFast, question: str, choices: tuple[str, ...], style: Style
 ) -> list[tuple[list[int], list[int]]]:
     """(start, end) of each choice, spelled out by hand."""
     if style.scoring == "letter":
         question = listed(question, choices)
-        choices = "ABCDEFG"[: len(choices)]
+        choices = tuple("ABCDEFG"[: len(choices)])
     start = encode_prompt(tokenizer, question.rstrip())
     return [(start, encode_prompt(tokenizer, f"{question.rstrip()} {choice}")[len(start) :]) for choice in choices]
 
@@ -125,7 +125,7 @@ def test_the_error_of_a_ratio_is_that_of_its_repetitions() -> None:
 
 def test_kinds_together_score_as_they_do_alone(llama: tuple[LlamaForCausalLM, PreTrainedTokenizerFast]) -> None:
     model, tokenizer = llama
-    tasks = [
+    tasks: list[Any] = [
         TextTask("t", "dev", tuple(TEXT)),
         PromptTask("p", "dev", ("the cat", "1 + 2 ="), (" sat", " 3")),
         ChoiceTask("c", "test", QUESTIONS, CHOICES, (0, 1, 2), style=LETTERS),
@@ -156,7 +156,7 @@ def test_batches_stay_within_their_bounds(
 
 def test_broken_weights_give_nan_not_a_choice() -> None:
     model, tokenizer = tiny_lab()
-    tasks = [
+    tasks: list[Any] = [
         ChoiceTask("c", "dev", ("ab", "cd"), (("x", "y"), ("x", "y")), (0, 1), style=TEXTS),
         ChoiceTask("l", "dev", ("ab", "cd"), (("x", "y"), ("x", "y")), (0, 1), style=LETTERS),
         TextTask("t", "dev", ("abcd", "ef")),

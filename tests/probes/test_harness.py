@@ -141,6 +141,10 @@ def test_beside_other_tasks_in_their_order(
     llama: tuple[LlamaForCausalLM, PreTrainedTokenizerFast], tasks: Path
 ) -> None:
     model, tokenizer = llama
-    listed = [TextTask("a", "dev", tuple(TEXT)), HarnessTask("tiny_choices"), TextTask("b", "dev", tuple(TEXT[:2]))]
+    listed: list[Any] = [
+        TextTask("a", "dev", tuple(TEXT)),
+        HarnessTask("tiny_choices"),
+        TextTask("b", "dev", tuple(TEXT[:2])),
+    ]
     rows = BehaviourProbe(tokenizer, listed).score(model)
     assert list(dict.fromkeys(row["task"] for row in rows)) == ["a", "tiny_choices", "b"]

@@ -61,10 +61,13 @@ def test_rows_of_every_metric(run: Run) -> None:
 
 def test_the_headline_covers_both_kinds_of_accuracy(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     found = scored(run)
+    assert found is not None
     assert (found.metric, found.higher_is_better, found.unit) == ("accuracy", True, "exact match or accuracy")
     assert list(found.R.columns) == ["first", "second"]
-    assert scored(run, metric="ppl").R.columns.tolist() == ["third"]
-    assert not scored(run, metric="ppl").higher_is_better
+    perplexity = scored(run, metric="ppl")
+    assert perplexity is not None
+    assert perplexity.R.columns.tolist() == ["third"]
+    assert not perplexity.higher_is_better
     differences = score_differences(found, found, step=3)
     assert mean_difference(differences).value == 0
     assert main(["show", str(run.path)]) == 0

@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -45,7 +46,8 @@ def test_task_without_update_comes_last_and_gaps_are_nan() -> None:
     matrix = score_matrix(pd.concat([extra, scores]), "test", "em")
     assert list(matrix.columns) == ["a", "b", "c", "other"]
     assert matrix["other"].isna().tolist() == [False, True, True, True]
-    assert math.isnan(downstream(matrix, ORDER).loc[3, "overall"])
+    metrics: Any = downstream(matrix, ORDER)
+    assert math.isnan(metrics.loc[3, "overall"])
 
 
 def test_measured_twice_is_refused() -> None:
@@ -54,7 +56,7 @@ def test_measured_twice_is_refused() -> None:
 
 
 def test_downstream_by_hand() -> None:
-    metrics = downstream(R, ORDER)
+    metrics: Any = downstream(R, ORDER)
     expected = {
         "overall": [0.2, 1.4 / 3, 1.7 / 3, 0.6],
         "old_mean": [np.nan, np.nan, 0.5, (0.6 + 0.2) / 2],
@@ -88,7 +90,7 @@ def test_forgetting_and_drop_matrices() -> None:
 def test_undefined_scores_stay_undefined() -> None:
     holed = R.copy()
     holed.loc[1, "a"] = np.nan
-    metrics = downstream(holed, ORDER)
+    metrics: Any = downstream(holed, ORDER)
     assert metrics.loc[[2, 3], "forgetting"].isna().all()
     assert metrics.loc[[2, 3], "bwt"].isna().all()
     assert metrics.loc[3, "old_mean"] == pytest.approx(0.4)
@@ -96,14 +98,14 @@ def test_undefined_scores_stay_undefined() -> None:
 
 
 def test_an_update_without_probes_has_no_current_score() -> None:
-    metrics = downstream(R, ["a", "x", "c"])
+    metrics: Any = downstream(R, ["a", "x", "c"])
     assert math.isnan(metrics.loc[2, "current"])
     assert metrics.loc[3, "old_mean"] == pytest.approx(0.6)
 
 
 def test_standard_errors() -> None:
     errors = pd.DataFrame(0.03, index=R.index, columns=R.columns)
-    metrics = downstream(R, ORDER, errors=errors)
+    metrics: Any = downstream(R, ORDER, errors=errors)
     assert metrics.loc[3, "overall_se"] == pytest.approx(0.03 / math.sqrt(3))
     assert metrics.loc[3, "old_mean_se"] == pytest.approx(0.03 / math.sqrt(2))
     assert metrics.loc[3, "current_se"] == pytest.approx(0.03)

@@ -21,7 +21,7 @@ from gcwm_viz.probes.tasks import (
 from tests.probes.test_tasks import pair, write
 
 
-def question(answer: int | str | bool, choices: Sequence[str] = ("red", "blue", "B")) -> str:
+def question(answer: int | str | bool, choices: Sequence[object] = ("red", "blue", "B")) -> str:
     return json.dumps({"question": "Which?", "choices": list(choices), "answer": answer})
 
 
@@ -80,6 +80,8 @@ def test_styles_of_the_folder_and_of_single_files(tmp_path: Path) -> None:
     write(tmp_path / "dev" / "a.jsonl", [pair("p", "q")])
     write(tmp_path / "test" / "b.jsonl", [question(1)])
     describe(tmp_path, chat=False, scoring="text", tasks={"b": {"chat": True, "system": "be brief"}})
+    first: Any
+    second: Any
     first, second = load_tasks(tmp_path)
     assert first.style == Style(chat=False, scoring="text")
     assert second.style == Style(chat=True, system="be brief", scoring="text")

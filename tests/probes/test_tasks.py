@@ -1,6 +1,7 @@
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ def test_reads_both_splits_in_order(tmp_path: Path) -> None:
     write(tmp_path / "test" / "b.jsonl", [pair("1+1=", "2"), "", pair("é\u2028x", " y")])
     write(tmp_path / "test" / "a.jsonl", [pair("p", "q")])
     write(tmp_path / "dev" / "b.jsonl", [pair("p", "q")])
-    tasks = load_tasks(tmp_path)
+    tasks: list[Any] = load_tasks(tmp_path)
     assert [(t.split, t.name, len(t)) for t in tasks] == [("dev", "b", 1), ("test", "a", 1), ("test", "b", 2)]
     assert tasks[2].prompts == ("1+1=", "é\u2028x")
     assert tasks[2].answers == ("2", " y")

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -71,7 +72,7 @@ def test_every_strength_is_the_base_with_so_much_of_the_state(run: Run) -> None:
 
 def test_a_better_strength_is_clear_where_its_paired_gain_is(run: Run, tmp_path: Path) -> None:
     wrong, right = [0.0] * 40, [1.0] * 30 + [0.0] * 10
-    clear = best_strength(
+    clear: Any = best_strength(
         with_examples(run, tmp_path / "clear", {0.3: wrong, 0.5: right, 0.7: wrong, 1.0: wrong, 1.4: wrong})
     )
     assert (clear.factor, clear.value, clear.own) == (0.5, 0.75, 0.0)
@@ -83,7 +84,7 @@ def test_a_better_strength_is_clear_where_its_paired_gain_is(run: Run, tmp_path:
     assert "0.5 times the merged update scores 0.750 exact match, the merged model 0.000" in clear.sentence
     assert clear.sentence.endswith("--set eta=1 merges at that strength")
     one = [1.0] + [0.0] * 39
-    chance = best_strength(
+    chance: Any = best_strength(
         with_examples(run, tmp_path / "chance", {0.3: wrong, 0.5: one, 0.7: wrong, 1.0: wrong, 1.4: wrong})
     )
     assert chance.factor == 0.5
@@ -92,7 +93,7 @@ def test_a_better_strength_is_clear_where_its_paired_gain_is(run: Run, tmp_path:
 
 def test_the_strength_of_the_run_may_be_the_best(run: Run, tmp_path: Path) -> None:
     right, wrong = [1.0] * 6, [0.0] * 6
-    best = best_strength(
+    best: Any = best_strength(
         with_examples(run, tmp_path / "own", {0.3: wrong, 0.5: wrong, 0.7: wrong, 1.0: right, 1.4: right})
     )
     assert (best.factor, best.gain, best.error, best.clear) == (1.0, 0.0, 0.0, False)

@@ -14,8 +14,8 @@ from tests.rounding import rounding
 
 
 def table(
-    x: Sequence[Sequence[float]] | NDArray[Any],
-    y: Sequence[Sequence[float]] | NDArray[Any],
+    x: Sequence[Sequence[float] | NDArray[Any]] | NDArray[Any],
+    y: Sequence[Sequence[float] | NDArray[Any]] | NDArray[Any],
     steps: int = 5,
     method: str = "m",
 ) -> pd.DataFrame:
@@ -33,7 +33,7 @@ def draw(runs: int = 6, steps: int = 5, seed: int = 0) -> tuple[NDArray[np.float
     return rng.normal(size=(runs, steps)), rng.normal(size=(runs, steps))
 
 
-def one(frame: pd.DataFrame, **settings: int) -> "pd.Series[Any]":
+def one(frame: pd.DataFrame, **settings: Any) -> "pd.Series[Any]":
     return association(frame, ["x"], ["y"], **settings).iloc[0]
 
 
@@ -112,7 +112,7 @@ def test_partial_against_its_definition() -> None:
 
     def given(step: Any, signal: NDArray[Any] = x) -> float:
         frame = pd.DataFrame({"method": "m", "seed": range(50), "order": "a", "step": step, "x": signal, "y": y})
-        return one(frame, resamples=2, shuffles=2).partial
+        return float(one(frame, resamples=2, shuffles=2).partial)
 
     assert given(z) == pytest.approx(expected, abs=2 * rounding(50))
     assert given(np.zeros(50)) == pytest.approx(xy, abs=rounding(50))

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -27,7 +29,7 @@ def test_only_the_last_step_counts() -> None:
 
 def test_means_and_differences_of_known_runs() -> None:
     frame = runs()
-    means = method_means(frame, "y").set_index("method")
+    means: Any = method_means(frame, "y").set_index("method")
     assert list(means.index) == ["new", "old"]
     assert means.loc["new", "mean"] - means.loc["old", "mean"] == pytest.approx(0.1)
     assert means.loc["old", "low"] < means.loc["old", "mean"] < means.loc["old", "high"]

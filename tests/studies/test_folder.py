@@ -1,8 +1,8 @@
 """A study's folder: whose it is, one process at a time, and what a killed beginning leaves."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +13,7 @@ from gcwm_viz.studies.folder import StudyFolder
 ABOUT = {"format": "f", "updates": [["a", "1"]], "orders": (1, 2)}
 
 
-def folder(path: Path, *more: tuple[str] | Callable[..., None] | None) -> StudyFolder:
+def folder(path: Path, *more: Any) -> StudyFolder:
     return StudyFolder(path, "study.json", "a study of", *more)
 
 

@@ -80,6 +80,7 @@ def compared(run: Path) -> tuple[pd.DataFrame, list[tuple[str, int, int, str]]]:
 def test_updates_and_probes_may_lie_on_another_file_system(inputs: Inputs, tmp_path: Path) -> None:
     pytest.importorskip("upath", reason="universal-pathlib is not installed (the extra `remote`)")
     store = fsspec.filesystem("memory")
+    assert inputs.probes is not None
     for folder in (inputs.probes, *(folder for _, folder in inputs.updates)):
         store.put(str(folder), f"/loo/{folder.name}", recursive=True)
     listed = [(name, location(f"memory://loo/{folder.name}")) for name, folder in inputs.updates]
@@ -87,8 +88,8 @@ def test_updates_and_probes_may_lie_on_another_file_system(inputs: Inputs, tmp_p
         probes = location(f"memory://loo/{inputs.probes.name}")
         there = finish(Inputs(base=inputs.base, updates=listed, probes=probes), tmp_path / "there")
         here = finish(inputs, tmp_path / "here")
-        left_out = [leave_one_out(run.path, device=CPU, workers=1) for run in (there, here)]
-        pd.testing.assert_frame_equal(*left_out)
+        left, right = (leave_one_out(run.path, device=CPU, workers=1) for run in (there, here))
+        pd.testing.assert_frame_equal(left, right)
     finally:
         store.rm("/loo", recursive=True)
 

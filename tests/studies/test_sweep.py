@@ -9,16 +9,16 @@ import pytest
 import torch
 
 from gcwm_viz.cli import main
-from gcwm_viz.continual import member
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.folder import WorkCancelledError, WorkFolder
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.engines.local import LocalEngine
 from gcwm_viz.errors import InputError
+from gcwm_viz.geometry import member
 from gcwm_viz.runs.inputs import Inputs
 from gcwm_viz.runs.run import continue_run, create_run
 from gcwm_viz.studies.sweep import sweep, sweep_runs
-from gcwm_viz.updates.sources import UpdateSource
+from gcwm_viz.updates.source import UpdateSource
 from tests.continual.inputs import write_base, write_updates
 from tests.torture.small import contents, write_inputs
 

@@ -54,13 +54,13 @@ def write_probes(folder: Path, probes: dict[str, dict[str, list[tuple[str, str]]
 
 def inputs(root: Path, **more: Any) -> Inputs:
     listed = [(name, root / name) for name in ("sums", "names")]
-    return Inputs(**({"base": root / "base", "updates": listed, "probes": root / "probes"} | more))
+    entries: dict[str, Any] = {"base": root / "base", "updates": listed, "probes": root / "probes"}
+    return Inputs(**(entries | more))
 
 
 def go(root: Path, out: Path, grid: dict[str, list[Any]], method: str = "wudi", **more: Any) -> pd.DataFrame:
-    return tune(
-        inputs(root), out, method, "scale-free", grid, **({"metric": "nll", "device": CPU, "workers": 1} | more)
-    )
+    settings: dict[str, Any] = {"metric": "nll", "device": CPU, "workers": 1}
+    return tune(inputs(root), out, method, "scale-free", grid, **(settings | more))
 
 
 @pytest.fixture(scope="module")

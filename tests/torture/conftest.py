@@ -39,7 +39,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 @pytest.fixture(scope="session")
 def torture(request: pytest.FixtureRequest) -> bool:
-    return request.config.getoption("--torture", default=False)
+    return bool(request.config.getoption("--torture", default=False))
 
 
 @pytest.fixture(scope="session")

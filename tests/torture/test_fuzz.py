@@ -7,6 +7,7 @@ import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -50,7 +51,7 @@ def shard_index(root: Path) -> tuple[Path, Callable[[], None]]:
 
 def adapter_config(root: Path) -> tuple[Path, Callable[[], None]]:
     base = CheckpointIndex.open(tiny.save(tiny.model("qwen3"), root / "base"))
-    settings = {"r": 2, "target_modules": ["q_proj"], "alpha_pattern": {"layers.1.self_attn.q_proj": 3}}
+    settings: dict[str, Any] = {"r": 2, "target_modules": ["q_proj"], "alpha_pattern": {"layers.1.self_attn.q_proj": 3}}
     folder = tiny.lora("qwen3", root / "adapter", **settings)[0]
 
     def read() -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Dialog, Page, expect
 from safetensors.torch import load_file, save_file
 
 from gcwm_viz import open_run
@@ -69,7 +69,12 @@ def test_nothing_fires_on_any_page(
     server = serve(hostile.path.parent)
     page = window()
     fired = []
-    page.on("dialog", lambda dialog: (fired.append(dialog.message), dialog.dismiss()))
+
+    def dismissed(dialog: Dialog) -> None:
+        fired.append(dialog.message)
+        dialog.dismiss()
+
+    page.on("dialog", dismissed)
     page.on("request", lambda request: fired.append(request.url) if request.url.endswith("/x") else None)
     page.add_init_script("document.addEventListener('securitypolicyviolation', e => { window.blocked = 1 })")
     shown = ""

@@ -145,12 +145,12 @@ def test_killed_anywhere_the_end_is_the_same(
     )
 
 
-def _plan(generator: random.Random, kills: int, torture: bool) -> list[tuple[str, object]]:
+def _plan(generator: random.Random, kills: int, torture: bool) -> list[tuple[str, Any]]:
     if not torture:
         chosen = [PLACES[0], PLACES[2], PLACES[4], generator.choice((PLACES[1], PLACES[3], PLACES[5]))]
         order = {place: number for number, place in enumerate(PLACES)}
         return [(name, setting(place, generator)) for name, place in sorted(chosen, key=lambda one: order[one])]
-    plan: list[tuple[str, object]] = []
+    plan: list[tuple[str, Any]] = []
     for number in range(kills):
         if number % 2:
             name, place = PLACES[(number // 2) % len(PLACES)]

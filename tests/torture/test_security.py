@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 import psutil
 import pytest
+import streamlit as st
 from fsspec import AbstractFileSystem
 from fsspec.registry import _registry
 from playwright.sync_api import Page, expect
@@ -177,8 +178,8 @@ def test_paths_outside_the_roots_are_refused(
         with pytest.raises(InputError):
             roots.within(path)
     allowed = (app_root, app_root / "normal", ".", "models/base", tmp_path / "cache" / "models--a--b")
-    for path in allowed:
-        assert roots.within(path).is_absolute()
+    for folder in allowed:
+        assert roots.within(folder).is_absolute()
     assert roots.within(f"{app_root}/normal+{app_root}/normal").name == "normal"
     for name in ("..", ".", "", "../outside/secret", "/etc", "a/b", "normal/../../outside/secret", "link", "a\0"):
         with pytest.raises(InputError):
@@ -246,7 +247,7 @@ def test_nothing_is_fetched_for_a_visitor(
         plan_form.update_folders(url)
     plan = f"base: {url}\nupdates: [{{name: a, path: {app_root}}}]\n"
     state = {"start-upload": SimpleNamespace(name="plan.yaml", getvalue=plan.encode)}
-    monkeypatch.setattr(plan_form.st, "session_state", state)
+    monkeypatch.setattr(st, "session_state", state)
     plan_form._use_upload()
     assert state[plan_form.PROBLEM]
     assert plan_form.ROWS not in state

@@ -20,11 +20,11 @@ MEGABYTE = 2**20
 
 
 def memory(server: Server) -> float:
-    return psutil.Process(server.process.pid).memory_info().rss / MEGABYTE
+    return float(psutil.Process(server.process.pid).memory_info().rss / MEGABYTE)
 
 
 def offspring(server: Server) -> list[psutil.Process]:
-    return psutil.Process(server.process.pid).children(recursive=True)
+    return list(psutil.Process(server.process.pid).children(recursive=True))
 
 
 def loaded(page: Page) -> None:

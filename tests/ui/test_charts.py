@@ -27,7 +27,7 @@ from tests.factories_runs import NASTY, make_tables, write_run
 
 @pytest.fixture
 def session(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    state: dict = {}
+    state: dict[str, Any] = {}
     monkeypatch.setattr(st, "session_state", state)
     return state
 
@@ -57,9 +57,11 @@ def test_markdown_is_taken_literally() -> None:
 def test_peak_and_pointers(run_root: Path) -> None:
     run = open_run(run_root / "normal")
     matrices = run.tables["matrices"]
-    assert peak(matrices)["active_conflict"] == matrices["active_conflict"].max()
+    top = peak(matrices)
+    assert top is not None
+    assert top["active_conflict"] == matrices["active_conflict"].max()
     found = pointers(run, scored(run))
-    assert found[0].selection["layer"] == str(peak(matrices)["layer"])
+    assert found[0].selection["layer"] == str(top["layer"])
     assert {pointer.page for pointer in found} >= {"pages/1_Conflict.py", "pages/5_Scores.py", "pages/4_Solver.py"}
 
 
@@ -67,6 +69,7 @@ def test_peak_and_pointers(run_root: Path) -> None:
 def test_what_was_lost_most_is_said_as_the_scores_page_has_it(run_root: Path, metric: str) -> None:
     run = open_run(run_root / "normal")
     found = scored(run, "test", metric)
+    assert found is not None
     lost = forgetting_matrix(found.R, higher_is_better=found.higher_is_better).iloc[-1]
     said = [pointer.text for pointer in pointers(run, found) if "lost most" in pointer.text]
     assert len(said) == 1
@@ -81,7 +84,8 @@ def test_what_was_lost_most_is_said_as_the_scores_page_has_it(run_root: Path, me
 def test_what_a_run_notes_of_its_updates_is_pointed_out(tmp_path: Path) -> None:
     run = write_run(tmp_path, "normal")
     updates = make_tables("normal")["updates"].assign(outside_share=1.1 * OUTSIDE, rounding=1.1 * ROUNDING)
-    assert len(share_notes(updates.iloc[0].to_dict() | {f"outside_{part}": 0.0 for part in GROUPS})) == 2
+    row: Any = updates.iloc[0].to_dict()
+    assert len(share_notes(row | {f"outside_{part}": 0.0 for part in GROUPS})) == 2
     updates.to_parquet(run / "tables" / "updates.parquet")
     said = " ".join(pointer.text for pointer in pointers(open_run(run), None))
     assert "Half-precision inputs blur" in said
@@ -91,7 +95,9 @@ def test_what_a_run_notes_of_its_updates_is_pointed_out(tmp_path: Path) -> None:
 def test_nothing_peaks_in_a_run_of_one_update(run_root: Path) -> None:
     run = open_run(run_root / "one")
     assert peak(run.tables["matrices"]) is None
-    assert scored(run, "dev", "nll").downstream["forgetting"].isna().all()
+    found = scored(run, "dev", "nll")
+    assert found is not None
+    assert found.downstream["forgetting"].isna().all()
 
 
 def test_regated_agrees_with_proposition_1() -> None:
@@ -114,7 +120,7 @@ def test_a_skipped_branch_takes_no_part() -> None:
     assert (absent["mode"] == "absent").all()
 
 
-def open_gate(**settings: float | str) -> GCWMConfig:
+def open_gate(**settings: Any) -> GCWMConfig:
     from gcwm_viz.geometry.config import GCWMConfig
 
     return GCWMConfig(**settings)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -113,8 +114,13 @@ def test_button_starts_the_job_once(
     (run / "leave_one_out" / "tables" / "leave_one_out.parquet").unlink()
     info = json.loads((run / "run.json").read_text()) | {"probes": "probes"}
     (run / "run.json").write_text(json.dumps(info))
-    started = []
-    monkeypatch.setattr(jobs, "start", lambda *call: started.append(call) or True)
+    started: list[Any] = []
+
+    def start(*call: Any) -> bool:
+        started.append(call)
+        return True
+
+    monkeypatch.setattr(jobs, "start", start)
     app = open_page(PAGE, root=tmp_path, run="normal", step=1)
     assert "This is a prediction" in "".join(box.value for box in (*app.info, *app.warning, *app.success))
     app.button(key="left-out-start").click().run()
@@ -127,7 +133,7 @@ def test_button_starts_the_job_once(
 
 @pytest.mark.parametrize(("status", "says"), [("failed", "ended with an error"), ("cancelled", "was cancelled")])
 def test_ended_jobs_say_how(
-    open_page: Callable[..., AppTest], run_root: Path, monkeypatch: pytest.MonkeyPatch, status: str, says: str
+    open_page: Callable[..., AppTest], run_root: Path, monkeypatch: pytest.MonkeyPatch, status: jobs.Status, says: str
 ) -> None:
     monkeypatch.setattr(jobs, "look", lambda root, name: jobs.Job(name, status, "the last line"))
     app = open_page(PAGE, run="normal")

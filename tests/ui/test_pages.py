@@ -20,7 +20,7 @@ CHARTS = {
 }  # fmt: skip
 
 
-def charts(app: AppTest) -> list[dict]:
+def charts(app: AppTest) -> list[dict[str, Any]]:
     return [json.loads(element.proto.spec) for element in app.get("plotly_chart")]
 
 

@@ -3,10 +3,10 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
-from streamlit.testing.v1.element_tree import Button
 
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.jobs import jobs, regate
@@ -26,7 +26,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def answer(step: int = 6) -> dict:
+def answer(step: int = 6) -> dict[str, Any]:
     rows = [
         {"task": task, "split": split, "metric": metric, "n": 9, "as_run": 0.5, "as_run_se": 0.1, "regated": 0.6,
          "regated_se": 0.1, "difference": 0.1, "difference_se": error}
@@ -35,7 +35,7 @@ def answer(step: int = 6) -> dict:
     return {"format": "gcwm_viz.regate", "step": step, "scores": rows}
 
 
-def move(app: AppTest) -> Button | None:
+def move(app: AppTest) -> Any:
     next(slider for slider in app.slider if slider.label == "Threshold τ").set_value(0.9).run()
     return next((button for button in app.button if button.label == "Score this gate"), None)
 
@@ -43,8 +43,13 @@ def move(app: AppTest) -> Button | None:
 def test_button_starts_the_command(
     open_page: Callable[..., AppTest], root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    started = []
-    monkeypatch.setattr(jobs, "start", lambda *call: started.append(call) or True)
+    started: list[Any] = []
+
+    def start(*call: Any) -> bool:
+        started.append(call)
+        return True
+
+    monkeypatch.setattr(jobs, "start", start)
     app = open_page(PAGE, root=root, step=3)
     assert next(button for button in app.button if button.label == "Score this gate").disabled
     move(app).click().run()

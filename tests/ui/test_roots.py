@@ -31,9 +31,14 @@ def test_a_model_and_an_adapter_must_both_lie_inside(roots: list[Path], tmp_path
 def test_of_what_lies_outside_nothing_is_asked(
     roots: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
-    asked = []
+    asked: list[Path] = []
     genuine = Path.exists
-    monkeypatch.setattr(Path, "exists", lambda path: asked.append(path) or genuine(path))
+
+    def exists(path: Path) -> bool:
+        asked.append(path)
+        return genuine(path)
+
+    monkeypatch.setattr(Path, "exists", exists)
     text = text.format(out=tmp_path / "outside" / "secret", model=tmp_path / "inside" / "model")
     with pytest.raises(InputError, match="lies outside"):
         _input(text, roots)

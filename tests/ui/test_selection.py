@@ -9,7 +9,7 @@ from streamlit.testing.v1 import AppTest
 CONFLICT, SPECTRA = "pages/1_Conflict.py", "pages/2_Spectra.py"
 
 
-def selected(app: AppTest) -> tuple:
+def selected(app: AppTest) -> tuple[Any, ...]:
     return tuple(app.session_state[name] for name in ("run", "step", "layer", "family"))
 
 

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import streamlit as st
@@ -47,7 +48,7 @@ def press(app: AppTest, label: str) -> AppTest:
     return next(button for button in app.button if button.label == label).click().run()
 
 
-def fields(app: AppTest) -> dict[str, str]:
+def fields(app: AppTest) -> dict[str, str | None]:
     return {box.label: box.value for box in app.text_input}
 
 
@@ -110,8 +111,13 @@ def test_folders_outside_the_app_are_refused(app: AppTest, root: Path) -> None:
 
 
 def test_check_answers_for_this_plan_only(app: AppTest, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-    monkeypatch.setattr(plan_check, "run_check", lambda plan: asked.append(plan) or ANSWER)
+    asked: list[RunPlan] = []
+
+    def run_check(plan: RunPlan) -> Any:
+        asked.append(plan)
+        return ANSWER
+
+    monkeypatch.setattr(plan_check, "run_check", run_check)
     monkeypatch.setattr(plan_check, "available_memory", lambda: 5 * 10**9)
     app = press(filled(app, root), "Check")
     assert f"Probes: test: {NASTY} (7 prompts)" in [element.value for element in app.text]
@@ -191,7 +197,7 @@ def test_uploaded_plan_fills_the_form(monkeypatch: pytest.MonkeyPatch, root: Pat
             return self.text.encode()
 
     upload = Upload()
-    state = {"start-upload": upload}
+    state: dict[str, Any] = {"start-upload": upload}
     monkeypatch.setattr(st, "session_state", state)
     plan = RunPlan(base=root, updates=(("a", root / "a"), ("b", root / "b")), preset="paper", settings={"eta": 1})
     upload.text = plan.to_yaml()
@@ -226,7 +232,8 @@ def test_time_left_follows_the_work_not_the_count(root: Path) -> None:
     lines += [{"time": 165.0, "event": "probe", "done": 1, "total": 13, "label": "base"}]
     journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
     found = progress_of(run, now=165.0)
-    assert (found.phase, found.done, found.left) == ("probes", 1, pytest.approx(60.0))
+    assert (found.phase, found.done) == ("probes", 1)
+    assert found.left == pytest.approx(60.0)
     assert "models scored, about 60 s left" in found.sentence
     assert progress_of(root / "nothing").phase == "starting"
     assert [duration(value) for value in (8.2, 600, 9000)] == ["8 s", "10 min", "2.5 h"]

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -34,13 +35,14 @@ def test_every_screen_draws_or_says_what_is_missing(open_page: Callable[..., App
 
 def test_numbers_are_those_of_the_run(open_page: Callable[..., AppTest], run_root: Path) -> None:
     run = open_run(run_root / "normal")
-    found = scored(run)
+    found: Any = scored(run)
     first = words(open_page(PAGE, run="normal", screen=1))
     assert f"{100 * found.R.loc[0].mean():.3g} %" in first
     assert f"{100 * found.own.mean():.3g} %" in first
     third = words(open_page(PAGE, run="normal", screen=3))
     last = run.tables["matrices"].query("step == 6")
-    assert f"layer {peak(last)['layer']}" in third
+    top: Any = peak(last)
+    assert f"layer {top['layer']}" in third
     assert f"{100 * found.R.iloc[-1].mean():.3g} %" in words(open_page(PAGE, run="normal", screen=5))
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.experiments.lab.bundle import locate
 from gcwm_viz.updates.chain import chain_note
+from gcwm_viz.updates.matrices import MatrixKey
 from gcwm_viz.updates.pairing import open_update, target_matrices
 from gcwm_viz.updates.source import UpdateSource
 from tests.checkpoints import tiny
@@ -43,7 +45,7 @@ def trained(base: CheckpointIndex, seed: int, scale: float = 0.05) -> dict[str, 
 
 
 def added(*updates: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: sum(update[name] for update in updates) for name in updates[0]}
+    return {name: torch.as_tensor(sum(update[name] for update in updates)) for name in updates[0]}
 
 
 def test_a_chain_is_seen(base: CheckpointIndex, write: Callable[..., list[UpdateSource]]) -> None:
@@ -94,10 +96,14 @@ def test_adapters_and_the_reading_is_bounded(
     folder, _, _ = tiny.lora("qwen3", tmp_path / "a", r=2, target_modules="all-linear")
     other, _, _ = tiny.lora("qwen3", tmp_path / "b", seed=1, r=2, target_modules="all-linear")
     sources = [open_update(name, path, base) for name, path in (("a", folder), ("b", other), ("c", other))]
-    read = []
+    read: list[str] = []
     for source in sources:
-        delta = source.delta
-        monkeypatch.setattr(source, "delta", lambda key, delta=delta: (read.append(key.name), delta(key))[1])
+
+        def watched(key: MatrixKey, delta: Callable[[MatrixKey], Any] = source.delta) -> Any:
+            read.append(key.name)
+            return delta(key)
+
+        monkeypatch.setattr(source, "delta", watched)
     assert chain_note(base, sources) == "b and c are nearly the same update (apart by 0.0% of its norm)"
     assert len(read) == 3 * 6
     monkeypatch.setattr("gcwm_viz.updates.chain._PARAMETERS", 1)

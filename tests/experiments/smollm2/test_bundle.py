@@ -40,7 +40,9 @@ def shipped() -> Bundle:
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> CheckpointIndex:
     """SmolLM2-135M by its headers: the weights are a hole in the file."""
-    shapes = {f"model.layers.{i}.{m}.weight": shape for i in range(LAYERS) for m, shape in SHAPES.items()}
+    shapes: dict[str, tuple[int, ...]] = {
+        f"model.layers.{i}.{m}.weight": shape for i in range(LAYERS) for m, shape in SHAPES.items()
+    }
     for layer in range(LAYERS):
         for norm in ("input_layernorm", "post_attention_layernorm"):
             shapes[f"model.layers.{layer}.{norm}.weight"] = (HIDDEN,)

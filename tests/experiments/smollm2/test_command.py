@@ -11,6 +11,7 @@ import pytest
 from gcwm_viz.cli import USAGE_ERROR, main
 from gcwm_viz.experiments.smollm2 import base as bases
 from gcwm_viz.experiments.smollm2 import build as building
+from gcwm_viz.experiments.smollm2 import data
 from gcwm_viz.experiments.smollm2.bundle import locate
 from gcwm_viz.experiments.smollm2.train import LoraSettings
 from gcwm_viz.runs.tables import open_run
@@ -26,7 +27,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("example")
     base = tiny.checkpoint(folder / "base")
     settings = LoraSettings(batch_size=4, lr=2e-2, warmup=1)
-    building.build(base, folder / "trained", settings=settings, tasks=TASKS, steps=4, report=str)
+    building.build(base, folder / "trained", settings=settings, tasks=TASKS, steps=4, report=lambda _: None)
     return folder
 
 
@@ -72,7 +73,7 @@ def test_training_from_the_shell(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(bases, "base_folder", lambda report=print: trained / "base")
-    monkeypatch.setattr(building.data, "build_tasks", lambda seed=0: TASKS)
+    monkeypatch.setattr(data, "build_tasks", lambda seed=0: TASKS)
     monkeypatch.setattr(building, "STEPS", dict.fromkeys(TASKS, 2))
     monkeypatch.setattr(building, "SEQUENCE_STEPS", dict.fromkeys(TASKS, 1))
     assert main(["example", "smollm2", "--train", "--device", "cpu", "--out", str(tmp_path / "new")]) == 0

@@ -2,7 +2,9 @@
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,7 +36,7 @@ def test_training_and_probes_share_no_prompt(tasks: dict[str, ExampleTask]) -> N
 @pytest.mark.parametrize("name", ["words", "arithmetic", "python"])
 def test_skills_hold_out_the_item_not_the_wording(tasks: dict[str, ExampleTask], name: str) -> None:
     """Lemma with its kind, operation with its numbers, expression: none is in two parts."""
-    item = {
+    item: Callable[[str], Any] = {
         "words": lambda p: tuple(re.findall(r"(verb|noun) '(.+)'", p)[0]),
         "arithmetic": lambda p: (
             "boxes" in p, "gives" in p, "shares" in p, "more" in p, *re.findall(r"\d+", p)
@@ -128,7 +130,7 @@ def test_the_shipped_data_are_these(tasks: dict[str, ExampleTask], tmp_path: Pat
 
 
 def test_the_shipped_probes_load_and_are_small() -> None:
-    tasks = load_tasks(locate().probes)
+    tasks: list[Any] = load_tasks(locate().probes)
     kinds = {(task.name, task.split): len(task) for task in tasks}
     assert max(kinds.values()) <= 50
     for split in ("dev", "test"):

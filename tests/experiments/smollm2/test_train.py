@@ -50,7 +50,7 @@ TASKS = {"one": task("one", 0), "two": task("two", 1), "three": task("three", 2)
 
 def build(base: Path, out: Path, **changed: Any) -> list[str]:
     settings = LoraSettings(batch_size=4, lr=2e-2, warmup=1)
-    said = []
+    said: list[str] = []
     building.build(base, out, **{"settings": settings, "tasks": TASKS, "steps": 6, "report": said.append, **changed})
     return said
 

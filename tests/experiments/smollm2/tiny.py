@@ -51,7 +51,8 @@ def model(seed: int = 0, spread: float = 0.3) -> LlamaForCausalLM:
         for parameter in llama.parameters():
             noise = torch.randn(parameter.shape, generator=generator) * spread
             parameter.copy_((noise + (1 if parameter.dim() == 1 else 0)).bfloat16())
-    return llama.eval()
+    llama.eval()
+    return llama
 
 
 def checkpoint(folder: Path) -> Path:

@@ -3,6 +3,7 @@ import math
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -71,7 +72,9 @@ def test_scores_are_of_the_states_and_metrics_follow_from_them(made: tuple[Path,
             assert float(at.loc[at["metric"] == row["metric"], "value"].iloc[0]) == pytest.approx(
                 row["value"], abs=1e-6
             )
-    R = rows[(rows["split"] == "test") & (rows["metric"] == "em")].pivot(index="step", columns="task", values="value")
+    R: Any = rows[(rows["split"] == "test") & (rows["metric"] == "em")].pivot(
+        index="step", columns="task", values="value"
+    )
     runs = tables["runs"]
     last = runs[(runs[list(run)] == pd.Series(run)).all(axis=1) & (runs["step"] == 3)].iloc[0]
     assert last["test_em_overall"] == pytest.approx(R.loc[3].mean())
@@ -111,7 +114,7 @@ def test_a_study_goes_on_where_it_stopped(
     made: tuple[Path, dict[str, pd.DataFrame]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, tables = made
-    told = []
+    told: list[str] = []
     again = study(out, orders=2, seeds=1, methods=SOME, ablations=False, recipe=TINY, report=told.append)
     assert told == []
     pd.testing.assert_frame_equal(again["runs"], tables["runs"])
@@ -188,14 +191,14 @@ def test_a_study_is_cancelled_and_refuses_a_second_process(
 ) -> None:
     out = tmp_path / "out"
     shutil.copytree(made[0], out)
-    again = {"orders": 2, "seeds": 1, "methods": SOME, "ablations": False, "recipe": TINY}
+    again: dict[str, Any] = {"orders": 2, "seeds": 1, "methods": SOME, "ablations": False, "recipe": TINY}
     for name in ("seq-sft", "gcwm"):
         (out / "cells" / f"{name}-0-{'-'.join(TINY.order)}.json").unlink()
     with WorkFolder(out).lock(), pytest.raises(InputError, match="is being written by process"):
         study(out, **again)
     with pytest.raises(WorkCancelledError, match="the same command goes on"):
         study(out, **again, report=lambda text: WorkFolder(out).request_cancel())
-    told = []
+    told: list[str] = []
     study(out, **again, report=told.append)
     assert len(told) == 1
     assert [entry["event"] for entry in WorkFolder(out).journal()][-5:] == [
@@ -227,7 +230,7 @@ def test_ablations_answer_every_question(tmp_path: Path) -> None:
     assert list(dict.fromkeys(table["question"])) == list(QUESTIONS)
     assert not table.duplicated(["question", "variant"]).any()
     assert table[["dev", "test"]].notna().all(axis=None)
-    at = table.set_index(["question", "variant"])
+    at: Any = table.set_index(["question", "variant"])
     # The same merge reached by two ways.
     for ways in (
         [("metric", "none (plain branch)"), ("gate", "off (α = 0), ρ 1")],
@@ -248,9 +251,9 @@ def test_state_conflict_of_the_first_step_measures_eta() -> None:
     config = GCWMConfig(lam=1e-12)
     delta = torch.randn(20, 12, generator=torch.Generator().manual_seed(0))
     for eta in (0.1, 0.5, 1.3):
-        pair = [right_subspace(scale * delta, 12, 1.0) for scale in (eta, 1.0)]
+        state, arriving = (right_subspace(scale * delta, 12, 1.0) for scale in (eta, 1.0))
         expected = (1 - eta) ** 2 / (1 + eta**2)
-        assert incoming_conflict(*pair, config) == pytest.approx(expected, rel=1e-4)
+        assert incoming_conflict(state, arriving, config) == pytest.approx(expected, rel=1e-4)
     assert math.isclose((1 - 0.5) ** 2 / (1 + 0.25), 0.2)
 
 
