@@ -53,7 +53,8 @@ def make_study(seeds: int = 3, orders: int = 2) -> dict[str, pd.DataFrame]:
                     "update": expert,
                 }
                 scores += [
-                    expert_row | {"task": task, "split": split, "metric": metric, "value": 0.96 if task == expert else 0.2}
+                    expert_row | {"task": task, "split": split, "metric": metric}
+                    | {"value": 0.96 if task == expert else 0.2}
                     for split in ("dev", "test") for metric in ("em", "nll")
                 ]  # fmt: skip
     finished = pd.DataFrame(runs)

@@ -92,7 +92,7 @@ for module in pkgutil.walk_packages(gcwm_viz.__path__, "gcwm_viz."):
 
 def declared(*lines: str) -> set[str]:
     """Canonical names of the distributions that requirement lines name."""
-    names: set[str] = (re.match(r"[\w.-]+", line.strip()) for line in lines if not line.startswith(("#", "-")))
+    names = (re.match(r"[\w.-]+", line.strip()) for line in lines if not line.startswith(("#", "-")))
     return {re.sub(r"[-_.]+", "-", name[0]).lower() for name in names if name}
 
 

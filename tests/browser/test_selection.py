@@ -1,6 +1,7 @@
 """The selection — run, step, layer, family — stays the same from page to page, however the reader came there."""
 
 from collections.abc import Callable
+from typing import Any
 
 from playwright.sync_api import Page, expect
 
@@ -82,7 +83,8 @@ def test_open_this_matrix_arrives(server: Server, window: Callable[[], Page]) ->
     page.goto(url(server, "Overview", {"run": "normal"}))
     ended(page, "Overview")
     link = page.get_by_test_id("stMain").get_by_role("link", name="Open this matrix →")
-    wanted = dict(pair.split("=") for pair in link.get_attribute("href").partition("?")[2].split("&"))
+    href: Any = link.get_attribute("href")
+    wanted = dict(pair.split("=") for pair in href.partition("?")[2].split("&"))
     assert (wanted["run"], wanted["layer"]) == ("normal", "3")
     link.click()
     ended(page, "Conflict")

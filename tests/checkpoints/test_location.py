@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -114,9 +115,9 @@ def test_an_adapter_may_lie_elsewhere(tmp_path: Path, memory: str) -> None:
     adapter, _, _ = tiny.lora("qwen3", tmp_path / "adapter", r=2, target_modules=["q_proj"])
     upload(base, f"{memory}/base")
     upload(adapter, f"{memory}/adapter")
-    here = open_update("a", adapter, CheckpointIndex.open(base))
+    here: Any = open_update("a", adapter, CheckpointIndex.open(base))
     index = CheckpointIndex.open(f"{memory}/base")
-    there = open_update("a", f"{memory}/adapter", index)
+    there: Any = open_update("a", f"{memory}/adapter", index)
     assert there.kind == here.kind == "adapter"
     assert there.fingerprint() == here.fingerprint()
     key = next(key for key in target_matrices(index) if key.family == "q_proj")

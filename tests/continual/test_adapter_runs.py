@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from gcwm_viz.checkpoints.header import read_header
 from gcwm_viz.checkpoints.index import CheckpointIndex
@@ -13,7 +14,7 @@ from gcwm_viz.continual.result import process_matrix
 from gcwm_viz.linalg.lowrank import LowRank, dense
 from gcwm_viz.runs.inputs import Inputs, open_inputs
 from gcwm_viz.runs.run import continue_run, create_run
-from gcwm_viz.updates.matrices import target_matrices
+from gcwm_viz.updates.matrices import MatrixKey, target_matrices
 from gcwm_viz.updates.source import UpdateSource, joint_rank
 from gcwm_viz.updates.sources import open_update
 from tests.checkpoints import tiny
@@ -36,11 +37,17 @@ def sources(inputs: Inputs) -> list[UpdateSource]:
     return [open_update(name, path, base) for name, path in inputs.updates]
 
 
+def delta_of(source: UpdateSource, key: MatrixKey) -> Tensor:
+    delta = source.delta(key)
+    assert delta is not None
+    return dense(delta)
+
+
 def test_a_run_over_adapters_keeps_factors_and_gives_the_dense_merge(inputs: Inputs, tmp_path: Path) -> None:
     store = create_run(inputs, tmp_path / "run", RunSettings())
     continue_run(store, CPU, workers=1)
     for index, key in enumerate(store.keys):
-        deltas = [dense(source.delta(key)) for source in sources(inputs)]
+        deltas = [delta_of(source, key) for source in sources(inputs)]
         result = process_matrix(key, store.updates, deltas, store.settings)
         for step in (1, 2):
             row = result.rows["matrices"][step - 1]
@@ -109,4 +116,4 @@ def test_given_states_that_are_adapters_stay_factored_too(inputs: Inputs, tmp_pa
     for index, key in enumerate(store.keys):
         for step, source in enumerate(sources(inputs), start=1):
             assert isinstance(store.branches(index, step).updates["merged"], LowRank)
-            torch.testing.assert_close(store.state(index, step), dense(source.delta(key)))
+            torch.testing.assert_close(store.state(index, step), delta_of(source, key))

@@ -26,7 +26,8 @@ def test_they_give_the_bytes_of_one_at_a_time(tmp_path: Path, monkeypatch: pytes
     continue_run(runs[0], CPU, workers=1)
     threads: set[str] = set()
     computing: list[None] = []
-    genuine, one_at_a_time = process_matrix, local.unordered
+    genuine = process_matrix
+    one_at_a_time: Any = local.unordered
 
     def watched(*arguments: Any) -> MatrixResult:
         threads.add(threading.current_thread().name)
@@ -37,7 +38,7 @@ def test_they_give_the_bytes_of_one_at_a_time(tmp_path: Path, monkeypatch: pytes
         return result
 
     monkeypatch.setattr(work, "process_matrix", watched)
-    monkeypatch.setattr(local, "unordered", lambda *arguments: one_at_a_time(*arguments[:4], 2))
+    monkeypatch.setattr(local, "unordered", lambda *arguments: one_at_a_time(*arguments[:4], lanes=2))
     continue_run(runs[1], CPU, workers=1)
     assert len(threads) == 2
     files = sorted((runs[0].path / "matrices").iterdir())
@@ -50,7 +51,9 @@ def test_a_copy_is_the_same_numbers_in_the_same_form() -> None:
     delta = torch.randn(5, 7)
     factored = LowRank(torch.randn(5, 2), torch.randn(2, 7))
     settle(CPU)
-    assert torch.equal(to_host(to_device(delta, CPU)), delta)
+    copy = to_device(delta, CPU)
+    assert isinstance(copy, torch.Tensor)
+    assert torch.equal(to_host(copy), delta)
     moved = to_device(factored, CPU)
     assert isinstance(moved, LowRank)
     assert torch.equal(moved.left_or, factored.left_or)

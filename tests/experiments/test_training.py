@@ -1,6 +1,7 @@
 """The loop on a small model: what moves, whose loss it is, what hooks may do; and the loss against its formula."""
 
 import math
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 

@@ -67,7 +67,7 @@ def test_proposition_1(preset: str, precision: str) -> None:
     assert merge.displacement > 0
 
     def distance(a: Tensor, b: Tensor) -> float:
-        return metric.norm((a - b).double())
+        return float(metric.norm((a - b).double()))
 
     # The branches differ in a few digits of single precision, and 𝓑 weighs their rounding by up to √tr 𝓑.
     start = float(torch.linalg.matrix_norm(merge.plain))
@@ -239,7 +239,8 @@ def test_half_precision_updates_merge_at_their_value(dtype: torch.dtype) -> None
     stack = updates(2, 12, 10, dtype=dtype)
     merge: Any = merge_layer(stack)
     assert merge.merged.dtype == torch.float32
-    assert torch.equal(merge.merged, merge_layer(stack.float()).merged)
+    single: Any = merge_layer(stack.float())
+    assert torch.equal(merge.merged, single.merged)
 
 
 @pytest.mark.parametrize("shape", [(1, 6), (6, 1), (1, 1)])

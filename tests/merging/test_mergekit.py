@@ -14,6 +14,7 @@ these tests set what makes them meet:
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -23,6 +24,7 @@ from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.checkpoints.reader import read_tensor
 from gcwm_viz.experiments.lab.bundle import locate
 from gcwm_viz.geometry.config import GCWMConfig
+from gcwm_viz.linalg.lowrank import dense
 from gcwm_viz.updates.matrices import target_matrices
 from gcwm_viz.updates.sources import open_update
 from tests.factories import generator
@@ -113,7 +115,7 @@ def test_equal_to_mergekit(case: str, checkpoints: Path, tmp_path: Path) -> None
         {"model": str(checkpoints / name), "parameters": {"weight": weight} | parameters}
         for name, weight in zip(NAMES, weights, strict=True)
     ]
-    recipe = {"merge_method": theirs, "models": models, "dtype": "float32"}
+    recipe: dict[str, Any] = {"merge_method": theirs, "models": models, "dtype": "float32"}
     if theirs == "dare_ties":
         recipe["parameters"] = {"normalize": True}
     if theirs != "linear":
@@ -130,7 +132,7 @@ def test_equal_to_mergekit(case: str, checkpoints: Path, tmp_path: Path) -> None
     assert len(keys) in (14, 28)
     merged = CheckpointIndex.open(tmp_path / "merged")
     for key in keys:
-        deltas = [source.delta(key) for source in sources]
+        deltas: list[Any] = [source.delta(key) for source in sources]
         state = merge(ours, deltas, GCWMConfig(), weights=weights, names=NAMES, **options)
         expected = read_tensor(merged.tensors[key.name]) - read_tensor(base.tensors[key.name])
         assert float((state - expected).norm()) <= 1e-5 * float(expected.norm()), key.name

@@ -82,7 +82,9 @@ def test_inputs_are_not_modified_nor_shared(method: str) -> None:
     deltas = three()
     before = deltas.clone()
     step = merge_step(method, [deltas[0]])
-    get_method(method).merge(step).merged.add_(1.0)
+    merged = get_method(method).merge(step).merged
+    assert isinstance(merged, Tensor)
+    merged.add_(1.0)
     merge(method, deltas).add_(1.0)
     assert torch.equal(deltas, before)
 
@@ -99,7 +101,7 @@ def test_low_rank_equals_dense(method: str) -> None:
     # Sums of factors and of matrices round differently, and the closed form divides by small eigenvalues.
     factored = dense(merge(method, thin))
     close(factored, merge(method, [delta.dense() for delta in thin]), 1e-8)
-    mixed = [thin[0], thin[1].dense(), thin[2]]
+    mixed: list[Tensor | LowRank] = [thin[0], thin[1].dense(), thin[2]]
     close(merge(method, mixed), factored, 1e-8)
 
 
@@ -162,6 +164,7 @@ def test_low_rank_updates_in_the_engine(method: str) -> None:
         name, _, step = kept.partition(".")
         update = update_of(name, int(step), first.tensors, first.tensors.__getitem__)
         assert isinstance(update, LowRank) == METHODS[method].factored(settings.gcwm), kept
+        assert update is not None
         close(dense(update), tensor, 1e-4)
 
 

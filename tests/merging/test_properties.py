@@ -96,6 +96,7 @@ def test_everything_is_finite_and_in_range(case: Case, preset: str) -> None:
     check_geometry(merge.geometry, case)
     for branch in (merge.merged, merge.plain, merge.geo):
         assert branch.shape == (case.d_out, case.d_in)
+        assert isinstance(branch, Tensor)
         assert torch.isfinite(branch).all()
     if merge.geometry.present:
         assert math.isfinite(merge.displacement)

@@ -113,11 +113,13 @@ def test_exact_solver_agrees_with_least_squares(shape: tuple[int, int], mu_rel: 
 def test_a_strong_proximal_term_keeps_the_sum_and_a_weak_one_gives_the_minimiser(shape: tuple[int, int]) -> None:
     stack = updates(2, *shape, decay=0.3, dtype=torch.float64)
     quadratic = build_quadratic(list(stack), [1.0, 1.0])
-    assert float(solve_exact(quadratic, 1e9).displacement_oi.norm()) < 1e-8
+    stiff: Any = solve_exact(quadratic, 1e9)
+    assert float(stiff.displacement_oi.norm()) < 1e-8
     pure: Any = solve_exact(quadratic, 1e-9)
     expected = oracles.wudi_exact(stack.numpy(), np.ones(2), 0.0)
     np.testing.assert_allclose(stack.sum(0) + pure.displacement_oi, expected, rtol=0, atol=1e-5)
-    losses = [loss(solve_exact(quadratic, mu).displacement_oi, stack, [1.0, 1.0]) for mu in (10.0, 1.0, 0.1, 1e-3)]
+    solutions: list[Any] = [solve_exact(quadratic, mu) for mu in (10.0, 1.0, 0.1, 1e-3)]
+    losses = [loss(solution.displacement_oi, stack, [1.0, 1.0]) for solution in solutions]
     assert losses == sorted(losses, reverse=True)
 
 
@@ -160,8 +162,10 @@ def test_factored_updates_give_the_quadratic_of_their_products(rank: int) -> Non
     solved = rounding(20, condition=20 / 0.3)  # tr H / μ
     torch.testing.assert_close(dense(one.displacement_oi), other.displacement_oi, rtol=0, atol=solved)
     assert one.residual == pytest.approx(other.residual, abs=solved)
-    for point, expected in zip(one.path, other.path, strict=True):
-        assert point == pytest.approx(expected, abs=solved * full.start)  # the objective is the small rest of its start
+    for point, reference in zip(one.path, other.path, strict=True):
+        assert point == pytest.approx(
+            reference, abs=solved * full.start
+        )  # the objective is the small rest of its start
     torch.testing.assert_close(
         solve_adam(thin, 30, 1e-4).displacement_oi, solve_adam(full, 30, 1e-4).displacement_oi, rtol=0, atol=1e-9
     )
@@ -197,7 +201,8 @@ def test_a_single_factored_update_is_not_moved_either(rank: int) -> None:
 def test_opposed_updates_cancel_and_stay_cancelled() -> None:
     delta = updates(1, 8, 6)[0]
     quadratic = build_quadratic([delta, -delta], [1.0, 1.0])
-    assert solve_exact(quadratic, 0.3).displacement_oi.abs().max() <= 1e-9
+    solution: Any = solve_exact(quadratic, 0.3)
+    assert solution.displacement_oi.abs().max() <= 1e-9
     # The sum, zero, reproduces neither: f = 2 ‖ΔΔᵀ‖² / ‖Δ‖².
     assert quadratic.start == pytest.approx(2 * float((delta @ delta.T).square().sum() / delta.square().sum()))
 
@@ -226,7 +231,8 @@ def test_weights_are_taken_unnormalised() -> None:
     once, twice = build_quadratic(stack, [1.0, 1.0]), build_quadratic(stack, [2.0, 2.0])
     assert twice.start == 2 * once.start  # twice a number is not rounded
     # μ follows tr H, so the closed form does not see a common factor; its Cholesky factor, by √2, is rounded anew.
-    one, other = (solve_exact(quadratic, 0.3).displacement_oi for quadratic in (once, twice))
+    one: Any = solve_exact(once, 0.3).displacement_oi
+    other: Any = solve_exact(twice, 0.3).displacement_oi
     bound = rounding(8, condition=6 / 0.3) * float(one.abs().max())
     torch.testing.assert_close(other, one, rtol=0, atol=bound)
 
@@ -324,6 +330,7 @@ def test_split_products_are_near_single_precision_and_far_from_half(shape: tuple
     out = torch.empty(shape)
     found = gradient_of(single, "bf16x3")(d_oi.float(), out).double() - gradient0
     error = float((found - exact).norm() / exact.norm())
+    assert quadratic.hessian_ii is not None
     half = d_oi.bfloat16().double() @ quadratic.hessian_ii.bfloat16().double()
     rounded = float((2 * half - exact).norm() / exact.norm())
     assert error < 2**-14 < rounded / 8
@@ -332,7 +339,7 @@ def test_split_products_are_near_single_precision_and_far_from_half(shape: tuple
 def test_faster_products_leave_geometry_alone_and_the_merge_near() -> None:
     """On a CPU tf32 is float32; bf16x3 follows it to a small part of the way that the solver goes."""
     stack = updates(3, 40, 24)
-    merges = {
+    merges: dict[str, Any] = {
         products: merge_layer(stack, config=GCWMConfig(solver="adam", lr=1e-3, products=products))
         for products in ("float32", "tf32", "bf16x3")
     }

@@ -24,6 +24,8 @@ def test_equals_the_plain_branch_of_gcwm(preset: str, weights: list[float] | Non
     branch = merge_layer(DELTAS, weights, config)
     close(outcome.update, branch.plain)
     assert outcome.shift == pytest.approx(branch.plain_shift, rel=2 * rounding(14), abs=0)
+    assert outcome.solution is not None
+    assert branch.plain_solution is not None
     assert outcome.solution.path == branch.plain_solution.path
 
 

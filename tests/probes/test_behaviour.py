@@ -91,7 +91,7 @@ def test_lab_equals_one_by_one(name: str) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     bundle = locate()
-    model = AutoModelForCausalLM.from_pretrained(bundle.base, dtype=torch.float32)
+    model: Any = AutoModelForCausalLM.from_pretrained(bundle.base, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(bundle.base)
     if name != "base":
         delta = load_file(bundle.updates[name] / "update.safetensors")

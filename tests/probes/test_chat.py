@@ -102,7 +102,7 @@ def test_greedy_decoding_in_the_chat_is_what_exact_match_says(tokenizer: PreTrai
         )[0, len(start) :].tolist()
         if out[-1] != closing or len(out) < 2 or ids(tokenizer, tokenizer.decode(out[:-1])) != out[:-1]:
             continue
-        answer = tokenizer.decode(out[:-1])
+        answer = str(tokenizer.decode(out[:-1]))
         task = PromptTask("p", "dev", (prompt, prompt), (answer, answer + " cat"))
         (values,) = BehaviourProbe(tokenizer, [task]).measure(model)
         assert values.metrics["em"].tolist() == [1.0, 0.0]

@@ -18,7 +18,8 @@ R = pd.DataFrame(
 
 
 def table() -> pd.DataFrame:
-    rows = []
+    rows: list[Any] = []
+    step: Any
     for step, values in R.iterrows():
         for task, value in values.items():
             model, update = ("base", "") if step == 0 else ("step", ORDER[step - 1])

@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -12,7 +13,7 @@ NAMES = ["a.weight", "b.weight"]
 
 
 def test_gradients_are_those_of_autograd_and_nothing_is_left_behind() -> None:
-    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 2))
+    model: Any = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 2))
     model[0].weight.requires_grad_(False)
     model[1].weight.grad = torch.ones(2, 4)
     x = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))

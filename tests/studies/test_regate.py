@@ -60,7 +60,7 @@ def test_the_same_gate_gives_the_same_scores(run: RunStore) -> None:
 
 def test_another_gate_scores_as_a_run_with_it_would(run: RunStore, model: Path, tmp_path: Path) -> None:  # noqa: F811
     """A run of its own with the other gate merges the same branches, so its scores are the same."""
-    other = {"alpha_min": 0.0, "alpha_max": 0.02}
+    other: dict[str, Any] = {"alpha_min": 0.0, "alpha_max": 0.02}
     result = regate(run, other, CPU, step=2)
     assert {row["mode"] for row in result["matrices"]} == {"plain"}
     again = made(model, tmp_path / "again", decay=0.5, **other)

@@ -15,6 +15,7 @@ from gcwm_viz.continual.store import RunStore
 from gcwm_viz.engines.local import LocalEngine
 from gcwm_viz.errors import InputError
 from gcwm_viz.geometry import member
+from gcwm_viz.linalg.subspace import right_subspace
 from gcwm_viz.runs.inputs import Inputs
 from gcwm_viz.runs.run import continue_run, create_run
 from gcwm_viz.studies.sweep import sweep, sweep_runs
@@ -51,7 +52,7 @@ def test_a_matrix_is_read_and_its_updates_are_decomposed_once_for_all_points(
     inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counts = {"read": 0, "decomposed": 0}
-    decompose, read = member.right_subspace, UpdateSource.delta
+    decompose, read = right_subspace, UpdateSource.delta
 
     def counted(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any) -> Any:

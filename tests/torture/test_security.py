@@ -197,7 +197,7 @@ def test_more_folders_are_named_at_the_start(app_root: Path, tmp_path: Path, mon
     assert run_names(app_root) == ["link", "normal"]
 
 
-class Spy(AbstractFileSystem):
+class Spy(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no types
     """A driver that remembers having been asked."""
 
     asked: ClassVar[list[str]] = []

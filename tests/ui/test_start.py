@@ -71,7 +71,9 @@ def test_folder_of_updates_order_and_removal(app: AppTest, root: Path) -> None:
     first = app.session_state[plan_form.ROWS][0]
     app.button(key=f"down-{first}").click().run()
     assert [fields(app)[f"Name of update {n}"] for n in (1, 2)] == ["b", "a"]
-    assert fields(app)["Folder of update 1"].endswith("/b")
+    folder = fields(app)["Folder of update 1"]
+    assert folder is not None
+    assert folder.endswith("/b")
     app.button(key=f"drop-{first}").click().run()
     assert "Name of update 2" not in fields(app)
     assert not app.exception

@@ -29,7 +29,7 @@ def test_an_adapter_finds_the_language_model_beside_a_vision_tower(tmp_path: Pat
     pattern = r".*language_model.*\.(q_proj|v_proj)" if adapted.startswith("the") else ["q_proj", "v_proj"]
     folder, before, merged = tiny.lora(name, tmp_path / "adapter", r=2, target_modules=pattern)
     keys = target_matrices(index)
-    source = open_update("x", folder, index)
+    source: Any = open_update("x", folder, index)
     found = plan(index, [source])
     assert [key.family for key in source.touched(keys)] == ["q_proj", "v_proj"] * 2
     assert found.coverage[0]["extra"] == 0
@@ -93,6 +93,7 @@ def test_a_matrix_that_an_adapter_stores_whole(tmp_path: Path, name: str, adapte
     for key in source.touched(keys):
         change = merged[key.name] - before[key.name]
         delta = source.delta(key)
+        assert delta is not None
         assert isinstance(delta, LowRank) == (key.family == adapted)
         assert source.rank(key) == (2 if key.family == adapted else None)
         assert source.nbytes(key) > 0
@@ -116,7 +117,7 @@ def test_what_an_adapter_stores_whole_replaces_the_checkpoint_it_was_trained_on(
     tiny.store(tmp_path / "model", content)
     (tmp_path / "model" / "config.json").write_text(json.dumps(base.config))
     folder, _, merged = tiny.lora("qwen3", tmp_path / "a", r=2, target_modules=["q_proj"], modules_to_save=["k_proj"])
-    stacked = open_update("x", f"{tmp_path / 'model'}+{folder}", base)
+    stacked: Any = open_update("x", f"{tmp_path / 'model'}+{folder}", base)
     original = tiny.tensors(base.root)
     for key in keys:
         if key.family == "k_proj":
@@ -171,7 +172,8 @@ def test_token_rows_that_the_config_does_not_name(
 def test_a_layer_stored_whole_under_its_factors(base: CheckpointIndex, keys: list[MatrixKey], tmp_path: Path) -> None:
     """peft stores a wrapped layer's own weight as base_layer: both changes count."""
     folder, _, _ = tiny.lora("qwen3", tmp_path, r=2, target_modules=["q_proj"])
-    alone = dense(open_update("x", folder, base).delta(keys[0]))
+    given: Any = open_update("x", folder, base)
+    alone = dense(given.delta(keys[0]))
     content = load_file(folder / "adapter_model.safetensors")
     content[f"base_model.model.{Q0.replace('.weight', '.base_layer.weight')}"] = tiny.tensors(base.root)[Q0] + 0.5
     tiny.store(folder, content, "adapter_model.safetensors")

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.cli import main
@@ -51,10 +50,10 @@ def expert(
     dtype: torch.dtype = torch.float32,
     scale: float = 0.1,
     config: dict[str, Any] | None = None,
-    **changes: Tensor | None,
+    **changes: Any,
 ) -> Path:
     """A full checkpoint: every target moved, single tensors replaced or, where None, left out."""
-    content = dict(tiny.tensors(base.root))
+    content: dict[str, Any] = dict(tiny.tensors(base.root))
     generator = torch.Generator().manual_seed(1)
     for key in target_matrices(base):
         content[key.name] = content[key.name] + scale * torch.randn(key.stored_shape, generator=generator)
@@ -69,7 +68,9 @@ def notes(found: dict[str, Any]) -> str:
 
 
 def test_a_resized_vocabulary(base: CheckpointIndex, checked: Callable[..., Any], tmp_path: Path) -> None:
-    content = {EMBEDDING.replace(".", "__"): torch.cat([tiny.tensors(base.root)[EMBEDDING], torch.ones(8, 16)])}
+    content: dict[str, Any] = {
+        EMBEDDING.replace(".", "__"): torch.cat([tiny.tensors(base.root)[EMBEDDING], torch.ones(8, 16)])
+    }
     found = checked("--energy", a=expert(base, tmp_path / "a", **content))
     assert f"{EMBEDDING} has shape (48, 16), the base (40, 16); outside the target matrices, not merged" in notes(found)
     # Rows that the base does not have are no change of it.
@@ -91,7 +92,7 @@ def test_another_vocabulary_of_the_same_size(
 
 
 def test_an_untied_head(base: CheckpointIndex, checked: Callable[..., Any], tmp_path: Path) -> None:
-    content = {HEAD.replace(".", "__"): torch.ones(40, 16)}
+    content: dict[str, Any] = {HEAD.replace(".", "__"): torch.ones(40, 16)}
     found = checked(a=expert(base, tmp_path / "a", config={"tie_word_embeddings": False}, **content))
     assert "a: has output embeddings of their own, the base ties input and output embeddings" in notes(found)
     assert f"1 tensors that the base does not have are ignored: {HEAD}" in notes(found)
@@ -99,7 +100,7 @@ def test_an_untied_head(base: CheckpointIndex, checked: Callable[..., Any], tmp_
 
 
 def test_missing_and_extra_tensors(base: CheckpointIndex, checked: Callable[..., Any], tmp_path: Path) -> None:
-    content = {Q0.replace(".", "__"): None, "model__layers__0__extra__bias": torch.ones(3)}
+    content: dict[str, Any] = {Q0.replace(".", "__"): None, "model__layers__0__extra__bias": torch.ones(3)}
     found = checked(a=expert(base, tmp_path / "a", **content))
     assert found["warnings"] == [f"a: 1 of 14 target matrices are not in it ({Q0}, …) and count as untouched"]
     assert "1 tensors that the base does not have are ignored: model.layers.0.extra.bias" in notes(found)
@@ -109,9 +110,11 @@ def test_the_share_of_energy_outside_the_targets(
     base: CheckpointIndex, checked: Callable[..., Any], tmp_path: Path
 ) -> None:
     moved = tiny.tensors(base.root)[EMBEDDING] + 1
-    folder = expert(base, tmp_path / "a", **{EMBEDDING.replace(".", "__"): moved})
+    content: dict[str, Any] = {EMBEDDING.replace(".", "__"): moved}
+    folder = expert(base, tmp_path / "a", **content)
     found = checked("--energy", a=folder)
-    inside = sum(float(open_update("a", folder, base).delta(key).square().sum()) for key in target_matrices(base))
+    update: Any = open_update("a", folder, base)
+    inside = sum(float(update.delta(key).square().sum()) for key in target_matrices(base))
     share = moved.numel() / (moved.numel() + inside)
     assert found["energy"]["a"]["outside_share"] == pytest.approx(share, rel=1e-5)
     sentence = f"a: {share:.1%} of its energy lies outside the target matrices and is not merged"
@@ -162,14 +165,18 @@ def test_an_adapter_upon_a_checkpoint(base: CheckpointIndex, checked: Callable[.
     found = checked("--energy", a=f"{model}+{adapter}", b=f"{base.root}+{adapter}")
     assert [row["kind"] for row in found["updates"]] == ["checkpoint+adapter", "adapter"]
     assert [row["matrices"] for row in found["updates"]] == [14, 2]
+    stacked: Any
+    upon: Any
+    alone: Any
     stacked, upon, alone = (open_update("a", path, base) for path in (f"{model}+{adapter}", model, adapter))
     assert stacked.folders == [model, adapter]
     assert stacked.path.name == "adapter"
     for key in target_matrices(base):
         added = alone.delta(key)
+        again: Any = open_update("a", stacked.path, base)
         expected = upon.delta(key) + (0 if added is None else added.dense())
         torch.testing.assert_close(stacked.delta(key), expected, rtol=1e-6, atol=1e-6)
-        assert torch.equal(open_update("a", stacked.path, base).delta(key), stacked.delta(key))
+        assert torch.equal(again.delta(key), stacked.delta(key))
     assert len({source.fingerprint() for source in (stacked, upon, alone)}) == 3
     norm = math.sqrt(sum(float(stacked.delta(key).square().sum()) for key in target_matrices(base)))
     assert found["energy"]["a"]["target_norm"] == pytest.approx(norm, rel=1e-5)

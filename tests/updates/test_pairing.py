@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -35,7 +36,7 @@ def test_plan_reads_headers_only(
     found = plan(base, [expert, adapter])
     assert found.keys == found.active == target_matrices(base)
     assert found.parameters == sum(key.parameters for key in found.keys)
-    rows = found.coverage
+    rows: list[dict[str, Any]] = found.coverage
     assert [(row["update"], row["kind"], row["matrices"], row["missing"]) for row in rows] == [
         ("expert", "checkpoint", 14, 0),
         ("adapter", "adapter", 2, 12),

@@ -2,6 +2,7 @@ import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -41,7 +42,7 @@ def expert(
 
 def test_checkpoint_delta_and_frozen_matrices(base: CheckpointIndex, keys: list[MatrixKey], tmp_path: Path) -> None:
     content = expert(base, tmp_path, {Q0, K1})
-    source = open_update("math", tmp_path, base)
+    source: Any = open_update("math", tmp_path, base)
     assert source.kind == "checkpoint"
     assert source.touched(keys) == keys
     original = tiny.tensors(base.root)
@@ -57,7 +58,7 @@ def test_checkpoint_delta_and_frozen_matrices(base: CheckpointIndex, keys: list[
 
 def test_sharded_half_precision_checkpoint(base: CheckpointIndex, keys: list[MatrixKey], tmp_path: Path) -> None:
     a_model = tiny.model("qwen3", seed=5).to(torch.bfloat16)
-    source = open_update("x", tiny.save(a_model, tmp_path, max_shard_size="4KB"), base)
+    source: Any = open_update("x", tiny.save(a_model, tmp_path, max_shard_size="4KB"), base)
     original = tiny.tensors(base.root)
     state = a_model.state_dict()
     for key in keys:
@@ -75,7 +76,7 @@ def test_update_tensors_are_the_update(
     else:
         path = tiny.store(tmp_path, content, "update.safetensors")
         (path / "update.json").write_text('{"format": "gcwm_viz.update"}')
-    source = open_update("x", path, base)
+    source: Any = open_update("x", path, base)
     assert source.kind == "delta"
     assert [key.name for key in source.touched(keys)] == [Q0, K1]
     assert torch.equal(source.delta(keys[0]), content[Q0].float())
@@ -84,7 +85,7 @@ def test_update_tensors_are_the_update(
 
 def test_adapter_delta_stays_factored(base: CheckpointIndex, keys: list[MatrixKey], tmp_path: Path) -> None:
     folder, before, merged = tiny.lora("qwen3", tmp_path, r=2, target_modules=["q_proj", "v_proj"])
-    source = open_update("x", folder, base)
+    source: Any = open_update("x", folder, base)
     assert source.kind == "adapter"
     assert {key.family for key in source.touched(keys)} == {"q_proj", "v_proj"}
     for key in keys:
@@ -103,9 +104,9 @@ def test_untrained_adapter_touches_nothing(base: CheckpointIndex, keys: list[Mat
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("warnings.warn", lambda *a, **k: None)
         peft.get_peft_model(tiny.model("qwen3"), peft.LoraConfig(r=2, target_modules=["q_proj"])).save_pretrained(
-            tmp_path
+            str(tmp_path)
         )
-    source = open_update("x", tmp_path, base)
+    source: Any = open_update("x", tmp_path, base)
     assert all(source.delta(key) is None for key in source.touched(keys))
 
 
@@ -121,7 +122,8 @@ def test_gpt2_updates_come_in_linear_layout(tmp_path: Path) -> None:
     (tmp_path / "full" / "config.json").write_text(json.dumps(index.config))
     key = next(key for key in target_matrices(index) if key.name == name)
     for path in (folder, tmp_path / "delta", tmp_path / "full"):
-        delta = dense(open_update("x", path, index).delta(key))
+        update: Any = open_update("x", path, index)
+        delta = dense(update.delta(key))
         assert delta.shape == key.shape == (48, 16)
         torch.testing.assert_close(key.from_linear(delta), change, rtol=1e-4, atol=1e-5)
 
@@ -129,7 +131,7 @@ def test_gpt2_updates_come_in_linear_layout(tmp_path: Path) -> None:
 def test_a_prefix_does_not_hide_the_match(base: CheckpointIndex, keys: list[MatrixKey], tmp_path: Path) -> None:
     content = {name.removeprefix("model."): tensor for name, tensor in moved(base, {Q0}).items()}
     tiny.store(tmp_path / "headless", content)
-    source = open_update("x", tmp_path / "headless", base)
+    source: Any = open_update("x", tmp_path / "headless", base)
     assert source.delta(keys[0]) is not None
     headless = CheckpointIndex.open(tmp_path / "headless")
     folder, _, _ = tiny.lora("qwen3", tmp_path / "adapter", r=2, target_modules=["q_proj"])
@@ -140,7 +142,7 @@ def test_a_prefix_does_not_hide_the_match(base: CheckpointIndex, keys: list[Matr
 def test_non_finite_values_are_named(base: CheckpointIndex, keys: list[MatrixKey], tmp_path: Path) -> None:
     content = moved(base, {Q0})
     content[Q0][2, 3] = float("nan")
-    source = open_update("x", tiny.store(tmp_path / "a", content), base)
+    source: Any = open_update("x", tiny.store(tmp_path / "a", content), base)
     with pytest.raises(InputError, match=rf"tensor '{Q0}' holds NaN at \(2, 3\)"):
         source.delta(keys[0])
     with pytest.raises(InputError, match="holds NaN"):
@@ -271,7 +273,7 @@ def test_rounding_estimate_is_the_rounding_error(
     truth = {key.name: scale * torch.randn(key.shape, generator=generator) for key in keys}
     full = {name: tensor.float() + truth.get(name, 0) for name, tensor in exact.items()}
     stored = {name: tensor.to(dtype) for name, tensor in full.items()}
-    source = open_update("x", tiny.store(tmp_path / "x", stored), rounded_base)
+    source: Any = open_update("x", tiny.store(tmp_path / "x", stored), rounded_base)
     found = outside_share(rounded_base, source, keys)
     error = sum(float((stored[key.name].double() - full[key.name].double()).square().sum()) for key in keys)
     assert found["rounding"] == pytest.approx(math.sqrt(error) / found["target_norm"], rel=0.1)

@@ -2,6 +2,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -105,7 +106,7 @@ def test_joint_does_not_depend_on_the_order(library: TinyLibrary) -> None:
 def test_ewc_penalty_and_its_gradient_are_zero_at_the_anchor(library: TinyLibrary) -> None:
     anchor = {n: t.clone() for n, t in add(library.base(), library.expert(ORDER[0])).items()}
     load_state(library.model, anchor)
-    parameters = dict(library.model.named_parameters())
+    parameters: dict[str, Any] = dict(library.model.named_parameters())
     names = list(library.expert(ORDER[0]))
     for parameter in parameters.values():
         parameter.requires_grad_(True)
@@ -130,7 +131,7 @@ def test_ewc_penalty_and_its_gradient_are_zero_at_the_anchor(library: TinyLibrar
 
 def test_fisher_is_the_mean_square_of_single_gradients(library: TinyLibrary) -> None:
     load_state(library.model, library.base())
-    parameters = dict(library.model.named_parameters())
+    parameters: dict[str, Any] = dict(library.model.named_parameters())
     names = list(library.expert(ORDER[0]))
     load_state(library.model, library.base())
     for parameter in parameters.values():
@@ -283,7 +284,7 @@ def test_a_merge_lies_between_the_last_one_and_now(library: TinyLibrary) -> None
     buffer = ReplayBuffer(library, ORDER[:2], 4)
     hook = IterativeMerge(buffer, library.corpus(ORDER[1]), AIMSettings())
     load_state(library.model, library.base())
-    parameters = dict(library.model.named_parameters())
+    parameters: dict[str, Any] = dict(library.model.named_parameters())
     trained = {n: parameters[n] for n in library.expert("past")}
     for parameter in trained.values():
         parameter.requires_grad_(True)
