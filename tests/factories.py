@@ -16,7 +16,8 @@ def generator(seed: int) -> torch.Generator:
 
 def orthogonal(n: int, seed: int) -> Tensor:
     """A random orthogonal matrix (n, n), float64."""
-    return torch.linalg.qr(torch.randn(n, n, generator=generator(seed), dtype=torch.float64))[0]
+    q: Tensor = torch.linalg.qr(torch.randn(n, n, generator=generator(seed), dtype=torch.float64))[0]
+    return q
 
 
 def updates(

@@ -116,7 +116,7 @@ def _matrices(rng: np.random.Generator, layers: int, names: list[str]) -> pd.Dat
             {
                 "step": step,
                 "update": update,
-                "matrix": [_matrix(*cell) for cell in zip(layer, family, strict=True)],
+                "matrix": [_matrix(int(at), name) for at, name in zip(layer, family, strict=True)],
                 "layer": layer,
                 "family": family,
                 "d_out": 128,
@@ -169,7 +169,7 @@ def _matrix(layer: int, family: str) -> str:
 
 def _cells(matrices: pd.DataFrame) -> list[tuple[int, str, int, str]]:
     columns = (matrices["step"], matrices["matrix"], matrices["layer"], matrices["family"])
-    return [tuple(cell) for cell in zip(*columns, strict=True)]  # type: ignore[misc]
+    return [tuple(cell) for cell in zip(*columns, strict=True)]
 
 
 def _pairs(rng: np.random.Generator, matrices: pd.DataFrame, names: list[str]) -> pd.DataFrame:

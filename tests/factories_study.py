@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -43,17 +44,31 @@ def make_study(seeds: int = 3, orders: int = 2) -> dict[str, pd.DataFrame]:
     for seed in range(seeds):
         for index, expert in enumerate(TASKS, start=1):
             for task in TASKS:
-                place = {"method": "", "seed": seed, "order": "", "model": "expert", "step": index, "update": expert}
+                expert_row: dict[str, Any] = {
+                    "method": "",
+                    "seed": seed,
+                    "order": "",
+                    "model": "expert",
+                    "step": index,
+                    "update": expert,
+                }
                 scores += [
-                    place | {"task": task, "split": split, "metric": metric, "value": 0.96 if task == expert else 0.2}
+                    expert_row | {"task": task, "split": split, "metric": metric}
+                    | {"value": 0.96 if task == expert else 0.2}
                     for split in ("dev", "test") for metric in ("em", "nll")
                 ]  # fmt: skip
     finished = pd.DataFrame(runs)
     for row in finished[finished["step"] == len(TASKS)].itertuples():
-        place = {"method": row.method, "seed": row.seed, "order": row.order, "model": "step", "update": row.update}
+        step_row: dict[str, Any] = {
+            "method": row.method,
+            "seed": row.seed,
+            "order": row.order,
+            "model": "step",
+            "update": row.update,
+        }
         scores += [
-            place | {"step": row.step, "task": task, "split": split, "metric": metric}
-            | {"value": METHODS[row.method] - lost}
+            step_row | {"step": row.step, "task": task, "split": split, "metric": metric}
+            | {"value": METHODS[str(row.method)] - lost}
             for task, lost in zip(TASKS, (0.2, 0.1, 0.0), strict=True)
             for split in ("dev", "test") for metric in ("em", "nll")
         ]  # fmt: skip

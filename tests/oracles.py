@@ -34,7 +34,7 @@ def barycenter(covariances: Array, weights: Array) -> Array:
 
 def power(a: Array, exponent: float) -> Array:
     values, vectors = scipy.linalg.eigh(a)
-    return (vectors * values**exponent) @ vectors.T
+    return np.asarray((vectors * values**exponent) @ vectors.T)
 
 
 @dataclass

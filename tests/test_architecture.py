@@ -38,7 +38,7 @@ def part_of(path: Path) -> str:
 def imports(path: Path) -> set[str]:
     """Absolute names of everything a module imports, at any depth of the file."""
     package = ("gcwm_viz", *path.relative_to(PACKAGE).parent.parts)
-    names = set()
+    names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,18 +17,18 @@ from tests.torture.small import write_inputs
 
 
 @pytest.fixture
-def arguments(tmp_path):
+def arguments(tmp_path: Path) -> list[str]:
     base = write_base(tmp_path / "base")
     updates = write_updates(tmp_path / "updates", "abc", absent=("b", "self_attn.q_proj"))
     listed = [part for name, path in updates for part in ("--update", f"{name}={path}")]
     return ["--base", str(base), *listed, "--device", "cpu"]
 
 
-def run(arguments, out, *more):
+def run(arguments: list[str], out: Path, *more: str) -> int:
     return main(["run", *arguments, "--out", str(out), *more])
 
 
-def test_run_check_export(arguments, tmp_path, capsys):
+def test_run_check_export(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", *arguments]) == 0
     said = capsys.readouterr().out
     assert "b (delta): 6 matrices, 2 missing" in said
@@ -48,7 +49,7 @@ def test_run_check_export(arguments, tmp_path, capsys):
     assert "    preset: paper" in card or "      preset: paper" in card
 
 
-def test_absent_matrices_are_nan_with_a_reason(arguments, tmp_path):
+def test_absent_matrices_are_nan_with_a_reason(arguments: list[str], tmp_path: Path) -> None:
     assert run(arguments, tmp_path / "run") == 0
     rows = open_run(tmp_path / "run").tables["matrices"]
     absent = rows[(rows["family"] == "q_proj") & (rows["step"] == 2)]
@@ -71,7 +72,9 @@ def test_absent_matrices_are_nan_with_a_reason(arguments, tmp_path):
         (["--state", "/nowhere"], "expected one state for each of 3 updates, found 1"),
     ],
 )
-def test_mistakes_end_in_one_sentence_and_exit_code_2(arguments, tmp_path, capsys, more, message):
+def test_mistakes_end_in_one_sentence_and_exit_code_2(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], message: str
+) -> None:
     assert run(arguments, tmp_path / "run", *more) == 2
     said = capsys.readouterr().err
     assert message in said
@@ -79,7 +82,9 @@ def test_mistakes_end_in_one_sentence_and_exit_code_2(arguments, tmp_path, capsy
     assert not (tmp_path / "run").exists()
 
 
-def test_nan_in_an_update_is_named_and_finished_matrices_are_kept(arguments, tmp_path, capsys):
+def test_nan_in_an_update_is_named_and_finished_matrices_are_kept(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "updates" / "c" / "update.safetensors"
     tensors = load_file(file)
     tensors["model.layers.1.mlp.up_proj.weight"][0, 0] = float("nan")
@@ -93,7 +98,9 @@ def test_nan_in_an_update_is_named_and_finished_matrices_are_kept(arguments, tmp
     assert run_folder.store.journal()[-1]["event"] == "error"
 
 
-def test_resume_and_export_refuse_what_is_not_there(arguments, tmp_path, capsys):
+def test_resume_and_export_refuse_what_is_not_there(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["resume", str(tmp_path / "nothing")]) == 2
     assert "is not a run folder" in capsys.readouterr().err
     assert run(arguments, tmp_path / "run") == 0
@@ -106,26 +113,28 @@ def test_resume_and_export_refuse_what_is_not_there(arguments, tmp_path, capsys)
     assert not (tmp_path / "x").exists()
 
 
-def test_usage_errors_exit_with_2(capsys):
+def test_usage_errors_exit_with_2(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main(["run", "--base", "x", "--update", "no-equals-sign", "--out", "y"])
     assert stop.value.code == 2
     assert "expected NAME=DIR" in capsys.readouterr().err
 
 
-def test_methods_are_listed(capsys):
+def test_methods_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["methods"]) == 0
     assert capsys.readouterr().out.startswith("gcwm ")
 
 
-def test_settings_are_recorded(arguments, tmp_path):
+def test_settings_are_recorded(arguments: list[str], tmp_path: Path) -> None:
     assert run(arguments, tmp_path / "run", "--set", "policy=current_anchor", "--set", "mu_rel=0.5") == 0
     settings = json.loads((tmp_path / "run" / "run.json").read_text())["settings"]
     assert settings["continual"]["policy"] == "current_anchor"
     assert settings["gcwm"]["mu_rel"] == 0.5
 
 
-def test_show_without_scores_prints_conflict_and_gate(arguments, tmp_path, capsys):
+def test_show_without_scores_prints_conflict_and_gate(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(arguments, tmp_path / "run") == 0
     capsys.readouterr()
     assert main(["show", str(tmp_path / "run")]) == 0
@@ -138,7 +147,9 @@ def test_show_without_scores_prints_conflict_and_gate(arguments, tmp_path, capsy
     assert "has no scores" in capsys.readouterr().err
 
 
-def test_show_takes_the_split_that_is_there_and_names_it_where_another_is_asked_for(tmp_path, capsys):
+def test_show_takes_the_split_that_is_there_and_names_it_where_another_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = write_inputs(tmp_path)
     shutil.rmtree(tmp_path / "probes" / "test")
     (tmp_path / "probes" / "dev" / "second.jsonl").rename(tmp_path / "probes" / "dev" / "other.jsonl")
@@ -154,7 +165,7 @@ def test_show_takes_the_split_that_is_there_and_names_it_where_another_is_asked_
     assert "has scores on dev, got --split test" in capsys.readouterr().err
 
 
-def test_a_run_prints_what_its_headers_and_its_weights_show(tmp_path, capsys):
+def test_a_run_prints_what_its_headers_and_its_weights_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = write_inputs(tmp_path)
     file = tmp_path / "first" / "update.safetensors"
     tensors = load_file(file)
@@ -168,7 +179,7 @@ def test_a_run_prints_what_its_headers_and_its_weights_show(tmp_path, capsys):
     assert "of its energy lies outside the target matrices" in said
 
 
-def test_notes_of_names_that_end_alike_stay_apart(tmp_path, capsys):
+def test_notes_of_names_that_end_alike_stay_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = write_inputs(tmp_path)
     for folder, name in (("first", "code"), ("second", "encode")):
         arguments[arguments.index(f"{folder}={tmp_path / folder}")] = f"{name}={tmp_path / folder}"
@@ -182,7 +193,9 @@ def test_notes_of_names_that_end_alike_stay_apart(tmp_path, capsys):
     assert [note.split(" of its")[0].rsplit(" ", 1)[0] for note in notes] == ["note: code:", "note: encode:"]
 
 
-def test_a_chain_given_as_updates_is_said_by_check_and_by_the_run(tmp_path, capsys):
+def test_a_chain_given_as_updates_is_said_by_check_and_by_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = write_inputs(tmp_path)
     arguments = arguments[: arguments.index("--probes")]
     first, second = (load_file(tmp_path / name / "update.safetensors") for name in ("first", "second"))
@@ -194,13 +207,15 @@ def test_a_chain_given_as_updates_is_said_by_check_and_by_the_run(tmp_path, caps
     assert "trained on from the one before: first → second" in capsys.readouterr().out
 
 
-def test_a_number_of_workers_is_at_least_one(arguments, tmp_path, capsys):
+def test_a_number_of_workers_is_at_least_one(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit):
         run(arguments, tmp_path / "run", "--workers", "0")
     assert "expected a whole number of at least 1, got '0'" in capsys.readouterr().err
 
 
-def loaded_by(*arguments):
+def loaded_by(*arguments: str) -> list[str]:
     """Which heavy libraries a command has loaded at its end."""
     script = (
         "import sys\n"
@@ -215,7 +230,7 @@ def loaded_by(*arguments):
     return ended.stdout.splitlines()[-1].split()
 
 
-def test_a_command_loads_what_it_needs(arguments):
+def test_a_command_loads_what_it_needs(arguments: list[str]) -> None:
     assert loaded_by("--help") == []
     assert loaded_by("run", "--help") == []
     assert loaded_by("check", *arguments) == ["pandas", "torch"]

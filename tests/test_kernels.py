@@ -3,9 +3,10 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 
-def test_a_failure_under_one_setting_alone_is_reported(tmp_path):
+def test_a_failure_under_one_setting_alone_is_reported(tmp_path: Path) -> None:
     test = tmp_path / "test_threads.py"
     test.write_text("import torch\n\ndef test_one():\n    assert torch.get_num_threads() == 1\n")
     arguments = [sys.executable, "-m", "tests.kernels", "own-1", "own-2", "--tests", str(test)]
@@ -23,7 +24,7 @@ def test_a_failure_under_one_setting_alone_is_reported(tmp_path):
     assert any("FAILED" in line and "test_one" in line for line in lines[2:])
 
 
-def test_unknown_settings_are_named():
+def test_unknown_settings_are_named() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.kernels", "neon-1"], capture_output=True, text=True, check=False
     )

@@ -11,7 +11,7 @@ from typing import Any
 
 import scipy.linalg  # noqa: F401  its BLAS must be loaded before its threads can be limited
 import torch
-from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
+from threadpoolctl import ThreadpoolController
 
 
 def use_one_thread() -> None:

@@ -3,26 +3,27 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
 from benchmarks import growth, layer, lora, machine, memory, roofline, scale, scale_table, table
 from benchmarks.gpu import measure as measure_gpu
-from benchmarks.gpu import tf32
-from benchmarks.inputs import TINY, qwen3, random_update
+from benchmarks.inputs import QWEN3_06B, TINY, qwen3, random_update
+from gcwm_viz.merging.products import tf32
 
 MINUTE = qwen3(16, 24, 16, 8)
 PAGE = "<!-- results: written by hand -->\n<!-- end of results -->\n"
 
 
 @pytest.mark.parametrize("shape", [(40, 24), (24, 40)])
-def test_naive_transcription_and_package_agree_in_double_precision(shape):
+def test_naive_transcription_and_package_agree_in_double_precision(shape: tuple[int, int]) -> None:
     found = layer.compare(shape, 30, torch.float64)
     assert max(found[name] for name in found if name.endswith("difference")) <= layer.DOUBLE
 
 
-def test_gpu_measurement_rehearses_on_the_cpu():
+def test_gpu_measurement_rehearses_on_the_cpu() -> None:
     result = measure_gpu(torch.device("cpu"), MINUTE, layers=2, iters=2)
     modes = [name for name in result if name.startswith("m=3, ")]
     fast = ["TF32", "bf16x3"]
@@ -44,7 +45,7 @@ def test_gpu_measurement_rehearses_on_the_cpu():
     assert set(result["limit_s"]) == {"float32", "TF32", "float64"}
 
 
-def test_gpu_measurement_needs_torch_numpy_and_scipy_alone():
+def test_gpu_measurement_needs_torch_numpy_and_scipy_alone() -> None:
     script = """
 import sys
 for name in ("pandas", "pyarrow", "safetensors", "transformers", "sklearn", "streamlit", "plotly", "tqdm", "yaml"):
@@ -55,25 +56,25 @@ import benchmarks.gpu
     assert result.returncode == 0, result.stderr
 
 
-def test_tf32_is_on_request_and_inside_its_block_alone():
+def test_tf32_is_on_request_and_inside_its_block_alone() -> None:
     before = torch.backends.cuda.matmul.allow_tf32
     with tf32():
         assert torch.backends.cuda.matmul.allow_tf32
     assert torch.backends.cuda.matmul.allow_tf32 == before
 
 
-def test_updates_are_seeded_and_of_the_size_that_they_say():
+def test_updates_are_seeded_and_of_the_size_that_they_say() -> None:
     assert torch.equal(random_update((60, 40), 3), random_update((60, 40), 3))
     assert float(random_update((200, 300), 1).square().mean().sqrt()) == pytest.approx(2e-3, rel=0.1)
 
 
-def test_memory_is_measured_on_a_real_run(tmp_path):
+def test_memory_is_measured_on_a_real_run(tmp_path: Path) -> None:
     found = memory.measure(layers=1, updates=2, many=2, shapes=MINUTE)
     assert 0 <= found["peak_gb"] < 2
     assert found["model"]["inputs_gb"] > 0
 
 
-def test_lora_and_growth_and_products():
+def test_lora_and_growth_and_products() -> None:
     assert lora.measure((40, 32), rank=4, iters=3)["exact"]["difference"] <= lora.EQUAL
     result = growth.measure(hidden=32, counts=(2, 3), sizes=(24, 32), tasks=3, iters=2)
     assert result["geometry"]["tasks"] == 3
@@ -83,7 +84,7 @@ def test_lora_and_growth_and_products():
     assert build == 1.5 * 2 * 2 * 9
 
 
-def test_the_table_is_made_of_the_results(tmp_path, monkeypatch):
+def test_the_table_is_made_of_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "RESULTS", tmp_path)
     result = {"seconds": 9.0, "start_s": 1.0, "matrices_s": 4.0, "probes_s": 4.0, "goal_s": 15.0}
     machine.write("lab", {}, result)
@@ -93,12 +94,12 @@ def test_the_table_is_made_of_the_results(tmp_path, monkeypatch):
     assert "not yet measured" in text
 
 
-def test_shapes_are_those_of_the_model():
-    assert TINY.keys() == layer.QWEN3_06B.keys()
-    assert layer.QWEN3_06B["mlp.down_proj"] == (1024, 3072)
+def test_shapes_are_those_of_the_model() -> None:
+    assert TINY.keys() == QWEN3_06B.keys()
+    assert QWEN3_06B["mlp.down_proj"] == (1024, 3072)
 
 
-def test_the_rate_that_made_the_times_is_found_and_the_longest_pieces_go_first():
+def test_the_rate_that_made_the_times_is_found_and_the_longest_pieces_go_first() -> None:
     assert scale.fit([(flops, 0.25 + flops / 4e9) for flops in (1e8, 1e9, 7e9)]) == pytest.approx((4e9, 0.25))
     assert scale.fit([(1e9, 0.5), (4e9, 2.2), (16e9, 9.0)])[1] == 0.0, "no matrix costs less than nothing"
     assert scale.makespan([1, 2, 3, 4], 1) == 10
@@ -106,7 +107,7 @@ def test_the_rate_that_made_the_times_is_found_and_the_longest_pieces_go_first()
     assert scale.makespan([1, 1, 5], 3) == 5
 
 
-def test_workers_and_their_prediction_are_measured_on_real_runs():
+def test_workers_and_their_prediction_are_measured_on_real_runs() -> None:
     """Without Ray, which has tests of its own."""
     tiny = (qwen3(8, 12, 8, 8), qwen3(24, 32, 24, 8), MINUTE)
     found = scale.measure(*tiny, layers=1, updates=2, ray=False)
@@ -116,7 +117,7 @@ def test_workers_and_their_prediction_are_measured_on_real_runs():
     assert found["written_bytes"] > 8 * found["parameters"]
 
 
-def test_forecasts_follow_the_counts_of_the_models():
+def test_forecasts_follow_the_counts_of_the_models() -> None:
     assert scale_table.LLAMA_70B.parameters == pytest.approx(68.5e9, rel=0.01)
     assert scale_table.QWEN3_235B.parameters == pytest.approx(233.8e9, rel=0.01)
     assert scale_table.QWEN3_235B.matrices == 94 * (4 + 1 + 3 * 128)
@@ -126,7 +127,7 @@ def test_forecasts_follow_the_counts_of_the_models():
     assert one.read_bytes == 2 * 3 * (2 + 2) * scale_table.LLAMA_70B.parameters
 
 
-def test_the_document_of_scale_is_made_of_the_result(tmp_path, monkeypatch):
+def test_the_document_of_scale_is_made_of_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "RESULTS", tmp_path)
     row = {"label": "1 local worker", "seconds": 12.0, "predicted_s": 11.0, "matrices": 21, "matrices_a_minute": 105.0}
     row["processor_s"] = 10.0

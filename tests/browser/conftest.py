@@ -8,25 +8,30 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.factories_runs import write_run
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 QUIET = "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync"
-_running: list = []
+_running: list["Browser"] = []
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in Path(item.path).parents:
             item.add_marker(pytest.mark.browser)
 
 
 @pytest.fixture(scope="session")
-def chromium():
+def chromium() -> Iterator["Browser"]:
     path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if path is None:
         pytest.skip("no Chromium on this machine: install Debian's package chromium to run the browser tests")
@@ -78,7 +83,7 @@ class Server:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory, chromium):
+def server(tmp_path_factory: pytest.TempPathFactory, chromium: "Browser") -> Iterator[Server]:
     root = tmp_path_factory.mktemp("runs")
     write_run(root, "normal")
     write_run(root, "nan")
@@ -88,11 +93,11 @@ def server(tmp_path_factory, chromium):
 
 
 @pytest.fixture
-def window(chromium):
+def window(chromium: "Browser") -> Iterator[Callable[[], "Page"]]:
     """A fresh browser window; a second call gives a second one, as another reader would have."""
     contexts = []
 
-    def opened():
+    def opened() -> "Page":
         context = chromium.new_context(viewport={"width": 1440, "height": 1000})
         context.set_default_timeout(20_000)
         contexts.append(context)

@@ -1,23 +1,26 @@
 """Deep links, clicks, slider and what-if in a real browser."""
 
+from collections.abc import Callable
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Server
 
 PAGES = {"": 1, "Conflict": 14, "Spectra": 4, "Gate": 5, "Solver": 4, "Scores": 5, "Two_runs": 8, "Decide": 7}
 STUDY_PAGES = {"Compare": 5, "Explain": 3}
 TITLES = {"": "Overview", "Two_runs": "Two runs"}
 
 
-def drawn(page, count: int) -> None:
+def drawn(page: Page, count: int) -> None:
     """Wait until the script has ended and ``count`` charts stand."""
     expect(page.locator("[data-testid=stApp][data-test-script-state=notRunning]")).to_be_visible()
     expect(page.locator(".js-plotly-plot")).to_have_count(count)
     page.wait_for_function("[...document.querySelectorAll('.js-plotly-plot')].every(plot => plot._fullLayout?._size)")
 
 
-def click_cell(page, plot: int, row: int, column: int) -> None:
+def click_cell(page: Page, plot: int, row: int, column: int) -> None:
     x, y = page.evaluate(
         """([plot, row, column]) => {
             const chart = document.querySelectorAll('.js-plotly-plot')[plot];
@@ -32,17 +35,19 @@ def click_cell(page, plot: int, row: int, column: int) -> None:
     page.mouse.click(x, y)
 
 
-def has_selected(page, **wanted: str) -> None:
+def has_selected(page: Page, **wanted: str) -> None:
     """Wait until the address carries these parameters, in any order."""
     page.wait_for_url(lambda url: wanted.items() <= dict(parse_qsl(urlsplit(url).query)).items())
 
 
-def colours(page, plot: int) -> str:
-    return page.locator(".js-plotly-plot").nth(plot).evaluate("plot => JSON.stringify(plot.data.map(t => t.z ?? t.y))")
+def colours(page: Page, plot: int) -> str:
+    return str(
+        page.locator(".js-plotly-plot").nth(plot).evaluate("plot => JSON.stringify(plot.data.map(t => t.z ?? t.y))")
+    )
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_cold_deep_link(server, window, name):
+def test_cold_deep_link(server: Server, window: Callable[[], Page], name: str) -> None:
     """A server that has run no page yet, opened at once on this page, asks nothing of any other host."""
     server.stop()
     server.start()
@@ -60,7 +65,7 @@ def test_cold_deep_link(server, window, name):
 
 
 @pytest.mark.parametrize("name", STUDY_PAGES)
-def test_the_shipped_study_by_cold_link(server, window, name):
+def test_the_shipped_study_by_cold_link(server: Server, window: Callable[[], Page], name: str) -> None:
     server.stop()
     server.start()
     page = window()
@@ -71,7 +76,7 @@ def test_the_shipped_study_by_cold_link(server, window, name):
     expect(page.get_by_test_id("stException")).to_have_count(0)
 
 
-def test_click_opens_the_matrix_everywhere(server, window):
+def test_click_opens_the_matrix_everywhere(server: Server, window: Callable[[], Page]) -> None:
     page = window()
     page.goto(f"{server.url}/Conflict?run=normal")
     drawn(page, 14)
@@ -83,7 +88,7 @@ def test_click_opens_the_matrix_everywhere(server, window):
     expect(page.get_by_role("heading", level=3)).to_have_text("model.layers.2.mlp.up_proj.weight")
 
 
-def test_top_right_and_undefined_cells_answer_too(server, window):
+def test_top_right_and_undefined_cells_answer_too(server: Server, window: Callable[[], Page]) -> None:
     page = window()
     page.goto(f"{server.url}/Conflict?run=nan")
     drawn(page, 14)
@@ -94,7 +99,7 @@ def test_top_right_and_undefined_cells_answer_too(server, window):
     has_selected(page, layer="1", family="o_proj")
 
 
-def test_slider_moves_all_charts(server, window):
+def test_slider_moves_all_charts(server: Server, window: Callable[[], Page]) -> None:
     page = window()
     page.goto(f"{server.url}/Conflict?run=normal")
     drawn(page, 14)
@@ -112,7 +117,7 @@ def test_slider_moves_all_charts(server, window):
         )
 
 
-def test_what_if_changes_alpha(server, window):
+def test_what_if_changes_alpha(server: Server, window: Callable[[], Page]) -> None:
     page = window()
     page.goto(f"{server.url}/Gate?run=normal")
     drawn(page, 5)
@@ -124,9 +129,9 @@ def test_what_if_changes_alpha(server, window):
     expect(value).not_to_have_text(before)
 
 
-def test_hover_text_is_literal(server, window):
+def test_hover_text_is_literal(server: Server, window: Callable[[], Page]) -> None:
     page = window()
     page.goto(f"{server.url}/Conflict?run=nan&step=3")
     drawn(page, 14)
     assert page.locator(".js-plotly-plot a[href], .js-plotly-plot b").count() == 0
-    assert "<b>bo" in page.locator(".js-plotly-plot").nth(9).text_content()
+    assert "<b>bo" in (page.locator(".js-plotly-plot").nth(9).text_content() or "")

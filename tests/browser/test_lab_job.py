@@ -1,21 +1,23 @@
 """The lab run starts by itself, once for all windows, and can be cancelled; a new server finds it again."""
 
 import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import Server
 
 
 @pytest.fixture
-def fresh(tmp_path, chromium):
+def fresh(tmp_path: Path, chromium: Browser) -> Iterator[Server]:
     running = Server(tmp_path / "runs")
     yield running
     running.stop()
 
 
-def test_two_windows_one_job(fresh, window):
+def test_two_windows_one_job(fresh: Server, window: Callable[[], Page]) -> None:
     first, second = window(), window()
     for page in (first, second):
         page.goto(fresh.url)

@@ -1,11 +1,14 @@
 """The conflict map plays by itself and leaves the rest of the page alone."""
 
-from playwright.sync_api import expect
+from collections.abc import Callable
 
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Server
 from tests.browser.test_explore import PAGES, drawn
 
 
-def test_steps_move_on_by_themselves(server, window):
+def test_steps_move_on_by_themselves(server: Server, window: Callable[[], Page]) -> None:
     page = window()
     page.goto(f"{server.url}/Conflict?run=normal&step=5")
     drawn(page, PAGES["Conflict"])

@@ -1,6 +1,10 @@
 """The report opened from disk, with the network cut off."""
 
+from pathlib import Path
+from typing import Literal
+
 import pytest
+from playwright.sync_api import Browser
 
 from gcwm_viz.report.document import report
 from gcwm_viz.runs.tables import open_run
@@ -8,7 +12,7 @@ from tests.factories_runs import write_run
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_opens_from_disk_without_a_network(chromium, tmp_path, scheme):
+def test_opens_from_disk_without_a_network(chromium: Browser, tmp_path: Path, scheme: Literal["light", "dark"]) -> None:
     file = tmp_path / "report.html"
     file.write_text(report(open_run(write_run(tmp_path, "nan"))))
     context = chromium.new_context(offline=True, color_scheme=scheme)

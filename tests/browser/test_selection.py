@@ -1,8 +1,12 @@
 """The selection — run, step, layer, family — stays the same from page to page, however the reader came there."""
 
-from playwright.sync_api import expect
+from collections.abc import Callable
+from typing import Any
+
+from playwright.sync_api import Page, expect
 
 from gcwm_viz.ui.frame import PAGES
+from tests.browser.conftest import Server
 from tests.browser.test_explore import click_cell, drawn, has_selected
 
 SELECTED = {"run": "normal", "step": "3", "layer": "2", "family": "o_proj"}
@@ -10,18 +14,18 @@ SELECTED = {"run": "normal", "step": "3", "layer": "2", "family": "o_proj"}
 WITHOUT_A_RUN = {"Start", "Compare", "Explain"}
 
 
-def url(server, name: str, wanted: dict[str, str]) -> str:
+def url(server: Server, name: str, wanted: dict[str, str]) -> str:
     path = "" if name == "Overview" else name.replace(" ", "_")
     return f"{server.url}/{path}?{'&'.join(f'{key}={value}' for key, value in wanted.items())}"
 
 
-def ended(page, name: str) -> None:
+def ended(page: Page, name: str) -> None:
     """Wait until the page ``name`` has been drawn."""
     expect(page).to_have_title(f"{name} · GCWM", timeout=60_000)
     expect(page.locator("[data-testid=stApp][data-test-script-state=notRunning]")).to_be_visible(timeout=60_000)
 
 
-def go(page, name: str) -> None:
+def go(page: Page, name: str) -> None:
     """Follow the side bar's link, which Talk keeps folded."""
     if page.get_by_test_id("stExpandSidebarButton").is_visible():
         page.get_by_test_id("stExpandSidebarButton").click()
@@ -29,7 +33,7 @@ def go(page, name: str) -> None:
     ended(page, name)
 
 
-def shows(page, wanted: dict[str, str]) -> None:
+def shows(page: Page, wanted: dict[str, str]) -> None:
     """Wait until the side bar shows this selection: a page that has just come may still be drawing it."""
     bar = page.get_by_test_id("stSidebar")
     for key, name in {"run": "Run", "layer": "Layer", "family": "Family"}.items():
@@ -37,7 +41,7 @@ def shows(page, wanted: dict[str, str]) -> None:
     expect(bar.get_by_role("slider", name="Step")).to_have_value(wanted["step"], timeout=60_000)
 
 
-def test_every_page_hands_the_selection_of_its_link_to_the_next(server, window):
+def test_every_page_hands_the_selection_of_its_link_to_the_next(server: Server, window: Callable[[], Page]) -> None:
     page = window()
     names = list(PAGES.values())
     for here, there in zip(names, [*names[1:], names[0]], strict=True):
@@ -50,7 +54,7 @@ def test_every_page_hands_the_selection_of_its_link_to_the_next(server, window):
         expect(page.get_by_test_id("stException")).to_have_count(0)
 
 
-def test_widgets_clicks_links_and_reloads_agree(server, window):
+def test_widgets_clicks_links_and_reloads_agree(server: Server, window: Callable[[], Page]) -> None:
     page = window()
     page.goto(url(server, "Conflict", SELECTED))
     drawn(page, 14)
@@ -74,12 +78,13 @@ def test_widgets_clicks_links_and_reloads_agree(server, window):
     shows(page, moved | {"run": "nan", "step": "3"})
 
 
-def test_open_this_matrix_arrives(server, window):
+def test_open_this_matrix_arrives(server: Server, window: Callable[[], Page]) -> None:
     page = window()
     page.goto(url(server, "Overview", {"run": "normal"}))
     ended(page, "Overview")
     link = page.get_by_test_id("stMain").get_by_role("link", name="Open this matrix →")
-    wanted = dict(pair.split("=") for pair in link.get_attribute("href").partition("?")[2].split("&"))
+    href: Any = link.get_attribute("href")
+    wanted = dict(pair.split("=") for pair in href.partition("?")[2].split("&"))
     assert (wanted["run"], wanted["layer"]) == ("normal", "3")
     link.click()
     ended(page, "Conflict")
@@ -88,7 +93,7 @@ def test_open_this_matrix_arrives(server, window):
     has_selected(page, **wanted)
 
 
-def test_one_press_of_back_a_step(server, window):
+def test_one_press_of_back_a_step(server: Server, window: Callable[[], Page]) -> None:
     page = window()
     page.goto(url(server, "Conflict", SELECTED))
     ended(page, "Conflict")
@@ -105,7 +110,7 @@ def test_one_press_of_back_a_step(server, window):
     expect(page.get_by_test_id("stSidebar").get_by_role("slider", name="Step")).to_have_value("3")
 
 
-def test_nonsense_in_a_link_falls_back(server, window):
+def test_nonsense_in_a_link_falls_back(server: Server, window: Callable[[], Page]) -> None:
     page = window()
     page.goto(url(server, "Spectra", {"run": "../etc", "step": "99", "layer": "x", "family": "%3Cb%3E"}))
     ended(page, "Spectra")

@@ -3,9 +3,11 @@
 import json
 import os
 import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, Page, expect
 
 from gcwm_viz.continual.plan_file import RunPlan
 from gcwm_viz.continual.store import RunStore
@@ -17,7 +19,7 @@ SLOW = 8000
 
 
 @pytest.fixture
-def fresh(tmp_path, chromium):
+def fresh(tmp_path: Path, chromium: Browser) -> Iterator[Server]:
     root = tmp_path / "runs"
     write_base(root / "inputs" / "base")
     write_updates(root / "inputs" / "updates", "ab")
@@ -26,7 +28,7 @@ def fresh(tmp_path, chromium):
     running.stop()
 
 
-def test_start_cancel_resume_finish(fresh, window, tmp_path):
+def test_start_cancel_resume_finish(fresh: Server, window: Callable[[], Page], tmp_path: Path) -> None:
     inputs = fresh.root / "inputs"
     plan = RunPlan(
         base=inputs / "base",
@@ -82,7 +84,7 @@ def test_start_cancel_resume_finish(fresh, window, tmp_path):
     expect(other.get_by_role("heading", level=1)).to_have_text("Overview")
 
 
-def test_talk_is_walked_with_the_keyboard(server, window):
+def test_talk_is_walked_with_the_keyboard(server: Server, window: Callable[[], Page]) -> None:
     page = window()
     page.goto(f"{server.url}/Talk?run=normal")
     title = page.get_by_role("heading", level=1)

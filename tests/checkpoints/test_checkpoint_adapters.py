@@ -1,4 +1,6 @@
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -31,7 +33,7 @@ QV = ["q_proj", "v_proj"]
         ("phi3", {"r": 3, "target_modules": ["qkv_proj", "gate_up_proj"]}),
     ],
 )
-def test_delta_is_what_peft_merges(tmp_path, name, settings):
+def test_delta_is_what_peft_merges(tmp_path: Path, name: str, settings: dict[str, Any]) -> None:
     """PEFT itself is the oracle: Δ = merged − base for every adapted module, to float32 rounding."""
     folder, before, merged = tiny.lora(name, tmp_path, **settings)
     adapter = Adapter.open(folder)
@@ -45,7 +47,7 @@ def test_delta_is_what_peft_merges(tmp_path, name, settings):
     assert changed == {f"{module}.weight" for module in adapter.modules}
 
 
-def test_trained_modules_and_embeddings_are_kept_apart(tmp_path):
+def test_trained_modules_and_embeddings_are_kept_apart(tmp_path: Path) -> None:
     folder, before, merged = tiny.lora(
         "qwen3-untied", tmp_path, r=2, target_modules=["q_proj", "embed_tokens"], modules_to_save=["lm_head"]
     )
@@ -58,11 +60,11 @@ def test_trained_modules_and_embeddings_are_kept_apart(tmp_path):
 
 
 @pytest.fixture
-def plain(tmp_path):
+def plain(tmp_path: Path) -> Path:
     return tiny.lora("qwen3", tmp_path / "adapter", r=2, target_modules=QV)[0]
 
 
-def configure(folder, **changes):
+def configure(folder: Path, **changes: Any) -> None:
     file = folder / "adapter_config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
 
@@ -95,14 +97,14 @@ def configure(folder, **changes):
         ({"alpha_pattern": {r"[\]*]?" * 40: 1}}, "expected a simpler one"),
     ],
 )
-def test_settings_that_are_not_plain_lora(plain, changes, says):
+def test_settings_that_are_not_plain_lora(plain: Path, changes: dict[str, Any], says: str) -> None:
     configure(plain, **changes)
     with pytest.raises(InputError, match=says) as caught:
         Adapter.open(plain)
     assert "adapter_config.json" in str(caught.value) or "adapter_model.safetensors" in str(caught.value)
 
 
-def test_many_patterns_together_are_bounded_too(plain):
+def test_many_patterns_together_are_bounded_too(plain: Path) -> None:
     """Each alone is taken; all of them on every module would take long."""
     alone = ".?" * 21 + "y"
     configure(plain, alpha_pattern={alone: 4})
@@ -123,12 +125,12 @@ def test_many_patterns_together_are_bounded_too(plain):
         r"layers\.[0-9]{1,2}\.self_attn\.q_proj",
     ],
 )
-def test_patterns_that_people_write_are_taken(plain, pattern):
+def test_patterns_that_people_write_are_taken(plain: Path, pattern: str) -> None:
     configure(plain, alpha_pattern={pattern: 4})
     assert {lora.scaling for lora in Adapter.open(plain).modules.values()} <= {2.0, 4.0}
 
 
-def test_dora_and_other_tensors_are_refused_whatever_the_config_says(plain):
+def test_dora_and_other_tensors_are_refused_whatever_the_config_says(plain: Path) -> None:
     content = load_file(plain / "adapter_model.safetensors")
     name = next(iter(content)).split(".lora_")[0]
     tiny.store(plain, {**content, f"{name}.lora_magnitude_vector": torch.ones(16)}, "adapter_model.safetensors")
@@ -139,7 +141,7 @@ def test_dora_and_other_tensors_are_refused_whatever_the_config_says(plain):
         Adapter.open(plain)
 
 
-def test_a_lone_factor(plain):
+def test_a_lone_factor(plain: Path) -> None:
     content = load_file(plain / "adapter_model.safetensors")
     del content[next(name for name in content if "lora_B" in name)]
     tiny.store(plain, content, "adapter_model.safetensors")
@@ -147,7 +149,7 @@ def test_a_lone_factor(plain):
         Adapter.open(plain)
 
 
-def test_missing_pieces(plain):
+def test_missing_pieces(plain: Path) -> None:
     (plain / "adapter_config.json").rename(plain / "elsewhere.json")
     with pytest.raises(InputError, match=r"adapter_config.json: missing"):
         Adapter.open(plain)

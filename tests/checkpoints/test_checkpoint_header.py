@@ -1,6 +1,8 @@
 import json
 import random
 import struct
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +15,7 @@ from tests.checkpoints.tiny import raw_file
 GOOD = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 
 
-def test_header_agrees_with_the_library(tmp_path):
+def test_header_agrees_with_the_library(tmp_path: Path) -> None:
     content = {
         "a": torch.zeros(2, 3),
         "b": torch.zeros(5, dtype=torch.float16),
@@ -62,7 +64,7 @@ def test_header_agrees_with_the_library(tmp_path):
         (b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"a":{}}', b"\0" * 8, "names 'a' twice"),
     ],
 )
-def test_a_lying_header_is_refused_in_one_sentence(tmp_path, header, data, says):
+def test_a_lying_header_is_refused_in_one_sentence(tmp_path: Path, header: Any, data: bytes, says: str) -> None:
     path = raw_file(tmp_path / "x.safetensors", header, data)
     with pytest.raises(InputError) as caught:
         read_header(path)
@@ -80,13 +82,13 @@ def test_a_lying_header_is_refused_in_one_sentence(tmp_path, header, data, says)
         (struct.pack("<Q", 2**63) + b"{}", f"at most {MAX_HEADER_BYTES}"),
     ],
 )
-def test_a_header_length_is_not_believed(tmp_path, content, says):
+def test_a_header_length_is_not_believed(tmp_path: Path, content: bytes, says: str) -> None:
     (tmp_path / "x.safetensors").write_bytes(content)
     with pytest.raises(InputError, match=says):
         read_header(tmp_path / "x.safetensors")
 
 
-def test_mutated_files_give_a_header_or_one_clean_error(tmp_path):
+def test_mutated_files_give_a_header_or_one_clean_error(tmp_path: Path) -> None:
     """Seeded mutations of a good file: nothing but InputError comes out, and what is accepted fits the file."""
     generator = random.Random(0)
     header = {

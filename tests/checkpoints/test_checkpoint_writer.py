@@ -1,15 +1,20 @@
 import errno
 import json
 import os
+import shutil
 import warnings
+from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 import transformers
 from safetensors.torch import load_file
+from torch import Tensor
 
-from gcwm_viz.checkpoints import atomic, space
+from gcwm_viz.checkpoints import atomic
 from gcwm_viz.checkpoints.atomic import write_bytes, write_json, write_safetensors
 from gcwm_viz.checkpoints.header import read_header
 from gcwm_viz.checkpoints.index import CheckpointIndex
@@ -21,26 +26,28 @@ TARGET = "model.layers.1.mlp.down_proj.weight"
 
 
 @pytest.fixture(params=["qwen3", "qwen3-untied"])
-def base(request, tmp_path):
+def base(request: pytest.FixtureRequest, tmp_path: Path) -> CheckpointIndex:
     folder = tiny.save(tiny.model(request.param), tmp_path / "base")
     (folder / "tokenizer.json").write_text('{"version": "1.0"}')
     (folder / "modeling_evil.py").write_text("raise SystemExit")
     return CheckpointIndex.open(folder)
 
 
-def doubled(base):
+def doubled(base: CheckpointIndex) -> Callable[..., Tensor | None]:
     state = tiny.tensors(base.root)
     return lambda name: state[name] * 2 if name == TARGET else None
 
 
-def load(folder):
+def load(folder: Path) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
 
 
 @pytest.mark.parametrize("max_shard_bytes", [5 * 2**30, 4096])
-def test_export_is_a_checkpoint_that_transformers_loads(base, tmp_path, max_shard_bytes):
+def test_export_is_a_checkpoint_that_transformers_loads(
+    base: CheckpointIndex, tmp_path: Path, max_shard_bytes: int
+) -> None:
     out = export_checkpoint(
         base, doubled(base), tmp_path / "out", model_card="# A card\n", max_shard_bytes=max_shard_bytes
     )
@@ -68,7 +75,7 @@ def test_export_is_a_checkpoint_that_transformers_loads(base, tmp_path, max_shar
     assert sorted(item.name for item in tmp_path.iterdir()) == ["base", "out"]
 
 
-def test_export_is_deterministic_and_reads_back_as_the_same_content(base, tmp_path):
+def test_export_is_deterministic_and_reads_back_as_the_same_content(base: CheckpointIndex, tmp_path: Path) -> None:
     for name in ("one", "two"):
         export_checkpoint(base, doubled(base), tmp_path / name, model_card="", max_shard_bytes=4096)
     files = sorted(item.name for item in (tmp_path / "one").iterdir())
@@ -78,14 +85,14 @@ def test_export_is_deterministic_and_reads_back_as_the_same_content(base, tmp_pa
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_export_in_another_precision(base, tmp_path, dtype):
+def test_export_in_another_precision(base: CheckpointIndex, tmp_path: Path, dtype: torch.dtype) -> None:
     out = export_checkpoint(base, doubled(base), tmp_path / "out", model_card="", dtype=dtype)
     assert {tensor.dtype for tensor in tiny.tensors(out).values()} == {dtype}
     assert json.loads((out / "config.json").read_text())["dtype"] == str(dtype).removeprefix("torch.")
     assert load(out).dtype == dtype
 
 
-def test_gpt2_in_its_stored_layout(tmp_path):
+def test_gpt2_in_its_stored_layout(tmp_path: Path) -> None:
     base = CheckpointIndex.open(tiny.save(tiny.model("gpt2"), tmp_path / "base"))
     out = export_checkpoint(base, lambda name: None, tmp_path / "out", model_card="")
     tokens = torch.arange(6)[None]
@@ -101,7 +108,9 @@ def test_gpt2_in_its_stored_layout(tmp_path):
         (torch.zeros(16, 24), {"dtype": torch.int8}, "cannot export as torch.int8"),
     ],
 )
-def test_nothing_is_left_when_an_export_fails(base, tmp_path, replacement, settings, says):
+def test_nothing_is_left_when_an_export_fails(
+    base: CheckpointIndex, tmp_path: Path, replacement: Tensor, settings: Any, says: str
+) -> None:
     with pytest.raises(InputError, match=says):
         export_checkpoint(
             base, lambda name: replacement if name == TARGET else None, tmp_path / "out", model_card="", **settings
@@ -109,7 +118,7 @@ def test_nothing_is_left_when_an_export_fails(base, tmp_path, replacement, setti
     assert sorted(item.name for item in tmp_path.iterdir()) == ["base"]
 
 
-def test_places_that_are_refused(base, tmp_path):
+def test_places_that_are_refused(base: CheckpointIndex, tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("keep me")
     (tmp_path / "other").mkdir()
@@ -125,7 +134,7 @@ def test_places_that_are_refused(base, tmp_path):
     assert not (base.root / "out").exists()
 
 
-def test_an_empty_folder_and_a_dead_process_leftovers_are_taken_over(base, tmp_path):
+def test_an_empty_folder_and_a_dead_process_leftovers_are_taken_over(base: CheckpointIndex, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     leftover = atomic.partial_name(tmp_path / "out")
     (leftover / "sub").mkdir(parents=True)
@@ -135,7 +144,7 @@ def test_an_empty_folder_and_a_dead_process_leftovers_are_taken_over(base, tmp_p
     assert not leftover.exists()
 
 
-def test_a_second_writer_is_told(tmp_path):
+def test_a_second_writer_is_told(tmp_path: Path) -> None:
     with atomic.atomic_folder(tmp_path / "out"):
         second = atomic.atomic_folder(tmp_path / "out")
         with pytest.raises(InputError, match="another process is writing"):
@@ -143,25 +152,25 @@ def test_a_second_writer_is_told(tmp_path):
     assert (tmp_path / "out").is_dir()
 
 
-def test_too_little_space(base, tmp_path, monkeypatch):
-    monkeypatch.setattr(space.shutil, "disk_usage", lambda place: SimpleNamespace(free=10))
+def test_too_little_space(base: CheckpointIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=10))
     with pytest.raises(InputError, match="MB free"):
         export_checkpoint(base, lambda name: None, tmp_path / "out", model_card="")
 
 
-def test_a_full_disk_keeps_the_old_file(tmp_path, monkeypatch):
+def test_a_full_disk_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_bytes(tmp_path / "a.json", b"old")
 
-    def full(handle):
+    def full(handle: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(atomic.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(InputError, match=r"a.json: cannot write \(no space left on the disk\)"):
         write_bytes(tmp_path / "a.json", b"new")
     assert [(item.name, item.read_bytes()) for item in tmp_path.iterdir()] == [("a.json", b"old")]
 
 
-def test_safetensors_round_trip_with_the_same_bytes(tmp_path):
+def test_safetensors_round_trip_with_the_same_bytes(tmp_path: Path) -> None:
     content = {
         "b": torch.randn(3, 5),
         "a": torch.randn(7).to(torch.bfloat16),
@@ -184,7 +193,7 @@ def test_safetensors_round_trip_with_the_same_bytes(tmp_path):
     assert not (tmp_path / "3.safetensors").exists()
 
 
-def test_json_is_whole_or_absent(tmp_path):
+def test_json_is_whole_or_absent(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"é": [1, 2.5]})
     assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {"é": [1, 2.5]}
     with pytest.raises(ValueError, match="JSON"):

@@ -2,13 +2,16 @@
 
 import json
 import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from gcwm_viz.checkpoints.index import CheckpointIndex
-from gcwm_viz.checkpoints.location import is_remote, location
+from gcwm_viz.checkpoints.location import is_remote, location, remote_bytes
 from gcwm_viz.checkpoints.reader import read_tensor
 from gcwm_viz.cli import main
 from gcwm_viz.continual.config import RunSettings
@@ -30,7 +33,7 @@ DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int
 
 
 @pytest.fixture
-def memory():
+def memory() -> Iterator[str]:
     """An empty file system of this process, and its URL; a forked worker has a copy."""
     fsspec = pytest.importorskip("fsspec")
     store = fsspec.filesystem("memory")
@@ -39,7 +42,7 @@ def memory():
         store.rm("/models", recursive=True)
 
 
-def upload(folder, url):
+def upload(folder: Path, url: str) -> None:
     for file in folder.rglob("*"):
         if file.is_file():
             place = location(f"{url}/{file.relative_to(folder).as_posix()}")
@@ -47,7 +50,7 @@ def upload(folder, url):
             place.write_bytes(file.read_bytes())
 
 
-def test_tensors_and_rows_of_them_are_the_bytes_of_the_file(tmp_path, memory):
+def test_tensors_and_rows_of_them_are_the_bytes_of_the_file(tmp_path: Path, memory: str) -> None:
     rng = generator(5)
     tensors = {str(dtype): (10 * torch.randn(7, 3, generator=rng)).to(dtype) for dtype in DTYPES}
     tensors |= {"empty": torch.zeros(0, 4), "scalar": torch.tensor(2.5)}
@@ -64,14 +67,17 @@ def test_tensors_and_rows_of_them_are_the_bytes_of_the_file(tmp_path, memory):
             assert torch.equal(read_tensor(there.tensors[name], rows), tensors[name][rows])
 
 
-def test_a_matrix_is_read_as_its_own_bytes_alone(tmp_path, memory, monkeypatch):
+def test_a_matrix_is_read_as_its_own_bytes_alone(tmp_path: Path, memory: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from gcwm_viz.checkpoints import reader
 
-    read = []
-    genuine = reader.remote_bytes
-    monkeypatch.setattr(
-        reader, "remote_bytes", lambda path, start, count: read.append(count) or genuine(path, start, count)
-    )
+    read: list[int] = []
+    genuine = remote_bytes
+
+    def watched(path: Path, start: int, count: int) -> bytes:
+        read.append(count)
+        return genuine(path, start, count)
+
+    monkeypatch.setattr(reader, "remote_bytes", watched)
     save_file({"a": torch.ones(50, 20), "b": torch.ones(50, 20)}, tmp_path / "model.safetensors")
     upload(tmp_path, memory)
     info = CheckpointIndex.open(memory).tensors["b"]
@@ -81,7 +87,9 @@ def test_a_matrix_is_read_as_its_own_bytes_alone(tmp_path, memory, monkeypatch):
 
 
 @pytest.mark.parametrize(("kind", "workers"), [("memory", 1), ("memory", 2), ("file", 2)])
-def test_a_run_of_remote_inputs_has_the_results_of_local_ones(tmp_path, memory, kind, workers):
+def test_a_run_of_remote_inputs_has_the_results_of_local_ones(
+    tmp_path: Path, memory: str, kind: str, workers: int
+) -> None:
     base, updates = write_base(tmp_path / "base"), write_updates(tmp_path / "updates", "ab")
     local = create_run(Inputs(base=base, updates=updates), tmp_path / "local", RunSettings())
     continue_run(local, CPU, workers=1)
@@ -102,28 +110,28 @@ def test_a_run_of_remote_inputs_has_the_results_of_local_ones(tmp_path, memory, 
     assert main(["resume", str(out), "--device", "cpu", "--workers", str(workers)]) == 0
 
 
-def test_an_adapter_may_lie_elsewhere(tmp_path, memory):
+def test_an_adapter_may_lie_elsewhere(tmp_path: Path, memory: str) -> None:
     base = tiny.save(tiny.model("qwen3"), tmp_path / "base")
     adapter, _, _ = tiny.lora("qwen3", tmp_path / "adapter", r=2, target_modules=["q_proj"])
     upload(base, f"{memory}/base")
     upload(adapter, f"{memory}/adapter")
-    here = open_update("a", adapter, CheckpointIndex.open(base))
+    here: Any = open_update("a", adapter, CheckpointIndex.open(base))
     index = CheckpointIndex.open(f"{memory}/base")
-    there = open_update("a", f"{memory}/adapter", index)
+    there: Any = open_update("a", f"{memory}/adapter", index)
     assert there.kind == here.kind == "adapter"
     assert there.fingerprint() == here.fingerprint()
     key = next(key for key in target_matrices(index) if key.family == "q_proj")
     assert torch.equal(dense(there.delta(key)), dense(here.delta(key)))
 
 
-def test_a_plan_names_urls_and_keeps_them(memory):
+def test_a_plan_names_urls_and_keeps_them(memory: str) -> None:
     plan = parse_plan(f"base: {memory}/base\nupdates:\n- {{name: a, path: '{memory}/a'}}\n".encode(), "plan")
     assert str(plan.base) == f"{memory}/base"
     assert str(plan.updates[0][1]) == f"{memory}/a"
     assert parse_plan(plan.to_yaml().encode(), "again") == plan
 
 
-def test_naming_a_url_asks_nobody(memory, monkeypatch):
+def test_naming_a_url_asks_nobody(memory: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from upath import UPath
 
     monkeypatch.setattr(UPath, "exists", lambda self: pytest.fail(f"{self} was looked up"))
@@ -132,7 +140,7 @@ def test_naming_a_url_asks_nobody(memory, monkeypatch):
     assert is_remote(location(f"{memory}/a"))
 
 
-def test_faults_are_told_in_one_sentence(tmp_path, memory, capsys):
+def test_faults_are_told_in_one_sentence(tmp_path: Path, memory: str, capsys: pytest.CaptureFixture[str]) -> None:
     upload(write_base(tmp_path / "base"), f"{memory}/base")
     with pytest.raises(InputError, match="expected a folder with safetensors weights, found nothing"):
         CheckpointIndex.open(f"{memory}/nothing")
@@ -155,7 +163,7 @@ def test_faults_are_told_in_one_sentence(tmp_path, memory, capsys):
     assert "results need a folder of this machine or a mounted one, not a URL" in capsys.readouterr().err
 
 
-def test_what_needs_local_files_says_so(tmp_path, memory):
+def test_what_needs_local_files_says_so(tmp_path: Path, memory: str) -> None:
     from gcwm_viz.checkpoints.writer import export_checkpoint
 
     upload(write_base(tmp_path / "base"), f"{memory}/base")

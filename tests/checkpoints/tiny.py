@@ -3,14 +3,16 @@
 import json
 import struct
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-DENSE = {
+DENSE: dict[str, Any] = {
     "vocab_size": 40,
     "hidden_size": 16,
     "intermediate_size": 24,
@@ -22,7 +24,7 @@ DENSE = {
     "bos_token_id": 1,
     "eos_token_id": 2,
 }
-GPT2 = {
+GPT2: dict[str, Any] = {
     "vocab_size": 40,
     "n_embd": 16,
     "n_layer": 2,
@@ -34,7 +36,7 @@ GPT2 = {
 NEOX = {key: value for key, value in DENSE.items() if key != "num_key_value_heads"}
 MOE = {**DENSE, "head_dim": 4, "moe_intermediate_size": 8, "num_experts": 3, "num_experts_per_tok": 2}
 
-CONFIGS = {
+CONFIGS: dict[str, Callable[[], Any]] = {
     "qwen3": lambda: transformers.Qwen3Config(**DENSE, head_dim=4, tie_word_embeddings=True),
     "qwen3-untied": lambda: transformers.Qwen3Config(**DENSE, head_dim=4, tie_word_embeddings=False),
     "qwen2": lambda: transformers.Qwen2Config(**DENSE),
@@ -49,7 +51,7 @@ CONFIGS = {
     "gemma2": lambda: transformers.Gemma2Config(**DENSE, head_dim=4),
     "gemma3": lambda: transformers.Gemma3TextConfig(**DENSE, head_dim=4),
 }
-VISION = {
+VISION: dict[str, Any] = {
     "hidden_size": 16,
     "intermediate_size": 24,
     "num_hidden_layers": 2,
@@ -57,7 +59,7 @@ VISION = {
     "image_size": 8,
     "patch_size": 4,
 }
-SEQ2SEQ = {
+SEQ2SEQ: dict[str, Any] = {
     "vocab_size": 40,
     "d_model": 16,
     "encoder_layers": 2,
@@ -68,7 +70,7 @@ SEQ2SEQ = {
     "decoder_ffn_dim": 24,
 }
 # Kinds that are read but not promised: what is odd about each is tested where it matters.
-ODD = {
+ODD: dict[str, Callable[[], Any]] = {
     "mamba2": lambda: transformers.Mamba2Config(
         vocab_size=40, hidden_size=16, num_heads=4, head_dim=8, state_size=4, n_groups=1, num_hidden_layers=2
     ),
@@ -98,7 +100,7 @@ ODD = {
 }  # fmt: skip
 
 
-def model(name: str, seed: int = 0) -> transformers.PreTrainedModel:
+def model(name: str, seed: int = 0) -> Any:
     torch.manual_seed(seed)
     config = (CONFIGS | ODD)[name]()
     if config.architectures is None and config.is_encoder_decoder:
@@ -108,7 +110,7 @@ def model(name: str, seed: int = 0) -> transformers.PreTrainedModel:
     return getattr(transformers, kind).from_config(config).eval()
 
 
-def save(a_model: transformers.PreTrainedModel, folder: Path, **settings: object) -> Path:
+def save(a_model: Any, folder: Path, **settings: Any) -> Path:
     a_model.save_pretrained(folder, **settings)
     return folder
 
@@ -131,9 +133,7 @@ def raw_file(path: Path, header: object, data: bytes = b"", length: int | None =
     return path
 
 
-def lora(
-    name: str, folder: Path, seed: int = 0, **settings: object
-) -> tuple[Path, dict[str, Tensor], dict[str, Tensor]]:
+def lora(name: str, folder: Path, seed: int = 0, **settings: Any) -> tuple[Path, dict[str, Tensor], dict[str, Tensor]]:
     """A PEFT adapter on a tiny model with random factors: its folder, the base's weights, the merged weights."""
     import peft
 
@@ -147,6 +147,6 @@ def lora(
             # modules_to_save and single token rows start from the base's own values
             if "lora_" in key or ".modules_to_save." in key or "trainable_tokens_delta" in key:
                 parameter.data = torch.randn(parameter.shape, generator=generator)
-        adapted.save_pretrained(folder)
+        adapted.save_pretrained(str(folder))
         merged = adapted.merge_and_unload().state_dict()
     return folder, before, merged

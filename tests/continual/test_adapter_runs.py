@@ -1,18 +1,21 @@
 """Runs over LoRA adapters: the run folder holds factors, and the model they give is that of the dense updates."""
 
+from pathlib import Path
+
 import pytest
 import torch
+from torch import Tensor
 
 from gcwm_viz.checkpoints.header import read_header
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.continual.config import RunSettings
-from gcwm_viz.continual.estimate import estimate, stored_bytes
+from gcwm_viz.continual.estimate import Estimate, estimate, stored_bytes
 from gcwm_viz.continual.result import process_matrix
 from gcwm_viz.linalg.lowrank import LowRank, dense
 from gcwm_viz.runs.inputs import Inputs, open_inputs
 from gcwm_viz.runs.run import continue_run, create_run
-from gcwm_viz.updates.matrices import target_matrices
-from gcwm_viz.updates.source import joint_rank
+from gcwm_viz.updates.matrices import MatrixKey, target_matrices
+from gcwm_viz.updates.source import UpdateSource, joint_rank
 from gcwm_viz.updates.sources import open_update
 from tests.checkpoints import tiny
 
@@ -21,7 +24,7 @@ RANKS = (2, 3)
 
 
 @pytest.fixture(scope="module")
-def inputs(tmp_path_factory):
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     root = tmp_path_factory.mktemp("adapters")
     base = tiny.save(tiny.model("qwen3"), root / "base")
     modules = ["q_proj", "v_proj", "down_proj"]
@@ -29,16 +32,22 @@ def inputs(tmp_path_factory):
     return Inputs(base=base, updates=[(path.name, path) for path in adapters])
 
 
-def sources(inputs):
+def sources(inputs: Inputs) -> list[UpdateSource]:
     base = CheckpointIndex.open(inputs.base)
     return [open_update(name, path, base) for name, path in inputs.updates]
 
 
-def test_a_run_over_adapters_keeps_factors_and_gives_the_dense_merge(inputs, tmp_path):
+def delta_of(source: UpdateSource, key: MatrixKey) -> Tensor:
+    delta = source.delta(key)
+    assert delta is not None
+    return dense(delta)
+
+
+def test_a_run_over_adapters_keeps_factors_and_gives_the_dense_merge(inputs: Inputs, tmp_path: Path) -> None:
     store = create_run(inputs, tmp_path / "run", RunSettings())
     continue_run(store, CPU, workers=1)
     for index, key in enumerate(store.keys):
-        deltas = [dense(source.delta(key)) for source in sources(inputs)]
+        deltas = [delta_of(source, key) for source in sources(inputs)]
         result = process_matrix(key, store.updates, deltas, store.settings)
         for step in (1, 2):
             row = result.rows["matrices"][step - 1]
@@ -54,12 +63,12 @@ def test_a_run_over_adapters_keeps_factors_and_gives_the_dense_merge(inputs, tmp
     assert stored_bytes(store.keys, 2, store.settings, ranks) < stored_bytes(store.keys, 2, store.settings)
 
 
-def test_adapters_are_estimated_thin_where_they_stay_thin(inputs):
+def test_adapters_are_estimated_thin_where_they_stay_thin(inputs: Inputs) -> None:
     found = sources(inputs)
     keys = found[0].touched(target_matrices(found[0].base))
     ranks = [joint_rank(key, found) for key in keys]
 
-    def need(**settings):
+    def need(**settings: str) -> Estimate:
         return estimate(keys, 2, RunSettings.preset_with("scale-free", settings), CPU, ranks)
 
     thin, adam = need(), need(solver="adam")
@@ -73,7 +82,9 @@ def test_adapters_are_estimated_thin_where_they_stay_thin(inputs):
 
 @pytest.mark.parametrize("kind", ["adapters", "dense update", "checkpoint"])
 @pytest.mark.parametrize(("method", "keep"), [("gcwm", "all"), ("wudi", "all"), ("gcwm", "last")])
-def test_given_states_need_the_disk_that_is_said(inputs, tmp_path, kind, method, keep):
+def test_given_states_need_the_disk_that_is_said(
+    inputs: Inputs, tmp_path: Path, kind: str, method: str, keep: str
+) -> None:
     """Adapters as states of adapters; as states of an update that is dense; and a checkpoint as the last state."""
     whole = tmp_path / "whole"
     model = tiny.model("qwen3")
@@ -97,7 +108,7 @@ def test_given_states_need_the_disk_that_is_said(inputs, tmp_path, kind, method,
     assert kept == needed
 
 
-def test_given_states_that_are_adapters_stay_factored_too(inputs, tmp_path):
+def test_given_states_that_are_adapters_stay_factored_too(inputs: Inputs, tmp_path: Path) -> None:
     states = [path for _, path in inputs.updates]
     run = Inputs(base=inputs.base, updates=inputs.updates, states=states)
     store = create_run(run, tmp_path / "run", RunSettings())
@@ -105,4 +116,4 @@ def test_given_states_that_are_adapters_stay_factored_too(inputs, tmp_path):
     for index, key in enumerate(store.keys):
         for step, source in enumerate(sources(inputs), start=1):
             assert isinstance(store.branches(index, step).updates["merged"], LowRank)
-            torch.testing.assert_close(store.state(index, step), dense(source.delta(key)))
+            torch.testing.assert_close(store.state(index, step), delta_of(source, key))

@@ -1,7 +1,10 @@
 """Every method on updates that lie on another device: nothing mixes devices, and the numbers are the CPU's."""
 
+from typing import Any
+
 import pytest
 import torch
+from torch import Tensor
 
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.result import process_matrix
@@ -25,7 +28,7 @@ CASES = [
 ]
 
 
-def updates(kind: str, shape: tuple[int, int]) -> list:
+def updates(kind: str, shape: tuple[int, int]) -> list[Any]:
     rng = torch.Generator().manual_seed(3)
     d_out, d_in = shape
     found = []
@@ -39,7 +42,9 @@ def updates(kind: str, shape: tuple[int, int]) -> list:
 
 @pytest.mark.parametrize("kind", ["dense", "thin", "mixed"])
 @pytest.mark.parametrize(("method", "preset", "changes"), CASES)
-def test_the_same_as_on_the_cpu(method, preset, changes, kind, monkeypatch):
+def test_the_same_as_on_the_cpu(
+    method: str, preset: str, changes: Any, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(psd, "PARTIAL_SIZE", 24)  # so that the Lanczos method has its turn
     imitate_streams(monkeypatch)
     settings = RunSettings.preset_with(preset, {"iters": 3} | changes, method)
@@ -64,7 +69,7 @@ def test_the_same_as_on_the_cpu(method, preset, changes, kind, monkeypatch):
                 }
 
 
-def test_what_mixes_devices_is_refused():
+def test_what_mixes_devices_is_refused() -> None:
     """The imitation notices what it is there for."""
     with TwoDevices():
         far = torch.zeros(3, device=CUDA)
@@ -77,5 +82,5 @@ def test_what_mixes_devices_is_refused():
             far.numpy()
 
 
-def parts(delta):
+def parts(delta: Tensor | LowRank) -> tuple[Any, ...]:
     return (delta.left_or, delta.right_ri) if isinstance(delta, LowRank) else (delta,)

@@ -17,7 +17,7 @@ def parsed(text: str, folder: Path | None = None) -> RunPlan:
     return parse_plan(text.encode(), "p.yaml", folder)
 
 
-def test_round_trip():
+def test_round_trip() -> None:
     plan = RunPlan(
         base=Path("/models/base"),
         updates=(("b: [odd] 'name' ∆", Path("/u/b")), ("a", Path("/u/a"))),
@@ -30,7 +30,7 @@ def test_round_trip():
     assert plan.run_settings().gcwm.iters == 7
 
 
-def test_the_precision_of_probes_is_part_of_a_plan():
+def test_the_precision_of_probes_is_part_of_a_plan() -> None:
     text = b"base: /m/base\nupdates: [{name: a, path: /m/a}]\nprobe_dtype: bfloat16\n"
     plan = parse_plan(text, "p")
     assert plan.probe_dtype == "bfloat16"
@@ -40,7 +40,7 @@ def test_the_precision_of_probes_is_part_of_a_plan():
         parse_plan(text.replace(b"bfloat16", b"int8"), "p")
 
 
-def test_defaults_relative_paths_and_numbers_as_on_the_command_line(tmp_path):
+def test_defaults_relative_paths_and_numbers_as_on_the_command_line(tmp_path: Path) -> None:
     file = tmp_path / "plan.yaml"
     file.write_text(f"base: models/base\n{UPDATES}\nsettings: {{lam: 1e-6, memory: none, gate: none}}\n")
     plan = read_plan(file)
@@ -76,14 +76,14 @@ def test_defaults_relative_paths_and_numbers_as_on_the_command_line(tmp_path):
         ("#" * (MAX_BYTES + 1), "too large"),
     ],
 )
-def test_what_is_no_plan_is_refused(text, message):
+def test_what_is_no_plan_is_refused(text: str, message: str) -> None:
     with pytest.raises(InputError, match=r"plan p\.yaml .*" + message) as caught:
         parsed(text)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 400
 
 
-def test_bytes_that_are_no_text():
+def test_bytes_that_are_no_text() -> None:
     with pytest.raises(InputError, match="not text in UTF-8"):
         parse_plan(b"\xff\xfe", "p.yaml")
 
@@ -94,13 +94,13 @@ def test_bytes_that_are_no_text():
      ("settings: {kapa: 3}", "unknown setting 'kapa'"), ("settings: {energy: 2}", "setting energy"),
      ("settings: {memory: many}", "setting memory"), ("settings: {eta: true}", "setting eta")],
 )  # fmt: skip
-def test_settings_are_checked_like_those_of_the_command_line(entry, message):
+def test_settings_are_checked_like_those_of_the_command_line(entry: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         parsed(f"base: /b\n{UPDATES}\n{entry}").run_settings()
 
 
 @pytest.fixture
-def plan_file(tmp_path):
+def plan_file(tmp_path: Path) -> Path:
     write_base(tmp_path / "base")
     write_updates(tmp_path / "updates", "ab")
     file = tmp_path / "plan.yaml"
@@ -111,7 +111,7 @@ def plan_file(tmp_path):
     return file
 
 
-def test_run_and_check_accept_a_plan(plan_file, tmp_path, capsys):
+def test_run_and_check_accept_a_plan(plan_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "--plan", str(plan_file), "--device", "cpu"]) == 0
     assert "b (delta): 8 matrices" in capsys.readouterr().out
     out = tmp_path / "run"
@@ -127,19 +127,21 @@ def test_run_and_check_accept_a_plan(plan_file, tmp_path, capsys):
     [(["--base", "x"], "no --base"), (["--update", "a=x"], "no --update"), (["--preset", "release"], "no --preset"),
      (["--method", "mean"], "no --method")],
 )  # fmt: skip
-def test_what_the_plan_names_is_not_given_twice(plan_file, tmp_path, capsys, more, message):
+def test_what_the_plan_names_is_not_given_twice(
+    plan_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], message: str
+) -> None:
     assert main(["run", "--plan", str(plan_file), "--out", str(tmp_path / "run"), *more]) == 2
     assert message in capsys.readouterr().err
 
 
-def test_run_needs_a_plan_or_a_base(tmp_path, capsys):
+def test_run_needs_a_plan_or_a_base(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "--out", str(tmp_path / "run")]) == 2
     assert "expected --plan, or --base" in capsys.readouterr().err
     assert main(["run", "--plan", str(tmp_path / "no.yaml"), "--out", str(tmp_path / "run")]) == 2
     assert "cannot read the plan (No such file" in capsys.readouterr().err
 
 
-def test_an_adapter_upon_a_model_counts_from_the_plans_folder_in_both_parts(tmp_path):
+def test_an_adapter_upon_a_model_counts_from_the_plans_folder_in_both_parts(tmp_path: Path) -> None:
     for name in ("base", "model", "adapter", "a+b"):
         (tmp_path / name).mkdir()
     file = tmp_path / "plan.yaml"

@@ -3,6 +3,8 @@
 import json
 import sys
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,24 +18,24 @@ from tests.continual.inputs import write_base, write_updates
 
 
 @pytest.fixture
-def run(tmp_path):
+def run(tmp_path: Path) -> Path:
     inputs = Inputs(base=write_base(tmp_path / "base"), updates=write_updates(tmp_path / "updates", "ab"))
     return create_run(inputs, tmp_path / "run", RunSettings()).path
 
 
-def change(run, **entries):
+def change(run: Path, **entries: Any) -> None:
     values = json.loads((run / "run.json").read_text()) | entries
     write_json(run / "run.json", {name: value for name, value in values.items() if value is not ...})
 
 
-def test_a_round_trip_gives_the_same_bytes(run):
+def test_a_round_trip_gives_the_same_bytes(run: Path) -> None:
     change(run, later={"a": [1]}, base={"path": "b", "fingerprint": "f", "revision": "main"})
     before = (run / "run.json").read_bytes()
     write_json(run / "run.json", RunFile.read(run).to_json())
     assert (run / "run.json").read_bytes() == before
 
 
-def test_entries_stand_in_their_order(run):
+def test_entries_stand_in_their_order(run: Path) -> None:
     text = (run / "run.json").read_text()
     assert list(json.loads(text)) == [
         *("format", "schema", "name", "base", "updates", "states"),
@@ -43,7 +45,7 @@ def test_entries_stand_in_their_order(run):
     assert [list(entry) for entry in json.loads(text)["updates"]] == [["name", "path", "kind", "fingerprint"]] * 2
 
 
-def test_a_run_of_an_earlier_version_opens(run):
+def test_a_run_of_an_earlier_version_opens(run: Path) -> None:
     whole = RunFile.read(run)
     described = ("name", "states", "probes", "probes_fingerprint", "probe_dtype", "probe_memory", "notes", "versions")
     change(run, **dict.fromkeys(described, ...))
@@ -68,14 +70,14 @@ def test_a_run_of_an_earlier_version_opens(run):
         ({"versions": [1]}, "versions, expected texts by name"),
     ],
 )
-def test_what_is_wrong_is_named(run, entries, says):
+def test_what_is_wrong_is_named(run: Path, entries: dict[str, Any], says: str) -> None:
     change(run, **entries)
     with pytest.raises(InputError) as caught:
         RunFile.read(run)
     assert str(caught.value) == f"{run / 'run.json'} lacks or garbles an entry: {says}"
 
 
-def test_a_url_stays_a_url_and_needs_no_driver_to_be_looked_at(run, monkeypatch):
+def test_a_url_stays_a_url_and_needs_no_driver_to_be_looked_at(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "upath", None)
     change(run, base={"path": "s3://bucket//models/base", "fingerprint": "f"})
     base = RunFile.read(run).base
@@ -84,7 +86,7 @@ def test_a_url_stays_a_url_and_needs_no_driver_to_be_looked_at(run, monkeypatch)
         _ = base.path
 
 
-def test_a_url_becomes_a_location_of_its_file_system():
+def test_a_url_becomes_a_location_of_its_file_system() -> None:
     pytest.importorskip("upath", reason="universal-pathlib is not installed (the extra `remote`)")
     assert str(InputEntry(where="memory://m//a", fingerprint="f").path) == "memory://m//a"
     assert str(ProbeEntry(where="memory://m/probes").path / "dev") == "memory://m/probes/dev"

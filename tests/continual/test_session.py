@@ -1,7 +1,10 @@
 """Sessions: a worker that outlived its driver does not write beside the driver that took over."""
 
 import fcntl
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 import torch
@@ -9,6 +12,7 @@ import torch
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.engine import run_matrices
 from gcwm_viz.continual.session import SupersededError, begin_session, writing
+from gcwm_viz.continual.store import RunStore
 from gcwm_viz.continual.work import work_matrix
 from gcwm_viz.engines.engine import Engine, Worker
 from gcwm_viz.errors import InputError
@@ -21,7 +25,7 @@ WORKER = Worker("one", CPU)
 
 
 @pytest.fixture
-def store(tmp_path):
+def store(tmp_path: Path) -> RunStore:
     inputs = Inputs(base=write_base(tmp_path / "base"), updates=write_updates(tmp_path / "updates", "ab"))
     return create_run(inputs, tmp_path / "run", RunSettings())
 
@@ -31,13 +35,21 @@ class OneByOne(Engine):
 
     device, workers = "cpu", 1
 
-    def unordered(self, work, items, *, limit=None, memory=None, overlap=False):
+    def unordered(
+        self,
+        work: Callable[[Worker, Any], Any],
+        items: Sequence[Any],
+        *,
+        limit: int | None = None,
+        memory: Callable[[Any], int] | None = None,
+        overlap: bool = False,
+    ) -> Iterator[tuple[Any, Any]]:
         self.asked = list(items)
         for item in items:
             yield item, work(WORKER, item)
 
 
-def test_the_largest_matrices_are_begun_first_and_the_journal_says_who_did_them(store):
+def test_the_largest_matrices_are_begun_first_and_the_journal_says_who_did_them(store: RunStore) -> None:
     engine = OneByOne()
     with store.lock():
         run_matrices([store], engine)
@@ -50,7 +62,7 @@ def test_the_largest_matrices_are_begun_first_and_the_journal_says_who_did_them(
     assert [entry["done"] for entry in lines] == list(range(1, len(store.keys) + 1))
 
 
-def test_only_the_last_session_may_write(tmp_path):
+def test_only_the_last_session_may_write(tmp_path: Path) -> None:
     first = begin_session(tmp_path)
     with writing(tmp_path, first):
         pass
@@ -61,7 +73,7 @@ def test_only_the_last_session_may_write(tmp_path):
         pass
 
 
-def test_a_new_session_waits_for_whoever_writes_and_says_who_keeps_it(tmp_path):
+def test_a_new_session_waits_for_whoever_writes_and_says_who_keeps_it(tmp_path: Path) -> None:
     first = begin_session(tmp_path)
     with writing(tmp_path, first):
         with pytest.raises(InputError, match="a worker of an earlier session is still writing"):
@@ -76,13 +88,13 @@ def test_a_new_session_waits_for_whoever_writes_and_says_who_keeps_it(tmp_path):
         pass
 
 
-def test_a_writer_that_is_gone_keeps_nobody_waiting(tmp_path):
+def test_a_writer_that_is_gone_keeps_nobody_waiting(tmp_path: Path) -> None:
     with (tmp_path / "session").open("a+") as handle:
         fcntl.flock(handle, fcntl.LOCK_SH)
     assert begin_session(tmp_path, patience=0)
 
 
-def test_an_orphan_computes_in_vain(store):
+def test_an_orphan_computes_in_vain(store: RunStore) -> None:
     old = begin_session(store.path)
     begin_session(store.path)
     with pytest.raises(SupersededError):
@@ -90,7 +102,7 @@ def test_an_orphan_computes_in_vain(store):
     assert list((store.path / "matrices").iterdir()) == []
 
 
-def test_what_a_dead_worker_left_complete_is_taken_and_what_it_left_torn_is_not(store):
+def test_what_a_dead_worker_left_complete_is_taken_and_what_it_left_torn_is_not(store: RunStore) -> None:
     session = begin_session(store.path)
     runs = ((store.path, session),)
     whole, torn = (store.path / "matrices" / f"0000{index}.safetensors" for index in (0, 1))

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -30,17 +31,17 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def inputs(tmp_path):
+def inputs(tmp_path: Path) -> Inputs:
     return Inputs(base=write_base(tmp_path / "base"), updates=write_updates(tmp_path / "updates", "abc"))
 
 
-def finish(inputs, out, **overrides):
+def finish(inputs: Inputs, out: Path, **overrides: float) -> RunStore:
     store = create_run(inputs, out, RunSettings.preset_with("scale-free", overrides))
     continue_run(store, CPU, workers=1)
     return store
 
 
-def contents(run):
+def contents(run: Path) -> dict[str, bytes]:
     """Everything that must not depend on how often a run was interrupted."""
     return {
         str(file.relative_to(run)): file.read_bytes()
@@ -49,7 +50,7 @@ def contents(run):
     }
 
 
-def test_tables_have_exactly_the_documented_columns(inputs, tmp_path):
+def test_tables_have_exactly_the_documented_columns(inputs: Inputs, tmp_path: Path) -> None:
     finish(inputs, tmp_path / "run")
     run = open_run(tmp_path / "run")
     for name in ("matrices", "pairs", "spectra", "barycenter", "solver", "steps", "updates"):
@@ -64,7 +65,7 @@ def test_tables_have_exactly_the_documented_columns(inputs, tmp_path):
     assert run.status == "complete"
 
 
-def test_steps_are_means_over_matrices(inputs, tmp_path):
+def test_steps_are_means_over_matrices(inputs: Inputs, tmp_path: Path) -> None:
     finish(inputs, tmp_path / "run")
     tables = open_run(tmp_path / "run").tables
     for column in ("conflict", "global_gap", "state_norm"):
@@ -73,7 +74,7 @@ def test_steps_are_means_over_matrices(inputs, tmp_path):
     assert np.isnan(tables["steps"]["active_conflict"][0])
 
 
-def test_states_read_back_equal_the_recorded_norms(inputs, tmp_path):
+def test_states_read_back_equal_the_recorded_norms(inputs: Inputs, tmp_path: Path) -> None:
     store = finish(inputs, tmp_path / "run", decay=0.5, eta=0.8)
     rows = open_run(tmp_path / "run").tables["matrices"]
     for index, key in enumerate(store.keys):
@@ -82,12 +83,12 @@ def test_states_read_back_equal_the_recorded_norms(inputs, tmp_path):
         np.testing.assert_allclose(norms, recorded, rtol=rounding(math.prod(key.shape)))
 
 
-def test_a_run_stopped_after_any_matrix_resumes_to_the_same_bytes(inputs, tmp_path):
+def test_a_run_stopped_after_any_matrix_resumes_to_the_same_bytes(inputs: Inputs, tmp_path: Path) -> None:
     finish(inputs, tmp_path / "whole")
     expected = contents(tmp_path / "whole")
     store = create_run(inputs, tmp_path / "run", RunSettings())
 
-    def stop(phase, done, total, label):
+    def stop(phase: str, done: int, total: int, label: str) -> None:
         raise KeyboardInterrupt
 
     for _ in range(LAYERS * len(FAMILIES)):
@@ -100,14 +101,16 @@ def test_a_run_stopped_after_any_matrix_resumes_to_the_same_bytes(inputs, tmp_pa
 
 
 @pytest.mark.parametrize("workers", [2, 3])
-def test_any_number_of_workers_gives_the_same_bytes(inputs, tmp_path, workers):
+def test_any_number_of_workers_gives_the_same_bytes(inputs: Inputs, tmp_path: Path, workers: int) -> None:
     finish(inputs, tmp_path / "alone")
     store = create_run(inputs, tmp_path / "shared", RunSettings())
     continue_run(store, CPU, workers=workers)
     assert contents(store.path) == contents(tmp_path / "alone")
 
 
-def test_a_worker_that_dies_is_reported_and_resume_goes_on(inputs, tmp_path, monkeypatch):
+def test_a_worker_that_dies_is_reported_and_resume_goes_on(
+    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     finish(inputs, tmp_path / "whole")
     store = create_run(inputs, tmp_path / "run", RunSettings())
     monkeypatch.setattr(work, "process_matrix", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
@@ -118,12 +121,12 @@ def test_a_worker_that_dies_is_reported_and_resume_goes_on(inputs, tmp_path, mon
     assert contents(store.path) == contents(tmp_path / "whole")
 
 
-def _work(path):
+def _work(path: Path) -> None:
     torch.set_num_threads(1)
     continue_run(RunStore.open(path), CPU)
 
 
-def test_a_killed_process_leaves_a_run_that_resumes_to_the_same_bytes(inputs, tmp_path):
+def test_a_killed_process_leaves_a_run_that_resumes_to_the_same_bytes(inputs: Inputs, tmp_path: Path) -> None:
     finish(inputs, tmp_path / "whole")
     store = create_run(inputs, tmp_path / "run", RunSettings())
     context = multiprocessing.get_context("fork")
@@ -133,6 +136,7 @@ def test_a_killed_process_leaves_a_run_that_resumes_to_the_same_bytes(inputs, tm
         process.start()
         time.sleep(delay)
         if process.is_alive():
+            assert process.pid is not None
             os.kill(process.pid, signal.SIGKILL)
             killed += 1
         process.join()
@@ -141,7 +145,7 @@ def test_a_killed_process_leaves_a_run_that_resumes_to_the_same_bytes(inputs, tm
     assert contents(store.path) == contents(tmp_path / "whole")
 
 
-def test_half_a_journal_line_is_left_out_and_stays_alone(inputs, tmp_path):
+def test_half_a_journal_line_is_left_out_and_stays_alone(inputs: Inputs, tmp_path: Path) -> None:
     store = finish(inputs, tmp_path / "run")
     whole = store.journal()
     with (store.path / "journal.jsonl").open("ab") as handle:
@@ -151,7 +155,7 @@ def test_half_a_journal_line_is_left_out_and_stays_alone(inputs, tmp_path):
     assert [entry["event"] for entry in store.journal()] == [entry["event"] for entry in whole] + ["start"]
 
 
-def test_a_matrix_listed_but_lost_is_computed_again(inputs, tmp_path):
+def test_a_matrix_listed_but_lost_is_computed_again(inputs: Inputs, tmp_path: Path) -> None:
     store = finish(inputs, tmp_path / "run")
     before = contents(store.path)
     (store.path / "matrices" / "00002.safetensors").unlink()
@@ -159,7 +163,7 @@ def test_a_matrix_listed_but_lost_is_computed_again(inputs, tmp_path):
     assert contents(store.path) == before
 
 
-def test_second_writer_is_told_who_holds_the_run(inputs, tmp_path):
+def test_second_writer_is_told_who_holds_the_run(inputs: Inputs, tmp_path: Path) -> None:
     store = create_run(inputs, tmp_path / "run", RunSettings())
     with store.lock():
         assert RunStore.open(store.path).status() == "running"
@@ -172,10 +176,10 @@ def test_second_writer_is_told_who_holds_the_run(inputs, tmp_path):
     assert RunStore.open(store.path).status() == "interrupted"
 
 
-def test_cancel_stops_at_the_next_matrix_and_resume_finishes(inputs, tmp_path):
+def test_cancel_stops_at_the_next_matrix_and_resume_finishes(inputs: Inputs, tmp_path: Path) -> None:
     store = create_run(inputs, tmp_path / "run", RunSettings())
 
-    def cancel(phase, done, total, label):
+    def cancel(phase: str, done: int, total: int, label: str) -> None:
         if done == 3:
             store.request_cancel()
 
@@ -186,7 +190,7 @@ def test_cancel_stops_at_the_next_matrix_and_resume_finishes(inputs, tmp_path):
     assert store.status() == "complete"
 
 
-def test_changed_inputs_are_refused_by_name(inputs, tmp_path):
+def test_changed_inputs_are_refused_by_name(inputs: Inputs, tmp_path: Path) -> None:
     store = create_run(inputs, tmp_path / "run", RunSettings())
     write_updates(tmp_path / "other", "xb")
     (tmp_path / "updates" / "b" / "update.safetensors").write_bytes(
@@ -196,7 +200,7 @@ def test_changed_inputs_are_refused_by_name(inputs, tmp_path):
         continue_run(store, CPU)
 
 
-def test_existing_output_is_refused_and_left_alone(inputs, tmp_path):
+def test_existing_output_is_refused_and_left_alone(inputs: Inputs, tmp_path: Path) -> None:
     store = create_run(inputs, tmp_path / "run", RunSettings())
     with pytest.raises(InputError, match="already exists and is not empty; use resume"):
         create_run(inputs, store.path, RunSettings())
@@ -218,7 +222,7 @@ def test_existing_output_is_refused_and_left_alone(inputs, tmp_path):
         ('{"format": "gcwm_viz.run", "schema": 1}', "lacks or garbles"),
     ],
 )
-def test_folders_that_are_not_runs_are_refused(tmp_path, text, message):
+def test_folders_that_are_not_runs_are_refused(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(InputError, match=r"it has no run\.json"):
         open_run(tmp_path)
     (tmp_path / "run.json").write_text(text)
@@ -226,7 +230,7 @@ def test_folders_that_are_not_runs_are_refused(tmp_path, text, message):
         open_run(tmp_path)
 
 
-def test_a_table_that_was_not_written_yet_is_empty_with_its_columns(inputs, tmp_path):
+def test_a_table_that_was_not_written_yet_is_empty_with_its_columns(inputs: Inputs, tmp_path: Path) -> None:
     store = create_run(inputs, tmp_path / "run", RunSettings())
     run = open_run(store.path)
     assert run.status == "interrupted"
@@ -236,14 +240,14 @@ def test_a_table_that_was_not_written_yet_is_empty_with_its_columns(inputs, tmp_
         run.tables["score"]
 
 
-def test_a_broken_table_is_named(inputs, tmp_path):
+def test_a_broken_table_is_named(inputs: Inputs, tmp_path: Path) -> None:
     store = finish(inputs, tmp_path / "run")
     (store.path / "tables" / "steps.parquet").write_bytes(b"PAR1 nonsense")
     with pytest.raises(InputError, match=r"steps\.parquet is not a readable table"):
         open_run(store.path).tables["steps"]
 
 
-def test_outside_share_reports_what_is_ignored(inputs, tmp_path):
+def test_outside_share_reports_what_is_ignored(inputs: Inputs, tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
     file = tmp_path / "updates" / "a" / "update.safetensors"
@@ -258,7 +262,7 @@ def test_outside_share_reports_what_is_ignored(inputs, tmp_path):
     assert row["target_norm"] == pytest.approx(norm, rel=1e-6)
 
 
-def test_run_json_is_readable_by_others(inputs, tmp_path):
+def test_run_json_is_readable_by_others(inputs: Inputs, tmp_path: Path) -> None:
     store = create_run(inputs, tmp_path / "run", RunSettings())
     info = json.loads((store.path / "run.json").read_text())
     assert [update["name"] for update in info["updates"]] == ["a", "b", "c"]

@@ -1,36 +1,40 @@
 """Evidence on candidates, read off generated tables."""
 
 import math
+from typing import Any
 
 import pandas as pd
 import pytest
 
 from gcwm_viz.continual.config import RunSettings
-from gcwm_viz.decide.evidence import by_place, candidates, latest_pairs, left_out_effects, pair_square
+from gcwm_viz.decide.evidence import Candidate, by_place, candidates, latest_pairs, left_out_effects, pair_square
 from gcwm_viz.decide.verdict import judge
 from gcwm_viz.geometry.gate import gate
+from gcwm_viz.statistics.interval import Interval
 from tests.factories_runs import NASTY, TASKS, make_tables
 
 TABLES = make_tables("normal")
 SETTINGS = RunSettings.preset_with("scale-free", {})
 
 
-def by_name(tables=TABLES, settings=SETTINGS, **where):
+def by_name(
+    tables: dict[str, pd.DataFrame] = TABLES, settings: RunSettings = SETTINGS, **where: str
+) -> dict[str, Candidate]:
     return {candidate.update: candidate for candidate in candidates(tables, settings, **where)}
 
 
-def half_width(interval):
+def half_width(interval: Interval) -> float:
     return (interval.high - interval.low) / 2
 
 
-def test_one_candidate_an_update_in_order():
+def test_one_candidate_an_update_in_order() -> None:
     assert list(by_name()) == list(TASKS)
     index = by_name()["index"]
     assert index.step == 3
     assert index.incoming.low < index.incoming.value < index.incoming.high
 
 
-def test_incoming_conflict_is_that_of_its_own_step():
+def test_incoming_conflict_is_that_of_its_own_step() -> None:
     found = by_name()
     rows = TABLES["matrices"]
     assert found["symbol"].incoming.value == pytest.approx(rows[rows["step"] == 4]["incoming_conflict"].mean())
@@ -38,12 +42,12 @@ def test_incoming_conflict_is_that_of_its_own_step():
     assert found["past"].incoming.reason == "no state before the first step"
 
 
-def test_pairs_count_once_where_they_were_last_active():
+def test_pairs_count_once_where_they_were_last_active() -> None:
     pairs = TABLES["pairs"]
     latest = latest_pairs(pairs)
     assert len(latest) == 28 * 15
     assert (latest["step"] == 6).all()
-    square = pair_square(latest, list(TASKS))
+    square: Any = pair_square(latest, list(TASKS))
     one = latest[(latest["i"] == "past") & (latest["j"] == "eval")]
     assert square.loc["eval", "past"] == square.loc["past", "eval"] == pytest.approx(one["conflict"].mean())
     assert by_name()["past"].pairwise.value == pytest.approx(square.loc["past"].mean())
@@ -51,10 +55,11 @@ def test_pairs_count_once_where_they_were_last_active():
     short = pairs[(pairs["step"] == 2) | ((pairs["step"] > 2) & (pairs["i"] != "past"))]
     kept = latest_pairs(short)
     assert set(kept[(kept["i"] == "past")]["step"]) == {2}
-    assert math.isnan(pair_square(kept, list(TASKS)).loc["past", "eval"])
+    unknown: Any = pair_square(kept, list(TASKS)).loc["past", "eval"]
+    assert math.isnan(unknown)
 
 
-def test_expected_alpha_is_the_gate_at_the_mean_conflict():
+def test_expected_alpha_is_the_gate_at_the_mean_conflict() -> None:
     latest = latest_pairs(TABLES["pairs"])
     places = by_place(TABLES["matrices"], latest, SETTINGS, "close")
     name = places["matrix"].iloc[5]
@@ -67,7 +72,7 @@ def test_expected_alpha_is_the_gate_at_the_mean_conflict():
     assert "mean has no gate" in plain.reason
 
 
-def scored(R, experts):
+def scored(R: list[list[float]], experts: dict[str, float]) -> pd.DataFrame:
     """A scores table of development em from R (rows base, step 1, …) and each expert's score on its own task."""
     names = list(experts)
     rows = [("base" if step == 0 else "step", step, "" if step == 0 else names[step - 1], task, value)
@@ -77,7 +82,7 @@ def scored(R, experts):
     return table.assign(split="dev", metric="em", se=0.01, n=200)
 
 
-def test_an_update_answers_for_its_own_step():
+def test_an_update_answers_for_its_own_step() -> None:
     """The story of a model trained on one task after another: ``past`` is learned and destroyed by ``capital``."""
     R = [[0.2, 0.0, 0.5], [0.933, 0.0, 0.5], [0.258, 1.0, 0.5], [0.1, 0.9, 0.95]]
     scores = scored(R, {"past": 0.933, "capital": 1.0, "index": 0.97})
@@ -101,14 +106,14 @@ def test_an_update_answers_for_its_own_step():
     assert "leave-one-out was not measured" in verdicts["capital"].words
 
 
-def test_gains_of_losses_are_turned():
+def test_gains_of_losses_are_turned() -> None:
     found = by_name(metric="nll")["index"]
     assert found.gain.value > 0
     assert found.alone.value > 0
     assert by_name(make_tables("nan"))[NASTY].gain.reason == "the score is not defined"
 
 
-def test_left_out_effects_are_turned_and_averaged():
+def test_left_out_effects_are_turned_and_averaged() -> None:
     effects = left_out_effects(TABLES["leave_one_out"], "past", "dev", "em")
     assert effects[effects["own"]]["task"].tolist() == ["past"]
     found = by_name()["past"]
@@ -120,7 +125,7 @@ def test_left_out_effects_are_turned_and_averaged():
     assert turned["change"].to_numpy() == pytest.approx(effects["change"].to_numpy())
 
 
-def test_what_was_not_measured_says_so():
+def test_what_was_not_measured_says_so() -> None:
     tables = TABLES | {name: TABLES[name].iloc[:0] for name in ("leave_one_out", "scores")}
     found = by_name(tables)["index"]
     assert found.others.reason == "not measured; run leave-one-out"
@@ -130,7 +135,7 @@ def test_what_was_not_measured_says_so():
     assert alone.others.reason == "not measured; run leave-one-out"
 
 
-def test_holes_stay_holes():
+def test_holes_stay_holes() -> None:
     found = by_name(make_tables("nan"))
     assert math.isnan(found["past"].others.value)  # one task of it is NaN: a mean over unknown scores is unknown
     assert found["past"].others.reason == "the score is not defined"

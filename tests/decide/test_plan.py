@@ -1,5 +1,7 @@
 """A plan from a run, back into a run."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -17,13 +19,13 @@ from tests.continual.inputs import write_base, write_updates
 
 
 @pytest.fixture
-def store(tmp_path):
+def store(tmp_path: Path) -> RunStore:
     inputs = Inputs(base=write_base(tmp_path / "base"), updates=write_updates(tmp_path / "updates", "abc"))
     settings = RunSettings.preset_with("paper", {"eta": 0.4, "kappa": 7, "iters": 5, "gate": "none"})
     return create_run(inputs, tmp_path / "run", settings)
 
 
-def test_plan_runs_to_the_same_settings(store, tmp_path):
+def test_plan_runs_to_the_same_settings(store: RunStore, tmp_path: Path) -> None:
     plan = plan_of(store, ["c", "a"])
     assert plan.settings == {"kappa": 7, "iters": 5, "gate": "none", "eta": 0.4}
     assert plan.run_settings() == store.settings
@@ -36,7 +38,7 @@ def test_plan_runs_to_the_same_settings(store, tmp_path):
     assert again.store.settings == store.settings
 
 
-def test_whole_plan_gives_the_same_model(store, tmp_path):
+def test_whole_plan_gives_the_same_model(store: RunStore, tmp_path: Path) -> None:
     continue_run(store, torch.device("cpu"), workers=1)
     file = tmp_path / "plan.yaml"
     file.write_text(plan_of(store, store.updates).to_yaml())
@@ -45,7 +47,7 @@ def test_whole_plan_gives_the_same_model(store, tmp_path):
     assert all(torch.equal(store.state(index, 3), again.state(index, 3)) for index in range(len(store.keys)))
 
 
-def test_a_run_of_urls_gives_a_plan_of_urls_that_runs(tmp_path):
+def test_a_run_of_urls_gives_a_plan_of_urls_that_runs(tmp_path: Path) -> None:
     pytest.importorskip("upath", reason="universal-pathlib is not installed (the extra `remote`)")
     base, updates = write_base(tmp_path / "base"), write_updates(tmp_path / "updates", "ab")
     remote = Inputs(base=location(base.as_uri()), updates=[(name, location(path.as_uri())) for name, path in updates])
@@ -58,13 +60,13 @@ def test_a_run_of_urls_gives_a_plan_of_urls_that_runs(tmp_path):
     assert RunStore.open(tmp_path / "again").file.updates == store.file.updates[:1]
 
 
-def test_a_preset_alone_has_no_overrides():
+def test_a_preset_alone_has_no_overrides() -> None:
     for preset in ("scale-free", "paper", "release"):
         for method in ("gcwm", "ties"):
             assert overrides(RunSettings.preset_with(preset, {}, method)) == {}
 
 
-def test_impossible_plans_are_refused(store):
+def test_impossible_plans_are_refused(store: RunStore) -> None:
     with pytest.raises(InputError, match="at least one update"):
         plan_of(store, [])
     with pytest.raises(InputError, match="no update 'x'"):

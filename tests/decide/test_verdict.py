@@ -1,6 +1,7 @@
 """Integrate, integrate gated or leave out, and how sure."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from gcwm_viz.statistics.interval import Interval, missing
 UNKNOWN = missing("not measured; run leave-one-out")
 
 
-def near(value, half=0.01):
+def near(value: float, half: float = 0.01) -> Interval:
     return Interval(value, value - half, value + half)
 
 
@@ -65,7 +66,7 @@ UNSEEN = ALONE | {"drop": UNKNOWN}
         (dict.fromkeys(vars(GOOD).keys() - {"update", "step"}, UNKNOWN), "leave out", "inconclusive"),
     ],
 )
-def test_rule(change, choice, certainty):
+def test_rule(change: Any, choice: str, certainty: str) -> None:
     verdict = judge(replace(GOOD, **change))
     assert (verdict.choice, verdict.certainty) == (choice, certainty)
     assert verdict.words.startswith(choice.capitalize())
@@ -73,7 +74,7 @@ def test_rule(change, choice, certainty):
     assert ("prediction" in verdict.words) == (certainty == "predicted")
 
 
-def test_words_hold_value_interval_and_threshold():
+def test_words_hold_value_interval_and_threshold() -> None:
     findings = {finding.name: finding for finding in judge(replace(GOOD, others=near(0.095))).findings}
     said = findings["harm"].words
     assert "+0.095 (95 % interval +0.085 to +0.105), not distinguishable from the threshold +0.1" in said
@@ -83,7 +84,7 @@ def test_words_hold_value_interval_and_threshold():
     assert "run leave-one-out" in unknown.words
 
 
-def test_a_small_gain_without_it_is_not_called_a_gain_with_it():
+def test_a_small_gain_without_it_is_not_called_a_gain_with_it() -> None:
     """All tasks are better without it, by less than the threshold."""
     thresholds = Thresholds(better_without=0.05)
     said = judge(replace(GOOD, overall=near(0.03)), thresholds).words
@@ -91,7 +92,7 @@ def test_a_small_gain_without_it_is_not_called_a_gain_with_it():
     assert "all tasks together do better with it" in judge(GOOD, thresholds).words
 
 
-def test_thresholds_move_the_verdict():
+def test_thresholds_move_the_verdict() -> None:
     assert judge(GOOD, Thresholds(gate_conflict=0.01)).choice == "integrate gated"
     assert judge(GOOD, Thresholds(min_gain=0.5)).choice == "leave out"
     assert judge(replace(GOOD, overall=near(0.05)), Thresholds(better_without=0.1)).choice == "integrate"
@@ -100,6 +101,6 @@ def test_thresholds_move_the_verdict():
 
 
 @pytest.mark.parametrize("values", [{"max_harm": -0.1}, {"min_gain": float("nan")}, {"hold_conflict": 0.1}])
-def test_impossible_thresholds_are_refused(values):
+def test_impossible_thresholds_are_refused(values: dict[str, float]) -> None:
     with pytest.raises(InputError, match=next(iter(values))):
         Thresholds(**values)

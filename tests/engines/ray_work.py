@@ -7,6 +7,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -42,7 +43,7 @@ def main(address: str, folder: str) -> None:
         found["values"] = dict(engine.unordered(do, [f"good {n}" for n in range(6)], memory=lambda _: 10**15))
         found["after a death"] = dict(engine.unordered(do, ["dies-once 1", "good 7"]))
         found["attempts of the one that died"] = attempts("dies-once 1")
-        reported = []
+        reported: list[Any] = []
         try:
             # Four items are handed out to two workers; the first fails while the others are under way.
             reported.extend(item for item, _ in engine.unordered(do, ["wrong 1", *(f"slow {n}" for n in range(20))]))

@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import psutil
@@ -22,7 +24,7 @@ pytest.importorskip("ray", reason="Ray is not installed (the extra `cluster`)")
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
     with subprocess.Popen(
         [sys.executable, "-m", "tests.engines.two_nodes"],
@@ -46,7 +48,7 @@ def cluster(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
+def model(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], dict[str, bytes]]:
     """Inputs without probes, and the folder that local workers made of them."""
     root = tmp_path_factory.mktemp("model")
     arguments = write_inputs(root / "inputs")
@@ -56,17 +58,17 @@ def model(tmp_path_factory):
     return inputs, contents(root / "local" / "run")
 
 
-def on_ray(cluster: dict) -> list[str]:
+def on_ray(cluster: dict[str, Any]) -> list[str]:
     return ["--engine", "ray", "--address", cluster["address"]]
 
 
-def lines(run: Path) -> list[dict]:
+def lines(run: Path) -> list[dict[str, Any]]:
     file = run / "journal.jsonl"
     entries = [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
     return [entry for entry in entries if entry["event"] == "matrix"]
 
 
-def wait_for(run: Path, process: subprocess.Popen, count: int = 1) -> list[dict]:
+def wait_for(run: Path, process: subprocess.Popen[bytes], count: int = 1) -> list[dict[str, Any]]:
     """The first ``count`` finished matrices of a run at work."""
     until = time.monotonic() + 60
     while len(found := lines(run)) < count:
@@ -76,11 +78,11 @@ def wait_for(run: Path, process: subprocess.Popen, count: int = 1) -> list[dict]
     return found
 
 
-def pid_of(entry: dict) -> int:
+def pid_of(entry: dict[str, Any]) -> int:
     return int(entry["worker"].rpartition(" ")[2])
 
 
-def test_items_are_done_once_errors_are_not_retried_and_deaths_are(cluster, tmp_path):
+def test_items_are_done_once_errors_are_not_retried_and_deaths_are(cluster: dict[str, Any], tmp_path: Path) -> None:
     script = [sys.executable, "-W", "error", "-m", "tests.engines.ray_work", cluster["address"], str(tmp_path)]
     done = subprocess.run(script, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -97,7 +99,9 @@ def test_items_are_done_once_errors_are_not_retried_and_deaths_are(cluster, tmp_
     assert found["no GPU"] == f"device 'cuda': the Ray cluster at {cluster['address']} has no GPU"
 
 
-def test_two_nodes_give_the_bytes_of_local_processes_though_a_worker_is_killed(cluster, model, tmp_path):
+def test_two_nodes_give_the_bytes_of_local_processes_though_a_worker_is_killed(
+    cluster: dict[str, Any], model: tuple[list[str], dict[str, bytes]], tmp_path: Path
+) -> None:
     inputs, expected = model
     run = tmp_path / "run"
     out = os.path.relpath(run, REPOSITORY)
@@ -112,7 +116,9 @@ def test_two_nodes_give_the_bytes_of_local_processes_though_a_worker_is_killed(c
     assert len(workers) == 3, "two of the cluster and one in place of the killed"
 
 
-def test_a_killed_driver_leaves_no_worker_and_resume_goes_on_though_a_node_is_lost(cluster, model, tmp_path):
+def test_a_killed_driver_leaves_no_worker_and_resume_goes_on_though_a_node_is_lost(
+    cluster: dict[str, Any], model: tuple[list[str], dict[str, bytes]], tmp_path: Path
+) -> None:
     """Nothing finished is computed again. The cluster has one node afterwards."""
     inputs, expected = model
     run = tmp_path / "run"
@@ -135,7 +141,7 @@ def test_a_killed_driver_leaves_no_worker_and_resume_goes_on_though_a_node_is_lo
     assert sorted(entry["index"] for entry in lines(run)) == list(range(14))
 
 
-def test_without_an_address_a_cluster_on_loopback_is_started_and_ended():
+def test_without_an_address_a_cluster_on_loopback_is_started_and_ended() -> None:
     script = [sys.executable, "-W", "error", "-m", "tests.engines.own_cluster"]
     done = subprocess.run(script, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -147,7 +153,7 @@ def test_without_an_address_a_cluster_on_loopback_is_started_and_ended():
     assert found["reports its usage"] is False
 
 
-def test_without_ray_the_extra_is_named(monkeypatch):
+def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with patch.dict(os.environ), pytest.raises(InputError, match=r"pip install 'gcwm-viz\[cluster\]'"):
         RayEngine()
@@ -161,7 +167,9 @@ def test_without_ray_the_extra_is_named(monkeypatch):
         (["--engine", "ray", "--address", "ray://127.0.0.1:1"], "expected HOST:PORT of the cluster's head, or auto"),
     ],
 )
-def test_an_address_without_a_cluster_is_refused_before_anything_is_written(options, sentence, tmp_path, capsys):
+def test_an_address_without_a_cluster_is_refused_before_anything_is_written(
+    options: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     inputs = write_inputs(tmp_path / "inputs")
     assert main(["run", *inputs, "--out", str(tmp_path / "run"), *options]) == 2
     assert sentence in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """What is free for new work: the system's word, and that of a container."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -20,7 +21,15 @@ from gcwm_viz.engines import memory
         (None, None, None, None, None),
     ],
 )
-def test_a_container_may_have_less_than_its_machine(tmp_path, monkeypatch, system, limit, used, stat, expected):
+def test_a_container_may_have_less_than_its_machine(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    system: int | None,
+    limit: str | None,
+    used: str | None,
+    stat: str | None,
+    expected: int | None,
+) -> None:
     for name, text in (("memory.max", limit), ("memory.current", used), ("memory.stat", stat)):
         if text is not None:
             (tmp_path / name).write_text(text + "\n")
@@ -29,6 +38,8 @@ def test_a_container_may_have_less_than_its_machine(tmp_path, monkeypatch, syste
     assert memory.available_memory() == expected
 
 
-def test_this_machine_says_something_plausible():
+def test_this_machine_says_something_plausible() -> None:
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    assert 0 < memory.available_memory() <= total
+    free = memory.available_memory()
+    assert free is not None
+    assert 0 < free <= total

@@ -7,12 +7,13 @@ its own, as another machine's would be.
 import json
 import os
 import sys
+from typing import Any
 
 os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "disabled"}
 
 from ray.cluster_utils import Cluster
 
-NODE = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 80 * 2**20}
+NODE: dict[str, Any] = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 80 * 2**20}
 
 
 def main() -> None:

@@ -1,5 +1,7 @@
 """An exported checkpoint and the merged state in memory give the same logits, bit for bit, at the same precision."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -12,7 +14,7 @@ from tests.export import runs
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("name", tiny.CONFIGS)
-def test_logits_are_bit_identical(name, dtype, tmp_path):
+def test_logits_are_bit_identical(name: str, dtype: torch.dtype, tmp_path: Path) -> None:
     index = runs.base(tmp_path, name, dtype)
     store = runs.finished(index, runs.experts(index, tmp_path, dtype), tmp_path / "run")
     model = MergedModel(index, store, runs.CPU, dtype)
@@ -33,7 +35,7 @@ def test_logits_are_bit_identical(name, dtype, tmp_path):
     assert (out / "generation_config.json").exists()
 
 
-def test_a_base_saved_without_its_head(tmp_path):
+def test_a_base_saved_without_its_head(tmp_path: Path) -> None:
     """GPT-2's published checkpoint names h.0.… what transformers calls transformer.h.0.…"""
     index = runs.base(tmp_path, "gpt2")
     content = {name.removeprefix("transformer."): t for name, t in tiny.tensors(index.root).items()}

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,13 +12,14 @@ from transformers import AutoTokenizer, GenerationConfig
 
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.cli import main
+from gcwm_viz.continual.store import RunStore
 from gcwm_viz.export.checkpoint import export_step
 from tests.checkpoints import tiny
 from tests.export import runs
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunStore:
     """A run over a base that lies in the cache of the hub."""
     root = tmp_path_factory.mktemp("card")
     index = runs.base(root, "llama")
@@ -26,11 +29,11 @@ def run(tmp_path_factory):
     return runs.finished(index, runs.experts(index, root, torch.float32, scale=0.0002), root / "run")
 
 
-def front(folder):
+def front(folder: Path) -> Any:
     return yaml.safe_load((folder / "README.md").read_text().split("---\n")[1])
 
 
-def test_the_front_matter_names_base_and_licence(run, tmp_path):
+def test_the_front_matter_names_base_and_licence(run: RunStore, tmp_path: Path) -> None:
     assert front(export_step(run, 2, tmp_path / "out")) == {
         "base_model": "some/llama-tiny",
         "base_model_relation": "merge",
@@ -46,7 +49,7 @@ def test_the_front_matter_names_base_and_licence(run, tmp_path):
     "card",
     ["", "---\nlicense: [", "---\n- a\n---\n", "---\nlicense: {a: 1}\n---\n", "\xff", "---\nlicense: 'a\x00'\n---\n"],
 )
-def test_a_base_card_that_states_nothing_readable(tmp_path, card):
+def test_a_base_card_that_states_nothing_readable(tmp_path: Path, card: str) -> None:
     index = runs.base(tmp_path, "llama")
     (index.root / "README.md").write_bytes(card.encode("latin-1"))
     run = runs.finished(index, runs.experts(index, tmp_path, torch.float32), tmp_path / "run")
@@ -55,14 +58,14 @@ def test_a_base_card_that_states_nothing_readable(tmp_path, card):
     assert found["base_model"] == str(index.root)
 
 
-def test_the_settings_stand_verbatim_in_the_card(run, tmp_path):
+def test_the_settings_stand_verbatim_in_the_card(run: RunStore, tmp_path: Path) -> None:
     text = (export_step(run, 2, tmp_path / "out") / "README.md").read_text()
     block = yaml.safe_load("".join(line[4:] + "\n" for line in text.splitlines() if line.startswith("    ")))
     assert block["settings"] == json.loads(json.dumps(run.settings.to_dict()))
     assert [update["name"] for update in block["updates"]] == ["one", "two"]
 
 
-def test_tokenizer_template_and_generation_go_along(run, tmp_path):
+def test_tokenizer_template_and_generation_go_along(run: RunStore, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert main(["export", str(run.path), "--out", str(out)]) == 0  # the last step by default
     base = run.file.base.path
@@ -74,7 +77,9 @@ def test_tokenizer_template_and_generation_go_along(run, tmp_path):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_rounding_of_the_merged_update_is_said(run, tmp_path, dtype, capsys):
+def test_rounding_of_the_merged_update_is_said(
+    run: RunStore, tmp_path: Path, dtype: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Oracle: what the file holds against base + S in float32."""
     out = tmp_path / "out"
     assert main(["export", str(run.path), "--step", "2", "--dtype", dtype, "--out", str(out)]) == 0

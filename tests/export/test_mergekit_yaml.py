@@ -1,5 +1,8 @@
 """Runs of plain baselines as mergekit configurations, and mergekit itself on them where it is installed."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 import yaml
@@ -7,13 +10,14 @@ import yaml
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.checkpoints.reader import read_tensor
 from gcwm_viz.cli import main
+from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.export.checkpoint import export_step
 from gcwm_viz.export.mergekit import mergekit_yaml
 from tests.checkpoints import tiny
 from tests.export import runs
 
-CASES = {
+CASES: dict[str, dict[str, Any]] = {
     "task-arithmetic": {"eta": 0.5},
     "mean": {"eta": 0.5, "old_weight": 2.0},
     "ties": {"eta": 0.8, "ties_keep": 0.3},
@@ -23,7 +27,7 @@ CASES = {
 
 
 @pytest.fixture(scope="module")
-def inputs(tmp_path_factory):
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[CheckpointIndex, list[tuple[str, Path]]]:
     """Two full checkpoints and an adapter."""
     root = tmp_path_factory.mktemp("inputs")
     index = runs.base(root, "llama")
@@ -31,11 +35,17 @@ def inputs(tmp_path_factory):
     return index, [*runs.experts(index, root, torch.float32), ("three", adapter)]
 
 
-def made(inputs, out, method, updates=None, **settings):
+def made(
+    inputs: tuple[CheckpointIndex, list[tuple[str, Path]]],
+    out: Path,
+    method: str,
+    updates: list[tuple[str, Path]] | None = None,
+    **settings: Any,
+) -> RunStore:
     return runs.finished(inputs[0], updates or inputs[1], out, method, **settings)
 
 
-def test_what_the_configuration_says(inputs, tmp_path):
+def test_what_the_configuration_says(inputs: tuple[CheckpointIndex, list[tuple[str, Path]]], tmp_path: Path) -> None:
     store = made(inputs, tmp_path / "run", "task-arithmetic", eta=0.5, old_weight=2.0, memory=2)
     base, adapter = store.file.base.where, store.file.updates[2].where
     assert yaml.safe_load(mergekit_yaml(store, 3)) == {
@@ -50,7 +60,9 @@ def test_what_the_configuration_says(inputs, tmp_path):
     }
 
 
-def test_the_command_and_the_card_say_the_same(inputs, tmp_path, capsys):
+def test_the_command_and_the_card_say_the_same(
+    inputs: tuple[CheckpointIndex, list[tuple[str, Path]]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     store = made(inputs, tmp_path / "run", "ties")
     file = tmp_path / "merge.yaml"
     assert main(["export", str(store.path), "--mergekit-yaml", "--out", str(file)]) == 0
@@ -61,17 +73,16 @@ def test_the_command_and_the_card_say_the_same(inputs, tmp_path, capsys):
     assert "expected a new file" in capsys.readouterr().err
 
 
-def test_what_mergekit_cannot_say(inputs, tmp_path):
+def test_what_mergekit_cannot_say(inputs: tuple[CheckpointIndex, list[tuple[str, Path]]], tmp_path: Path) -> None:
     delta = tmp_path / "delta"
     tiny.store(delta, {"model.layers.0.mlp.up_proj.weight": torch.ones(24, 16)}, gcwm_viz="update")
-    for place, (method, settings, updates, says) in enumerate(
-        [
-            ("gcwm", {}, None, "was merged by gcwm; mergekit has dare-ties, dare, ties, task-arithmetic, mean"),
-            ("task-arithmetic", {"decay": 0.5}, None, "folds earlier steps into one another"),
-            ("mean", {"policy": "current_anchor"}, None, "folds earlier steps into one another"),
-            ("mean", {}, [("d", delta)], "update 'd' is a folder of update tensors"),
-        ]
-    ):
+    cases: list[tuple[str, dict[str, Any], list[tuple[str, Path]] | None, str]] = [
+        ("gcwm", {}, None, "was merged by gcwm; mergekit has dare-ties, dare, ties, task-arithmetic, mean"),
+        ("task-arithmetic", {"decay": 0.5}, None, "folds earlier steps into one another"),
+        ("mean", {"policy": "current_anchor"}, None, "folds earlier steps into one another"),
+        ("mean", {}, [("d", delta)], "update 'd' is a folder of update tensors"),
+    ]
+    for place, (method, settings, updates, says) in enumerate(cases):
         store = made(inputs, tmp_path / f"run{place}", method, updates, **settings)
         with pytest.raises(InputError, match=says):
             mergekit_yaml(store, 1)
@@ -81,7 +92,9 @@ def test_what_mergekit_cannot_say(inputs, tmp_path):
 
 @pytest.mark.filterwarnings("default")  # mergekit's dependencies warn
 @pytest.mark.parametrize("method", CASES)
-def test_mergekit_reads_it_and_merges_the_same(inputs, tmp_path, method):
+def test_mergekit_reads_it_and_merges_the_same(
+    inputs: tuple[CheckpointIndex, list[tuple[str, Path]]], tmp_path: Path, method: str
+) -> None:
     pytest.importorskip("mergekit", reason="mergekit is not installed (extra `mergekit`)")
     from mergekit.config import MergeConfiguration
     from mergekit.merge import run_merge

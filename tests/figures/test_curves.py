@@ -1,9 +1,11 @@
 """Spectra, gate, solver, depth and family figures draw the numbers of their tables."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 import pytest
 
 from gcwm_viz.figures import angles, barycenter_path, depth_profile, family_share, gate_curve, solver_path, spectrum
@@ -21,11 +23,11 @@ def one(table: str, step: int = 4, layer: int = 2, family: str = "v_proj") -> pd
     return rows[(rows["step"] == step) & (rows["layer"] == layer) & (rows["family"] == family)]
 
 
-def trace(made, name):
+def trace(made: go.Figure, name: str) -> Any:
     return next(trace for trace in made.data if trace.name == name)
 
 
-def test_spectrum_fills_an_update_up_with_lambda():
+def test_spectrum_fills_an_update_up_with_lambda() -> None:
     rows = one("spectra")
     made = spectrum.spectrum(rows, 0.25)
     line = trace(made, "past")
@@ -38,7 +40,7 @@ def test_spectrum_fills_an_update_up_with_lambda():
     assert {"Wasserstein barycenter", "mean metric", "state"} <= {line.name for line in made.data}
 
 
-def test_energy_rises_to_one_without_lambda():
+def test_energy_rises_to_one_without_lambda() -> None:
     made = spectrum.energy(one("spectra"))
     for line in made.data:
         assert line.y[0] == 0
@@ -47,13 +49,13 @@ def test_energy_rises_to_one_without_lambda():
     assert np.argmax(np.array(trace(made, "past").y) > 1 - 1e-9) == 4
 
 
-def test_no_spectrum_says_so():
+def test_no_spectrum_says_so() -> None:
     for made in (spectrum.spectrum(one("spectra", layer=9)), spectrum.energy(one("spectra", layer=9))):
         assert not made.data
         assert made.layout.annotations[0].text
 
 
-def test_gate_curve_places_every_matrix_on_the_sigmoid():
+def test_gate_curve_places_every_matrix_on_the_sigmoid() -> None:
     cells = TABLES["matrices"][TABLES["matrices"]["step"] == 4]
     config = GCWMConfig(tau=0.3, kappa=7)
     made = gate_curve.gate_curve(cells, config, before=replace(config, tau=0.1), chosen=cells["matrix"].iloc[3])
@@ -64,7 +66,7 @@ def test_gate_curve_places_every_matrix_on_the_sigmoid():
     assert {"as run", "gate", "chosen matrix"} <= {trace.name for trace in made.data}
 
 
-def test_gate_curve_counts_what_it_leaves_out():
+def test_gate_curve_counts_what_it_leaves_out() -> None:
     matrices = make_tables("nan")["matrices"]
     cells = matrices[matrices["step"] == 3]
     made = gate_curve.gate_curve(cells, GCWMConfig())
@@ -72,7 +74,7 @@ def test_gate_curve_counts_what_it_leaves_out():
     assert not gate_curve.gate_curve(cells.assign(conflict=np.nan), GCWMConfig()).data
 
 
-def test_solver_paths():
+def test_solver_paths() -> None:
     rows = one("solver")
     made = solver_path.objective_path(rows)
     for line in made.data:
@@ -85,12 +87,12 @@ def test_solver_paths():
     assert not solver_path.objective_path(rows.iloc[:0]).data
 
 
-def test_objective_of_zero_at_the_start_is_left_as_it_is():
+def test_objective_of_zero_at_the_start_is_left_as_it_is() -> None:
     rows = one("solver").assign(objective=0.0)
     assert list(trace(solver_path.objective_path(rows), "plain branch").y) == [0, 0, 0]
 
 
-def test_depth_profile_is_the_mean_of_a_layer():
+def test_depth_profile_is_the_mean_of_a_layer() -> None:
     cells = TABLES["matrices"][TABLES["matrices"]["step"] == 4]
     made = depth_profile.depth_profile(cells, (ACTIVE, STATE), chosen_layer=2)
     line = trace(made, ACTIVE.title)
@@ -99,7 +101,7 @@ def test_depth_profile_is_the_mean_of_a_layer():
     assert not depth_profile.depth_profile(first, (ACTIVE, INCOMING)).data
 
 
-def test_family_shares_sum_to_one_and_find_the_planted_family():
+def test_family_shares_sum_to_one_and_find_the_planted_family() -> None:
     shares = family_share.family_shares(TABLES["matrices"], "active_conflict", 10)
     assert shares["share"].sum() == pytest.approx(1)
     assert shares["cells"].sum() == 10
@@ -110,28 +112,28 @@ def test_family_shares_sum_to_one_and_find_the_planted_family():
     assert len(family_share.family_share(shares, ACTIVE).data) == 2
 
 
-def test_family_shares_without_a_defined_value():
+def test_family_shares_without_a_defined_value() -> None:
     one_update = make_tables("one")["matrices"]
     shares = family_share.family_shares(one_update, "active_conflict", 10)
     assert shares.empty
     assert "not defined" in family_share.family_share(shares, ACTIVE).layout.annotations[0].text
 
 
-def test_source_names_are_literal():
+def test_source_names_are_literal() -> None:
     rows = make_tables("nan")["spectra"]
     rows = rows[(rows["step"] == 3) & (rows["layer"] == 0) & (rows["family"] == "q_proj")]
     assert NASTY in set(rows["source"])
     assert not any("<b>" in line.name for line in spectrum.spectrum(rows).data)
 
 
-def test_lowest_objective_is_a_line_where_it_is_known():
+def test_lowest_objective_is_a_line_where_it_is_known() -> None:
     made = solver_path.objective_path(one("solver"), {"plain": 0.25, "geo": np.nan})
     assert [shape.y0 for shape in made.layout.shapes] == [1, 0.25]
     assert [line.name for line in made.data] == ["plain branch, at best 0.250", "geometry branch"]
     assert not solver_path.objective_path(one("solver").iloc[:0], {"plain": 0.25}).data
 
 
-def test_angles_of_the_arriving_update_stand_out():
+def test_angles_of_the_arriving_update_stand_out() -> None:
     rows = one("pairs")
     made = angles.angles(rows, "symbol")
     assert [line.name for line in made.data] == ["earlier pairs", "with past", "with capital", "with index"]
@@ -142,13 +144,13 @@ def test_angles_of_the_arriving_update_stand_out():
     assert not angles.angles(rows.assign(principal_angles=np.nan), "symbol").data
 
 
-def test_angles_take_names_literally():
+def test_angles_take_names_literally() -> None:
     rows = make_tables("nan")["pairs"]
     rows = rows[(rows["step"] == 3) & (rows["layer"] == 0) & (rows["family"] == "q_proj")]
     assert not any("<b>" in str(line.to_plotly_json()) for line in angles.angles(rows, NASTY).data)
 
 
-def test_barycenter_path_is_drawn_against_its_tolerance():
+def test_barycenter_path_is_drawn_against_its_tolerance() -> None:
     rows = one("barycenter")
     made = barycenter_path.barycenter_path(rows, 1e-8)
     assert np.allclose(made.data[0].y, rows["residual"])

@@ -13,7 +13,7 @@ from tests.factories_runs import NASTY, TASKS, make_tables
 EFFECTS = effects_of(make_tables("normal")["leave_one_out"], "index", "dev", "em")
 
 
-def test_effects_carry_their_errors():
+def test_effects_carry_their_errors() -> None:
     made = left_out_effects(EFFECTS)
     others, own = made.data
     assert own.y == ("index",)
@@ -23,14 +23,14 @@ def test_effects_carry_their_errors():
     assert made.layout.yaxis.categoryarray == TASKS
 
 
-def test_undefined_effects_are_left_out_and_none_says_so():
+def test_undefined_effects_are_left_out_and_none_says_so() -> None:
     holes = EFFECTS.assign(change=[np.nan, *EFFECTS["change"][1:]])
     assert sum(len(trace.x) for trace in left_out_effects(holes).data) == 5
     for empty in (EFFECTS.iloc[:0], EFFECTS.assign(change=np.nan)):
         assert "run leave-one-out" in left_out_effects(empty).layout.annotations[0].text
 
 
-def test_matrix_is_centred_and_marks_what_is_told_from_zero():
+def test_matrix_is_centred_and_marks_what_is_told_from_zero() -> None:
     change = pd.DataFrame([[-0.5, 0.02], [0.2, np.nan]], index=["a", NASTY], columns=["a", "b"])
     errors = pd.DataFrame(0.05, index=["b", NASTY, "a"], columns=["b", "a"])
     made = left_out_matrix(change, errors)
@@ -45,7 +45,7 @@ def test_matrix_is_centred_and_marks_what_is_told_from_zero():
     assert left_out_matrix(change.iloc[:0], errors).layout.annotations
 
 
-def path(updates, conflicts, values):
+def path(updates: list[str], conflicts: list[float], values: list[float]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "size": range(1, len(updates) + 1),
@@ -57,7 +57,7 @@ def path(updates, conflicts, values):
     )
 
 
-def test_curve_has_conflict_above_and_scores_below():
+def test_curve_has_conflict_above_and_scores_below() -> None:
     paths = {
         "least conflict first": path(["b", NASTY], [np.nan, 0.3], [np.nan, 0.7]),
         "as in this run": path([NASTY, "b"], [np.nan, 0.3], [0.4, 0.7]),

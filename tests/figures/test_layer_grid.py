@@ -1,13 +1,17 @@
 """The layer grid: values in their cells, undefined cells marked with a reason, one clickable point a cell."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 import pytest
 
 from gcwm_viz.figures.bounds import bounds
 from gcwm_viz.figures.layer_grid import GridAxes, grid_axes, layer_grid, pivot
 from gcwm_viz.figures.step_multiples import step_multiples
 from gcwm_viz.signals.catalogue import ACTIVE, GLOBAL_GAP, INCOMING, on_page
+from gcwm_viz.signals.signal import Signal
 from tests.factories_runs import make_tables
 
 
@@ -16,12 +20,12 @@ def cells(kind: str = "normal", step: int = 3) -> pd.DataFrame:
     return matrices[matrices["step"] == step]
 
 
-def heatmap(made):
+def heatmap(made: go.Figure) -> Any:
     return next(trace for trace in made.data if trace.type == "heatmap" and trace.name != "undefined")
 
 
 @pytest.mark.parametrize("signal", on_page("Conflict"), ids=lambda signal: signal.column)
-def test_every_value_is_in_its_cell(signal):
+def test_every_value_is_in_its_cell(signal: Signal) -> None:
     rows = cells()
     axes = grid_axes(rows)
     z = np.array(heatmap(layer_grid(rows, signal)).z)
@@ -29,7 +33,7 @@ def test_every_value_is_in_its_cell(signal):
         assert z[axes.layers.index(row["layer"]), axes.families.index(row["family"])] == row[signal.column]
 
 
-def test_point_order_is_the_cell_order():
+def test_point_order_is_the_cell_order() -> None:
     rows = cells()
     axes = grid_axes(rows)
     points = layer_grid(rows, ACTIVE).data[-1]
@@ -42,7 +46,7 @@ def test_point_order_is_the_cell_order():
         axes.cell(28)
 
 
-def test_undefined_cells_are_marked_with_their_reason():
+def test_undefined_cells_are_marked_with_their_reason() -> None:
     made = layer_grid(cells(step=1), INCOMING)
     marks = [trace for trace in made.data if trace.name == "undefined"]
     assert len(marks) == 2
@@ -51,7 +55,7 @@ def test_undefined_cells_are_marked_with_their_reason():
     assert "n/a" in made.data[-1].text[0]
 
 
-def test_missing_matrix_is_said_not_drawn():
+def test_missing_matrix_is_said_not_drawn() -> None:
     rows = cells()
     rows = rows[~((rows["layer"] == 2) & (rows["family"] == "k_proj"))]
     made = layer_grid(rows, ACTIVE)
@@ -61,14 +65,14 @@ def test_missing_matrix_is_said_not_drawn():
     assert np.isnan(np.array(heatmap(made).z)[2, axes.families.index("k_proj")])
 
 
-def test_gap_is_centred_on_zero_and_limits_hold():
+def test_gap_is_centred_on_zero_and_limits_hold() -> None:
     made = heatmap(layer_grid(cells(), GLOBAL_GAP))
     assert made.zmin == -made.zmax
     fixed = heatmap(layer_grid(cells(), ACTIVE, limits=(0, 0.7)))
     assert (fixed.zmin, fixed.zmax) == (0, 0.7)
 
 
-def test_bounds_never_empty():
+def test_bounds_never_empty() -> None:
     assert bounds(pd.Series([np.nan, np.nan])) == (0.0, 1.0)
     assert bounds(pd.Series([0.0, 2e-16]), diverging=True) == (-1.0, 1.0)
     assert bounds(pd.Series([-0.3, 0.1]), diverging=True) == (-0.3, 0.3)
@@ -78,25 +82,25 @@ def test_bounds_never_empty():
     assert bounds(pd.Series([0.1, 0.5]), diverging=True, fit=True) == (-0.5, 0.5)
 
 
-def test_chosen_cell_is_outlined_and_an_unknown_one_is_not():
+def test_chosen_cell_is_outlined_and_an_unknown_one_is_not() -> None:
     assert len(layer_grid(cells(), ACTIVE, chosen=(2, "o_proj")).layout.shapes) == 2
     assert not layer_grid(cells(), ACTIVE, chosen=(9, "o_proj")).layout.shapes
 
 
-def test_empty_step_says_so():
+def test_empty_step_says_so() -> None:
     made = layer_grid(cells(step=99), ACTIVE)
     assert not made.data
     assert "No matrix" in made.layout.annotations[0].text
 
 
-def test_family_names_are_literal_text():
+def test_family_names_are_literal_text() -> None:
     rows = cells().assign(family=lambda table: table["family"].replace("q_proj", "<b>q</b>"))
     made = layer_grid(rows, ACTIVE)
     assert made.layout.xaxis.ticktext[0] == "&lt;b&gt;q&lt;/b&gt;"
     assert "<b>" not in made.data[-1].text[0]
 
 
-def test_step_multiples_have_a_panel_a_step():
+def test_step_multiples_have_a_panel_a_step() -> None:
     matrices = make_tables()["matrices"]
     made = step_multiples(matrices, INCOMING, grid_axes(matrices))
     panels = [trace for trace in made.data if trace.name != "undefined"]
@@ -107,7 +111,7 @@ def test_step_multiples_have_a_panel_a_step():
     assert not step_multiples(one, INCOMING, grid_axes(one)).data
 
 
-def test_pivot_takes_any_row_order():
+def test_pivot_takes_any_row_order() -> None:
     rows = cells()
     axes = GridAxes(layers=(3, 0), families=("v_proj", "q_proj"))
     expected = rows.set_index(["layer", "family"])["conflict"]

@@ -12,7 +12,7 @@ DIFFERENCES = pd.DataFrame(
 )
 
 
-def test_points_are_the_differences_with_their_intervals():
+def test_points_are_the_differences_with_their_intervals() -> None:
     made = score_difference.score_difference(DIFFERENCES, (-0.05, 0.03), "exact match")
     points = made.data[0]
     assert list(points.x) == [0.1, -0.2, -0.05]
@@ -22,7 +22,7 @@ def test_points_are_the_differences_with_their_intervals():
     assert not score_difference.score_difference(DIFFERENCES.iloc[1:2], (np.nan, np.nan), "nats").data
 
 
-def test_both_courses_are_drawn_with_the_first_solid():
+def test_both_courses_are_drawn_with_the_first_solid() -> None:
     course = pd.DataFrame({"overall": [0.2, 0.5], "old_mean": [np.nan, 0.4], "overall_se": [0.1, 0.1]}, index=[0, 1])
     made = score_difference.two_courses({NASTY: course, "2": course + 0.1}, "exact match")
     assert [line.line.dash for line in made.data] == ["solid", "solid", "dash", "dash"]

@@ -1,5 +1,7 @@
 """Pair matrix, score heatmap, retention, forgetting, representation and the run's trend."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,15 +11,15 @@ from gcwm_viz.probes.scores import downstream, forgetting_matrix, score_matrix
 from tests.factories_runs import TASKS, make_tables
 
 TABLES = make_tables("normal")
-R = score_matrix(TABLES["scores"], "test", "em")
+R: Any = score_matrix(TABLES["scores"], "test", "em")
 ERRORS = score_matrix(TABLES["scores"], "test", "em", "se")
 OWN = pd.Series(0.9, index=list(TASKS))
 
 
-def test_pair_values_average_and_mirror():
+def test_pair_values_average_and_mirror() -> None:
     pairs = TABLES["pairs"]
     pairs = pairs[pairs["step"] == 3]
-    square = pair_matrix.pair_values(pairs, list(TASKS))
+    square: Any = pair_matrix.pair_values(pairs, list(TASKS))
     assert list(square.index) == ["past", "capital", "index", "state"]
     both = pairs[(pairs["kind"] == "active") & (pairs["i"] == "past") & (pairs["j"] == "index")]
     assert square.loc["past", "index"] == pytest.approx(both["conflict"].mean())
@@ -25,21 +27,21 @@ def test_pair_values_average_and_mirror():
     assert np.isnan(np.diag(square)).all()
 
 
-def test_overlap_is_read_from_row_to_column():
+def test_overlap_is_read_from_row_to_column() -> None:
     pairs = TABLES["pairs"]
     pairs = pairs[(pairs["step"] == 3) & (pairs["kind"] != "incoming")]
-    square = pair_matrix.pair_values(pairs, list(TASKS), "sar")
+    square: Any = pair_matrix.pair_values(pairs, list(TASKS), "sar")
     there = pairs[(pairs["i"] == "past") & (pairs["j"] == "index")]
     assert square.loc["past", "index"] == pytest.approx(there["sar_ij"].mean())
     assert square.loc["index", "past"] == pytest.approx(there["sar_ji"].mean())
 
 
-def test_pair_matrix_of_one_update_says_what_is_missing():
+def test_pair_matrix_of_one_update_says_what_is_missing() -> None:
     made = pair_matrix.pair_matrix(pair_matrix.pair_values(TABLES["pairs"].iloc[:0], list(TASKS)))
     assert "two updates" in made.layout.annotations[0].text
 
 
-def test_score_heatmap_shows_base_steps_and_expert():
+def test_score_heatmap_shows_base_steps_and_expert() -> None:
     made = score_heatmap.score_heatmap(R, ERRORS, OWN, order=TASKS)
     assert list(made.layout.yaxis.ticktext) == ["base", *(f"step {step}" for step in range(1, 7)), "own expert"]
     numbers = made.data[-1]
@@ -48,7 +50,7 @@ def test_score_heatmap_shows_base_steps_and_expert():
     assert len(made.layout.shapes) == 2 * len(TASKS)
 
 
-def test_a_frame_stands_where_the_update_of_the_task_arrives():
+def test_a_frame_stands_where_the_update_of_the_task_arrives() -> None:
     """Probes in another order than the updates, a probe without an update and an update without a probe."""
     few = R[["index", "past", "eval"]].rename(columns={"eval": "general"})
     made = score_heatmap.score_heatmap(few, order=["capital", "past", "index"])
@@ -56,8 +58,8 @@ def test_a_frame_stands_where_the_update_of_the_task_arrives():
     assert centres == {(0, 3), (1, 2)}  # column of index at step 3, of past at step 2
 
 
-def test_every_bar_spans_95_percent():
-    se = ERRORS.loc[1, "past"]
+def test_every_bar_spans_95_percent() -> None:
+    se: Any = ERRORS.loc[1, "past"]
     line = next(
         t for t in retention.retention(R, ERRORS, OWN, order=list(TASKS), unit="em").data if t.mode == "lines+markers"
     )
@@ -71,7 +73,7 @@ def test_every_bar_spans_95_percent():
     assert f"± {1.959964 * se:#.3g} (95 %)" in hover
 
 
-def test_score_heatmap_of_losses_and_of_nothing():
+def test_score_heatmap_of_losses_and_of_nothing() -> None:
     losses = score_matrix(TABLES["scores"], "test", "nll")
     heat = next(
         trace for trace in score_heatmap.score_heatmap(losses, order=TASKS, higher_is_better=False).data if trace.zmax
@@ -80,14 +82,14 @@ def test_score_heatmap_of_losses_and_of_nothing():
     assert "not scored" in score_heatmap.score_heatmap(R.iloc[:0], order=TASKS).layout.annotations[0].text
 
 
-def test_unmeasured_scores_are_marked():
+def test_unmeasured_scores_are_marked() -> None:
     holes = score_matrix(make_tables("nan")["scores"], "test", "em")
     made = score_heatmap.score_heatmap(holes, order=TASKS)
     assert any(trace.name == "undefined" for trace in made.data)
     assert "not measured" in made.data[-1].hovertext[2 * holes.shape[1]]
 
 
-def test_retention_has_a_panel_a_task():
+def test_retention_has_a_panel_a_task() -> None:
     made = retention.retention(R, ERRORS, OWN, order=list(TASKS), unit="exact match")
     lines = [trace for trace in made.data if trace.mode == "lines+markers"]
     assert len(lines) == len(TASKS)
@@ -98,8 +100,8 @@ def test_retention_has_a_panel_a_task():
     assert len(made.layout.shapes) == 2 * len(TASKS)
 
 
-def test_forgetting_bars_and_course():
-    lost = forgetting_matrix(R)
+def test_forgetting_bars_and_course() -> None:
+    lost: Any = forgetting_matrix(R)
     made = forgetting.forgetting_by_task(lost.loc[6])
     assert np.allclose(made.data[0].x, lost.loc[6])
     course = forgetting.forgetting_course(downstream(R, TASKS))
@@ -110,7 +112,7 @@ def test_forgetting_bars_and_course():
     assert not forgetting.forgetting_course(downstream(R.iloc[:2], TASKS)).data
 
 
-def test_representation_lines_and_chance():
+def test_representation_lines_and_chance() -> None:
     rows = TABLES["representation"]
     rows = rows[rows["dataset"] == "first letter"]
     made = representation.representation(rows, step=3, expert="index")
@@ -120,7 +122,7 @@ def test_representation_lines_and_chance():
     assert not representation.representation(rows.iloc[:0]).data
 
 
-def test_trend_with_and_without_scores():
+def test_trend_with_and_without_scores() -> None:
     scored = step_trend.step_trend(TABLES["steps"], downstream(R, TASKS, errors=ERRORS), chosen_step=2)
     assert sum(trace.name.startswith("score") for trace in scored.data) == 3
     assert scored.layout.xaxis.ticktext[0] == "base"
@@ -129,7 +131,7 @@ def test_trend_with_and_without_scores():
     assert not step_trend.step_trend(TABLES["steps"].iloc[:0]).data
 
 
-def test_strengths_are_drawn_by_task_and_their_mean_with_its_interval():
+def test_strengths_are_drawn_by_task_and_their_mean_with_its_interval() -> None:
     values = pd.DataFrame({"past": [0.2, 0.4], "<b>odd": [0.4, 0.8]}, index=pd.Index([0.5, 1.0], name="strength"))
     errors = pd.DataFrame({"past": [0.03, 0.03], "<b>odd": [0.04, 0.04]}, index=values.index)
     made = strength.strength(values, errors, "exact match")

@@ -9,7 +9,7 @@ from gcwm_viz.figures.task_scores import task_scores
 from tests.factories_runs import NASTY
 
 
-def test_bars_are_the_scores_with_their_errors():
+def test_bars_are_the_scores_with_their_errors() -> None:
     base = pd.Series({"a": 0.1, NASTY: np.nan})
     error = pd.Series({"a": 0.02, NASTY: np.nan})
     made = task_scores({"base": (base, error), "expert": (pd.Series({"a": 0.9, NASTY: 0.8}), None)}, unit="exact match")
@@ -22,13 +22,13 @@ def test_bars_are_the_scores_with_their_errors():
     assert made.layout.yaxis.title.text == "exact match"
 
 
-def test_nothing_scored_is_said():
+def test_nothing_scored_is_said() -> None:
     empty = pd.Series(dtype=float)
     assert "not scored" in task_scores({"base": (empty, None)}, unit="x").layout.annotations[0].text
     assert "not scored" in task_scores({"base": (pd.Series({"a": np.nan}), None)}, unit="x").layout.annotations[0].text
 
 
-def test_lines_leave_out_steps_without_an_earlier_task():
+def test_lines_leave_out_steps_without_an_earlier_task() -> None:
     course = pd.Series({0: np.nan, 1: np.nan, 2: 0.8, 3: 0.6})
     made = retained({NASTY: course}, unit="exact match")
     assert list(made.data[0].x) == [2, 3]

@@ -1,6 +1,7 @@
 """Numbers, literal text and categories."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,11 +17,11 @@ from gcwm_viz.figures import theme
         (np.int64(12345), "12,345"), (float("inf"), "n/a"),
     ],
 )  # fmt: skip
-def test_three_significant_digits(value, shown):
+def test_three_significant_digits(value: Any, shown: str) -> None:
     assert theme.num(value) == shown
 
 
-def test_signed_and_percent():
+def test_signed_and_percent() -> None:
     assert theme.num(0.25, signed=True) == "+0.250"
     assert theme.percent(0.1234) == "12.3 %"
     assert theme.percent(0.0) == "0 %"
@@ -28,13 +29,13 @@ def test_signed_and_percent():
     assert theme.percent(math.nan) == "n/a"
 
 
-def test_text_is_never_markup():
+def test_text_is_never_markup() -> None:
     assert theme.as_text("<b>x</b> & y") == "&lt;b&gt;x&lt;/b&gt; &amp; y"
     assert "\n" not in theme.as_text("a\nb\x00")
     assert len(theme.as_text("x" * 500, limit=20)) <= 20
     assert theme.as_text(3.5) == "3.5"
 
 
-def test_categories_differ_in_some_cue():
+def test_categories_differ_in_some_cue() -> None:
     looks = [tuple(theme.category(index).values()) for index in range(63)]
     assert len(set(looks)) == 63

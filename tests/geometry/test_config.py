@@ -43,20 +43,29 @@ def test_presets_share_what_the_method_fixes() -> None:
         assert (config.analysis_rank, config.analysis_energy) == (32, 0.95)
 
 
-@pytest.mark.parametrize(
-    ("name", "bad"),
-    [(name, bad) for name in ("rank", "analysis_rank", "iters", "barycenter_iters") for bad in (0, -1, 1.5, True, "8")]
-    + [(name, bad) for name in ("energy", "analysis_energy") for bad in (0.0, 1.01, NAN, "0.9", True)]
-    + [(name, bad) for name in ("alpha_min", "alpha_max") for bad in (-0.01, 1.01, NAN, None)]
-    + [("skip_tol", bad) for bad in (-0.1, 0.51, NAN)]
-    + [(name, bad) for name in ("lam", "lr", "mu_rel", "barycenter_tol") for bad in (0.0, -1e-6, NAN, INF)]
-    + [("kappa", bad) for bad in (-1.0, NAN, INF)]
-    + [("tau", bad) for bad in (NAN, INF, "0.1")]
-    + [
+REFUSED: list[tuple[str, Any]] = [
+    *(
+        (name, bad)
+        for name in ("rank", "analysis_rank", "iters", "barycenter_iters")
+        for bad in (0, -1, 1.5, True, "8")
+    ),
+    *((name, bad) for name in ("energy", "analysis_energy") for bad in (0.0, 1.01, NAN, "0.9", True)),
+    *((name, bad) for name in ("alpha_min", "alpha_max") for bad in (-0.01, 1.01, NAN, None)),
+    *(("skip_tol", bad) for bad in (-0.1, 0.51, NAN)),
+    *((name, bad) for name in ("lam", "lr", "mu_rel", "barycenter_tol") for bad in (0.0, -1e-6, NAN, INF)),
+    *(("kappa", bad) for bad in (-1.0, NAN, INF)),
+    *(("tau", bad) for bad in (NAN, INF, "0.1")),
+    *(
         (name, bad)
         for name in ("lambda_mode", "solver", "metric", "gate", "numerics", "precision")
-        for bad in ("other", None, 1, [])
-    ],
+        for bad in ("other", None, 1, list[str]())
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "bad"),
+    REFUSED,
 )
 def test_a_setting_out_of_range_is_refused_by_name(name: str, bad: Any) -> None:
     with pytest.raises(InputError, match=rf"setting {name} must be .*got ") as caught:
@@ -86,4 +95,4 @@ def test_settings_that_contradict_each_other_or_are_unknown_are_refused() -> Non
     with pytest.raises(InputError, match=r"preset must be one of .*'papr'"):
         GCWMConfig.preset("papr")
     with pytest.raises(TypeError):
-        GCWMConfig(16)  # type: ignore[misc]
+        GCWMConfig(16)  # type: ignore[call-arg]

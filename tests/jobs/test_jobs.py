@@ -5,6 +5,8 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +16,7 @@ from gcwm_viz.jobs.progress import progress_of
 
 
 @pytest.fixture
-def command(monkeypatch, tmp_path):
+def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
     """Let a job run a small script in place of the command line; returns the function that sets the script."""
     package = tmp_path / "stand-in" / "gcwm_viz"
     package.mkdir(parents=True)
@@ -28,7 +30,7 @@ def command(monkeypatch, tmp_path):
     return write
 
 
-def wait_for(root, status: str, seconds: float = 10.0) -> jobs.Job:
+def wait_for(root: Path, status: str, seconds: float = 10.0) -> jobs.Job:
     until = time.monotonic() + seconds
     while (job := jobs.look(root, "job")).status != status and time.monotonic() < until:
         time.sleep(0.05)
@@ -36,7 +38,7 @@ def wait_for(root, status: str, seconds: float = 10.0) -> jobs.Job:
     return job
 
 
-def test_job_runs_to_its_end(tmp_path, command):
+def test_job_runs_to_its_end(tmp_path: Path, command: Callable[[str], None]) -> None:
     command("import sys; print('done with', *sys.argv[1:])")
     assert jobs.look(tmp_path, "job").status == "none"
     assert jobs.start(tmp_path, "job", ["run", "--out", "x"])
@@ -46,13 +48,13 @@ def test_job_runs_to_its_end(tmp_path, command):
     assert job.started <= time.time()
 
 
-def test_error_is_reported_with_its_last_line(tmp_path, command):
+def test_error_is_reported_with_its_last_line(tmp_path: Path, command: Callable[[str], None]) -> None:
     command("import sys; print('working'); print('gcwm_viz: no such folder', file=sys.stderr); sys.exit(2)")
     jobs.start(tmp_path, "job", [])
     assert wait_for(tmp_path, "failed").message == "gcwm_viz: no such folder"
 
 
-def test_never_runs_twice_and_can_run_again(tmp_path, command):
+def test_never_runs_twice_and_can_run_again(tmp_path: Path, command: Callable[[str], None]) -> None:
     command("import pathlib, time\nwhile not pathlib.Path('go').exists(): time.sleep(0.02)")
     assert jobs.start(tmp_path, "job", [])
     assert not jobs.start(tmp_path, "job", [])
@@ -63,7 +65,7 @@ def test_never_runs_twice_and_can_run_again(tmp_path, command):
     wait_for(tmp_path, "finished")
 
 
-def test_cancel_lets_the_run_stop_by_itself(tmp_path, command):
+def test_cancel_lets_the_run_stop_by_itself(tmp_path: Path, command: Callable[[str], None]) -> None:
     run = tmp_path / "run"
     run.mkdir()
     (run / "run.json").touch()
@@ -75,7 +77,7 @@ def test_cancel_lets_the_run_stop_by_itself(tmp_path, command):
     assert state["exit_code"] == 3
 
 
-def test_cancel_ends_a_process_that_does_not_listen(tmp_path, monkeypatch):
+def test_cancel_ends_a_process_that_does_not_listen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "GRACE_SECONDS", 0.2)
     (tmp_path / "cancel").touch()
     lock = os.open(tmp_path / "lock", os.O_RDWR | os.O_CREAT)
@@ -86,7 +88,7 @@ def test_cancel_ends_a_process_that_does_not_listen(tmp_path, monkeypatch):
     assert json.loads((tmp_path / "state.json").read_text())["status"] == "cancelled"
 
 
-def test_killed_worker_is_found_dead_and_can_be_started_again(tmp_path, command):
+def test_killed_worker_is_found_dead_and_can_be_started_again(tmp_path: Path, command: Callable[[str], None]) -> None:
     command("import time; time.sleep(60)")
     jobs.start(tmp_path, "job", [])
     state_file = tmp_path / ".jobs" / "job" / "state.json"
@@ -103,7 +105,7 @@ def test_killed_worker_is_found_dead_and_can_be_started_again(tmp_path, command)
     wait_for(tmp_path, "finished")
 
 
-def test_progress_of_a_study_is_the_newest_whole_line(tmp_path):
+def test_progress_of_a_study_is_the_newest_whole_line(tmp_path: Path) -> None:
     assert progress_of(tmp_path).phase == "starting"
     line = '{"event": "matrix", "done": %d, "total": 4, "label": "m"}\n'
     (tmp_path / "journal.jsonl").write_text(line % 1 + line % 2 + (line % 3)[:20])
@@ -112,7 +114,7 @@ def test_progress_of_a_study_is_the_newest_whole_line(tmp_path):
     assert progress_of(tmp_path).sentence == "4 of 4 models scored"
 
 
-def test_a_shell_at_work_is_asked_to_stop_through_its_folder(tmp_path):
+def test_a_shell_at_work_is_asked_to_stop_through_its_folder(tmp_path: Path) -> None:
     jobs.cancel(tmp_path, "job", tmp_path / "run")  # nobody works there: nothing is left behind
     assert not list(tmp_path.iterdir())
     (tmp_path / "run").mkdir()
@@ -123,6 +125,6 @@ def test_a_shell_at_work_is_asked_to_stop_through_its_folder(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["", ".hidden", "../up", "a/b", "x" * 65, "a b"])
-def test_names_that_are_no_folder_are_refused(name):
+def test_names_that_are_no_folder_are_refused(name: str) -> None:
     with pytest.raises(InputError, match="run name"):
         jobs.valid_name(name)

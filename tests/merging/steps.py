@@ -1,10 +1,14 @@
 """Merge steps as the engine builds them, for methods under test."""
 
+from collections.abc import Iterable, Sequence
+from typing import Any
+
 import torch
+from torch import Tensor
 
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.geometry.layer import check_weights, layer_geometry
-from gcwm_viz.linalg.lowrank import squared_norm
+from gcwm_viz.linalg.lowrank import LowRank, squared_norm
 from gcwm_viz.merging.registry import get_method
 from gcwm_viz.merging.step import MergeStep
 from tests.rounding import rounding
@@ -13,7 +17,16 @@ DOUBLE = GCWMConfig(precision="float64")
 MATRIX = "model.layers.0.mlp.up_proj.weight"
 
 
-def merge_step(method, deltas, config=DOUBLE, *, weights=None, names=None, matrix=MATRIX, **more):
+def merge_step(
+    method: str,
+    deltas: Iterable[Tensor | LowRank],
+    config: GCWMConfig = DOUBLE,
+    *,
+    weights: Sequence[float] | None = None,
+    names: list[str] | None = None,
+    matrix: str = MATRIX,
+    **more: Any,
+) -> MergeStep:
     deltas = list(deltas)
     settings = get_method(method).settings
     options = {key: more.pop(key) for key in list(more) if key in settings.names()}
@@ -24,19 +37,28 @@ def merge_step(method, deltas, config=DOUBLE, *, weights=None, names=None, matri
         weights=check_weights(weights, len(deltas)),
         geometry=layer_geometry(deltas, weights, config),
         matrix=matrix,
-        shape=tuple(deltas[0].shape),
+        shape=(deltas[0].shape[0], deltas[0].shape[1]),
         config=config,
         settings=settings(**options),
         **(values | more),
     )
 
 
-def merge(method, deltas, config=DOUBLE, *, weights=None, names=None, **options):
+def merge(
+    method: str,
+    deltas: Iterable[Tensor | LowRank],
+    config: GCWMConfig = DOUBLE,
+    *,
+    weights: Sequence[float] | None = None,
+    names: list[str] | None = None,
+    **options: Any,
+) -> Any:
     """Δ_merge after the last of a sequence of updates, all of them active."""
     deltas = list(deltas)
     names = names or [f"u{i}" for i in range(len(deltas))]
     weights = list(weights or [1.0] * len(deltas))
-    previous, carried = None, {}
+    previous: Any = None
+    carried: dict[str, Any] = {}
     for t in range(1, len(deltas) + 1):
         present = bool(squared_norm(deltas[t - 1]))
         step = merge_step(
@@ -59,7 +81,7 @@ BOUND = 4 * rounding(24)
 """A few products or sums over matrices up to 24 wide."""
 
 
-def close(actual, expected, tolerance=BOUND):
+def close(actual: Any, expected: Any, tolerance: float = BOUND) -> None:
     torch.testing.assert_close(
         torch.as_tensor(actual, dtype=torch.float64),
         torch.as_tensor(expected, dtype=torch.float64),

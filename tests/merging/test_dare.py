@@ -1,8 +1,11 @@
 """DARE by sum and by TIES."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from gcwm_viz.merging.methods.dare import DareSettings, drop_and_rescale
 from tests.factories import updates
@@ -14,22 +17,22 @@ DELTAS = updates(3, 12, 10, seed=4, dtype=torch.float64)
 NAMES = ["a", "b", "c"]
 
 
-def masked(delta, name, **options):
+def masked(delta: Tensor, name: str, **options: Any) -> Tensor:
     return drop_and_rescale(delta, MATRIX, name, DareSettings(**options))
 
 
-def test_without_drops_it_is_task_arithmetic_or_ties():
+def test_without_drops_it_is_task_arithmetic_or_ties() -> None:
     close(merge("dare", DELTAS, dare_drop=0.0), merge("task-arithmetic", DELTAS))
     close(merge("dare-ties", DELTAS, dare_drop=0.0, ties_keep=0.4), merge("ties", DELTAS, ties_keep=0.4))
 
 
-def test_entries_are_dropped_or_rescaled():
+def test_entries_are_dropped_or_rescaled() -> None:
     dropped = masked(DELTAS[0], "a", dare_drop=0.75).numpy()
     kept = dropped != 0
     np.testing.assert_allclose(dropped[kept], DELTAS[0].numpy()[kept] * 4, rtol=rounding(1))
 
 
-def test_share_kept_and_expectation():
+def test_share_kept_and_expectation() -> None:
     ones = torch.ones(400, 400)
     dropped = masked(ones, "a")
     # 160,000 draws: the standard error of the share is 0.00075.
@@ -39,7 +42,7 @@ def test_share_kept_and_expectation():
     assert float(many.mean()) == pytest.approx(1.0, abs=0.01)
 
 
-def test_sum_and_ties_of_the_dropped_updates():
+def test_sum_and_ties_of_the_dropped_updates() -> None:
     sparse = [masked(delta, name).numpy() for delta, name in zip(DELTAS, NAMES, strict=True)]
     weights = [1.0, 2.0, 0.5]
     total = sum(weight * delta for weight, delta in zip(weights, sparse, strict=True))
@@ -48,7 +51,7 @@ def test_sum_and_ties_of_the_dropped_updates():
     close(merge("dare-ties", DELTAS, names=NAMES, weights=weights), expected)
 
 
-def test_masks_depend_on_seed_matrix_and_update_alone():
+def test_masks_depend_on_seed_matrix_and_update_alone() -> None:
     delta = torch.ones(12, 10)
     mask = masked(delta, "a", dare_drop=0.5)
     assert torch.equal(mask, masked(2 * delta, "a", dare_drop=0.5) / 2)

@@ -26,7 +26,7 @@ def exact(**changes: Any) -> GCWMConfig:
 def test_agrees_with_the_dense_oracle(shape: tuple[int, int], lam: float) -> None:
     stack = updates(3, *shape, dtype=torch.float64)
     config = exact(rank=4, lam=lam, mu_rel=0.3, ridge=0.0)
-    ours = merge_layer(stack, WEIGHTS, config)
+    ours: Any = merge_layer(stack, WEIGHTS, config)
     updates_np, weights = stack.numpy(), np.array(WEIGHTS)
     geometry = oracles.geometry(updates_np, weights, rank=4, energy=config.energy, lam=lam, relative=True)
     plain, geo = oracles.gcwm_exact(updates_np, weights, geometry.metric, config.mu_rel)
@@ -45,7 +45,7 @@ def test_displacement_is_measured_in_the_metric_of_equation_15(ridge: float | No
     """Dense: tr X𝓑Xᵀ with 𝓑 = QB̄Qᵀ + λ(I − QQᵀ), with the default preset's ridge in the whitening as without one."""
     config = exact(rank=4, ridge=ridge)
     stack = updates(3, 20, 14, decay=0.5, dtype=torch.float64)
-    ours = merge_layer(stack, WEIGHTS, config)
+    ours: Any = merge_layer(stack, WEIGHTS, config)
     assert ours.geometry.metric is not None
     assert (ours.geometry.metric.ridge > 0) == (ridge is None)
     geometry = oracles.geometry(
@@ -60,14 +60,14 @@ def test_displacement_is_measured_in_the_metric_of_equation_15(ridge: float | No
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 def test_proposition_1(preset: str, precision: str) -> None:
     settings = GCWMConfig.preset(preset).to_dict() | {"precision": precision, "kappa": 1.0}
-    merge = merge_layer(updates(3, 20, 14, decay=0.5), WEIGHTS, GCWMConfig.from_dict(settings))
+    merge: Any = merge_layer(updates(3, 20, 14, decay=0.5), WEIGHTS, GCWMConfig.from_dict(settings))
     metric = merge.geometry.metric
     assert metric is not None
     assert merge.mode == "blend"
     assert merge.displacement > 0
 
     def distance(a: Tensor, b: Tensor) -> float:
-        return metric.norm((a - b).double())
+        return float(metric.norm((a - b).double()))
 
     # The branches differ in a few digits of single precision, and 𝓑 weighs their rounding by up to √tr 𝓑.
     start = float(torch.linalg.matrix_norm(merge.plain))
@@ -83,7 +83,7 @@ def test_lemma_1(seed: int) -> None:
     stack = updates(m, 18, 14, overlap=0.15 * seed, decay=0.4, seed=seed)
     weights = [1.0 + (3 * seed + i) % 4 for i in range(m)]
     for lam in (1.0, 1e-3):
-        merge = merge_layer(stack, weights, GCWMConfig(lam=lam))
+        merge: Any = merge_layer(stack, weights, GCWMConfig(lam=lam))
         traces = torch.stack([spectrum.sum() for spectrum in merge.spectra])
         top = float(torch.topk(traces, 2).values.sum())
         assert 0.0 < merge.center_mismatch <= top * merge.conflict
@@ -93,7 +93,7 @@ def test_lemma_1(seed: int) -> None:
 def test_order_does_not_matter(preset: str) -> None:
     stack, order = updates(3, 16, 12, dtype=torch.float64), [2, 0, 1]
     config = GCWMConfig.from_dict(GCWMConfig.preset(preset).to_dict() | {"precision": "float64"})
-    one = merge_layer(stack, WEIGHTS, config)
+    one: Any = merge_layer(stack, WEIGHTS, config)
     other = merge_layer(stack[order], [WEIGHTS[i] for i in order], config)
     # Exact numerics to the barycenter's tolerance; the released ones to single precision's.
     tolerance = 1e-4 if preset == "release" else 1e-8
@@ -103,7 +103,8 @@ def test_order_does_not_matter(preset: str) -> None:
 def test_the_exact_merge_turns_with_input_and_output_space() -> None:
     stack = updates(3, 16, 12, dtype=torch.float64)
     left, right = orthogonal(16, 0), orthogonal(12, 1)
-    one, turned = merge_layer(stack, WEIGHTS, exact()), merge_layer(left @ stack @ right, WEIGHTS, exact())
+    one: Any = merge_layer(stack, WEIGHTS, exact())
+    turned: Any = merge_layer(left @ stack @ right, WEIGHTS, exact())
     for branch in ("plain", "geo", "merged"):
         expected = left @ getattr(one, branch) @ right
         torch.testing.assert_close(getattr(turned, branch), expected, rtol=0, atol=1e-9)
@@ -114,7 +115,8 @@ def test_the_exact_merge_turns_with_input_and_output_space() -> None:
 def test_the_scale_free_merge_scales_with_the_updates(scale: float, precision: str) -> None:
     stack = updates(3, 16, 12, dtype=torch.float64)
     config = GCWMConfig.from_dict(GCWMConfig().to_dict() | {"precision": precision})
-    one, scaled = merge_layer(stack, config=config), merge_layer(scale * stack, config=config)
+    one: Any = merge_layer(stack, config=config)
+    scaled: Any = merge_layer(scale * stack, config=config)
     tolerance = 1e-5 if precision == "float32" else 1e-9
     torch.testing.assert_close(scaled.merged / scale, one.merged, rtol=0, atol=tolerance)
     assert scaled.plain_shift == pytest.approx(one.plain_shift, rel=1e-4)
@@ -124,8 +126,8 @@ def test_the_scale_free_merge_scales_with_the_updates(scale: float, precision: s
 @pytest.mark.parametrize("decay", [1.0, 3.0])
 def test_single_precision_is_single_precision_however_flat_the_problem(mu_rel: float, decay: float) -> None:
     stack = updates(3, 48, 40, decay=decay)
-    single = merge_layer(stack, config=GCWMConfig(mu_rel=mu_rel))
-    double = merge_layer(stack, config=exact(mu_rel=mu_rel))
+    single: Any = merge_layer(stack, config=GCWMConfig(mu_rel=mu_rel))
+    double: Any = merge_layer(stack, config=exact(mu_rel=mu_rel))
     for branch in ("plain", "geo", "merged"):
         ours, reference = getattr(single, branch).double(), getattr(double, branch)
         # The sum, the displacement and the blend are each rounded once; branches may be smaller than the sum.
@@ -134,11 +136,11 @@ def test_single_precision_is_single_precision_however_flat_the_problem(mu_rel: f
 
 def test_gate_and_metric_ablations() -> None:
     stack = updates(3, 16, 12, dtype=torch.float64)
-    full = merge_layer(stack, WEIGHTS, exact())
-    ungated = merge_layer(stack, WEIGHTS, exact(gate="none"))
+    full: Any = merge_layer(stack, WEIGHTS, exact())
+    ungated: Any = merge_layer(stack, WEIGHTS, exact(gate="none"))
     assert (ungated.alpha, ungated.mode) == (1.0, "geo")
     assert torch.equal(ungated.merged, full.geo)
-    averaged = merge_layer(stack, WEIGHTS, exact(metric="mean"))
+    averaged: Any = merge_layer(stack, WEIGHTS, exact(metric="mean"))
     assert averaged.alpha == full.alpha
     assert torch.equal(averaged.plain, full.plain)
     assert not torch.allclose(averaged.geo, full.geo)
@@ -148,7 +150,7 @@ def test_gate_and_metric_ablations() -> None:
     ("alpha", "mode", "branch"), [(0.05, "plain", "plain"), (0.95, "geo", "geo"), (0.0, "plain", "plain")]
 )
 def test_near_the_ends_of_the_gate_one_branch_is_the_merge(alpha: float, mode: str, branch: str) -> None:
-    merge = merge_layer(updates(2, 10, 8), config=GCWMConfig(alpha_min=alpha, alpha_max=alpha))
+    merge: Any = merge_layer(updates(2, 10, 8), config=GCWMConfig(alpha_min=alpha, alpha_max=alpha))
     assert merge.mode == mode
     assert torch.equal(merge.merged, getattr(merge, branch))
     assert merge.merged.data_ptr() != getattr(merge, branch).data_ptr()
@@ -157,7 +159,7 @@ def test_near_the_ends_of_the_gate_one_branch_is_the_merge(alpha: float, mode: s
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_single_update_comes_out_untouched(preset: str) -> None:
     stack = updates(1, 12, 9)
-    merge = merge_layer(stack, config=GCWMConfig.preset(preset))
+    merge: Any = merge_layer(stack, config=GCWMConfig.preset(preset))
     for branch in (merge.plain, merge.geo, merge.merged):
         # Whitening can turn the rounding of H into a gradient; Adam's ε keeps it far below one step of 1e-5.
         torch.testing.assert_close(branch, stack[0], rtol=0, atol=1e-6)
@@ -169,8 +171,8 @@ def test_absent_updates_do_not_touch_the_merge_of_the_others(preset: str) -> Non
     config = GCWMConfig.preset(preset)
     stack = updates(4, 14, 10)
     stack[1] = 0.0
-    ours = merge_layer(stack, [1.0, 9.0, 2.0, 1.0], config)
-    alone = merge_layer(stack[[0, 2, 3]], [1.0, 2.0, 1.0], config)
+    ours: Any = merge_layer(stack, [1.0, 9.0, 2.0, 1.0], config)
+    alone: Any = merge_layer(stack[[0, 2, 3]], [1.0, 2.0, 1.0], config)
     assert torch.equal(ours.merged, alone.merged)
     assert ours.displacement == alone.displacement
 
@@ -179,7 +181,7 @@ def test_absent_updates_do_not_touch_the_merge_of_the_others(preset: str) -> Non
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 def test_nothing_present_merges_to_zero_and_undefined_signals(dtype: torch.dtype, precision: str) -> None:
     config = GCWMConfig.from_dict(GCWMConfig().to_dict() | {"precision": precision})
-    merge = merge_layer(torch.zeros(2, 4, 3, dtype=dtype), config=config)
+    merge: Any = merge_layer(torch.zeros(2, 4, 3, dtype=dtype), config=config)
     assert merge.mode == "absent"
     assert merge.merged.shape == (4, 3)
     assert merge.merged.count_nonzero() == 0
@@ -191,7 +193,7 @@ def test_nothing_present_merges_to_zero_and_undefined_signals(dtype: torch.dtype
 @pytest.mark.parametrize("preset", PRESETS)
 def test_opposed_updates_cancel_in_every_branch(preset: str) -> None:
     delta = updates(1, 12, 9)[0]
-    merge = merge_layer([delta, -delta], config=GCWMConfig.preset(preset))
+    merge: Any = merge_layer([delta, -delta], config=GCWMConfig.preset(preset))
     for branch in (merge.plain, merge.geo, merge.merged):
         assert float(branch.abs().max()) <= 1e-6
     assert math.isnan(merge.plain_shift)
@@ -203,7 +205,8 @@ def test_inputs_are_left_alone_and_results_repeat_to_the_bit(preset: str) -> Non
     for dtype in (torch.float32, torch.float64):
         stack = updates(3, 12, 40, dtype=dtype)
         before = stack.clone()
-        first, second = merge_layer(stack, WEIGHTS, config), merge_layer(stack, WEIGHTS, config)
+        first: Any = merge_layer(stack, WEIGHTS, config)
+        second: Any = merge_layer(stack, WEIGHTS, config)
         assert torch.equal(stack, before)
         for branch in ("plain", "geo", "merged"):
             assert torch.equal(getattr(first, branch), getattr(second, branch))
@@ -222,7 +225,8 @@ def test_inputs_are_left_alone_and_results_repeat_to_the_bit(preset: str) -> Non
 def test_factored_updates_merge_like_their_products(solver: str, rank: int) -> None:
     factored = low_rank_updates(3, 14, 18, rank, dtype=torch.float64)
     config = exact(solver=solver)
-    thin, full = merge_layer(factored, WEIGHTS, config), merge_layer([x.dense() for x in factored], WEIGHTS, config)
+    thin: Any = merge_layer(factored, WEIGHTS, config)
+    full: Any = merge_layer([x.dense() for x in factored], WEIGHTS, config)
     for branch in ("plain", "geo", "merged"):
         torch.testing.assert_close(getattr(thin, branch), getattr(full, branch), rtol=0, atol=1e-9)
     # α follows γ by κ/4 at most, γ the rounding of factors and products by the gap where a frame is cut.
@@ -233,22 +237,23 @@ def test_factored_updates_merge_like_their_products(solver: str, rank: int) -> N
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_updates_merge_at_their_value(dtype: torch.dtype) -> None:
     stack = updates(2, 12, 10, dtype=dtype)
-    merge = merge_layer(stack)
+    merge: Any = merge_layer(stack)
     assert merge.merged.dtype == torch.float32
-    assert torch.equal(merge.merged, merge_layer(stack.float()).merged)
+    single: Any = merge_layer(stack.float())
+    assert torch.equal(merge.merged, single.merged)
 
 
 @pytest.mark.parametrize("shape", [(1, 6), (6, 1), (1, 1)])
 @pytest.mark.parametrize("preset", PRESETS)
 def test_vectors_are_matrices_too(shape: tuple[int, int], preset: str) -> None:
-    merge = merge_layer(updates(3, *shape), config=GCWMConfig.preset(preset))
+    merge: Any = merge_layer(updates(3, *shape), config=GCWMConfig.preset(preset))
     assert merge.merged.shape == shape
     assert torch.isfinite(merge.merged).all()
 
 
 def test_the_papers_learning_rate_hardly_moves_the_branches() -> None:
     settings = GCWMConfig.preset("paper").to_dict() | {"iters": 20}
-    merge = merge_layer(updates(3, 40, 40, decay=0.5), config=GCWMConfig.from_dict(settings))
+    merge: Any = merge_layer(updates(3, 40, 40, decay=0.5), config=GCWMConfig.from_dict(settings))
     assert 0 < merge.geo_shift < 0.01
     assert 0 < merge.plain_shift < 0.01
     assert merge.geo_solution is not None

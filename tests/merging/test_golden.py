@@ -59,6 +59,7 @@ def test_released_arithmetic(name: str) -> None:
     assert merge_.union_rank == expected["release_union_rank"]
     assert merge_.conflict == pytest.approx(expected["release_conflict"], abs=2e-2)
     assert merge_.alpha == pytest.approx(expected["release_alpha"], abs=2e-2)
+    assert isinstance(merge_.merged, Tensor)
     assert frobenius(merge_.merged, reference["release_merged"].double()) <= 2e-2
 
 

@@ -13,6 +13,8 @@ these tests set what makes them meet:
 """
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,6 +24,7 @@ from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.checkpoints.reader import read_tensor
 from gcwm_viz.experiments.lab.bundle import locate
 from gcwm_viz.geometry.config import GCWMConfig
+from gcwm_viz.linalg.lowrank import dense
 from gcwm_viz.updates.matrices import target_matrices
 from gcwm_viz.updates.sources import open_update
 from tests.factories import generator
@@ -48,14 +51,14 @@ WEIGHTS = {"ties, weighted": [1.0, 0.5, 2.0]}
 
 
 @pytest.fixture(scope="module", params=["llama", "lab"])
-def checkpoints(request, tmp_path_factory):
+def checkpoints(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A base and three fine-tuned models, float32, on disk: random ones, and the lab's first three."""
     root = tmp_path_factory.mktemp("models")
     {"llama": write_llama, "lab": write_lab}[request.param](root)
     return root
 
 
-def write_llama(root):
+def write_llama(root: Path) -> None:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     config = LlamaConfig(
@@ -79,7 +82,7 @@ def write_llama(root):
             model.save_pretrained(root / name)
 
 
-def write_lab(root):
+def write_lab(root: Path) -> None:
     bundle, rng = locate(), generator(4)
     base = CheckpointIndex.open(bundle.base)
     tensors = {name: read_tensor(info).float() for name, info in base.tensors.items()}
@@ -89,8 +92,10 @@ def write_lab(root):
             source = open_update(name, update, base)
             for key in target_matrices(base):
                 # Float16 updates hold equal magnitudes, and which of them a trim keeps is anyone's choice.
+                delta = source.delta(key)
+                assert delta is not None
                 jitter = 1 + 1e-3 * torch.randn(key.shape, generator=rng)
-                moved[key.name] = tensors[key.name] + jitter * source.delta(key)
+                moved[key.name] = tensors[key.name] + jitter * dense(delta)
         (root / name).mkdir()
         save_file(moved, root / name / "model.safetensors", metadata={"format": "pt"})
         config = json.loads((bundle.base / "config.json").read_text()) | {"dtype": "float32"}
@@ -99,7 +104,7 @@ def write_lab(root):
 
 @pytest.mark.filterwarnings("default")  # mergekit's dependencies warn
 @pytest.mark.parametrize("case", CASES)
-def test_equal_to_mergekit(case, checkpoints, tmp_path):
+def test_equal_to_mergekit(case: str, checkpoints: Path, tmp_path: Path) -> None:
     from mergekit.config import MergeConfiguration
     from mergekit.merge import run_merge
     from mergekit.options import MergeOptions
@@ -110,7 +115,7 @@ def test_equal_to_mergekit(case, checkpoints, tmp_path):
         {"model": str(checkpoints / name), "parameters": {"weight": weight} | parameters}
         for name, weight in zip(NAMES, weights, strict=True)
     ]
-    recipe = {"merge_method": theirs, "models": models, "dtype": "float32"}
+    recipe: dict[str, Any] = {"merge_method": theirs, "models": models, "dtype": "float32"}
     if theirs == "dare_ties":
         recipe["parameters"] = {"normalize": True}
     if theirs != "linear":
@@ -127,7 +132,7 @@ def test_equal_to_mergekit(case, checkpoints, tmp_path):
     assert len(keys) in (14, 28)
     merged = CheckpointIndex.open(tmp_path / "merged")
     for key in keys:
-        deltas = [source.delta(key) for source in sources]
+        deltas: list[Any] = [source.delta(key) for source in sources]
         state = merge(ours, deltas, GCWMConfig(), weights=weights, names=NAMES, **options)
         expected = read_tensor(merged.tensors[key.name]) - read_tensor(base.tensors[key.name])
         assert float((state - expected).norm()) <= 1e-5 * float(expected.norm()), key.name

@@ -1,9 +1,11 @@
 """What every registered merge method must do, whatever its formula."""
 
 from itertools import permutations
+from typing import Any, Literal
 
 import pytest
 import torch
+from torch import Tensor
 
 from gcwm_viz.continual.branches import update_of
 from gcwm_viz.continual.config import RunSettings
@@ -25,13 +27,13 @@ SPARSE = {"ties": (0.2, 1.0), "dare": (0.1, 10.0), "dare-ties": (0.1, 10.0), "lo
 every_method = pytest.mark.parametrize("method", METHODS)
 
 
-def three(**more):
+def three(**more: Any) -> Tensor:
     return updates(3, *KEY.shape, seed=3, dtype=torch.float64, **more)
 
 
 @every_method
 @pytest.mark.parametrize("precision", ["float32", "float64"])
-def test_shape_and_type(method, precision):
+def test_shape_and_type(method: str, precision: Literal["float32", "float64"]) -> None:
     config = GCWMConfig(precision=precision)
     for dtype in (torch.float32, torch.float64):
         merged = merge(method, updates(3, *KEY.shape, dtype=dtype), config)
@@ -43,7 +45,7 @@ def test_shape_and_type(method, precision):
 
 @every_method
 @pytest.mark.parametrize("position", [0, 1, 2])
-def test_a_zero_update_changes_nothing(method, position):
+def test_a_zero_update_changes_nothing(method: str, position: int) -> None:
     deltas = list(three())
     rest = merge(method, [delta for i, delta in enumerate(deltas) if i != position], names=["x", "y"])
     names = ["x", "y"]
@@ -53,12 +55,12 @@ def test_a_zero_update_changes_nothing(method, position):
 
 
 @every_method
-def test_zero_updates_alone_merge_to_zero(method):
+def test_zero_updates_alone_merge_to_zero(method: str) -> None:
     assert not bool(merge(method, torch.zeros(2, *KEY.shape, dtype=torch.float64)).any())
 
 
 @every_method
-def test_a_single_update(method):
+def test_a_single_update(method: str) -> None:
     delta = three()[0]
     merged = merge(method, [delta])
     share, scale = SPARSE.get(method, (1.0, 1.0))
@@ -69,40 +71,42 @@ def test_a_single_update(method):
 
 
 @every_method
-def test_rank_deficient_updates(method):
+def test_rank_deficient_updates(method: str) -> None:
     deltas = [delta.dense() for delta in low_rank_updates(3, *KEY.shape, 1, dtype=torch.float64)]
     assert bool(merge(method, deltas).isfinite().all())
     assert bool(merge(method, [deltas[0], deltas[0], deltas[1]]).isfinite().all())
 
 
 @every_method
-def test_inputs_are_not_modified_nor_shared(method):
+def test_inputs_are_not_modified_nor_shared(method: str) -> None:
     deltas = three()
     before = deltas.clone()
     step = merge_step(method, [deltas[0]])
-    get_method(method).merge(step).merged.add_(1.0)
+    merged = get_method(method).merge(step).merged
+    assert isinstance(merged, Tensor)
+    merged.add_(1.0)
     merge(method, deltas).add_(1.0)
     assert torch.equal(deltas, before)
 
 
 @every_method
-def test_the_same_twice(method):
+def test_the_same_twice(method: str) -> None:
     deltas = three()
     assert torch.equal(merge(method, deltas), merge(method, deltas))
 
 
 @every_method
-def test_low_rank_equals_dense(method):
+def test_low_rank_equals_dense(method: str) -> None:
     thin = low_rank_updates(3, *KEY.shape, 2, dtype=torch.float64)
     # Sums of factors and of matrices round differently, and the closed form divides by small eigenvalues.
     factored = dense(merge(method, thin))
     close(factored, merge(method, [delta.dense() for delta in thin]), 1e-8)
-    mixed = [thin[0], thin[1].dense(), thin[2]]
+    mixed: list[Tensor | LowRank] = [thin[0], thin[1].dense(), thin[2]]
     close(merge(method, mixed), factored, 1e-8)
 
 
 @pytest.mark.parametrize("method", [name for name, method in METHODS.items() if not method.sequential])
-def test_order_does_not_matter(method):
+def test_order_does_not_matter(method: Any) -> None:
     deltas = list(three())
     expected = merge(method, deltas, names=NAMES)
     for order in permutations(range(3)):
@@ -111,19 +115,19 @@ def test_order_does_not_matter(method):
 
 
 @pytest.mark.parametrize("method", [name for name, method in METHODS.items() if method.sequential])
-def test_a_sequential_method_depends_on_the_order(method):
+def test_a_sequential_method_depends_on_the_order(method: Any) -> None:
     deltas = three()
     assert not torch.allclose(merge(method, deltas), merge(method, deltas.flip(0)), rtol=1e-3)
 
 
 @every_method
-def test_scale(method):
+def test_scale(method: str) -> None:
     deltas = three()
     close(merge(method, 1e-3 * deltas), 1e-3 * merge(method, deltas), 1e-9)
 
 
 @every_method
-def test_the_engine_runs_it_and_leaves_absent_updates_out(method):
+def test_the_engine_runs_it_and_leaves_absent_updates_out(method: str) -> None:
     settings = RunSettings.preset_with("scale-free", {}, method)
     deltas = list(updates(3, *KEY.shape, seed=3))
     for given in ([deltas[0], None, deltas[2]], [None, deltas[0], deltas[2]], [deltas[0], deltas[2], None]):
@@ -140,7 +144,7 @@ def test_the_engine_runs_it_and_leaves_absent_updates_out(method):
 
 @every_method
 @pytest.mark.parametrize("policy", [{"policy": "current_anchor"}, {"memory": 1}, {"memory": 2}])
-def test_every_memory_policy(method, policy):
+def test_every_memory_policy(method: str, policy: dict[str, Any]) -> None:
     settings = RunSettings.preset_with("scale-free", policy, method)
     result = process_matrix(KEY, NAMES, list(updates(3, *KEY.shape, seed=3)), settings)
     assert all(bool(tensor.isfinite().all()) for tensor in result.tensors.values())
@@ -150,7 +154,7 @@ def test_every_memory_policy(method, policy):
 
 
 @every_method
-def test_low_rank_updates_in_the_engine(method):
+def test_low_rank_updates_in_the_engine(method: str) -> None:
     settings = RunSettings.preset_with("scale-free", {}, method)
     thin = low_rank_updates(3, *KEY.shape, 2)
     first = process_matrix(KEY, NAMES, thin, settings)
@@ -160,11 +164,12 @@ def test_low_rank_updates_in_the_engine(method):
         name, _, step = kept.partition(".")
         update = update_of(name, int(step), first.tensors, first.tensors.__getitem__)
         assert isinstance(update, LowRank) == METHODS[method].factored(settings.gcwm), kept
+        assert update is not None
         close(dense(update), tensor, 1e-4)
 
 
 @every_method
-def test_settings_round_trip(method):
+def test_settings_round_trip(method: str) -> None:
     options = {name: 0.3 if name != "dare_seed" else 7 for name in METHODS[method].settings.names()}
     settings = RunSettings.preset_with("paper", options, method)
     assert RunSettings.from_dict(settings.to_dict()) == settings
@@ -172,7 +177,7 @@ def test_settings_round_trip(method):
     assert settings.continual.eta == (METHODS[method].eta or 0.1)
 
 
-def test_settings_written_before_the_options_existed_are_read():
+def test_settings_written_before_the_options_existed_are_read() -> None:
     values = RunSettings().to_dict()
     del values["options"]
     assert RunSettings.from_dict(values) == RunSettings()
@@ -194,12 +199,12 @@ def test_settings_written_before_the_options_existed_are_read():
         ("opcm_energy", None),
     ],
 )
-def test_settings_out_of_range_are_named(name, value):
+def test_settings_out_of_range_are_named(name: str, value: float | bool | str | None) -> None:
     with pytest.raises(InputError, match=f"setting {name} must be"):
         RunSettings.preset_with("scale-free", {name: value}, "ties")
 
 
-def test_unknown_names_list_what_is_known():
+def test_unknown_names_list_what_is_known() -> None:
     with pytest.raises(InputError, match="task-arithmetic, mean, got 'slerp'"):
         get_method("slerp")
     with pytest.raises(InputError, match="unknown setting 'trim'; known are ties_keep"):
@@ -208,7 +213,7 @@ def test_unknown_names_list_what_is_known():
         RunSettings.preset_with("scale-free", {"trim": 0.1})
 
 
-def test_the_registry_describes_its_methods():
+def test_the_registry_describes_its_methods() -> None:
     assert set(SPARSE) < set(METHODS)
     for name, method in METHODS.items():
         assert method.name == name

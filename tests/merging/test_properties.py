@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from hypothesis import given
@@ -42,7 +43,7 @@ class Case:
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
     m = draw(st.integers(1, 4))
-    each = {"min_size": m, "max_size": m}
+    each: dict[str, Any] = {"min_size": m, "max_size": m}
     return Case(
         d_out=draw(st.integers(1, 12)),
         d_in=draw(st.integers(1, 12)),
@@ -95,6 +96,7 @@ def test_everything_is_finite_and_in_range(case: Case, preset: str) -> None:
     check_geometry(merge.geometry, case)
     for branch in (merge.merged, merge.plain, merge.geo):
         assert branch.shape == (case.d_out, case.d_in)
+        assert isinstance(branch, Tensor)
         assert torch.isfinite(branch).all()
     if merge.geometry.present:
         assert math.isfinite(merge.displacement)

@@ -1,5 +1,7 @@
 """The quadratic form of WUDI against the loss itself, automatic differentiation and LAPACK's least squares."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -65,7 +67,7 @@ def test_gradient_is_the_gradient_of_the_loss(shape: tuple[int, int]) -> None:
 def test_adam_follows_pytorchs_adam_on_the_loss(shape: tuple[int, int], lr: float) -> None:
     stack = updates(3, *shape, dtype=torch.float64)
     merged, losses = oracles.wudi_adam(stack, torch.tensor(WEIGHTS, dtype=torch.float64), 60, lr)
-    solution = solve_adam(build_quadratic(list(stack), WEIGHTS), 60, lr)
+    solution: Any = solve_adam(build_quadratic(list(stack), WEIGHTS), 60, lr)
     # Adam divides by the size of the gradient, so rounding grows where an entry changes sign: a part of one step.
     torch.testing.assert_close(stack.sum(0) + solution.displacement_oi, merged, rtol=0, atol=1e-4 * lr)
     for iteration, objective, _ in solution.path:
@@ -75,6 +77,7 @@ def test_adam_follows_pytorchs_adam_on_the_loss(shape: tuple[int, int], lr: floa
 def test_path_is_the_true_loss_of_the_branch_it_describes() -> None:
     stack = updates(3, 12, 9, dtype=torch.float64)
     quadratic = build_quadratic(list(stack), WEIGHTS)
+    solution: Any
     for solution in (solve_adam(quadratic, 100, 1e-3), solve_exact(quadratic, 0.3)):
         first, last = solution.path[0], solution.path[-1]
         assert first == (0, pytest.approx(loss(torch.zeros(12, 9), stack, WEIGHTS)), 0.0)
@@ -98,7 +101,7 @@ def test_path_starts_and_ends_with_the_solver(iters: int) -> None:
 @pytest.mark.parametrize("mu_rel", [1e-6, 1e-2, 0.3, 10.0])
 def test_exact_solver_agrees_with_least_squares(shape: tuple[int, int], mu_rel: float) -> None:
     stack = updates(3, *shape, dtype=torch.float64)
-    solution = solve_exact(build_quadratic(list(stack), WEIGHTS), mu_rel)
+    solution: Any = solve_exact(build_quadratic(list(stack), WEIGHTS), mu_rel)
     assert solution.converged
     expected = oracles.wudi_exact(stack.numpy(), np.array(WEIGHTS), mu_rel)
     # The normal equations have condition tr H / μ = d_in / mu_rel.
@@ -110,11 +113,13 @@ def test_exact_solver_agrees_with_least_squares(shape: tuple[int, int], mu_rel: 
 def test_a_strong_proximal_term_keeps_the_sum_and_a_weak_one_gives_the_minimiser(shape: tuple[int, int]) -> None:
     stack = updates(2, *shape, decay=0.3, dtype=torch.float64)
     quadratic = build_quadratic(list(stack), [1.0, 1.0])
-    assert float(solve_exact(quadratic, 1e9).displacement_oi.norm()) < 1e-8
-    pure = solve_exact(quadratic, 1e-9)
+    stiff: Any = solve_exact(quadratic, 1e9)
+    assert float(stiff.displacement_oi.norm()) < 1e-8
+    pure: Any = solve_exact(quadratic, 1e-9)
     expected = oracles.wudi_exact(stack.numpy(), np.ones(2), 0.0)
     np.testing.assert_allclose(stack.sum(0) + pure.displacement_oi, expected, rtol=0, atol=1e-5)
-    losses = [loss(solve_exact(quadratic, mu).displacement_oi, stack, [1.0, 1.0]) for mu in (10.0, 1.0, 0.1, 1e-3)]
+    solutions: list[Any] = [solve_exact(quadratic, mu) for mu in (10.0, 1.0, 0.1, 1e-3)]
+    losses = [loss(solution.displacement_oi, stack, [1.0, 1.0]) for solution in solutions]
     assert losses == sorted(losses, reverse=True)
 
 
@@ -124,7 +129,7 @@ def test_a_strong_proximal_term_keeps_the_sum_and_a_weak_one_gives_the_minimiser
 def test_a_vanishing_proximal_term_on_a_singular_problem_still_solves(dtype: torch.dtype, mu_rel: float) -> None:
     stack = torch.stack([delta.dense() for delta in low_rank_updates(2, 12, 10, 2, dtype=torch.float64)])
     quadratic = build_quadratic(list(stack.to(dtype)), [1.0, 1.0])
-    solution = solve_exact(quadratic, mu_rel)
+    solution: Any = solve_exact(quadratic, mu_rel)
     expected = oracles.wudi_exact(stack.numpy(), np.ones(2), 0.0)
     values = torch.linalg.eigvalsh(build_quadratic(list(stack), [1.0, 1.0]).hessian_ii)
     # The rank is 4 of 10. Where μ is below the precision of H the null directions are left out; else they divide by μ.
@@ -157,8 +162,10 @@ def test_factored_updates_give_the_quadratic_of_their_products(rank: int) -> Non
     solved = rounding(20, condition=20 / 0.3)  # tr H / μ
     torch.testing.assert_close(dense(one.displacement_oi), other.displacement_oi, rtol=0, atol=solved)
     assert one.residual == pytest.approx(other.residual, abs=solved)
-    for point, expected in zip(one.path, other.path, strict=True):
-        assert point == pytest.approx(expected, abs=solved * full.start)  # the objective is the small rest of its start
+    for point, reference in zip(one.path, other.path, strict=True):
+        assert point == pytest.approx(
+            reference, abs=solved * full.start
+        )  # the objective is the small rest of its start
     torch.testing.assert_close(
         solve_adam(thin, 30, 1e-4).displacement_oi, solve_adam(full, 30, 1e-4).displacement_oi, rtol=0, atol=1e-9
     )
@@ -178,6 +185,7 @@ def test_mixed_forms_are_one_problem() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_single_update_is_already_the_minimum(shape: tuple[int, int], dtype: torch.dtype) -> None:
     quadratic = build_quadratic(list(updates(1, *shape, dtype=dtype)), [2.0])
+    solution: Any
     for solution in (solve_adam(quadratic, 20, 1e-2), solve_exact(quadratic, 0.3)):
         assert solution.displacement_oi.count_nonzero() == 0
         assert (solution.residual, solution.converged) == (0.0, True)
@@ -193,14 +201,15 @@ def test_a_single_factored_update_is_not_moved_either(rank: int) -> None:
 def test_opposed_updates_cancel_and_stay_cancelled() -> None:
     delta = updates(1, 8, 6)[0]
     quadratic = build_quadratic([delta, -delta], [1.0, 1.0])
-    assert solve_exact(quadratic, 0.3).displacement_oi.abs().max() <= 1e-9
+    solution: Any = solve_exact(quadratic, 0.3)
+    assert solution.displacement_oi.abs().max() <= 1e-9
     # The sum, zero, reproduces neither: f = 2 ‖ΔΔᵀ‖² / ‖Δ‖².
     assert quadratic.start == pytest.approx(2 * float((delta @ delta.T).square().sum() / delta.square().sum()))
 
 
 def test_duplicates_are_pulled_from_their_sum_towards_the_one_update() -> None:
     delta = updates(1, 8, 6, decay=0.2, dtype=torch.float64)[0]
-    solution = solve_exact(build_quadratic([delta, delta], [1.0, 1.0]), 1e-10)
+    solution: Any = solve_exact(build_quadratic([delta, delta], [1.0, 1.0]), 1e-10)
     torch.testing.assert_close(2 * delta + solution.displacement_oi, delta, rtol=0, atol=1e-7)
 
 
@@ -222,7 +231,8 @@ def test_weights_are_taken_unnormalised() -> None:
     once, twice = build_quadratic(stack, [1.0, 1.0]), build_quadratic(stack, [2.0, 2.0])
     assert twice.start == 2 * once.start  # twice a number is not rounded
     # μ follows tr H, so the closed form does not see a common factor; its Cholesky factor, by √2, is rounded anew.
-    one, other = (solve_exact(quadratic, 0.3).displacement_oi for quadratic in (once, twice))
+    one: Any = solve_exact(once, 0.3).displacement_oi
+    other: Any = solve_exact(twice, 0.3).displacement_oi
     bound = rounding(8, condition=6 / 0.3) * float(one.abs().max())
     torch.testing.assert_close(other, one, rtol=0, atol=bound)
 
@@ -320,6 +330,7 @@ def test_split_products_are_near_single_precision_and_far_from_half(shape: tuple
     out = torch.empty(shape)
     found = gradient_of(single, "bf16x3")(d_oi.float(), out).double() - gradient0
     error = float((found - exact).norm() / exact.norm())
+    assert quadratic.hessian_ii is not None
     half = d_oi.bfloat16().double() @ quadratic.hessian_ii.bfloat16().double()
     rounded = float((2 * half - exact).norm() / exact.norm())
     assert error < 2**-14 < rounded / 8
@@ -328,7 +339,7 @@ def test_split_products_are_near_single_precision_and_far_from_half(shape: tuple
 def test_faster_products_leave_geometry_alone_and_the_merge_near() -> None:
     """On a CPU tf32 is float32; bf16x3 follows it to a small part of the way that the solver goes."""
     stack = updates(3, 40, 24)
-    merges = {
+    merges: dict[str, Any] = {
         products: merge_layer(stack, config=GCWMConfig(solver="adam", lr=1e-3, products=products))
         for products in ("float32", "tf32", "bf16x3")
     }

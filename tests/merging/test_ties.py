@@ -1,8 +1,12 @@
 """TIES and the choice of the largest entries."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from gcwm_viz.merging.magnitude import top_magnitudes
 from tests.factories import updates
@@ -11,7 +15,7 @@ from tests.merging.steps import close, merge
 DELTAS = updates(4, 9, 6, seed=2, dtype=torch.float64)
 
 
-def naive_trim(delta, keep):
+def naive_trim(delta: NDArray[Any], keep: float) -> NDArray[Any]:
     flat = sorted(((abs(value), place) for place, value in np.ndenumerate(delta)), key=lambda pair: -pair[0])
     out = np.zeros_like(delta)
     for value, place in flat[: int(keep * delta.size)]:
@@ -20,7 +24,7 @@ def naive_trim(delta, keep):
     return out
 
 
-def naive_ties(deltas, weights, keep):
+def naive_ties(deltas: list[NDArray[Any]], weights: Sequence[float], keep: float) -> NDArray[Any]:
     trimmed = [naive_trim(delta, keep) for delta in deltas]
     out = np.zeros_like(deltas[0])
     for place in np.ndindex(out.shape):
@@ -36,12 +40,12 @@ def naive_ties(deltas, weights, keep):
 
 @pytest.mark.parametrize("keep", [0.2, 0.5, 1.0])
 @pytest.mark.parametrize("weights", [[1, 1, 1, 1], [2, 1, 0.5, 1]])
-def test_against_the_formula_entry_by_entry(keep, weights):
+def test_against_the_formula_entry_by_entry(keep: float, weights: list[Any]) -> None:
     expected = naive_ties([delta.numpy() for delta in DELTAS], weights, keep)
     close(merge("ties", DELTAS, weights=weights, ties_keep=keep), expected)
 
 
-def test_by_hand():
+def test_by_hand() -> None:
     deltas = [
         torch.tensor([[4.0, 0.1, -3.0, 0.2]]),
         torch.tensor([[2.0, 0.1, 5.0, -0.3]]),
@@ -53,21 +57,21 @@ def test_by_hand():
     close(merge("ties", deltas, ties_keep=0.5, weights=[1, 1, 9]), [[-3.0, 0.0, 5.0, 6.0]])
 
 
-def test_equal_masses_elect_no_sign():
+def test_equal_masses_elect_no_sign() -> None:
     deltas = [torch.tensor([[2.0, 1.0]]), torch.tensor([[-2.0, 1.0]])]
     close(merge("ties", deltas, ties_keep=1.0), [[0.0, 1.0]])
 
 
-def test_turning_every_sign_turns_the_result():
+def test_turning_every_sign_turns_the_result() -> None:
     close(merge("ties", -DELTAS), -merge("ties", DELTAS))
 
 
-def test_identical_updates_give_the_trimmed_update():
+def test_identical_updates_give_the_trimmed_update() -> None:
     same = torch.stack([DELTAS[0]] * 3)
     close(merge("ties", same, ties_keep=0.3), naive_trim(DELTAS[0].numpy(), 0.3))
 
 
-def test_the_count_of_entries_is_exact():
+def test_the_count_of_entries_is_exact() -> None:
     x = torch.tensor([[1.0, -1.0, 1.0], [0.5, -1.0, 2.0]])
     assert top_magnitudes(x, 0.5).tolist() == [[True, True, False], [False, False, True]]
     assert top_magnitudes(x, 1.0).all()

@@ -1,4 +1,7 @@
 import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import streamlit as st
@@ -11,9 +14,9 @@ from tests.torture.small import REPOSITORY
 
 
 @pytest.fixture
-def no_plugins():
+def no_plugins() -> Iterator[None]:
     """Whatever a test loads is gone afterwards."""
-    tables = (loading._LOADED, registry.METHODS, catalogue.SIGNALS)
+    tables: tuple[dict[str, Any], ...] = (loading._LOADED, registry.METHODS, catalogue.SIGNALS)
     before = [dict(table) for table in tables]
     yield
     for table, entries in zip(tables, before, strict=True):
@@ -22,7 +25,7 @@ def no_plugins():
 
 
 @pytest.fixture
-def open_page(tmp_path, monkeypatch):
+def open_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., AppTest]]:
     """open_page("pages/1_Conflict.py", run="mine") → the page after its first run, with ``tmp_path`` as run root."""
 
     def opened(page: str, **query: str) -> AppTest:

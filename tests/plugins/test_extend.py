@@ -5,6 +5,8 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -17,11 +19,13 @@ from tests.factories_study import write_study
 from tests.torture.small import NAMES, REPOSITORY, contents, write_inputs
 
 GUIDE = (REPOSITORY / "docs" / "extend.md").read_text(encoding="utf-8")
-BLOCKS = {re.match(r'"""(\w+\.py)', code)[1]: code for code in re.findall(r"```python\n(.*?)```", GUIDE, re.S)}
+BLOCKS: dict[str, str] = {
+    re.findall(r'\A"""(\w+\.py)', code)[0]: code for code in re.findall(r"```python\n(.*?)```", GUIDE, re.S)
+}
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory):
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("plugins")
     for name, code in BLOCKS.items():
         (folder / name).write_text(code)
@@ -29,11 +33,11 @@ def files(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def arguments(tmp_path_factory):
+def arguments(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return write_inputs(tmp_path_factory.mktemp("inputs"))
 
 
-def command(*words, expected=0):
+def command(*words: str | int | Path, expected: int = 0) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "gcwm_viz", *map(str, words)],
         cwd=REPOSITORY,
@@ -45,19 +49,19 @@ def command(*words, expected=0):
     return done.stdout + done.stderr
 
 
-def half(run):
+def half(run: Path) -> None:
     """The run as a crash would leave it: every second matrix is not there, nor is what comes after."""
     for file in sorted((run / "matrices").glob("*.json"))[::2]:
         file.unlink()
     shutil.rmtree(run / "tables")
 
 
-def test_the_guide_has_both_in_some_twenty_lines():
+def test_the_guide_has_both_in_some_twenty_lines() -> None:
     assert set(BLOCKS) == {"majority.py", "stable_rank.py"}
     assert all(len(code.splitlines()) <= 30 for code in BLOCKS.values())
 
 
-def test_a_method_is_one_file(files, arguments, tmp_path):
+def test_a_method_is_one_file(files: Path, arguments: list[str], tmp_path: Path) -> None:
     plugin = ("--plugin", files / "majority.py")
     run = tmp_path / "run"
     command("run", *arguments, *plugin, "--method", "majority", "--set", "majority=1", "--workers", 2, "--out", run)
@@ -77,7 +81,7 @@ def test_a_method_is_one_file(files, arguments, tmp_path):
     assert "merged by majority of plug-in majority.py" in command("show", run, expected=2)
 
 
-def test_a_signal_is_one_file(files, arguments, tmp_path):
+def test_a_signal_is_one_file(files: Path, arguments: list[str], tmp_path: Path) -> None:
     plugin = ("--plugin", files / "stable_rank.py")
     run = tmp_path / "run"
     command("run", *arguments[:-4], *plugin, "--workers", 2, "--out", run)
@@ -96,7 +100,9 @@ def test_a_signal_is_one_file(files, arguments, tmp_path):
     assert contents(run) == written
 
 
-def test_a_signal_has_a_heatmap_and_stands_in_explain(files, arguments, tmp_path, open_page, no_plugins):
+def test_a_signal_has_a_heatmap_and_stands_in_explain(
+    files: Path, arguments: list[str], tmp_path: Path, open_page: Any, no_plugins: None
+) -> None:
     loading.load(str(files / "stable_rank.py"))
     command("run", *arguments[:-4], "--plugin", files / "stable_rank.py", "--out", tmp_path / "run")
     page = open_page("pages/1_Conflict.py", run="run")
@@ -117,7 +123,7 @@ def test_a_signal_has_a_heatmap_and_stands_in_explain(files, arguments, tmp_path
     assert "Stable rank" in next(box for box in page.selectbox if box.label == "Signal").options
 
 
-def test_a_changed_plug_in_is_refused(files, arguments, tmp_path):
+def test_a_changed_plug_in_is_refused(files: Path, arguments: list[str], tmp_path: Path) -> None:
     plugin = tmp_path / "stable_rank.py"
     shutil.copy(files / "stable_rank.py", plugin)
     run = tmp_path / "run"
@@ -128,7 +134,7 @@ def test_a_changed_plug_in_is_refused(files, arguments, tmp_path):
     assert f"plug-in stable_rank.py has changed since run {run} started" in said
 
 
-def test_a_new_plug_in_does_not_enter_a_run_at_work(files, arguments, tmp_path):
+def test_a_new_plug_in_does_not_enter_a_run_at_work(files: Path, arguments: list[str], tmp_path: Path) -> None:
     run = tmp_path / "run"
     command("run", *arguments[:-4], "--workers", 1, "--out", run)
     assert "plugins" not in json.loads((run / "run.json").read_text())
@@ -137,7 +143,7 @@ def test_a_new_plug_in_does_not_enter_a_run_at_work(files, arguments, tmp_path):
     assert "was started without plug-in stable_rank.py" in said
 
 
-def test_what_opens_a_run_loads_nothing(files, arguments, tmp_path, no_plugins):
+def test_what_opens_a_run_loads_nothing(files: Path, arguments: list[str], tmp_path: Path, no_plugins: None) -> None:
     """A run folder, a plan or a checkpoint can name a plug-in and no more."""
     run = tmp_path / "run"
     command("run", *arguments[:-4], "--plugin", files / "stable_rank.py", "--workers", 1, "--out", run)

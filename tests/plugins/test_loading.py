@@ -3,11 +3,14 @@
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gcwm_viz.errors import InputError
-from gcwm_viz.merging.registry import get_method
+from gcwm_viz.merging.registry import METHODS, get_method
 from gcwm_viz.plugins import loading
 from gcwm_viz.plugins.record import entries_for
 from gcwm_viz.signals.catalogue import SIGNALS
@@ -25,7 +28,7 @@ NOTHING = MergeMethod(name="{name}", source="here", summary="nothing", merge=lam
 pytestmark = pytest.mark.usefixtures("no_plugins")
 
 
-def write(folder, name, code):
+def write(folder: Path, name: str, code: str) -> str:
     file = folder / name
     file.write_text(code)
     return str(file)
@@ -41,23 +44,23 @@ def write(folder, name, code):
         (SIGNAL.format(column="two").replace(", of=lambda step: 1.0", ""), "signal 'two' has no value"),
     ],
 )
-def test_what_is_wrong_is_one_sentence(tmp_path, code, said):
-    methods, signals = dict(loading.registry.METHODS), dict(SIGNALS)
+def test_what_is_wrong_is_one_sentence(tmp_path: Path, code: str, said: str) -> None:
+    methods, signals = dict(METHODS), dict(SIGNALS)
     with pytest.raises(InputError) as caught:
         loading.load(write(tmp_path, "broken.py", code))
     assert said in str(caught.value)
     assert loading.loaded() == ()
-    assert (methods, signals) == (loading.registry.METHODS, SIGNALS)
+    assert (methods, signals) == (METHODS, SIGNALS)
 
 
-def test_a_missing_file_or_module_is_named(tmp_path):
+def test_a_missing_file_or_module_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.py: there is no such file"):
         loading.load(str(tmp_path / "none.py"))
     with pytest.raises(InputError, match="plug-in no_such_module cannot be loaded"):
         loading.load("no_such_module")
 
 
-def test_twice_is_once_and_another_file_of_the_name_is_refused(tmp_path):
+def test_twice_is_once_and_another_file_of_the_name_is_refused(tmp_path: Path) -> None:
     file = write(tmp_path, "one.py", SIGNAL.format(column="one"))
     assert loading.load(file) is loading.load(file)
     (tmp_path / "other").mkdir()
@@ -65,7 +68,7 @@ def test_twice_is_once_and_another_file_of_the_name_is_refused(tmp_path):
         loading.load(write(tmp_path / "other", "one.py", SIGNAL.format(column="two")))
 
 
-def test_a_module_is_known_by_its_package_and_version(tmp_path, monkeypatch):
+def test_a_module_is_known_by_its_package_and_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "my_signals"
     package.mkdir()
     write(package, "__init__.py", "__version__ = '1.2'\nfrom my_signals.own import ONE")
@@ -77,14 +80,14 @@ def test_a_module_is_known_by_its_package_and_version(tmp_path, monkeypatch):
         monkeypatch.delitem(sys.modules, module)
 
 
-def test_only_what_has_a_part_is_recorded(tmp_path):
+def test_only_what_has_a_part_is_recorded(tmp_path: Path) -> None:
     loading.load(write(tmp_path, "one.py", SIGNAL.format(column="one")))
     loading.load(write(tmp_path, "method.py", METHOD.format(name="nothing")))
     assert [entry.name for entry in entries_for("gcwm")] == ["one.py"]
     assert [entry.name for entry in entries_for("nothing")] == ["method.py", "one.py"]
 
 
-def test_installed_packages_declare_entry_points(tmp_path, monkeypatch):
+def test_installed_packages_declare_entry_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, "gcwm_two.py", SIGNAL.format(column="two") + METHOD.format(name="zero"))
     info = tmp_path / "gcwm_two-3.1.dist-info"
     info.mkdir()
@@ -117,7 +120,7 @@ except InputError as error:
 """
 
 
-def work_elsewhere(work):
+def work_elsewhere(work: Callable[..., Any]) -> str:
     done = subprocess.run(
         [sys.executable, "-c", WORKER], input=pickle.dumps(work), cwd=REPOSITORY, capture_output=True, timeout=120
     )
@@ -125,7 +128,7 @@ def work_elsewhere(work):
     return done.stdout.decode()
 
 
-def test_a_spawned_worker_loads_the_same_file_and_no_other(tmp_path):
+def test_a_spawned_worker_loads_the_same_file_and_no_other(tmp_path: Path) -> None:
     file = write(tmp_path, "one.py", SIGNAL.format(column="one"))
     loading.load(file)
     work = loading.WithPlugins(abs)

@@ -1,14 +1,14 @@
 """Small models and tokenizers to probe: random weights, so nothing about them is special."""
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 from gcwm_viz.experiments.lab.model import ModelShape, build_tokenizer, new_model
 
 TEXT = ["the cat sat on the mat", "the capital of the land", "a cat, a mat and a hat", "1 + 2 = 3", "at that hat"]
 
 
-def bpe_tokenizer(*, eos=True, opening=True, closing=False):
+def bpe_tokenizer(*, eos: bool = True, opening: bool = True, closing: bool = False) -> PreTrainedTokenizerFast:
     """A byte-pair tokenizer without a padding token, whose merges would straddle prompt and answer."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
@@ -29,7 +29,7 @@ def bpe_tokenizer(*, eos=True, opening=True, closing=False):
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
 
 
-def tiny_llama(vocabulary):
+def tiny_llama(vocabulary: int) -> LlamaForCausalLM:
     config = LlamaConfig(
         vocab_size=vocabulary,
         hidden_size=32,
@@ -47,9 +47,10 @@ def tiny_llama(vocabulary):
         for parameter in model.parameters():
             if parameter.dim() > 1:
                 parameter.normal_(0, 0.5, generator=generator)
-    return model.eval()
+    model.eval()
+    return model
 
 
-def tiny_lab():
+def tiny_lab() -> tuple[Qwen3ForCausalLM, PreTrainedTokenizerFast]:
     shape = ModelShape(hidden=32, intermediate=48, layers=2, heads=2, kv_heads=1, head_dim=16, initializer_range=0.5)
     return new_model(shape, torch.Generator().manual_seed(1)).eval(), build_tokenizer()

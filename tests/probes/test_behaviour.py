@@ -1,9 +1,11 @@
 """Scores against the slow and obvious way: one example at a time, no padding, real greedy decoding."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
+from transformers import LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from gcwm_viz.errors import InputError
 from gcwm_viz.experiments.lab.bundle import locate
@@ -14,7 +16,7 @@ from tests.probes.models import TEXT, bpe_tokenizer, tiny_lab, tiny_llama
 from tests.rounding import rounding
 
 
-def greedy(model, tokenizer, prompt, limit):
+def greedy(model: Any, tokenizer: PreTrainedTokenizerBase, prompt: str, limit: int) -> list[int]:
     """The new tokens of greedy decoding, EOS and all."""
     ids = torch.tensor([encode_prompt(tokenizer, prompt)])
     out = model.generate(
@@ -26,10 +28,12 @@ def greedy(model, tokenizer, prompt, limit):
         pad_token_id=tokenizer.eos_token_id,
         eos_token_id=tokenizer.eos_token_id,
     )
-    return out[0, ids.shape[1] :].tolist()
+    return list(out[0, ids.shape[1] :].tolist())
 
 
-def one_by_one(model, tokenizer, task):
+def one_by_one(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: PromptTask
+) -> tuple[list[float], list[float]]:
     """(exact, nll) lists from unpadded single passes and greedy decoding."""
     exact, nll = [], []
     for prompt, answer in zip(task.prompts, task.answers, strict=True):
@@ -42,19 +46,19 @@ def one_by_one(model, tokenizer, task):
     return exact, nll
 
 
-def own_answers(model, tokenizer, prompts):
+def own_answers(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: list[str]) -> PromptTask:
     """A task of which the model gets some right: its own greedy output where that ends, else something else."""
-    answers = []
+    answers: list[str] = []
     for i, prompt in enumerate(prompts):
         tokens = greedy(model, tokenizer, prompt, 6)
-        text = tokenizer.decode(tokens[:-1]) if tokens[-1] == tokenizer.eos_token_id else ""
+        text = str(tokenizer.decode(tokens[:-1])) if tokens[-1] == tokenizer.eos_token_id else ""
         again = tokenizer(text, add_special_tokens=False)["input_ids"]
         answers.append(text if i % 3 and text and again == tokens[:-1] else "at" * (1 + i % 3))
     return PromptTask("own", "test", tuple(prompts), tuple(answers))
 
 
 @pytest.fixture(scope="module")
-def llama():
+def llama() -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
     tokenizer = bpe_tokenizer()
     model = tiny_llama(len(tokenizer))
     # A random model hardly ever writes EOS; lift it so that some answers end.
@@ -64,7 +68,7 @@ def llama():
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 100])
-def test_llama_equals_one_by_one(llama, batch_size):
+def test_llama_equals_one_by_one(llama: tuple[LlamaForCausalLM, PreTrainedTokenizerFast], batch_size: int) -> None:
     model, tokenizer = llama
     prompts = [text[: 2 + 3 * k] for text in TEXT for k in range(5)]
     task = own_answers(model, tokenizer, prompts)
@@ -82,12 +86,12 @@ def test_llama_equals_one_by_one(llama, batch_size):
 
 
 @pytest.mark.parametrize("name", ["base", "past", "index"])
-def test_lab_equals_one_by_one(name):
+def test_lab_equals_one_by_one(name: str) -> None:
     from safetensors.torch import load_file
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     bundle = locate()
-    model = AutoModelForCausalLM.from_pretrained(bundle.base, dtype=torch.float32)
+    model: Any = AutoModelForCausalLM.from_pretrained(bundle.base, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(bundle.base)
     if name != "base":
         delta = load_file(bundle.updates[name] / "update.safetensors")
@@ -95,7 +99,7 @@ def test_lab_equals_one_by_one(name):
             for key, parameter in model.named_parameters():
                 if key in delta:
                     parameter += delta[key].float()
-    whole = [t for t in load_tasks(bundle.probes) if t.split == "test"]
+    whole: list[Any] = [t for t in load_tasks(bundle.probes) if t.split == "test"]
     tasks = [PromptTask(t.name, t.split, t.prompts[:6], t.answers[:6]) for t in whole]
     for got, task in zip(BehaviourProbe(tokenizer, tasks).measure(model), tasks, strict=True):
         exact, nll = one_by_one(model, tokenizer, task)
@@ -104,7 +108,7 @@ def test_lab_equals_one_by_one(name):
         torch.testing.assert_close(got.metrics["nll"], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_a_large_vocabulary_costs_no_digits():
+def test_a_large_vocabulary_costs_no_digits() -> None:
     """152k tokens, as Qwen has: the NLL is that of float64 on the same float32 logits."""
     tokenizer, vocabulary, seen = bpe_tokenizer(), 152_064, []
     model = tiny_llama(vocabulary)
@@ -120,7 +124,7 @@ def test_a_large_vocabulary_costs_no_digits():
     assert float(error.max()) <= rounding(1, torch.float32) * size
 
 
-def test_prompt_and_answer_are_tokenised_apart():
+def test_prompt_and_answer_are_tokenised_apart() -> None:
     tokenizer = bpe_tokenizer()
     joined = tokenizer("the cat", add_special_tokens=False)["input_ids"]
     probe = BehaviourProbe(tokenizer, [PromptTask("t", "dev", ("the c",), ("at",))])
@@ -135,20 +139,20 @@ def test_prompt_and_answer_are_tokenised_apart():
     ]
 
 
-def test_a_tokenizer_that_closes_prompts_is_opened_again():
+def test_a_tokenizer_that_closes_prompts_is_opened_again() -> None:
     plain, closing = bpe_tokenizer(), bpe_tokenizer(closing=True)
     assert closing("the cat")["input_ids"][-1] == 1
     assert encode_prompt(closing, "the cat") == encode_prompt(plain, "the cat")
 
 
-def test_without_eos_the_answer_alone_counts():
+def test_without_eos_the_answer_alone_counts() -> None:
     tokenizer = bpe_tokenizer(eos=False)
     probe = BehaviourProbe(tokenizer, [PromptTask("t", "dev", ("the c",), ("at",))])
     labels = probe.batches[0].labels_bl[0]
     assert labels[labels >= 0].tolist() == tokenizer("at", add_special_tokens=False)["input_ids"]
 
 
-def test_broken_weights_give_nan_not_zero(llama):
+def test_broken_weights_give_nan_not_zero(llama: tuple[LlamaForCausalLM, PreTrainedTokenizerFast]) -> None:
     model, tokenizer = tiny_lab()
     task = PromptTask("t", "dev", ("ab", "abcd"), ("c", "d"))
     with torch.no_grad():
@@ -159,13 +163,13 @@ def test_broken_weights_give_nan_not_zero(llama):
         assert row["n"] == 2
 
 
-def test_one_example_has_no_standard_error():
+def test_one_example_has_no_standard_error() -> None:
     model, tokenizer = tiny_lab()
     rows = BehaviourProbe(tokenizer, [PromptTask("t", "dev", ("ab",), ("c",))]).score(model)
     assert all(math.isnan(row["se"]) and math.isfinite(row["value"]) for row in rows)
 
 
-def test_training_mode_and_weights_are_left_alone():
+def test_training_mode_and_weights_are_left_alone() -> None:
     model, tokenizer = tiny_lab()
     model.train()
     before = {k: v.clone() for k, v in model.state_dict().items()}
@@ -174,7 +178,7 @@ def test_training_mode_and_weights_are_left_alone():
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
 
 
-def test_refused_inputs(llama):
+def test_refused_inputs(llama: tuple[LlamaForCausalLM, PreTrainedTokenizerFast]) -> None:
     model, tokenizer = llama
     with pytest.raises(InputError, match="batch_size"):
         BehaviourProbe(tokenizer, [], 0)

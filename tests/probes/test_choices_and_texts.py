@@ -1,15 +1,18 @@
 """Choices and texts against the slow and obvious way: one continuation at a time, no padding, no shared passes."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
+from transformers import LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes import behaviour
 from gcwm_viz.probes.behaviour import BehaviourProbe
+from gcwm_viz.probes.description import Style
 from gcwm_viz.probes.encoding import encode_prompt, listed
-from gcwm_viz.probes.tasks import ChoiceTask, PromptTask, Style, TextTask
+from gcwm_viz.probes.tasks import ChoiceTask, PromptTask, TextTask
 from gcwm_viz.probes.values import ratio_values
 from tests.probes.models import TEXT, bpe_tokenizer, tiny_lab, tiny_llama
 from tests.rounding import rounding
@@ -21,30 +24,34 @@ TEXTS = Style(scoring="text")
 
 
 @pytest.fixture(scope="module")
-def llama():
+def llama() -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
     tokenizer = bpe_tokenizer()
     return tiny_llama(len(tokenizer)), tokenizer
 
 
-def log_probabilities(model, start, end):
+def log_probabilities(model: PreTrainedModel, start: list[int], end: list[int]) -> list[float]:
     """log p of each token of ``end`` after ``start``."""
     with torch.no_grad():
         logs = model(input_ids=torch.tensor([start + end])).logits[0].double().log_softmax(-1)
     return [float(logs[len(start) - 1 + place, token]) for place, token in enumerate(end)]
 
 
-def continuations(tokenizer, question, choices, style):
+def continuations(
+    tokenizer: PreTrainedTokenizerFast, question: str, choices: tuple[str, ...], style: Style
+) -> list[tuple[list[int], list[int]]]:
     """(start, end) of each choice, spelled out by hand."""
     if style.scoring == "letter":
         question = listed(question, choices)
-        choices = "ABCDEFG"[: len(choices)]
+        choices = tuple("ABCDEFG"[: len(choices)])
     start = encode_prompt(tokenizer, question.rstrip())
     return [(start, encode_prompt(tokenizer, f"{question.rstrip()} {choice}")[len(start) :]) for choice in choices]
 
 
 @pytest.mark.parametrize("style", [LETTERS, TEXTS], ids=["letter", "text"])
 @pytest.mark.parametrize("batch_size", [1, 3, 100])
-def test_choices_equal_one_at_a_time(llama, style, batch_size):
+def test_choices_equal_one_at_a_time(
+    llama: tuple[LlamaForCausalLM, PreTrainedTokenizerFast], style: Style, batch_size: int
+) -> None:
     model, tokenizer = llama
     answers = (1, 0, 3)
     task = ChoiceTask("c", "test", QUESTIONS, CHOICES, answers, style=style)
@@ -62,7 +69,7 @@ def test_choices_equal_one_at_a_time(llama, style, batch_size):
     torch.testing.assert_close(found.metrics["nll"], torch.tensor(losses, dtype=torch.float64), rtol=1e-5, atol=1e-5)
 
 
-def test_letters_share_one_pass_and_texts_do_not(llama):
+def test_letters_share_one_pass_and_texts_do_not(llama: tuple[LlamaForCausalLM, PreTrainedTokenizerFast]) -> None:
     _, tokenizer = llama
     by_letter = BehaviourProbe(tokenizer, [ChoiceTask("c", "test", QUESTIONS, CHOICES, (0, 0, 0), style=LETTERS)])
     assert sum(len(batch.rows) for batch in by_letter.batches) == len(QUESTIONS)
@@ -71,7 +78,9 @@ def test_letters_share_one_pass_and_texts_do_not(llama):
     assert sum(len(batch.rows) for batch in by_text.batches) > len(QUESTIONS)
 
 
-def test_the_likeliest_choice_is_right_wherever_it_stands(llama):
+def test_the_likeliest_choice_is_right_wherever_it_stands(
+    llama: tuple[LlamaForCausalLM, PreTrainedTokenizerFast],
+) -> None:
     """Accuracy over all possible answers of a question is 1 / choices, for each of them is right once."""
     model, tokenizer = llama
     tasks = [ChoiceTask(f"t{k}", "test", QUESTIONS[:1], CHOICES[:1], (k,), style=TEXTS) for k in range(3)]
@@ -79,12 +88,12 @@ def test_the_likeliest_choice_is_right_wherever_it_stands(llama):
     assert sorted(values) == [0.0, 0.0, 1.0]
 
 
-def test_the_listed_question_is_what_the_page_says():
+def test_the_listed_question_is_what_the_page_says() -> None:
     assert listed("Which?", ("one", "two")) == "Which?\nA. one\nB. two\nAnswer:"
 
 
 @pytest.mark.parametrize("opening", [True, False])
-def test_perplexity_is_that_of_all_tokens(opening):
+def test_perplexity_is_that_of_all_tokens(opening: bool) -> None:
     tokenizer = bpe_tokenizer(opening=opening)
     model = tiny_llama(len(tokenizer))
     total, count = 0.0, 0
@@ -102,7 +111,7 @@ def test_perplexity_is_that_of_all_tokens(opening):
     assert perplexity["n"] == loss["n"] == len(TEXT)
 
 
-def test_the_error_of_a_ratio_is_that_of_its_repetitions():
+def test_the_error_of_a_ratio_is_that_of_its_repetitions() -> None:
     """Oracle: the spread of Σ totals / Σ counts over bootstrap samples of the examples."""
     rng = torch.Generator().manual_seed(0)
     counts = torch.randint(5, 60, (400,), generator=rng).double()
@@ -114,9 +123,9 @@ def test_the_error_of_a_ratio_is_that_of_its_repetitions():
     assert float(values.std()) / 20 == pytest.approx(float(ratios.std()), rel=0.05)
 
 
-def test_kinds_together_score_as_they_do_alone(llama):
+def test_kinds_together_score_as_they_do_alone(llama: tuple[LlamaForCausalLM, PreTrainedTokenizerFast]) -> None:
     model, tokenizer = llama
-    tasks = [
+    tasks: list[Any] = [
         TextTask("t", "dev", tuple(TEXT)),
         PromptTask("p", "dev", ("the cat", "1 + 2 ="), (" sat", " 3")),
         ChoiceTask("c", "test", QUESTIONS, CHOICES, (0, 1, 2), style=LETTERS),
@@ -132,7 +141,9 @@ def test_kinds_together_score_as_they_do_alone(llama):
         assert one["value"] == pytest.approx(other["value"], rel=1e-5)
 
 
-def test_batches_stay_within_their_bounds(llama, monkeypatch):
+def test_batches_stay_within_their_bounds(
+    llama: tuple[LlamaForCausalLM, PreTrainedTokenizerFast], monkeypatch: pytest.MonkeyPatch
+) -> None:
     model, tokenizer = llama
     task = TextTask("t", "dev", tuple(text * 2 for text in TEXT))
     expected = BehaviourProbe(tokenizer, [task]).score(model)
@@ -143,9 +154,9 @@ def test_batches_stay_within_their_bounds(llama, monkeypatch):
     assert probe.score(model)[0]["value"] == pytest.approx(expected[0]["value"], rel=1e-5)
 
 
-def test_broken_weights_give_nan_not_a_choice():
+def test_broken_weights_give_nan_not_a_choice() -> None:
     model, tokenizer = tiny_lab()
-    tasks = [
+    tasks: list[Any] = [
         ChoiceTask("c", "dev", ("ab", "cd"), (("x", "y"), ("x", "y")), (0, 1), style=TEXTS),
         ChoiceTask("l", "dev", ("ab", "cd"), (("x", "y"), ("x", "y")), (0, 1), style=LETTERS),
         TextTask("t", "dev", ("abcd", "ef")),
@@ -157,7 +168,7 @@ def test_broken_weights_give_nan_not_a_choice():
     assert all(math.isnan(row["value"]) and row["n"] == 2 for row in rows)
 
 
-def test_a_text_of_one_token_is_named():
+def test_a_text_of_one_token_is_named() -> None:
     tokenizer = bpe_tokenizer(opening=False)
     with pytest.raises(InputError, match=r"task 't' \(dev\), example 2: expected at least one token"):
         BehaviourProbe(tokenizer, [TextTask("t", "dev", ("the cat", "t"))])

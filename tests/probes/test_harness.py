@@ -1,9 +1,13 @@
 """lm-evaluation-harness itself, on a task defined here: YAML and local data, no network, a tiny random model."""
 
 import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes import harness
@@ -46,7 +50,7 @@ metric_list: [{{metric: perplexity}}]
 """
 
 
-def test_without_the_package_the_sentence_says_how_to_get_it(monkeypatch):
+def test_without_the_package_the_sentence_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "lm_eval", None)
     with pytest.raises(InputError, match=r"harness task 'arc_easy': lm-evaluation-harness is not .*; .*\[eval\]"):
         harness.harness_values(HarnessTask("arc_easy"), torch.nn.Linear(1, 1), None)
@@ -54,13 +58,13 @@ def test_without_the_package_the_sentence_says_how_to_get_it(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def llama():
+def llama() -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
     tokenizer = bpe_tokenizer()
     return tiny_llama(len(tokenizer)), tokenizer
 
 
 @pytest.fixture(scope="module")
-def tasks(tmp_path_factory):
+def tasks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Own task definitions, where the environment variable names them."""
     pytest.importorskip("lm_eval", reason="lm-evaluation-harness is not installed (extra `eval`)")
     tmp_path = tmp_path_factory.mktemp("harness")
@@ -78,12 +82,14 @@ def tasks(tmp_path_factory):
         yield tmp_path
 
 
-def by_metric(rows):
+def by_metric(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return {row["metric"]: row for row in rows}
 
 
 @pytest.mark.filterwarnings("default")  # the harness's dependencies warn
-def test_the_harness_agrees_with_choices_scored_here(llama, tasks):
+def test_the_harness_agrees_with_choices_scored_here(
+    llama: tuple[LlamaForCausalLM, PreTrainedTokenizerFast], tasks: Path
+) -> None:
     model, tokenizer = llama
     found = by_metric(BehaviourProbe(tokenizer, [HarnessTask("tiny_choices")]).score(model))
     style = Style(scoring="text")
@@ -99,7 +105,7 @@ def test_the_harness_agrees_with_choices_scored_here(llama, tasks):
 
 
 @pytest.mark.filterwarnings("default")
-def test_limits_and_the_harness_own_means(llama, tasks):
+def test_limits_and_the_harness_own_means(llama: tuple[LlamaForCausalLM, PreTrainedTokenizerFast], tasks: Path) -> None:
     from lm_eval import simple_evaluate
     from lm_eval.models.huggingface import HFLM
 
@@ -118,7 +124,9 @@ def test_limits_and_the_harness_own_means(llama, tasks):
 
 
 @pytest.mark.filterwarnings("default")
-def test_tasks_that_cannot_be_scored_are_named(llama, tasks):
+def test_tasks_that_cannot_be_scored_are_named(
+    llama: tuple[LlamaForCausalLM, PreTrainedTokenizerFast], tasks: Path
+) -> None:
     model, tokenizer = llama
     with pytest.raises(InputError, match=r"harness task 'nonsense': it is no task there"):
         BehaviourProbe(tokenizer, [HarnessTask("nonsense")]).score(model)
@@ -129,8 +137,14 @@ def test_tasks_that_cannot_be_scored_are_named(llama, tasks):
 
 
 @pytest.mark.filterwarnings("default")
-def test_beside_other_tasks_in_their_order(llama, tasks):
+def test_beside_other_tasks_in_their_order(
+    llama: tuple[LlamaForCausalLM, PreTrainedTokenizerFast], tasks: Path
+) -> None:
     model, tokenizer = llama
-    listed = [TextTask("a", "dev", tuple(TEXT)), HarnessTask("tiny_choices"), TextTask("b", "dev", tuple(TEXT[:2]))]
+    listed: list[Any] = [
+        TextTask("a", "dev", tuple(TEXT)),
+        HarnessTask("tiny_choices"),
+        TextTask("b", "dev", tuple(TEXT[:2])),
+    ]
     rows = BehaviourProbe(tokenizer, listed).score(model)
     assert list(dict.fromkeys(row["task"] for row in rows)) == ["a", "tiny_choices", "b"]

@@ -4,7 +4,7 @@ from gcwm_viz.probes.metrics import METRICS, OWN, UNITS, headline, offered, rows
 from gcwm_viz.probes.scores import score_matrix
 
 
-def scores(**measured):
+def scores(**measured: list[str]) -> pd.DataFrame:
     """A table of one step: task → the metrics that it has."""
     rows = [
         ("step", 1, "u", task, "test", metric, place / 10, 0.01, 5)
@@ -14,12 +14,12 @@ def scores(**measured):
     return pd.DataFrame(rows, columns=["model", "step", "update", "task", "split", "metric", "value", "se", "n"])
 
 
-def test_every_metric_has_a_unit_and_a_direction():
+def test_every_metric_has_a_unit_and_a_direction() -> None:
     assert METRICS.keys() == UNITS.keys()
     assert all(METRICS[name] for name in (*OWN, "accuracy"))
 
 
-def test_the_headline_is_what_all_tasks_have():
+def test_the_headline_is_what_all_tasks_have() -> None:
     assert offered(scores(a=["em", "nll"], b=["em", "nll"])) == ["em", "nll"]
     assert offered(scores(a=["acc", "nll"], b=["ppl", "nll"])) == ["acc", "nll", "ppl"]
     assert offered(scores(a=["acc", "acc_norm"], b=["acc"])) == ["acc", "acc_norm"]
@@ -28,7 +28,7 @@ def test_the_headline_is_what_all_tasks_have():
     assert headline(scores()) == "em"
 
 
-def test_accuracy_is_each_tasks_own():
+def test_accuracy_is_each_tasks_own() -> None:
     table = scores(a=["em", "nll"], b=["acc", "acc_norm"], c=["ppl", "nll"], d=["acc_norm"])
     rows = rows_of_metric(table, "accuracy")
     assert list(zip(rows["task"], rows["metric"], strict=True)) == [("a", "em"), ("b", "acc"), ("d", "acc_norm")]
@@ -36,7 +36,7 @@ def test_accuracy_is_each_tasks_own():
     assert dict(matrix.loc[1]) == {"a": 0.0, "b": 0.1, "d": 0.3}
 
 
-def test_a_single_metric_is_taken_as_it_stands():
+def test_a_single_metric_is_taken_as_it_stands() -> None:
     table = scores(a=["em", "nll"], b=["acc", "nll"])
     assert list(rows_of_metric(table, "nll")["task"]) == ["a", "b"]
     assert list(rows_of_metric(table, "acc")["task"]) == ["b"]

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from gcwm_viz.decide.order import outcomes
 from gcwm_viz.report.document import report
 from gcwm_viz.runs.highlights import scored
 from gcwm_viz.runs.inputs import Inputs
-from gcwm_viz.runs.tables import open_run
+from gcwm_viz.runs.tables import Run, open_run
 from gcwm_viz.studies.leave_one_out import leave_one_out
 from gcwm_viz.studies.regate import regate
 from gcwm_viz.studies.tune import tune
@@ -24,7 +25,7 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def inputs(tmp_path_factory):
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     """``first`` is measured by exact match, ``second`` by choices, ``third`` by the perplexity of texts."""
     root = tmp_path_factory.mktemp("mixed")
     arguments = write_inputs(root)
@@ -38,14 +39,14 @@ def inputs(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def run(inputs):
+def run(inputs: tuple[Path, list[str]]) -> Run:
     root, arguments = inputs
     assert main(["run", *arguments, "--workers", "1", "--out", str(root / "run")]) == 0
     leave_one_out(root / "run", device=CPU, workers=1)
     return open_run(root / "run")
 
 
-def test_rows_of_every_metric(run):
+def test_rows_of_every_metric(run: Run) -> None:
     scores = run.tables["scores"]
     found = {task: list(dict.fromkeys(rows["metric"])) for task, rows in scores.groupby("task")}
     assert found == {"first": ["em", "nll"], "second": ["acc", "nll"], "third": ["ppl", "nll"]}
@@ -58,12 +59,15 @@ def test_rows_of_every_metric(run):
     ].max()
 
 
-def test_the_headline_covers_both_kinds_of_accuracy(run, capsys):
+def test_the_headline_covers_both_kinds_of_accuracy(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     found = scored(run)
+    assert found is not None
     assert (found.metric, found.higher_is_better, found.unit) == ("accuracy", True, "exact match or accuracy")
     assert list(found.R.columns) == ["first", "second"]
-    assert scored(run, metric="ppl").R.columns.tolist() == ["third"]
-    assert not scored(run, metric="ppl").higher_is_better
+    perplexity = scored(run, metric="ppl")
+    assert perplexity is not None
+    assert perplexity.R.columns.tolist() == ["third"]
+    assert not perplexity.higher_is_better
     differences = score_differences(found, found, step=3)
     assert mean_difference(differences).value == 0
     assert main(["show", str(run.path)]) == 0
@@ -74,7 +78,7 @@ def test_the_headline_covers_both_kinds_of_accuracy(run, capsys):
     assert "measured accuracy, em, acc, nll, ppl on test, got --metric bpb" in capsys.readouterr().err
 
 
-def test_leave_one_out_and_what_decides_on_it(run):
+def test_leave_one_out_and_what_decides_on_it(run: Run) -> None:
     table = run.tables["leave_one_out"]
     assert set(table["metric"]) == {"em", "acc", "nll", "ppl"}
     assert (table.loc[table["metric"] == "acc", "difference_se"] >= (1 - rounding(1)) / 11).all()
@@ -98,7 +102,7 @@ def test_leave_one_out_and_what_decides_on_it(run):
     }  # fmt: skip
 
 
-def test_another_gate(run):
+def test_another_gate(run: Run) -> None:
     result = regate(run.store, {"alpha_max": 0.5}, CPU)
     assert [(row["task"], row["metric"]) for row in result["scores"][:6]] == [
         ("first", "em"), ("first", "nll"), ("second", "acc"), ("second", "nll"), ("third", "ppl"), ("third", "nll"),
@@ -108,7 +112,7 @@ def test_another_gate(run):
         assert row["as_run"] == pytest.approx(scores[row["task"], row["split"], row["metric"]], rel=rounding(11), abs=0)
 
 
-def test_tuning_on_accuracy(inputs, tmp_path):
+def test_tuning_on_accuracy(inputs: tuple[Path, list[str]], tmp_path: Path) -> None:
     root = inputs[0]
     given = Inputs(base=root / "base", updates=[(name, root / name) for name in NAMES], probes=root / "probes")
     frame = tune(given, tmp_path, "task-arithmetic", "scale-free", {"eta": [0.5, 1.0]}, device=CPU)
@@ -118,12 +122,14 @@ def test_tuning_on_accuracy(inputs, tmp_path):
     assert frame["dev"].iloc[1] == pytest.approx(sum(own) / 2)
 
 
-def test_the_report_says_what_was_measured(run):
+def test_the_report_says_what_was_measured(run: Run) -> None:
     text = report(run)
     assert "exact match or accuracy" in text
 
 
-def test_a_harness_that_is_not_there_is_told_before_the_merge(inputs, tmp_path, monkeypatch, capsys):
+def test_a_harness_that_is_not_there_is_told_before_the_merge(
+    inputs: tuple[Path, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     root = inputs[0]
     (tmp_path / "probes").mkdir()
     (tmp_path / "probes" / "probes.json").write_text(json.dumps({"lm_eval": {"tasks": ["arc_easy"]}}))

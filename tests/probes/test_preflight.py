@@ -2,7 +2,10 @@
 
 import json
 import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -27,17 +30,19 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def arguments(tmp_path):
+def arguments(tmp_path: Path) -> list[str]:
     return write_inputs(tmp_path)
 
 
-def probes_of(folder, rows):
+def probes_of(folder: Path, rows: list[dict[str, Any]]) -> Path:
     (folder / "dev").mkdir(parents=True)
     write_lines(folder / "dev" / "t.jsonl", rows)
     return folder
 
 
-def test_it_counts_what_will_be_scored(arguments, tmp_path, capsys):
+def test_it_counts_what_will_be_scored(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     found = preflight(CheckpointIndex.open(tmp_path / "base"), tmp_path / "probes")
     asked = [(row["task"], row["split"], row["kind"], row["examples"]) for row in found.tasks]
     expected = [(name, split, "prompts", 6) for split in ("dev", "test") for name in sorted(NAMES)]
@@ -56,7 +61,9 @@ def test_it_counts_what_will_be_scored(arguments, tmp_path, capsys):
         ([{"prompt": "a"}], 'expected "answer"'),
     ],
 )
-def test_a_fault_of_the_probes_ends_a_run_before_it_begins(arguments, tmp_path, rows, message, capsys):
+def test_a_fault_of_the_probes_ends_a_run_before_it_begins(
+    arguments: list[str], tmp_path: Path, rows: list[dict[str, str]], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     probes = probes_of(tmp_path / "other", rows)
     given = [*arguments[: arguments.index("--probes")], "--probes", str(probes), "--device", "cpu"]
     for command in (["check"], ["run", "--out", str(tmp_path / "run")]):
@@ -65,7 +72,9 @@ def test_a_fault_of_the_probes_ends_a_run_before_it_begins(arguments, tmp_path, 
     assert not (tmp_path / "run").exists()
 
 
-def test_a_template_that_raises_ends_a_run_before_it_begins(arguments, tmp_path, capsys):
+def test_a_template_that_raises_ends_a_run_before_it_begins(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     config = tmp_path / "base" / "tokenizer_config.json"
     broken = {"chat_template": "{{ raise_exception('no such role') }}"}
     config.write_text(json.dumps(json.loads(config.read_text()) | broken))
@@ -74,7 +83,9 @@ def test_a_template_that_raises_ends_a_run_before_it_begins(arguments, tmp_path,
     assert not (tmp_path / "run").exists()
 
 
-def test_an_unknown_harness_task_ends_a_run_before_it_begins(arguments, tmp_path, capsys):
+def test_an_unknown_harness_task_ends_a_run_before_it_begins(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip("lm_eval", reason="lm-evaluation-harness is not installed (the extra `eval`)")
     (tmp_path / "probes" / "probes.json").write_text(json.dumps({"lm_eval": {"tasks": ["no_such_task_anywhere"]}}))
     assert main(["run", *arguments, "--out", str(tmp_path / "run")]) == 2
@@ -82,7 +93,7 @@ def test_an_unknown_harness_task_ends_a_run_before_it_begins(arguments, tmp_path
     assert not (tmp_path / "run").exists()
 
 
-def headless(folder):
+def headless(folder: Path) -> CheckpointIndex:
     """A decoder saved without its head, whose embeddings are not tied to one."""
     config = LlamaConfig(
         vocab_size=300,
@@ -98,7 +109,7 @@ def headless(folder):
     return CheckpointIndex.open(folder)
 
 
-def test_a_base_without_its_head_is_not_scored_with_a_random_one(tmp_path):
+def test_a_base_without_its_head_is_not_scored_with_a_random_one(tmp_path: Path) -> None:
     base, probes = headless(tmp_path / "base"), probes_of(tmp_path / "probes", [{"prompt": "the cat", "answer": "sat"}])
     with pytest.raises(InputError, match=r"cannot be scored, expected the weights .* found none for 'lm_head.weight'"):
         preflight(base, probes)
@@ -106,7 +117,7 @@ def test_a_base_without_its_head_is_not_scored_with_a_random_one(tmp_path):
         load_model(base, torch.float32)
 
 
-def test_any_other_missing_weight_is_named_when_the_model_is_loaded(tmp_path):
+def test_any_other_missing_weight_is_named_when_the_model_is_loaded(tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
     config = LlamaConfig(
@@ -123,13 +134,15 @@ def test_any_other_missing_weight_is_named_when_the_model_is_loaded(tmp_path):
 @pytest.mark.parametrize(
     "config", [{"decoder_layers": 10**6}, {"num_layers": 10**6}, {"text_config": {"num_hidden_layers": 10**6}}]
 )
-def test_no_config_makes_transformers_build_a_million_layers(tmp_path, config):
+def test_no_config_makes_transformers_build_a_million_layers(tmp_path: Path, config: dict[str, Any]) -> None:
     base = CheckpointIndex.open(save_llama(tmp_path, hidden=16, vocabulary=300))
     with pytest.raises(InputError, match=r"layers is 1000000, the base has \d+ tensors in all"):
         check_depth(replace(base, config=base.config | config))
 
 
-def test_harness_tasks_are_counted_by_the_size_of_their_questions(tmp_path, monkeypatch):
+def test_harness_tasks_are_counted_by_the_size_of_their_questions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("gcwm_viz.probes.preflight.check_definitions", lambda tasks: None)  # it takes the harness 10 s
     base = CheckpointIndex.open(save_llama(tmp_path / "wide", hidden=16, vocabulary=50_000))
     probes = tmp_path / "harness"
@@ -139,7 +152,7 @@ def test_harness_tasks_are_counted_by_the_size_of_their_questions(tmp_path, monk
     assert preflight(base, probes).memory_bytes >= 4 * base.parameters + logits
 
 
-def test_a_kind_of_model_that_writes_no_text_is_refused(tmp_path):
+def test_a_kind_of_model_that_writes_no_text_is_refused(tmp_path: Path) -> None:
     from transformers import ViTConfig, ViTModel
 
     folder = tmp_path / "base"
@@ -152,7 +165,7 @@ def test_a_kind_of_model_that_writes_no_text_is_refused(tmp_path):
         preflight(CheckpointIndex.open(folder), probes)
 
 
-def test_the_estimate_follows_weights_precision_and_logits(tmp_path):
+def test_the_estimate_follows_weights_precision_and_logits(tmp_path: Path) -> None:
     base = CheckpointIndex.open(save_llama(tmp_path / "base", hidden=256, vocabulary=300))
     few = probes_of(tmp_path / "few", [{"prompt": "the cat", "answer": "sat"}])
     single, half = preflight(base, few).memory_bytes, preflight(base, few, "bfloat16").memory_bytes
@@ -168,7 +181,7 @@ def test_the_estimate_follows_weights_precision_and_logits(tmp_path):
         preflight(base, few, "int8")
 
 
-def save_llama(folder, hidden, vocabulary):
+def save_llama(folder: Path, hidden: int, vocabulary: int) -> Path:
     config = LlamaConfig(
         vocab_size=vocabulary,
         hidden_size=hidden,
@@ -182,16 +195,22 @@ def save_llama(folder, hidden, vocabulary):
     return folder
 
 
-def test_workers_that_score_are_as_many_as_memory_holds(arguments, tmp_path, monkeypatch):
+def test_workers_that_score_are_as_many_as_memory_holds(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert main(["run", *arguments, "--out", str(tmp_path / "run"), "--workers", "1", "--probe-dtype", "bfloat16"]) == 0
     store = RunStore.open(tmp_path / "run")
     assert store.probe_dtype == torch.bfloat16
+    assert store.file.probes is not None
     need = store.file.probes.memory
-    seen = []
+    assert need is not None
+    seen: list[int] = []
 
-    def unordered(work, items, workers, devices, lanes):
+    def unordered(
+        work: Callable[[Any], Any], items: Any, workers: int, devices: Any, lanes: Any
+    ) -> Iterator[tuple[Any, Any]]:
         seen.append(workers)
-        return ((item, work(item)) for item in ())
+        return iter(())
 
     monkeypatch.setattr(local, "unordered", unordered)
     for file in (store.path / "probes").glob("*.json"):
@@ -209,7 +228,9 @@ def test_workers_that_score_are_as_many_as_memory_holds(arguments, tmp_path, mon
     assert seen == [8, 2, 1, 1, 3, 1]
 
 
-def test_a_run_that_keeps_its_last_step_scores_that_one(arguments, tmp_path, capsys):
+def test_a_run_that_keeps_its_last_step_scores_that_one(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "run"
     assert main(["run", *arguments, "--set", "keep=last", "--workers", "1", "--out", str(out)]) == 0
     assert main(["run", *arguments, "--workers", "1", "--out", str(tmp_path / "all")]) == 0
@@ -226,7 +247,7 @@ def test_a_run_that_keeps_its_last_step_scores_that_one(arguments, tmp_path, cap
     assert "\n3 " in capsys.readouterr().out
 
 
-def test_a_worker_computes_in_the_precision_of_the_run(arguments, tmp_path):
+def test_a_worker_computes_in_the_precision_of_the_run(arguments: list[str], tmp_path: Path) -> None:
     from gcwm_viz.probes.evaluate import _Bench
 
     assert main(["run", *arguments, "--workers", "1", "--out", str(tmp_path / "run"), "--probe-dtype", "float16"]) == 0

@@ -13,7 +13,7 @@ from tests.probes.models import bpe_tokenizer, tiny_lab, tiny_llama
 WORDS = ["ab", "cat", "hello", "x1", "zebra crossing", "t", "mat", "long text here"]
 
 
-def test_pooling_equals_one_text_at_a_time():
+def test_pooling_equals_one_text_at_a_time() -> None:
     tokenizer = bpe_tokenizer()
     model = tiny_llama(len(tokenizer))
     rows = [encode_prompt(tokenizer, word) for word in WORDS]
@@ -27,7 +27,7 @@ def test_pooling_equals_one_text_at_a_time():
         torch.testing.assert_close(pooled[:, i], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_readable_labels_are_read_and_shuffled_ones_are_not():
+def test_readable_labels_are_read_and_shuffled_ones_are_not() -> None:
     model, tokenizer = tiny_lab()
     rng = np.random.default_rng(0)
     texts = tuple("".join(rng.choice(list("abcdef"), 6)) + ("0" if i % 2 else "") for i in range(100))
@@ -48,14 +48,14 @@ def test_readable_labels_are_read_and_shuffled_ones_are_not():
     assert row["se"] == pytest.approx(math.sqrt(row["accuracy"] * (1 - row["accuracy"]) / 100))
 
 
-def test_same_seed_same_rows():
+def test_same_seed_same_rows() -> None:
     model, tokenizer = tiny_lab()
     task = LabelledTask("s", tuple(f"{i}{i * 7 % 13}" for i in range(40)), tuple("xyz"[i % 3] for i in range(40)))
     assert RepresentationProbe(tokenizer, [task]).score(model) == RepresentationProbe(tokenizer, [task]).score(model)
     assert RepresentationProbe(tokenizer, [task]).score(model)[0]["chance"] == 14 / 40
 
 
-def test_a_rare_class_gets_fewer_folds():
+def test_a_rare_class_gets_fewer_folds() -> None:
     model, tokenizer = tiny_lab()
     labels = ("rare",) * 3 + ("common",) * 20
     probe = RepresentationProbe(tokenizer, [LabelledTask("s", tuple(f"t{i}" for i in range(23)), labels)])
@@ -63,7 +63,7 @@ def test_a_rare_class_gets_fewer_folds():
     assert all(math.isfinite(row["accuracy"]) for row in probe.score(model))
 
 
-def test_broken_weights_give_nan():
+def test_broken_weights_give_nan() -> None:
     model, tokenizer = tiny_lab()
     with torch.no_grad():
         model.model.layers[1].mlp.up_proj.weight[0, 0] = math.inf
@@ -72,7 +72,7 @@ def test_broken_weights_give_nan():
     assert [math.isnan(a) for a in accuracies] == [False, False, True]
 
 
-def test_empty_text_is_named():
+def test_empty_text_is_named() -> None:
     with pytest.raises(InputError, match="labelled set 's': expected at least one token"):
         RepresentationProbe(
             bpe_tokenizer(opening=False), [LabelledTask("s", ("a", "", "b", "c"), ("x", "y", "x", "y"))]

@@ -1,6 +1,9 @@
 """Kinds of probe lines and ``probes.json``: what is read, and what is refused with its place named."""
 
 import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,16 +21,16 @@ from gcwm_viz.probes.tasks import (
 from tests.probes.test_tasks import pair, write
 
 
-def question(answer, choices=("red", "blue", "B")):
+def question(answer: int | str | bool, choices: Sequence[object] = ("red", "blue", "B")) -> str:
     return json.dumps({"question": "Which?", "choices": list(choices), "answer": answer})
 
 
-def describe(folder, **content):
+def describe(folder: Path, **content: Any) -> None:
     folder.mkdir(exist_ok=True)
     (folder / "probes.json").write_text(json.dumps(content))
 
 
-def test_every_kind_of_file(tmp_path):
+def test_every_kind_of_file(tmp_path: Path) -> None:
     write(tmp_path / "dev" / "a.jsonl", [pair("p", "q")])
     write(tmp_path / "dev" / "b.jsonl", [question(1), question("A"), question("blue"), question("C")])
     write(tmp_path / "test" / "c.jsonl", [json.dumps({"text": "one"}), json.dumps({"text": "two", "source": "x"})])
@@ -57,7 +60,7 @@ def test_every_kind_of_file(tmp_path):
         (pair("p", "q"), 'expected "choices" as in the lines before it'),
     ],
 )
-def test_bad_choices_are_named(tmp_path, line, said):
+def test_bad_choices_are_named(tmp_path: Path, line: str, said: str) -> None:
     write(tmp_path / "dev" / "a.jsonl", [question(0), line])
     with pytest.raises(InputError, match=r"a\.jsonl:2: ") as caught:
         load_tasks(tmp_path)
@@ -65,7 +68,7 @@ def test_bad_choices_are_named(tmp_path, line, said):
     assert len(str(caught.value)) < 400
 
 
-def test_lines_of_no_kind(tmp_path):
+def test_lines_of_no_kind(tmp_path: Path) -> None:
     write(tmp_path / "dev" / "a.jsonl", [json.dumps({"instruction": "x", "output": "y"})])
     with pytest.raises(
         InputError, match=r"a\.jsonl:1: .*question/choices/answer, or prompt/answer, or text, found ins"
@@ -73,16 +76,18 @@ def test_lines_of_no_kind(tmp_path):
         load_tasks(tmp_path)
 
 
-def test_styles_of_the_folder_and_of_single_files(tmp_path):
+def test_styles_of_the_folder_and_of_single_files(tmp_path: Path) -> None:
     write(tmp_path / "dev" / "a.jsonl", [pair("p", "q")])
     write(tmp_path / "test" / "b.jsonl", [question(1)])
     describe(tmp_path, chat=False, scoring="text", tasks={"b": {"chat": True, "system": "be brief"}})
+    first: Any
+    second: Any
     first, second = load_tasks(tmp_path)
     assert first.style == Style(chat=False, scoring="text")
     assert second.style == Style(chat=True, system="be brief", scoring="text")
 
 
-def test_harness_tasks_are_named_in_the_description(tmp_path):
+def test_harness_tasks_are_named_in_the_description(tmp_path: Path) -> None:
     describe(tmp_path, lm_eval={"tasks": ["arc_easy", "piqa"], "limit": 20, "num_fewshot": 0})
     assert load_tasks(tmp_path) == [
         HarnessTask("arc_easy", "test", 20, 0), HarnessTask("piqa", "test", 20, 0)
@@ -112,7 +117,7 @@ def test_harness_tasks_are_named_in_the_description(tmp_path):
         ({"lm_eval": {"tasks": ["x"], "include_path": "."}}, "unknown entry 'include_path'"),
     ],
 )
-def test_bad_descriptions_are_named(tmp_path, content, said):
+def test_bad_descriptions_are_named(tmp_path: Path, content: Any, said: str) -> None:
     write(tmp_path / "dev" / "a.jsonl", [pair("p", "q")])
     describe(tmp_path, **content)
     with pytest.raises(InputError, match=r"probes\.json") as caught:
@@ -120,7 +125,7 @@ def test_bad_descriptions_are_named(tmp_path, content, said):
     assert said in str(caught.value)
 
 
-def test_a_description_belongs_to_the_fingerprint(tmp_path):
+def test_a_description_belongs_to_the_fingerprint(tmp_path: Path) -> None:
     write(tmp_path / "dev" / "a.jsonl", [pair("p", "q")])
     before = probes_fingerprint(tmp_path)
     describe(tmp_path, chat=False)

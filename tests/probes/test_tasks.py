@@ -1,4 +1,7 @@
 import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -6,20 +9,20 @@ from gcwm_viz.errors import InputError
 from gcwm_viz.probes.tasks import LabelledTask, PromptTask, load_labelled, load_tasks
 
 
-def write(path, lines):
+def write(path: Path, lines: Iterable[str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines), encoding="utf-8")
 
 
-def pair(prompt, answer):
+def pair(prompt: str, answer: str) -> str:
     return json.dumps({"prompt": prompt, "answer": answer})
 
 
-def test_reads_both_splits_in_order(tmp_path):
+def test_reads_both_splits_in_order(tmp_path: Path) -> None:
     write(tmp_path / "test" / "b.jsonl", [pair("1+1=", "2"), "", pair("é\u2028x", " y")])
     write(tmp_path / "test" / "a.jsonl", [pair("p", "q")])
     write(tmp_path / "dev" / "b.jsonl", [pair("p", "q")])
-    tasks = load_tasks(tmp_path)
+    tasks: list[Any] = load_tasks(tmp_path)
     assert [(t.split, t.name, len(t)) for t in tasks] == [("dev", "b", 1), ("test", "a", 1), ("test", "b", 2)]
     assert tasks[2].prompts == ("1+1=", "é\u2028x")
     assert tasks[2].answers == ("2", " y")
@@ -39,7 +42,7 @@ def test_reads_both_splits_in_order(tmp_path):
         ("[" * 100_000, "expected a JSON object"),
     ],
 )
-def test_bad_lines_are_named(tmp_path, line, said):
+def test_bad_lines_are_named(tmp_path: Path, line: str, said: str) -> None:
     write(tmp_path / "dev" / "a.jsonl", [pair("p", "q"), line])
     with pytest.raises(InputError, match=r"a\.jsonl:2: ") as caught:
         load_tasks(tmp_path)
@@ -47,7 +50,7 @@ def test_bad_lines_are_named(tmp_path, line, said):
     assert len(str(caught.value)) < 400
 
 
-def test_missing_and_empty(tmp_path):
+def test_missing_and_empty(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="found nothing"):
         load_tasks(tmp_path / "none")
     with pytest.raises(InputError, match="found none"):
@@ -60,7 +63,7 @@ def test_missing_and_empty(tmp_path):
         load_tasks(tmp_path)
 
 
-def test_labels(tmp_path):
+def test_labels(tmp_path: Path) -> None:
     path = tmp_path / "representation" / "s.jsonl"
     rows = [json.dumps({"text": f"t{i}", "label": i % 2}) for i in range(4)]
     write(path, rows)
@@ -73,7 +76,7 @@ def test_labels(tmp_path):
         load_labelled(tmp_path)
 
 
-def test_lengths_must_agree():
+def test_lengths_must_agree() -> None:
     with pytest.raises(InputError, match="found 2 and 1"):
         PromptTask("a", "dev", ("x", "y"), ("z",))
     with pytest.raises(InputError, match="found 1 and 2"):

@@ -3,6 +3,8 @@
 import html
 import json
 import re
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,22 +23,22 @@ SECTIONS = (
 
 
 @pytest.fixture(scope="module")
-def reports(tmp_path_factory):
+def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     root = tmp_path_factory.mktemp("runs")
     return {kind: report(open_run(write_run(root, kind))) for kind in ("normal", "one", "nan", "wide")}
 
 
-def headings(document):
+def headings(document: str) -> list[str]:
     return re.findall(r'<h2 id="s\d+">(.*?)</h2>', document)
 
 
-def figures(document):
+def figures(document: str) -> list[dict[str, Any]]:
     found = re.findall(r'<script type="application/json" id="chart-\d+-data">(.*?)</script>', document, re.DOTALL)
     return [json.loads(entry) for entry in found]
 
 
 @pytest.mark.parametrize("kind", ["normal", "one", "nan", "wide"])
-def test_every_kind_of_run_gives_a_whole_small_file(reports, kind):
+def test_every_kind_of_run_gives_a_whole_small_file(reports: dict[str, str], kind: str) -> None:
     document = reports[kind]
     assert len(document.encode()) < LIMIT
     expected = [name.replace("most conflicted", "first") if kind == "one" else name for name in SECTIONS]
@@ -47,7 +49,7 @@ def test_every_kind_of_run_gives_a_whole_small_file(reports, kind):
     assert document.count("Plotly.newPlot(holder") == 1
 
 
-def test_names_are_text_wherever_they_stand(reports):
+def test_names_are_text_wherever_they_stand(reports: dict[str, str]) -> None:
     document = reports["nan"]
     assert NASTY not in document
     assert html.escape(NASTY) in document
@@ -55,11 +57,11 @@ def test_names_are_text_wherever_they_stand(reports):
     assert "<b>bold" not in json.dumps(figures(document))
 
 
-def test_no_path_of_this_machine_is_in_it(reports):
+def test_no_path_of_this_machine_is_in_it(reports: dict[str, str]) -> None:
     assert "models/updates/" not in reports["normal"]
 
 
-def test_unscored_ungated_run_says_so(tmp_path):
+def test_unscored_ungated_run_says_so(tmp_path: Path) -> None:
     import pandas as pd
 
     run = write_run(tmp_path, "normal")
@@ -73,7 +75,7 @@ def test_unscored_ungated_run_says_so(tmp_path):
         assert said in document
 
 
-def test_command_writes_it_and_names_what_is_wrong(tmp_path, capsys):
+def test_command_writes_it_and_names_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run, out = write_run(tmp_path, "one"), tmp_path / "out.html"
     assert main(["report", str(run), "--html", str(out)]) == 0
     assert out.read_text().startswith("<!doctype html>")
@@ -83,18 +85,18 @@ def test_command_writes_it_and_names_what_is_wrong(tmp_path, capsys):
     assert "folder that exists" in capsys.readouterr().err
 
 
-def test_empty_run_has_no_report(tmp_path):
+def test_empty_run_has_no_report(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nothing to report"):
         report(open_run(write_run(tmp_path, "empty")))
 
 
-def test_text_is_literal_and_bounded():
+def test_text_is_literal_and_bounded() -> None:
     assert text('a<b>\n"c" & \'') == "a&lt;b&gt; &quot;c&quot; &amp; &#x27;"
     assert len(text("x" * 5000)) == 2000
     assert flat({"a": {"b": 1, "c": {"d": None}}, "e": "f"}) == [("a.b", "1"), ("a.c.d", "None"), ("e", "f")]
 
 
-def test_a_folded_table_keeps_its_cells():
+def test_a_folded_table_keeps_its_cells() -> None:
     page = Page("t")
     page.table(("name", "value"), [("<x>", "1")], fold="more")
     document = page.document()

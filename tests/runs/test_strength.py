@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,20 +17,20 @@ from gcwm_viz.probes.merged import MergedModel
 from gcwm_viz.probes.stored import STRENGTHS
 from gcwm_viz.probes.tasks import load_tasks
 from gcwm_viz.runs.strength import best_strength, strength_curve
-from gcwm_viz.runs.tables import columns, open_run
+from gcwm_viz.runs.tables import Run, columns, open_run
 from tests.torture.small import write_inputs
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     root = tmp_path_factory.mktemp("strength")
     assert main(["run", *write_inputs(root), "--workers", "1", "--set", "eta=2", "--out", str(root / "run")]) == 0
     return open_run(root / "run")
 
 
-def with_examples(run, folder, values):
+def with_examples(run: Run, folder: Path, values: dict[float, list[float]]) -> Run:
     """A copy of ``run`` whose development tasks have the exact matches ``values`` by factor, in every task."""
     shutil.copytree(run.path, folder)
     rows = []
@@ -48,7 +50,7 @@ def with_examples(run, folder, values):
     return open_run(folder)
 
 
-def test_every_strength_is_the_base_with_so_much_of_the_state(run):
+def test_every_strength_is_the_base_with_so_much_of_the_state(run: Run) -> None:
     table = run.tables["strength"]
     assert list(table.columns) == list(columns("strength"))
     assert sorted(set(table["strength"])) == sorted([*STRENGTHS, 1.0])
@@ -68,9 +70,9 @@ def test_every_strength_is_the_base_with_so_much_of_the_state(run):
     assert list(strength_curve(run)) == list(strength_curve(run, "nll", "se")) == run.updates
 
 
-def test_a_better_strength_is_clear_where_its_paired_gain_is(run, tmp_path):
+def test_a_better_strength_is_clear_where_its_paired_gain_is(run: Run, tmp_path: Path) -> None:
     wrong, right = [0.0] * 40, [1.0] * 30 + [0.0] * 10
-    clear = best_strength(
+    clear: Any = best_strength(
         with_examples(run, tmp_path / "clear", {0.3: wrong, 0.5: right, 0.7: wrong, 1.0: wrong, 1.4: wrong})
     )
     assert (clear.factor, clear.value, clear.own) == (0.5, 0.75, 0.0)
@@ -82,22 +84,22 @@ def test_a_better_strength_is_clear_where_its_paired_gain_is(run, tmp_path):
     assert "0.5 times the merged update scores 0.750 exact match, the merged model 0.000" in clear.sentence
     assert clear.sentence.endswith("--set eta=1 merges at that strength")
     one = [1.0] + [0.0] * 39
-    chance = best_strength(
+    chance: Any = best_strength(
         with_examples(run, tmp_path / "chance", {0.3: wrong, 0.5: one, 0.7: wrong, 1.0: wrong, 1.4: wrong})
     )
     assert chance.factor == 0.5
     assert not chance.clear
 
 
-def test_the_strength_of_the_run_may_be_the_best(run, tmp_path):
+def test_the_strength_of_the_run_may_be_the_best(run: Run, tmp_path: Path) -> None:
     right, wrong = [1.0] * 6, [0.0] * 6
-    best = best_strength(
+    best: Any = best_strength(
         with_examples(run, tmp_path / "own", {0.3: wrong, 0.5: wrong, 0.7: wrong, 1.0: right, 1.4: right})
     )
     assert (best.factor, best.gain, best.error, best.clear) == (1.0, 0.0, 0.0, False)
 
 
-def test_the_commands_say_it_where_it_is_clear(run, tmp_path, capsys):
+def test_the_commands_say_it_where_it_is_clear(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     wrong, right = [0.0] * 40, [1.0] * 30 + [0.0] * 10
     copy = with_examples(run, tmp_path / "run", {0.3: wrong, 0.5: right, 0.7: wrong, 1.0: wrong, 1.4: wrong})
     assert main(["show", str(copy.path)]) == 0
@@ -106,7 +108,7 @@ def test_the_commands_say_it_where_it_is_clear(run, tmp_path, capsys):
     assert "times the merged update" not in capsys.readouterr().out
 
 
-def test_without_development_probes_or_of_given_states_none_is_tried(run, tmp_path):
+def test_without_development_probes_or_of_given_states_none_is_tried(run: Run, tmp_path: Path) -> None:
     arguments = write_inputs(tmp_path)
     states = [part for name in run.updates for part in ("--state", str(tmp_path / name))]
     assert main(["run", *arguments, *states, "--workers", "1", "--out", str(tmp_path / "states")]) == 0

@@ -1,8 +1,10 @@
 import math
+from typing import Any
 
 import pandas as pd
 import pytest
 import torch
+from torch import Tensor
 
 from gcwm_viz.errors import InputError
 from gcwm_viz.signals.gradients import family_comparison, gradient_conflict, gradient_cosines, task_gradients
@@ -10,8 +12,8 @@ from gcwm_viz.signals.gradients import family_comparison, gradient_conflict, gra
 NAMES = ["a.weight", "b.weight"]
 
 
-def test_gradients_are_those_of_autograd_and_nothing_is_left_behind():
-    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 2))
+def test_gradients_are_those_of_autograd_and_nothing_is_left_behind() -> None:
+    model: Any = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 2))
     model[0].weight.requires_grad_(False)
     model[1].weight.grad = torch.ones(2, 4)
     x = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
@@ -28,8 +30,8 @@ def test_gradients_are_those_of_autograd_and_nothing_is_left_behind():
     assert torch.equal(model[1].weight.grad, torch.ones(2, 4))
 
 
-def test_known_angles_and_their_summary():
-    def matrix(angle):
+def test_known_angles_and_their_summary() -> None:
+    def matrix(angle: float) -> Tensor:
         return torch.tensor([[math.cos(angle), math.sin(angle)]])
 
     gradients = {
@@ -44,7 +46,7 @@ def test_known_angles_and_their_summary():
     assert summary.loc["b.weight", "gradient_negative"] in (0.0, pytest.approx(1 / 3))
 
 
-def test_a_zero_gradient_is_undefined_not_orthogonal():
+def test_a_zero_gradient_is_undefined_not_orthogonal() -> None:
     gradients = {"t0": [torch.ones(2, 2)], "t1": [torch.zeros(2, 2)]}
     cosines = gradient_cosines(gradients, NAMES[:1])
     assert math.isnan(cosines["cosine"][0])
@@ -52,18 +54,18 @@ def test_a_zero_gradient_is_undefined_not_orthogonal():
     assert gradient_conflict(cosines)[["gradient_mean", "gradient_min", "gradient_negative"]].isna().all(axis=None)
 
 
-def test_a_single_task_has_no_pairs():
+def test_a_single_task_has_no_pairs() -> None:
     cosines = gradient_cosines({"t0": [torch.ones(2, 2)]}, NAMES[:1])
     assert cosines.empty
     assert gradient_conflict(cosines).empty
 
 
-def test_unknown_parameter():
+def test_unknown_parameter() -> None:
     with pytest.raises(InputError, match=r"parameter 'missing\.weight'"):
         task_gradients(torch.nn.Linear(2, 2), {}, ["missing.weight"])
 
 
-def test_families_of_the_top_cells():
+def test_families_of_the_top_cells() -> None:
     cells = pd.DataFrame(
         {
             "family": ["q", "q", "v", "v", "o", "o"],

@@ -1,8 +1,11 @@
 import itertools
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from gcwm_viz.errors import InputError
@@ -10,7 +13,12 @@ from gcwm_viz.statistics.association import associate, association, weighted_spe
 from tests.rounding import rounding
 
 
-def table(x, y, steps=5, method="m"):
+def table(
+    x: Sequence[Sequence[float] | NDArray[Any]] | NDArray[Any],
+    y: Sequence[Sequence[float] | NDArray[Any]] | NDArray[Any],
+    steps: int = 5,
+    method: str = "m",
+) -> pd.DataFrame:
     """Runs in rows of x and y, both (runs, steps)."""
     rows = [
         {"method": method, "seed": r, "order": "a,b", "step": t + 1, "x": x[r][t], "y": y[r][t]}
@@ -20,16 +28,16 @@ def table(x, y, steps=5, method="m"):
     return pd.DataFrame(rows)
 
 
-def draw(runs=6, steps=5, seed=0):
+def draw(runs: int = 6, steps: int = 5, seed: int = 0) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     rng = np.random.default_rng(seed)
     return rng.normal(size=(runs, steps)), rng.normal(size=(runs, steps))
 
 
-def one(frame, **settings):
+def one(frame: pd.DataFrame, **settings: Any) -> "pd.Series[Any]":
     return association(frame, ["x"], ["y"], **settings).iloc[0]
 
 
-def test_rho_is_scipys_and_monotone_maps_do_not_change_it():
+def test_rho_is_scipys_and_monotone_maps_do_not_change_it() -> None:
     x, y = draw()
     row = one(table(x, y))
     assert row.rho == pytest.approx(spearmanr(x.ravel(), y.ravel()).statistic, abs=rounding(30))
@@ -40,7 +48,7 @@ def test_rho_is_scipys_and_monotone_maps_do_not_change_it():
     assert row.runs == 6
 
 
-def test_perfect_association():
+def test_perfect_association() -> None:
     x, _ = draw()
     row = one(table(x, 2 * x + 1))
     assert row.rho == pytest.approx(1.0)
@@ -48,7 +56,7 @@ def test_perfect_association():
     assert row.p == pytest.approx(1 / 3001)
 
 
-def test_weights_are_repetitions():
+def test_weights_are_repetitions() -> None:
     rng = np.random.default_rng(1)
     x, y = rng.integers(0, 5, 20).astype(float), rng.normal(size=20)
     weights = rng.integers(0, 4, (20, 3)).astype(float)
@@ -58,7 +66,7 @@ def test_weights_are_repetitions():
         assert weighted_spearman(x, y, weights)[b] == pytest.approx(expected, abs=rounding(int(times.sum())))
 
 
-def test_interval_is_over_runs_not_rows():
+def test_interval_is_over_runs_not_rows() -> None:
     # Every row of a run says the same: one run more or less is all that varies, however many steps it has.
     rng = np.random.default_rng(2)
     x, y = rng.normal(size=(8, 1)), rng.normal(size=(8, 1))
@@ -69,7 +77,7 @@ def test_interval_is_over_runs_not_rows():
     assert long.p_runs == pytest.approx(short.p_runs, abs=0.03)
 
 
-def test_permutation_p_is_the_exact_one_for_few_rows():
+def test_permutation_p_is_the_exact_one_for_few_rows() -> None:
     x, y = np.array([1.0, 2, 3, 4, 5]), np.array([2.0, 1, 4, 3, 5])
     observed = spearmanr(x, y).statistic
     # Of five rows ρ is a multiple of 1/10.
@@ -78,12 +86,12 @@ def test_permutation_p_is_the_exact_one_for_few_rows():
     assert row.p == pytest.approx(exact, abs=0.01)
 
 
-def test_p_is_uniform_without_association():
+def test_p_is_uniform_without_association() -> None:
     values = [one(table(*draw(seed=s)), shuffles=300, resamples=10).p for s in range(60)]
     assert 0.35 < np.mean(values) < 0.65
 
 
-def test_a_shared_trend_is_association_but_not_given_the_step():
+def test_a_shared_trend_is_association_but_not_given_the_step() -> None:
     rng = np.random.default_rng(3)
     trend = np.arange(6.0)
     x, y = trend + 0.3 * rng.normal(size=(12, 6)), trend + 0.3 * rng.normal(size=(12, 6))
@@ -95,16 +103,16 @@ def test_a_shared_trend_is_association_but_not_given_the_step():
     assert row.p_runs > 0.05
 
 
-def test_partial_against_its_definition():
+def test_partial_against_its_definition() -> None:
     rng = np.random.default_rng(4)
     x, y, z = rng.normal(size=(3, 50))
     x += z
     xy, xz, yz = (spearmanr(a, b).statistic for a, b in ((x, y), (x, z), (y, z)))
     expected = (xy - xz * yz) / np.sqrt((1 - xz**2) * (1 - yz**2))
 
-    def given(step, signal=x):
+    def given(step: Any, signal: NDArray[Any] = x) -> float:
         frame = pd.DataFrame({"method": "m", "seed": range(50), "order": "a", "step": step, "x": signal, "y": y})
-        return one(frame, resamples=2, shuffles=2).partial
+        return float(one(frame, resamples=2, shuffles=2).partial)
 
     assert given(z) == pytest.approx(expected, abs=2 * rounding(50))
     assert given(np.zeros(50)) == pytest.approx(xy, abs=rounding(50))
@@ -120,14 +128,14 @@ def test_partial_against_its_definition():
         (np.full((3, 5), np.inf), np.arange(15.0).reshape(3, 5), "fewer than three rows"),
     ],
 )
-def test_undefined_is_nan_with_its_reason(x, y, reason):
+def test_undefined_is_nan_with_its_reason(x: Any, y: Any, reason: str) -> None:
     row = one(table(x, y))
     assert np.isnan(row.rho)
     assert np.isnan(row.p)
     assert reason in row.reason
 
 
-def test_one_run_has_no_interval():
+def test_one_run_has_no_interval() -> None:
     x, y = draw(runs=1)
     row = one(table(x, y))
     assert np.isfinite(row.rho)
@@ -135,7 +143,7 @@ def test_one_run_has_no_interval():
     assert "one run" in row.reason
 
 
-def test_undefined_steps_are_left_out_and_ragged_runs_are_not_traded():
+def test_undefined_steps_are_left_out_and_ragged_runs_are_not_traded() -> None:
     x, y = draw()
     x[:, 0] = np.nan
     row = one(table(x, y))
@@ -148,7 +156,7 @@ def test_undefined_steps_are_left_out_and_ragged_runs_are_not_traded():
     assert "different steps" in row.reason
 
 
-def test_by_method_and_all_together():
+def test_by_method_and_all_together() -> None:
     x, y = draw()
     both = pd.concat([table(x, y), table(x, -y, method="other")])
     split = association(both, ["x"], ["y"])
@@ -159,7 +167,7 @@ def test_by_method_and_all_together():
     assert abs(pooled.rho) < 0.2
 
 
-def test_an_entry_does_not_depend_on_its_company():
+def test_an_entry_does_not_depend_on_its_company() -> None:
     x, y = draw()
     frame = table(x, y).assign(z=1.0)
     alone = association(frame, ["x"], ["y"]).iloc[0]
@@ -167,12 +175,12 @@ def test_an_entry_does_not_depend_on_its_company():
     assert alone.to_dict() == among.to_dict()
 
 
-def test_missing_column():
+def test_missing_column() -> None:
     with pytest.raises(InputError, match="expected a column 'nothing'"):
         association(table(*draw()), ["nothing"], ["y"])
 
 
-def test_rows_in_any_order():
+def test_rows_in_any_order() -> None:
     x, y = draw()
     frame = table(x, y)
     rng = np.random.default_rng

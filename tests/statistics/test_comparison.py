@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -6,7 +8,7 @@ from gcwm_viz.errors import InputError
 from gcwm_viz.statistics.comparison import final_steps, method_means, paired_differences
 
 
-def runs(gain=0.1, seeds=4, noise=0.0):
+def runs(gain: float = 0.1, seeds: int = 4, noise: float = 0.0) -> pd.DataFrame:
     rng = np.random.default_rng(0)
     rows = []
     for seed in range(seeds):
@@ -19,15 +21,15 @@ def runs(gain=0.1, seeds=4, noise=0.0):
     return pd.DataFrame(rows)
 
 
-def test_only_the_last_step_counts():
+def test_only_the_last_step_counts() -> None:
     final = final_steps(runs())
     assert set(final["step"]) == {2}
     assert len(final) == 16
 
 
-def test_means_and_differences_of_known_runs():
+def test_means_and_differences_of_known_runs() -> None:
     frame = runs()
-    means = method_means(frame, "y").set_index("method")
+    means: Any = method_means(frame, "y").set_index("method")
     assert list(means.index) == ["new", "old"]
     assert means.loc["new", "mean"] - means.loc["old", "mean"] == pytest.approx(0.1)
     assert means.loc["old", "low"] < means.loc["old", "mean"] < means.loc["old", "high"]
@@ -39,7 +41,7 @@ def test_means_and_differences_of_known_runs():
     assert paired_differences(frame, "y", "new").iloc[0].difference == pytest.approx(-0.1)
 
 
-def test_orders_are_not_counted_as_if_they_were_seeds():
+def test_orders_are_not_counted_as_if_they_were_seeds() -> None:
     frame = runs(noise=0.2)
     once = frame[frame["order"] == "a,b"]
     copied = pd.concat([once, once.assign(order="b,a")])
@@ -50,7 +52,7 @@ def test_orders_are_not_counted_as_if_they_were_seeds():
     )
 
 
-def test_many_seeds_without_a_difference():
+def test_many_seeds_without_a_difference() -> None:
     frame = runs(gain=0.0, seeds=30, noise=1.0)
     row = paired_differences(frame, "y", "old").iloc[0]
     assert row.low < 0 < row.high
@@ -58,14 +60,14 @@ def test_many_seeds_without_a_difference():
 
 
 @pytest.mark.parametrize("scale", [1e-13, 1.0, 1e13])
-def test_p_does_not_see_the_unit_of_the_target(scale):
+def test_p_does_not_see_the_unit_of_the_target(scale: float) -> None:
     frame = runs(gain=0.3, seeds=6, noise=0.2)
     p = paired_differences(frame, "y", "old").iloc[0].p
     assert p < 1
     assert paired_differences(frame.assign(y=scale * frame["y"]), "y", "old").iloc[0].p == p
 
 
-def test_equal_sums_of_scores_count_as_equal_however_they_round():
+def test_equal_sums_of_scores_count_as_equal_however_they_round() -> None:
     """0.1 + 0.2 − 0.3 is zero, which every choice of signs reaches."""
     rows = [("old", s, "a", 1, 0.7) for s in range(3)]
     rows += [("new", s, "a", 1, 0.7 + change) for s, change in enumerate((0.1, 0.2, -0.3))]
@@ -73,14 +75,14 @@ def test_equal_sums_of_scores_count_as_equal_however_they_round():
     assert paired_differences(frame, "y", "old").iloc[0].p == 1
 
 
-def test_one_seed_has_a_mean_and_no_interval():
+def test_one_seed_has_a_mean_and_no_interval() -> None:
     row = paired_differences(runs(seeds=1), "y", "old").iloc[0]
     assert row.difference == pytest.approx(0.1)
     assert np.isnan([row.low, row.high, row.p]).all()
     assert method_means(runs(seeds=1), "y")["low"].isna().all()
 
 
-def test_undefined_and_unpaired_runs_are_left_out():
+def test_undefined_and_unpaired_runs_are_left_out() -> None:
     frame = runs()
     frame.loc[(frame["method"] == "new") & (frame["seed"] == 0), "y"] = np.nan
     row = paired_differences(frame, "y", "old").iloc[0]
@@ -89,7 +91,7 @@ def test_undefined_and_unpaired_runs_are_left_out():
     assert list(paired_differences(alone, "y", "old")["method"]) == ["new"]
 
 
-def test_refusals():
+def test_refusals() -> None:
     with pytest.raises(InputError, match="expected runs of 'none'"):
         paired_differences(runs(), "y", "none")
     with pytest.raises(InputError, match="expected a column 'z'"):

@@ -1,6 +1,8 @@
 """A study's folder: whose it is, one process at a time, and what a killed beginning leaves."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,11 +13,11 @@ from gcwm_viz.studies.folder import StudyFolder
 ABOUT = {"format": "f", "updates": [["a", "1"]], "orders": (1, 2)}
 
 
-def folder(path, *more):
+def folder(path: Path, *more: Any) -> StudyFolder:
     return StudyFolder(path, "study.json", "a study of", *more)
 
 
-def test_it_is_about_one_thing(tmp_path):
+def test_it_is_about_one_thing(tmp_path: Path) -> None:
     out = tmp_path / "a" / "out"
     with folder(out).work(ABOUT) as inside:
         inside.log("complete")
@@ -34,7 +36,7 @@ def test_it_is_about_one_thing(tmp_path):
         folder(out).work(ABOUT).__enter__()
 
 
-def test_entries_that_may_grow_are_replaced(tmp_path):
+def test_entries_that_may_grow_are_replaced(tmp_path: Path) -> None:
     for orders in ([1], [1, 2]):
         with folder(tmp_path).work({"format": "f", "orders": orders}, same=("format",)):
             pass
@@ -43,7 +45,7 @@ def test_entries_that_may_grow_are_replaced(tmp_path):
         folder(tmp_path).work({"format": "g", "orders": [1]}, same=("format",)).__enter__()
 
 
-def test_a_full_folder_is_left_alone_and_a_killed_beginning_is_no_obstacle(tmp_path):
+def test_a_full_folder_is_left_alone_and_a_killed_beginning_is_no_obstacle(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for path in (tmp_path, tmp_path / "file"):
         with pytest.raises(InputError, match="already exists and is not empty"):
@@ -58,12 +60,12 @@ def test_a_full_folder_is_left_alone_and_a_killed_beginning_is_no_obstacle(tmp_p
     assert (begun / "study.json").is_file()
 
 
-def test_one_process_at_a_time(tmp_path):
+def test_one_process_at_a_time(tmp_path: Path) -> None:
     with folder(tmp_path).work(ABOUT), pytest.raises(InputError, match=f"^{tmp_path} is being written by process"):
         folder(tmp_path).work(ABOUT).__enter__()
 
 
-def test_progress_is_handed_on_and_a_stop_ends_the_work(tmp_path):
+def test_progress_is_handed_on_and_a_stop_ends_the_work(tmp_path: Path) -> None:
     seen = []
     with folder(tmp_path, lambda *event: seen.append(event)).work(ABOUT) as inside:
         inside.tell("points", 1, 2, "one", event="point")
@@ -78,7 +80,7 @@ def test_progress_is_handed_on_and_a_stop_ends_the_work(tmp_path):
         again.tell("points", 1, 2, "one")
 
 
-def test_the_journal_says_why_it_stopped(tmp_path):
+def test_the_journal_says_why_it_stopped(tmp_path: Path) -> None:
     with pytest.raises(InputError), folder(tmp_path).work(ABOUT):
         raise InputError("no luck")
     assert WorkFolder(tmp_path).journal()[-1]["message"] == "no luck"

@@ -2,6 +2,8 @@
 
 import json
 import math
+from pathlib import Path
+from typing import Any
 
 import fsspec
 import pandas as pd
@@ -32,7 +34,7 @@ PROBES = {
 
 
 @pytest.fixture(scope="module")
-def inputs(tmp_path_factory):
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     """A base with three updates, the last of which alone has the last layer's last matrix, and probes."""
     root = tmp_path_factory.mktemp("model")
     model, tokenizer = tiny_lab()
@@ -57,27 +59,28 @@ def inputs(tmp_path_factory):
     return Inputs(base=root / "base", updates=listed, probes=root / "probes")
 
 
-def finish(inputs, out, method="gcwm", **overrides):
+def finish(inputs: Inputs, out: Path, method: str = "gcwm", **overrides: Any) -> RunStore:
     store = create_run(inputs, out, RunSettings.preset_with("scale-free", overrides, method))
     continue_run(store, CPU, workers=1)
     return store
 
 
 @pytest.fixture(scope="module")
-def run(inputs, tmp_path_factory):
+def run(inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return finish(inputs, tmp_path_factory.mktemp("runs") / "run").path
 
 
 @pytest.fixture(scope="module")
-def compared(run):
+def compared(run: Path) -> tuple[pd.DataFrame, list[tuple[str, int, int, str]]]:
     seen = []
     frame = leave_one_out(run, device=CPU, workers=1, progress=lambda *event: seen.append(event))
     return frame, seen
 
 
-def test_updates_and_probes_may_lie_on_another_file_system(inputs, tmp_path):
+def test_updates_and_probes_may_lie_on_another_file_system(inputs: Inputs, tmp_path: Path) -> None:
     pytest.importorskip("upath", reason="universal-pathlib is not installed (the extra `remote`)")
     store = fsspec.filesystem("memory")
+    assert inputs.probes is not None
     for folder in (inputs.probes, *(folder for _, folder in inputs.updates)):
         store.put(str(folder), f"/loo/{folder.name}", recursive=True)
     listed = [(name, location(f"memory://loo/{folder.name}")) for name, folder in inputs.updates]
@@ -85,13 +88,15 @@ def test_updates_and_probes_may_lie_on_another_file_system(inputs, tmp_path):
         probes = location(f"memory://loo/{inputs.probes.name}")
         there = finish(Inputs(base=inputs.base, updates=listed, probes=probes), tmp_path / "there")
         here = finish(inputs, tmp_path / "here")
-        left_out = [leave_one_out(run.path, device=CPU, workers=1) for run in (there, here)]
-        pd.testing.assert_frame_equal(*left_out)
+        left, right = (leave_one_out(run.path, device=CPU, workers=1) for run in (there, here))
+        pd.testing.assert_frame_equal(left, right)
     finally:
         store.rm("/loo", recursive=True)
 
 
-def test_one_row_an_update_task_split_and_metric(run, compared):
+def test_one_row_an_update_task_split_and_metric(
+    run: Path, compared: tuple[pd.DataFrame, list[tuple[str, int, int, str]]]
+) -> None:
     frame, seen = compared
     assert list(frame.columns) == list(columns("leave_one_out"))
     assert len(frame) == 3 * 2 * 2 * 2
@@ -104,7 +109,9 @@ def test_one_row_an_update_task_split_and_metric(run, compared):
 
 
 @pytest.mark.parametrize("index", [0, 2])
-def test_without_an_update_scores_as_a_run_that_never_had_it(inputs, compared, tmp_path, index):
+def test_without_an_update_scores_as_a_run_that_never_had_it(
+    inputs: Inputs, compared: tuple[pd.DataFrame, list[tuple[str, int, int, str]]], tmp_path: Path, index: int
+) -> None:
     frame, _ = compared
     rest = [update for place, update in enumerate(inputs.updates) if place != index]
     store = finish(Inputs(base=inputs.base, updates=rest, probes=inputs.probes), tmp_path / "run")
@@ -115,7 +122,9 @@ def test_without_an_update_scores_as_a_run_that_never_had_it(inputs, compared, t
         assert found[column].to_numpy() == pytest.approx(last[column].reindex(found.index).to_numpy(), rel=1e-5)
 
 
-def test_full_scores_are_those_of_the_run(run, compared):
+def test_full_scores_are_those_of_the_run(
+    run: Path, compared: tuple[pd.DataFrame, list[tuple[str, int, int, str]]]
+) -> None:
     frame, _ = compared
     scores = open_run(run).tables["scores"]
     last = scores[(scores["model"] == "step") & (scores["step"] == 3)].set_index(["task", "split", "metric"])
@@ -125,7 +134,7 @@ def test_full_scores_are_those_of_the_run(run, compared):
     assert (frame[frame["metric"] == "nll"]["difference"] != 0).all()
 
 
-def test_pairing_tightens_the_error():
+def test_pairing_tightens_the_error() -> None:
     full = torch.tensor([0.1, 2.0, 5.0, 9.0], dtype=torch.float64)
     row = _compare("nll", full + torch.tensor([0.1, 0.2, 0.1, 0.2]), full)
     assert row["difference"] == pytest.approx(0.15)
@@ -133,7 +142,7 @@ def test_pairing_tightens_the_error():
     assert row["difference_se"] < row["full_se"] / 10
 
 
-def test_no_changed_answer_is_not_certainty():
+def test_no_changed_answer_is_not_certainty() -> None:
     same = torch.tensor([1.0, 0.0, 1.0], dtype=torch.float64)
     assert _compare("em", same, same)["difference_se"] == pytest.approx(1 / 5)
     assert _compare("nll", same, same)["difference_se"] == 0
@@ -142,16 +151,20 @@ def test_no_changed_answer_is_not_certainty():
     assert math.isnan(alone["difference_se"])
 
 
-def test_a_second_call_computes_nothing(run, compared, monkeypatch):
+def test_a_second_call_computes_nothing(
+    run: Path, compared: tuple[pd.DataFrame, list[tuple[str, int, int, str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(MergedModel, "__init__", lambda *_: pytest.fail("the model was loaded again"))
     monkeypatch.setattr("gcwm_viz.studies.leave_one_out.continue_run", lambda *_, **__: pytest.fail("merged again"))
     pd.testing.assert_frame_equal(leave_one_out(run, device=CPU, workers=1), compared[0])
 
 
-def test_a_cancelled_call_goes_on(run, compared, tmp_path):
+def test_a_cancelled_call_goes_on(
+    run: Path, compared: tuple[pd.DataFrame, list[tuple[str, int, int, str]]], tmp_path: Path
+) -> None:
     out = tmp_path / "out"
 
-    def stop(phase, done, total, label):
+    def stop(phase: str, done: int, total: int, label: str) -> None:
         if phase == "without names" and done == 2:
             (out / "cancel").touch()
 
@@ -168,7 +181,9 @@ def test_a_cancelled_call_goes_on(run, compared, tmp_path):
     assert sorted(folder.name for folder in (out / "runs").iterdir()) == ["002", "003"]
 
 
-def test_results_in_another_precision_are_refused(run, compared):
+def test_results_in_another_precision_are_refused(
+    run: Path, compared: tuple[pd.DataFrame, list[tuple[str, int, int, str]]]
+) -> None:
     info = json.loads((run / "run.json").read_text())
     (run / "run.json").write_text(json.dumps(info | {"probe_dtype": "bfloat16"}))
     try:
@@ -178,7 +193,9 @@ def test_results_in_another_precision_are_refused(run, compared):
         (run / "run.json").write_text(json.dumps(info))
 
 
-def test_results_of_another_run_are_refused(inputs, run, compared, tmp_path):
+def test_results_of_another_run_are_refused(
+    inputs: Inputs, run: Path, compared: tuple[pd.DataFrame, list[tuple[str, int, int, str]]], tmp_path: Path
+) -> None:
     other = finish(inputs, tmp_path / "other", method="mean").path
     with pytest.raises(InputError, match="holds results for another settings"):
         leave_one_out(other, run / "leave_one_out", device=CPU)
@@ -188,7 +205,7 @@ def test_results_of_another_run_are_refused(inputs, run, compared, tmp_path):
         leave_one_out(run, tmp_path / "full", device=CPU)
 
 
-def test_runs_that_cannot_be_compared_say_why(inputs, tmp_path):
+def test_runs_that_cannot_be_compared_say_why(inputs: Inputs, tmp_path: Path) -> None:
     single = finish(Inputs(base=inputs.base, updates=inputs.updates[:1], probes=inputs.probes), tmp_path / "one")
     with pytest.raises(InputError, match="at least two"):
         leave_one_out(single.path)
@@ -208,7 +225,9 @@ def test_runs_that_cannot_be_compared_say_why(inputs, tmp_path):
         leave_one_out(trained.path)
 
 
-def test_command_prints_what_leaving_out_changes(run, compared, capsys):
+def test_command_prints_what_leaving_out_changes(
+    run: Path, compared: tuple[pd.DataFrame, list[tuple[str, int, int, str]]], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["leave-one-out", str(run), "--device", "cpu"]) == 0
     said = capsys.readouterr().out
     assert "test split" in said

@@ -1,6 +1,8 @@
 """Another gate on a finished run: the branches mixed anew, scored on the same examples."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +21,7 @@ from tests.studies.test_tune import model  # noqa: F401  a base with two updates
 CPU = torch.device("cpu")
 
 
-def made(root, out, probes=True, method="gcwm", **settings) -> RunStore:
+def made(root: Path, out: Path, probes: bool = True, method: str = "gcwm", **settings: Any) -> RunStore:
     inputs = Inputs(
         base=root / "base",
         updates=[(name, root / name) for name in ("sums", "names")],
@@ -31,11 +33,11 @@ def made(root, out, probes=True, method="gcwm", **settings) -> RunStore:
 
 
 @pytest.fixture(scope="module")
-def run(model, tmp_path_factory):  # noqa: F811
+def run(model: Path, tmp_path_factory: pytest.TempPathFactory) -> RunStore:  # noqa: F811
     return made(model, tmp_path_factory.mktemp("runs") / "run", decay=0.5)
 
 
-def test_the_same_gate_gives_the_same_scores(run):
+def test_the_same_gate_gives_the_same_scores(run: RunStore) -> None:
     """As stored by the run, to the last bit, at a step whose state depends on both."""
     result = regate(run, {}, CPU)
     stored = {
@@ -56,9 +58,9 @@ def test_the_same_gate_gives_the_same_scores(run):
     assert all(row["alpha"] == row["alpha_as_run"] for row in result["matrices"])
 
 
-def test_another_gate_scores_as_a_run_with_it_would(run, model, tmp_path):  # noqa: F811
+def test_another_gate_scores_as_a_run_with_it_would(run: RunStore, model: Path, tmp_path: Path) -> None:  # noqa: F811
     """A run of its own with the other gate merges the same branches, so its scores are the same."""
-    other = {"alpha_min": 0.0, "alpha_max": 0.02}
+    other: dict[str, Any] = {"alpha_min": 0.0, "alpha_max": 0.02}
     result = regate(run, other, CPU, step=2)
     assert {row["mode"] for row in result["matrices"]} == {"plain"}
     again = made(model, tmp_path / "again", decay=0.5, **other)
@@ -73,7 +75,7 @@ def test_another_gate_scores_as_a_run_with_it_would(run, model, tmp_path):  # no
             assert row["difference_se"] <= row["as_run_se"] + row["regated_se"] + bound
 
 
-def test_alphas_are_of_every_step(run):
+def test_alphas_are_of_every_step(run: RunStore) -> None:
     config = run.settings.gcwm.from_dict(run.settings.gcwm.to_dict() | {"gate": "none"})
     assert regated_alphas(run, 0, config) == {1: (1.0, "geo"), 2: (1.0, "geo")}
 
@@ -83,7 +85,7 @@ def test_alphas_are_of_every_step(run):
     [({"eta": 1.0}, None, "setting eta is not one of the gate"), ({"tau": "high"}, None, "setting tau"),
      ({"alpha_min": 0.99}, None, "alpha_min must not exceed"), ({}, 3, "step must be 1 to 2"), ({}, 0, "step must be")],
 )  # fmt: skip
-def test_wrong_requests_are_refused(run, changes, step, message):
+def test_wrong_requests_are_refused(run: RunStore, changes: Any, step: int | None, message: str) -> None:
     with pytest.raises(InputError, match=message):
         regate(run, changes, CPU, step=step)
 
@@ -94,20 +96,27 @@ def test_wrong_requests_are_refused(run, changes, step, message):
      ({"method": "task-arithmetic"}, "task-arithmetic, which has no gate"),
      ({"probes": False}, "without probes")],
 )  # fmt: skip
-def test_runs_whose_gate_cannot_be_changed_are_refused(model, tmp_path, more, message):  # noqa: F811
+def test_runs_whose_gate_cannot_be_changed_are_refused(
+    model: Path,  # noqa: F811
+    tmp_path: Path,
+    more: dict[str, Any],
+    message: str,
+) -> None:
     store = made(model, tmp_path / "run", **more)
     with pytest.raises(InputError, match=message):
         regate(store, {"tau": 0.5}, CPU)
 
 
-def test_unfinished_run_is_refused(tmp_path):
+def test_unfinished_run_is_refused(tmp_path: Path) -> None:
     base, updates = write_base(tmp_path / "base"), write_updates(tmp_path / "u", "ab")
     store = create_run(Inputs(base=base, updates=updates), tmp_path / "run", RunSettings())
     with pytest.raises(InputError, match="not finished: 8 matrices are missing"):
         regate(store, {}, CPU)
 
 
-def test_command_writes_what_the_function_says(run, tmp_path, capsys):
+def test_command_writes_what_the_function_says(
+    run: RunStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "r.json"
     command = ["regate", str(run.path), "--set", "kappa=3", "--step", "2", "--out", str(out), "--device", "cpu"]
     assert main(command) == 0

@@ -1,6 +1,7 @@
 """Probes for a run that is merged already."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,14 +15,16 @@ from tests.torture.small import contents, write_inputs, write_lines
 
 
 @pytest.fixture
-def model(tmp_path):
+def model(tmp_path: Path) -> tuple[list[str], list[str]]:
     """Arguments without probes, and with them."""
     arguments = write_inputs(tmp_path)
     place = arguments.index("--probes")
     return [*arguments[:place], *arguments[place + 2 :]], arguments
 
 
-def test_a_run_without_probes_is_scored_as_if_it_had_had_them(model, tmp_path):
+def test_a_run_without_probes_is_scored_as_if_it_had_had_them(
+    model: tuple[list[str], list[str]], tmp_path: Path
+) -> None:
     bare, arguments = model
     assert main(["run", *arguments, "--workers", "1", "--out", str(tmp_path / "whole")]) == 0
     assert main(["run", *bare, "--workers", "1", "--out", str(tmp_path / "bare")]) == 0
@@ -37,7 +40,9 @@ def test_a_run_without_probes_is_scored_as_if_it_had_had_them(model, tmp_path):
     assert main(["resume", str(tmp_path / "bare"), "--workers", "1"]) == 0
 
 
-def test_scores_of_other_probes_are_given_up_when_that_is_said(model, tmp_path, capsys):
+def test_scores_of_other_probes_are_given_up_when_that_is_said(
+    model: tuple[list[str], list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     _, arguments = model
     run = tmp_path / "run"
     assert main(["run", *arguments, "--workers", "1", "--out", str(run)]) == 0
@@ -61,7 +66,9 @@ def test_scores_of_other_probes_are_given_up_when_that_is_said(model, tmp_path, 
     assert main(["score", str(run), "--probe-dtype", "bfloat16", "--workers", "1"]) == 2
 
 
-def test_probes_that_changed_on_disk_are_mended_by_score(model, tmp_path, capsys):
+def test_probes_that_changed_on_disk_are_mended_by_score(
+    model: tuple[list[str], list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     _, arguments = model
     run = tmp_path / "run"
     assert main(["run", *arguments, "--workers", "1", "--out", str(run)]) == 0
@@ -73,7 +80,9 @@ def test_probes_that_changed_on_disk_are_mended_by_score(model, tmp_path, capsys
     assert set(scores["n"]) == {1}
 
 
-def test_a_refusal_costs_no_scores(model, tmp_path, capsys):
+def test_a_refusal_costs_no_scores(
+    model: tuple[list[str], list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     _, arguments = model
     run = tmp_path / "run"
     assert main(["run", *arguments, "--workers", "1", "--out", str(run)]) == 0
@@ -85,7 +94,9 @@ def test_a_refusal_costs_no_scores(model, tmp_path, capsys):
     assert contents(run) == before
 
 
-def test_a_leave_one_out_at_work_is_not_deleted(model, tmp_path, capsys):
+def test_a_leave_one_out_at_work_is_not_deleted(
+    model: tuple[list[str], list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     _, arguments = model
     run = tmp_path / "run"
     assert main(["run", *arguments, "--workers", "1", "--out", str(run)]) == 0
@@ -98,7 +109,7 @@ def test_a_leave_one_out_at_work_is_not_deleted(model, tmp_path, capsys):
     assert list((run / "probes").glob("step-*.json"))
 
 
-def test_scores_of_a_run_of_an_earlier_version_are_its_own(model, tmp_path):
+def test_scores_of_a_run_of_an_earlier_version_are_its_own(model: tuple[list[str], list[str]], tmp_path: Path) -> None:
     _, arguments = model
     run = tmp_path / "run"
     assert main(["run", *arguments, "--workers", "1", "--out", str(run)]) == 0
@@ -114,7 +125,7 @@ def test_scores_of_a_run_of_an_earlier_version_are_its_own(model, tmp_path):
     assert len(list((run / "probes").glob("strength-*.json"))) == 4
 
 
-def test_a_damaged_score_file_is_made_again(model, tmp_path):
+def test_a_damaged_score_file_is_made_again(model: tuple[list[str], list[str]], tmp_path: Path) -> None:
     _, arguments = model
     run = tmp_path / "run"
     assert main(["run", *arguments, "--workers", "1", "--out", str(run)]) == 0
@@ -125,7 +136,9 @@ def test_a_damaged_score_file_is_made_again(model, tmp_path):
     assert contents(run) == before
 
 
-def test_what_cannot_be_scored_says_why(model, tmp_path, capsys):
+def test_what_cannot_be_scored_says_why(
+    model: tuple[list[str], list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     bare, _ = model
     run = tmp_path / "run"
     assert main(["run", *bare, "--workers", "1", "--out", str(run)]) == 0
@@ -141,7 +154,7 @@ def test_what_cannot_be_scored_says_why(model, tmp_path, capsys):
     assert json.loads((run / "run.json").read_text())["probes"] is None
 
 
-def test_two_runs_are_compared_on_the_same_examples(model, tmp_path):
+def test_two_runs_are_compared_on_the_same_examples(model: tuple[list[str], list[str]], tmp_path: Path) -> None:
     _, arguments = model
     for name, more in (("one", []), ("two", ["--set", "eta=3"])):
         assert main(["run", *arguments, *more, "--workers", "1", "--out", str(tmp_path / name)]) == 0

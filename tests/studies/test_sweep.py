@@ -1,5 +1,9 @@
 """A sweep is its points: every one the bytes of an ordinary run, what they share computed once."""
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import pandas as pd
 import pytest
 import torch
@@ -11,10 +15,11 @@ from gcwm_viz.continual.store import RunStore
 from gcwm_viz.engines.local import LocalEngine
 from gcwm_viz.errors import InputError
 from gcwm_viz.geometry import member
+from gcwm_viz.linalg.subspace import right_subspace
 from gcwm_viz.runs.inputs import Inputs
 from gcwm_viz.runs.run import continue_run, create_run
 from gcwm_viz.studies.sweep import sweep, sweep_runs
-from gcwm_viz.updates.sources import UpdateSource
+from gcwm_viz.updates.source import UpdateSource
 from tests.continual.inputs import write_base, write_updates
 from tests.torture.small import contents, write_inputs
 
@@ -23,13 +28,13 @@ GRID = {"policy": ["all_history", "current_anchor"]}
 
 
 @pytest.fixture
-def inputs(tmp_path):
+def inputs(tmp_path: Path) -> Inputs:
     updates = write_updates(tmp_path / "updates", "abc", absent=("b", "mlp.up_proj"))
     return Inputs(base=write_base(tmp_path / "base"), updates=updates)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_every_point_has_the_bytes_of_an_ordinary_run(inputs, tmp_path, workers):
+def test_every_point_has_the_bytes_of_an_ordinary_run(inputs: Inputs, tmp_path: Path, workers: int) -> None:
     points = sweep_runs("abc", ["gcwm", "opcm"], GRID, orders=2)
     table = sweep(inputs, tmp_path / "sweep", points, LocalEngine(CPU, workers))
     assert list(table["run"]) == [point.name for point in points]
@@ -43,12 +48,14 @@ def test_every_point_has_the_bytes_of_an_ordinary_run(inputs, tmp_path, workers)
         assert RunStore.open(tmp_path / "sweep" / point.name).status() == "complete"
 
 
-def test_a_matrix_is_read_and_its_updates_are_decomposed_once_for_all_points(inputs, tmp_path, monkeypatch):
+def test_a_matrix_is_read_and_its_updates_are_decomposed_once_for_all_points(
+    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     counts = {"read": 0, "decomposed": 0}
-    decompose, read = member.right_subspace, UpdateSource.delta
+    decompose, read = right_subspace, UpdateSource.delta
 
-    def counted(name, work):
-        def call(*arguments):
+    def counted(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
             counts[name] += 1
             return work(*arguments)
 
@@ -65,11 +72,11 @@ def test_a_matrix_is_read_and_its_updates_are_decomposed_once_for_all_points(inp
     assert counts["decomposed"] == 3 * present, "rank 40 asks for other subspaces than rank 2 with analysis rank 32"
 
 
-def test_it_goes_on_where_it_was_cancelled_and_takes_new_points(inputs, tmp_path):
+def test_it_goes_on_where_it_was_cancelled_and_takes_new_points(inputs: Inputs, tmp_path: Path) -> None:
     out, engine = tmp_path / "sweep", LocalEngine(CPU, 1)
     points = sweep_runs("abc", ["gcwm"], {"eta": [0.5, 1.0]})
 
-    def cancel(phase, done, total, label):
+    def cancel(phase: str, done: int, total: int, label: str) -> None:
         if done == 6:
             RunStore.open(out / points[1].name).request_cancel()
 
@@ -90,11 +97,11 @@ def test_it_goes_on_where_it_was_cancelled_and_takes_new_points(inputs, tmp_path
 
 
 @pytest.mark.parametrize("phase", ["matrices", "points"])
-def test_a_stop_of_the_whole_sweep(inputs, tmp_path, phase):
+def test_a_stop_of_the_whole_sweep(inputs: Inputs, tmp_path: Path, phase: str) -> None:
     out, engine = tmp_path / "sweep", LocalEngine(CPU, 1)
     runs = sweep_runs("abc", ["gcwm"], {"eta": [0.5, 1.0]})
 
-    def cancel(at, done, total, label):
+    def cancel(at: str, done: int, total: int, label: str) -> None:
         if (at, done) == (phase, {"matrices": 6, "points": 1}[phase]):
             WorkFolder(out).request_cancel()
 
@@ -108,7 +115,7 @@ def test_a_stop_of_the_whole_sweep(inputs, tmp_path, phase):
         assert sorted(lines) == list(range(8)), "no matrix twice"
 
 
-def test_a_foreign_folder_and_points_that_are_others_are_refused(inputs, tmp_path):
+def test_a_foreign_folder_and_points_that_are_others_are_refused(inputs: Inputs, tmp_path: Path) -> None:
     engine, out = LocalEngine(CPU, 1), tmp_path / "sweep"
     points = sweep_runs("abc", ["gcwm"], {})
     sweep(inputs, out, points, engine)
@@ -123,7 +130,7 @@ def test_a_foreign_folder_and_points_that_are_others_are_refused(inputs, tmp_pat
         sweep(inputs, tmp_path / "full", points, engine)
 
 
-def test_points_are_a_product_and_faults_are_told():
+def test_points_are_a_product_and_faults_are_told() -> None:
     points = sweep_runs("abc", ["gcwm", "wudi"], {"eta": [1, 2], "memory": [None, 2]}, orders=2)
     assert len({point.name for point in points}) == len(points) == 16
     assert points[0].name == "gcwm,order=1,eta=1,memory=none"
@@ -139,7 +146,9 @@ def test_points_are_a_product_and_faults_are_told():
             sweep_runs("abc", methods, grid)
 
 
-def test_the_command_scores_every_point_and_shares_what_does_not_depend_on_it(tmp_path, capsys):
+def test_the_command_scores_every_point_and_shares_what_does_not_depend_on_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = write_inputs(tmp_path / "inputs")
     options = ["--set", "eta=0.5,1", "--workers", "1", "--out", str(tmp_path / "sweep")]
     assert main(["sweep", *arguments, *options]) == 0

@@ -1,6 +1,8 @@
 """Choosing coefficients on the development split, with a tiny random model."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -27,7 +29,7 @@ PROBES = {
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A base with two updates and probes of them."""
     root = tmp_path_factory.mktemp("model")
     model, tokenizer = tiny_lab()
@@ -42,7 +44,7 @@ def model(tmp_path_factory):
     return root
 
 
-def write_probes(folder, probes):
+def write_probes(folder: Path, probes: dict[str, dict[str, list[tuple[str, str]]]]) -> None:
     for split, tasks in probes.items():
         (folder / split).mkdir(parents=True)
         for task, pairs in tasks.items():
@@ -50,19 +52,21 @@ def write_probes(folder, probes):
             (folder / split / f"{task}.jsonl").write_text("\n".join(lines))
 
 
-def inputs(root, **more):
+def inputs(root: Path, **more: Any) -> Inputs:
     listed = [(name, root / name) for name in ("sums", "names")]
-    return Inputs(**({"base": root / "base", "updates": listed, "probes": root / "probes"} | more))
+    entries: dict[str, Any] = {"base": root / "base", "updates": listed, "probes": root / "probes"}
+    return Inputs(**(entries | more))
 
 
-def go(root, out, grid, method="wudi", **more):
-    return tune(
-        inputs(root), out, method, "scale-free", grid, **({"metric": "nll", "device": CPU, "workers": 1} | more)
-    )
+def go(root: Path, out: Path, grid: dict[str, list[Any]], method: str = "wudi", **more: Any) -> pd.DataFrame:
+    settings: dict[str, Any] = {"metric": "nll", "device": CPU, "workers": 1}
+    return tune(inputs(root), out, method, "scale-free", grid, **(settings | more))
 
 
 @pytest.fixture(scope="module")
-def tuned(model, tmp_path_factory):
+def tuned(
+    model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, list[float]], pd.DataFrame, list[tuple[str, int, int, str]]]:
     out = tmp_path_factory.mktemp("tuned") / "out"
     seen = []
     grid = {"mu_rel": [0.1, 10.0], "eta": [0.5, 1.0], "decay": [1.0, 0.7]}
@@ -70,7 +74,9 @@ def tuned(model, tmp_path_factory):
     return out, grid, frame, seen
 
 
-def test_one_row_a_point_and_one_run_a_merge(tuned):
+def test_one_row_a_point_and_one_run_a_merge(
+    tuned: tuple[Path, dict[str, list[float]], pd.DataFrame, list[tuple[str, int, int, str]]],
+) -> None:
     out, _, frame, seen = tuned
     assert len(frame) == 8
     assert list(frame.columns) == ["mu_rel", "eta", "decay", "dev", "dev_se", "test", "test_se", "best", "run"]
@@ -82,14 +88,21 @@ def test_one_row_a_point_and_one_run_a_merge(tuned):
     assert [done for phase, done, _, _ in seen if phase == "points"] == list(range(1, 9))
 
 
-def test_the_best_is_chosen_on_development(tuned):
+def test_the_best_is_chosen_on_development(
+    tuned: tuple[Path, dict[str, list[float]], pd.DataFrame, list[tuple[str, int, int, str]]],
+) -> None:
     _, _, frame, _ = tuned
     assert list(frame.index[frame["best"]]) == [frame["dev"].idxmin()]
     assert frame["dev"].nunique() == 8
 
 
 @pytest.mark.parametrize("place", [2, 5])
-def test_a_point_scores_as_its_own_run_does(model, tuned, tmp_path, place):
+def test_a_point_scores_as_its_own_run_does(
+    model: Path,
+    tuned: tuple[Path, dict[str, list[float]], pd.DataFrame, list[tuple[str, int, int, str]]],
+    tmp_path: Path,
+    place: int,
+) -> None:
     _, grid, frame, _ = tuned
     point = {name: frame[name].iloc[place] for name in grid}
     settings = RunSettings.preset_with("scale-free", {name: float(value) for name, value in point.items()}, "wudi")
@@ -104,14 +117,22 @@ def test_a_point_scores_as_its_own_run_does(model, tuned, tmp_path, place):
     assert frame["dev_se"].iloc[place] == pytest.approx((errors.iloc[0] ** 2 + errors.iloc[1] ** 2) ** 0.5 / 2)
 
 
-def test_a_second_call_computes_nothing(model, tuned, monkeypatch):
+def test_a_second_call_computes_nothing(
+    model: Path,
+    tuned: tuple[Path, dict[str, list[float]], pd.DataFrame, list[tuple[str, int, int, str]]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     out, grid, frame, _ = tuned
     monkeypatch.setattr(MergedModel, "__init__", lambda *_: pytest.fail("the model was loaded again"))
     monkeypatch.setattr("gcwm_viz.studies.tune.continue_run", lambda *_, **__: pytest.fail("a run was continued"))
     pd.testing.assert_frame_equal(go(model, out, grid), frame)
 
 
-def test_new_points_of_a_known_merge_cost_no_merge(model, tuned, monkeypatch):
+def test_new_points_of_a_known_merge_cost_no_merge(
+    model: Path,
+    tuned: tuple[Path, dict[str, list[float]], pd.DataFrame, list[tuple[str, int, int, str]]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     out, _, frame, _ = tuned
     monkeypatch.setattr("gcwm_viz.studies.tune.continue_run", lambda *_, **__: pytest.fail("a run was continued"))
     more = go(model, out, {"mu_rel": [0.1], "eta": [1.0, 2.0], "decay": [1.0]})
@@ -119,7 +140,7 @@ def test_new_points_of_a_known_merge_cost_no_merge(model, tuned, monkeypatch):
     assert len(more) == 2
 
 
-def test_a_run_cut_short_is_finished(model, tmp_path):
+def test_a_run_cut_short_is_finished(model: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     whole = go(model, out, {"ties_keep": [0.5]}, "ties")
     run = RunStore.open(out / "runs" / "ties_keep=0.5")
@@ -129,11 +150,15 @@ def test_a_run_cut_short_is_finished(model, tmp_path):
     pd.testing.assert_frame_equal(go(model, out, {"ties_keep": [0.5]}, "ties"), whole)
 
 
-def test_a_cancelled_call_goes_on(model, tuned, tmp_path):
+def test_a_cancelled_call_goes_on(
+    model: Path,
+    tuned: tuple[Path, dict[str, list[float]], pd.DataFrame, list[tuple[str, int, int, str]]],
+    tmp_path: Path,
+) -> None:
     _, grid, frame, _ = tuned
     mine = tmp_path / "out"
 
-    def stop(phase, done, total, label):
+    def stop(phase: str, done: int, total: int, label: str) -> None:
         if (phase, done) == ("points", 3):
             StudyFolder(mine, "tune.json", "").request_cancel()
 
@@ -145,14 +170,18 @@ def test_a_cancelled_call_goes_on(model, tuned, tmp_path):
     assert [(phase, done) for phase, done, _, _ in seen] == [("points", done) for done in range(4, 9)]
 
 
-def test_words_and_none_in_a_grid(model, tmp_path):
+def test_words_and_none_in_a_grid(model: Path, tmp_path: Path) -> None:
     frame = go(model, tmp_path / "out", {"memory": [None, 1]}, "task-arithmetic", fixed={"eta": 0.5}, metric="em")
     assert list(frame["memory"]) == ["none", "1"]
     assert frame["best"].sum() == 1
     assert list(frame["run"]) == ["runs/memory=none", "runs/memory=1"]
 
 
-def test_another_comparison_in_the_same_folder_is_refused(model, tuned, tmp_path):
+def test_another_comparison_in_the_same_folder_is_refused(
+    model: Path,
+    tuned: tuple[Path, dict[str, list[float]], pd.DataFrame, list[tuple[str, int, int, str]]],
+    tmp_path: Path,
+) -> None:
     out, grid, _, _ = tuned
     with pytest.raises(InputError, match="another method: 'wudi', not 'gcwm'"):
         go(model, out, grid, "gcwm")
@@ -165,7 +194,7 @@ def test_another_comparison_in_the_same_folder_is_refused(model, tuned, tmp_path
         go(model, tmp_path / "full", grid)
 
 
-def test_bad_questions(model, tmp_path):
+def test_bad_questions(model: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="unknown setting 'mu'"):
         go(model, tmp_path / "out", {"mu": [1.0]})
     with pytest.raises(InputError, match="setting eta must be"):

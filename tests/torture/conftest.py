@@ -3,12 +3,17 @@
 import os
 import platform
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.browser.conftest import Server, chromium, window
 from tests.torture.report import Report
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 __all__ = ["chromium", "window"]
 
@@ -16,35 +21,35 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 _REPORT = Report()
 
 
-def pytest_addoption(parser):
+def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--torture", action="store_true", help="the long versions, bounded; results to docs/reliability.md"
     )
 
 
-def pytest_sessionstart(session):
+def pytest_sessionstart(session: pytest.Session) -> None:
     _REPORT.began = time.monotonic()
 
 
-def pytest_sessionfinish(session, exitstatus):
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if session.config.getoption("--torture", default=False) and exitstatus == 0 and _REPORT.rows:
         machine = f"{os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()}"
         _REPORT.write(REPOSITORY / "docs" / "reliability.md", machine)
 
 
 @pytest.fixture(scope="session")
-def torture(request) -> bool:
-    return request.config.getoption("--torture", default=False)
+def torture(request: pytest.FixtureRequest) -> bool:
+    return bool(request.config.getoption("--torture", default=False))
 
 
 @pytest.fixture(scope="session")
-def record():
+def record() -> Callable[[str, str, str], None]:
     """record(what, load, outcome): one line of the results table."""
     return _REPORT.add
 
 
 @pytest.fixture
-def serve(chromium):
+def serve(chromium: "Browser") -> Iterator[Callable[..., Server]]:
     """serve(root, flag, NAME=value) → the app on that run root; stopped when the test ends, however it ends."""
     running = []
 

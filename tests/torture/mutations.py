@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections.abc import Iterator
 from typing import Any
 
 PIECES = (b"{", b"}", b"[", b"]", b'"', b",", b":", b"null", b"-1", b"1e999", b"NaN", b"\xff", b"\x00", b"9" * 30)
@@ -64,7 +65,7 @@ def _json(content: bytes, generator: random.Random) -> bytes | None:
     return b"\n".join([*lines[:at], raw, *lines[at + 1 :]])
 
 
-def _places(value: Any):
+def _places(value: Any) -> Iterator[tuple[Any, Any]]:
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, inner in items:
         yield value, key

@@ -46,7 +46,7 @@ def write_lines(path: Path, rows: list[dict[str, str]]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def start(*arguments: str, log: Path | None = None, **environment: str) -> subprocess.Popen:
+def start(*arguments: str, log: Path | None = None, **environment: str) -> subprocess.Popen[bytes]:
     """``python -m gcwm_viz ARGUMENTS``, in a session of its own, output to ``log``."""
     with (log or Path(os.devnull)).open("ab") as out:
         return subprocess.Popen(

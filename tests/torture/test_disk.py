@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -29,7 +29,7 @@ NOBODY = 65534
 
 
 @pytest.fixture
-def small_disk(tmp_path) -> Iterator[Path]:
+def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 2 MB of its own."""
     place = tmp_path / "disk"
     place.mkdir()
@@ -56,7 +56,9 @@ def whole_files_only(run: Path) -> None:
     assert not list(run.rglob(".*.partial"))
 
 
-def test_a_disk_that_fills_up_during_a_run(tmp_path, small_disk, capsys, record):
+def test_a_disk_that_fills_up_during_a_run(
+    tmp_path: Path, small_disk: Path, capsys: pytest.CaptureFixture[str], record: Callable[[str, str, str], None]
+) -> None:
     inputs = small_inputs(tmp_path)
     continue_run(create_run(inputs, tmp_path / "run", RunSettings()), CPU, workers=1)
     run = small_disk / "run"
@@ -78,7 +80,7 @@ def test_a_disk_that_fills_up_during_a_run(tmp_path, small_disk, capsys, record)
     record("Disk full during a run", "a 2 MB disk filled three times", "one sentence, work kept, same bytes once freed")
 
 
-def test_a_disk_that_fills_up_during_an_export(tmp_path, small_disk):
+def test_a_disk_that_fills_up_during_an_export(tmp_path: Path, small_disk: Path) -> None:
     base = CheckpointIndex.open(small_inputs(tmp_path).base)
 
     def replace(name: str) -> None:
@@ -89,7 +91,9 @@ def test_a_disk_that_fills_up_during_an_export(tmp_path, small_disk):
     assert [item.name for item in small_disk.iterdir()] == ["filler"]
 
 
-def test_too_little_space_is_told_before_anything_is_written(tmp_path, small_disk, record):
+def test_too_little_space_is_told_before_anything_is_written(
+    tmp_path: Path, small_disk: Path, record: Callable[[str, str, str], None]
+) -> None:
     inputs = small_inputs(tmp_path)
     fill(small_disk, 500_000)
     with pytest.raises(InputError, match=r"the run needs 1\.\d+ MB, the disk has 0\.\d+ MB free"):
@@ -101,7 +105,9 @@ def test_too_little_space_is_told_before_anything_is_written(tmp_path, small_dis
     record("Too little space", "a run and an export", "told before anything is written")
 
 
-def test_a_disk_mounted_read_only(tmp_path, small_disk, capsys, record):
+def test_a_disk_mounted_read_only(
+    tmp_path: Path, small_disk: Path, capsys: pytest.CaptureFixture[str], record: Callable[[str, str, str], None]
+) -> None:
     """A finished run is still read there; whatever would write says that it cannot."""
     inputs = small_inputs(tmp_path)
     run = small_disk / "run"
@@ -128,7 +134,7 @@ def test_a_disk_mounted_read_only(tmp_path, small_disk, capsys, record):
     record("Read-only disk", "read, resume, export, new run, job", "finished runs readable, every write refused")
 
 
-def in_a_child(act) -> tuple[int, str]:
+def in_a_child(act: Callable[[], int]) -> tuple[int, str]:
     """Exit code and words of the command line in a forked process that ``act`` prepares and runs."""
     with tempfile.TemporaryFile("w+") as said:
         child = os.fork()
@@ -145,7 +151,7 @@ def in_a_child(act) -> tuple[int, str]:
         return os.waitstatus_to_exitcode(status), said.read()
 
 
-def test_a_limit_on_file_sizes_acts_like_a_full_disk(tmp_path):
+def test_a_limit_on_file_sizes_acts_like_a_full_disk(tmp_path: Path) -> None:
     """Needs no root: the system refuses every write past the limit."""
     inputs = small_inputs(tmp_path)
     store = create_run(inputs, tmp_path / "run", RunSettings())
@@ -163,7 +169,7 @@ def test_a_limit_on_file_sizes_acts_like_a_full_disk(tmp_path):
     assert store.status() == "complete"
 
 
-def test_no_permission(record):
+def test_no_permission(record: Callable[[str, str, str], None]) -> None:
     """Root may write anywhere, so a child without its rights tries."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -198,7 +204,7 @@ def test_no_permission(record):
 
 
 @pytest.mark.parametrize("place", ["base", "updates/b", "base/deep/er"])
-def test_output_inside_an_input(tmp_path, place, capsys):
+def test_output_inside_an_input(tmp_path: Path, place: str, capsys: pytest.CaptureFixture[str]) -> None:
     inputs = small_inputs(tmp_path)
     out = tmp_path / place / "out"
     updates = [part for name, path in inputs.updates for part in ("--update", f"{name}={path}")]

@@ -7,6 +7,7 @@ import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -50,7 +51,7 @@ def shard_index(root: Path) -> tuple[Path, Callable[[], None]]:
 
 def adapter_config(root: Path) -> tuple[Path, Callable[[], None]]:
     base = CheckpointIndex.open(tiny.save(tiny.model("qwen3"), root / "base"))
-    settings = {"r": 2, "target_modules": ["q_proj"], "alpha_pattern": {"layers.1.self_attn.q_proj": 3}}
+    settings: dict[str, Any] = {"r": 2, "target_modules": ["q_proj"], "alpha_pattern": {"layers.1.self_attn.q_proj": 3}}
     folder = tiny.lora("qwen3", root / "adapter", **settings)[0]
 
     def read() -> None:
@@ -112,7 +113,9 @@ def job_state(root: Path) -> tuple[Path, Callable[[], None]]:
 
 @pytest.mark.filterwarnings("ignore:invalid escape")
 @pytest.mark.parametrize("kind", KINDS)
-def test_damaged_files_end_in_a_result_or_one_sentence(tmp_path, kind, torture, record):
+def test_damaged_files_end_in_a_result_or_one_sentence(
+    tmp_path: Path, kind: str, torture: bool, record: Callable[[str, str, str], None]
+) -> None:
     builders = (header, shard_index, adapter_config, probe_lines, run_file, journal, job_state)
     file, read = dict(zip(KINDS, builders, strict=True))[kind](tmp_path)
     read()
@@ -155,7 +158,7 @@ def test_damaged_files_end_in_a_result_or_one_sentence(tmp_path, kind, torture, 
 
 
 @pytest.mark.parametrize("claimed", [2**20, 2**40, 2**63])
-def test_a_lying_length_takes_no_memory(tmp_path, claimed):
+def test_a_lying_length_takes_no_memory(tmp_path: Path, claimed: int) -> None:
     file = tmp_path / "model.safetensors"
     file.write_bytes(struct.pack("<Q", claimed) + b"{}" + b" " * 100)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -164,7 +167,7 @@ def test_a_lying_length_takes_no_memory(tmp_path, claimed):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000
 
 
-def test_only_a_damaged_journal_is_not_a_damaged_run(tmp_path):
+def test_only_a_damaged_journal_is_not_a_damaged_run(tmp_path: Path) -> None:
     """Garbage in the journal costs computing, never a result: it is resumed to the same numbers."""
     run = small_run(tmp_path, tmp_path / "run").path
     continue_run(RunStore.open(run), torch.device("cpu"), workers=1)

@@ -2,6 +2,8 @@
 
 import csv
 import io
+from collections.abc import Callable
+from pathlib import Path
 from urllib.parse import urlencode
 
 import numpy as np
@@ -9,12 +11,13 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from playwright.sync_api import expect
+from playwright.sync_api import Dialog, Page, expect
 from safetensors.torch import load_file, save_file
 
 from gcwm_viz import open_run
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.continual.config import RunSettings
+from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.export.checkpoint import export_step
 from gcwm_viz.report.document import report
@@ -22,6 +25,7 @@ from gcwm_viz.runs.inputs import Inputs
 from gcwm_viz.runs.run import continue_run, create_run
 from gcwm_viz.ui.frame import PAGES
 from gcwm_viz.updates.sources import open_update
+from tests.browser.conftest import Server
 from tests.factories_runs import _representation, _scores
 from tests.torture.test_recovery import small_inputs
 
@@ -32,7 +36,7 @@ FAMILY = "<svg onload=pwned=1>"
 
 
 @pytest.fixture(scope="module")
-def hostile(tmp_path_factory):
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> RunStore:
     """A real run of updates, tensors and tasks with such names, scored tables added."""
     root = tmp_path_factory.mktemp("hostile")
     inputs = small_inputs(root)
@@ -55,11 +59,22 @@ def hostile(tmp_path_factory):
     return store
 
 
-def test_nothing_fires_on_any_page(hostile, serve, window, tmp_path, record):
+def test_nothing_fires_on_any_page(
+    hostile: RunStore,
+    serve: Callable[..., Server],
+    window: Callable[[], Page],
+    tmp_path: Path,
+    record: Callable[[str, str, str], None],
+) -> None:
     server = serve(hostile.path.parent)
     page = window()
     fired = []
-    page.on("dialog", lambda dialog: (fired.append(dialog.message), dialog.dismiss()))
+
+    def dismissed(dialog: Dialog) -> None:
+        fired.append(dialog.message)
+        dialog.dismiss()
+
+    page.on("dialog", dismissed)
     page.on("request", lambda request: fired.append(request.url) if request.url.endswith("/x") else None)
     page.add_init_script("document.addEventListener('securitypolicyviolation', e => { window.blocked = 1 })")
     shown = ""
@@ -93,7 +108,9 @@ def test_nothing_fires_on_any_page(hostile, serve, window, tmp_path, record):
     )
 
 
-def test_nothing_fires_in_the_report(hostile, window, tmp_path, record):
+def test_nothing_fires_in_the_report(
+    hostile: RunStore, window: Callable[[], Page], tmp_path: Path, record: Callable[[str, str, str], None]
+) -> None:
     file = tmp_path / "report.html"
     file.write_text(report(open_run(hostile.path)), encoding="utf-8")
     page = window()
@@ -109,7 +126,7 @@ def test_nothing_fires_in_the_report(hostile, window, tmp_path, record):
     record("Injection", "the same names in the HTML report", "shown as text, none fired, nothing requested")
 
 
-def test_the_model_card_is_text(hostile, tmp_path):
+def test_the_model_card_is_text(hostile: RunStore, tmp_path: Path) -> None:
     """Rendered as Markdown with raw HTML allowed, as model hubs do: the names are inside a code block."""
     markdown = pytest.importorskip("markdown_it", reason="the Markdown renderer is not installed")
     card = (export_step(hostile, 3, tmp_path / "out") / "README.md").read_text()
@@ -130,7 +147,7 @@ def test_the_model_card_is_text(hostile, tmp_path):
     assert {item.name for item in (tmp_path / "out").iterdir()} == {"README.md", "config.json", "model.safetensors"}
 
 
-def test_tables_hold_the_names_as_they_are(hostile):
+def test_tables_hold_the_names_as_they_are(hostile: RunStore) -> None:
     rows = pd.read_parquet(hostile.path / "tables" / "matrices.parquet")
     assert set(rows["update"]) == set(NAMES)
     assert any(FAMILY in name for name in rows["matrix"])
@@ -141,7 +158,7 @@ def test_tables_hold_the_names_as_they_are(hostile):
 @pytest.mark.parametrize(
     "name", ["../up", "a/b", "a\\b", "..", ".", "", "x" * 101, "a\nb", "a\0b", "a\u202eb", "\ud800", "state"]
 )
-def test_names_that_are_paths_or_cannot_be_printed_are_refused(hostile, name):
+def test_names_that_are_paths_or_cannot_be_printed_are_refused(hostile: RunStore, name: str) -> None:
     base = CheckpointIndex.open(hostile.file.base.path)
     with pytest.raises(InputError, match="update name"):
         open_update(name, hostile.file.updates[0].path, base)

@@ -5,7 +5,9 @@ import os
 import random
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -77,7 +79,9 @@ def _members(session: int) -> list[int]:
     return found
 
 
-def test_killed_anywhere_the_end_is_the_same(tmp_path, torture, record):
+def test_killed_anywhere_the_end_is_the_same(
+    tmp_path: Path, torture: bool, record: Callable[[str, str, str], None]
+) -> None:
     generator = random.Random(20 if torture else 7)
     if torture:
         bundle = locate()
@@ -141,12 +145,12 @@ def test_killed_anywhere_the_end_is_the_same(tmp_path, torture, record):
     )
 
 
-def _plan(generator: random.Random, kills: int, torture: bool) -> list[tuple[str, object]]:
+def _plan(generator: random.Random, kills: int, torture: bool) -> list[tuple[str, Any]]:
     if not torture:
         chosen = [PLACES[0], PLACES[2], PLACES[4], generator.choice((PLACES[1], PLACES[3], PLACES[5]))]
         order = {place: number for number, place in enumerate(PLACES)}
         return [(name, setting(place, generator)) for name, place in sorted(chosen, key=lambda one: order[one])]
-    plan: list[tuple[str, object]] = []
+    plan: list[tuple[str, Any]] = []
     for number in range(kills):
         if number % 2:
             name, place = PLACES[(number // 2) % len(PLACES)]
@@ -157,7 +161,7 @@ def _plan(generator: random.Random, kills: int, torture: bool) -> list[tuple[str
 
 
 @pytest.mark.parametrize("left", [[], ["matrices"], ["matrices", "probes", "lock"], ["matrices", ".run.json.partial"]])
-def test_killed_while_the_folder_was_made(tmp_path, left):
+def test_killed_while_the_folder_was_made(tmp_path: Path, left: Any) -> None:
     """Before run.json is there, a new run takes the folder again."""
     from tests.torture.test_recovery import small_run
 

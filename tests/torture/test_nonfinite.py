@@ -1,6 +1,8 @@
 """A NaN or an infinity, wherever it comes from: found, named, never exported."""
 
 import shutil
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.export.checkpoint import export_step
 from gcwm_viz.merging.merge import Merge
+from gcwm_viz.merging.step import MergeStep
 from gcwm_viz.runs.inputs import Inputs
 from gcwm_viz.runs.run import continue_run, create_run
 from gcwm_viz.updates.matrices import MatrixKey
@@ -25,14 +28,16 @@ KEY = MatrixKey("model.layers.0.self_attn.q_proj.weight", 0, "q_proj", (16, 12))
 NAN, INF = float("nan"), float("inf")
 
 
-def poison(file, name: str, value: float) -> None:
+def poison(file: Path, name: str, value: float) -> None:
     tensors = load_file(file)
     tensors[name][1, 2] = value
     save_file(tensors, file, metadata={"gcwm_viz": "update"} if file.name.startswith("update") else None)
 
 
 @pytest.mark.parametrize("value", [NAN, INF, -INF])
-def test_found_when_read(tmp_path, capsys, value, record):
+def test_found_when_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], value: float, record: Callable[[str, str, str], None]
+) -> None:
     inputs = small_inputs(tmp_path)
     file = tmp_path / "updates" / "b" / "update.safetensors"
     poison(file, KEY.name, value)
@@ -45,11 +50,11 @@ def test_found_when_read(tmp_path, capsys, value, record):
     record("Non-finite input", f"{value} in an update", "named with file, tensor and place; nothing merged from it")
 
 
-def test_found_after_the_merge(monkeypatch, record):
+def test_found_after_the_merge(monkeypatch: pytest.MonkeyPatch, record: Callable[[str, str, str], None]) -> None:
     """A method that returns a NaN at step 2 ends the run there, with the matrix and the step named."""
     calls = []
 
-    def faulty(step):
+    def faulty(step: MergeStep) -> Merge:
         calls.append(step)
         merged = torch.ones(step.shape)
         if len(calls) == 2:
@@ -66,7 +71,7 @@ def test_found_after_the_merge(monkeypatch, record):
 
 @pytest.mark.parametrize("scale", [1e-38, 1e-20, 1e10, 1e18, 1e25, 1e37])
 @pytest.mark.parametrize("preset", ["scale-free", "paper", "release"])
-def test_any_scale_ends_finite_or_in_a_sentence(scale, preset):
+def test_any_scale_ends_finite_or_in_a_sentence(scale: float, preset: str) -> None:
     generator = torch.Generator().manual_seed(1)
     deltas = [scale * torch.randn(16, 12, generator=generator) for _ in range(3)]
     try:
@@ -77,7 +82,7 @@ def test_any_scale_ends_finite_or_in_a_sentence(scale, preset):
         assert all(bool(tensor.isfinite().all()) for tensor in result.tensors.values())
 
 
-def test_never_exported(tmp_path, record):
+def test_never_exported(tmp_path: Path, record: Callable[[str, str, str], None]) -> None:
     """Found when stored results hold one, when the base does, and when a narrower type cannot hold the value."""
     inputs = small_inputs(tmp_path)
     store = create_run(inputs, tmp_path / "run", RunSettings())
@@ -102,7 +107,7 @@ def test_never_exported(tmp_path, record):
     record("Non-finite before export", "in results, and by float16 overflow", "named, no file written")
 
 
-def test_a_base_with_a_nan_is_not_exported(tmp_path):
+def test_a_base_with_a_nan_is_not_exported(tmp_path: Path) -> None:
     inputs = small_inputs(tmp_path)
     poison(inputs.base / "model.safetensors", "model.embed_tokens.weight", NAN)
     store = create_run(inputs, tmp_path / "run", RunSettings())
@@ -112,7 +117,7 @@ def test_a_base_with_a_nan_is_not_exported(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_same_inputs_same_bytes(tmp_path, record):
+def test_same_inputs_same_bytes(tmp_path: Path, record: Callable[[str, str, str], None]) -> None:
     """Another folder, another number of workers, inputs copied elsewhere: the same tables, tensors and export."""
     first = small_inputs(tmp_path / "one")
     shutil.copytree(tmp_path / "one", tmp_path / "two")

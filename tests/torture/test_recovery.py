@@ -5,6 +5,7 @@ import random
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ def small_run(root: Path, run: Path) -> RunStore:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run and its contents; tests work on copies."""
     root = tmp_path_factory.mktemp("finished")
     continue_run(small_run(root, root / "run"), CPU, workers=1)
@@ -41,7 +42,7 @@ def finished(tmp_path_factory):
 
 
 @pytest.fixture
-def run(finished, tmp_path):
+def run(finished: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "run"))
 
 
@@ -56,7 +57,9 @@ def resume(run: Path) -> None:
         "journal.jsonl",
     ],
 )
-def test_a_file_cut_anywhere_is_recovered(finished, run, name, record, torture):
+def test_a_file_cut_anywhere_is_recovered(
+    finished: Path, run: Path, name: str, record: Callable[[str, str, str], None], torture: bool
+) -> None:
     whole = (finished / name).read_bytes()
     generator = random.Random(name)
     cuts = sorted({0, 1, len(whole) - 1, *(generator.randrange(len(whole)) for _ in range(8 if torture else 1))})
@@ -67,7 +70,7 @@ def test_a_file_cut_anywhere_is_recovered(finished, run, name, record, torture):
     record("Cut short, then resumed", f"{name} at {len(cuts)} places", "recovered, same bytes")
 
 
-def test_deleted_files_are_made_again(finished, run, record):
+def test_deleted_files_are_made_again(finished: Path, run: Path, record: Callable[[str, str, str], None]) -> None:
     generator = random.Random(1)
     names = [name for name in contents(finished) if name != "run.json"]
     for count in (1, 3, len(names)):
@@ -82,7 +85,7 @@ def test_deleted_files_are_made_again(finished, run, record):
 
 
 @pytest.mark.parametrize("keep", ["all", "last"])
-def test_whole_results_are_not_computed_again(tmp_path, keep):
+def test_whole_results_are_not_computed_again(tmp_path: Path, keep: str) -> None:
     store = create_run(small_inputs(tmp_path), tmp_path / "run", RunSettings.preset_with("scale-free", {"keep": keep}))
     continue_run(store, CPU, workers=1)
     (store.path / "matrices" / "00002.json").unlink()
@@ -93,7 +96,7 @@ def test_whole_results_are_not_computed_again(tmp_path, keep):
     assert not any("damaged" in entry for entry in store.journal())
 
 
-def test_leftover_temporary_files_do_no_harm(finished, run):
+def test_leftover_temporary_files_do_no_harm(finished: Path, run: Path) -> None:
     for name in contents(finished):
         path = run / name
         (path.parent / f".{path.name}.partial").write_bytes(b"half a file")
@@ -104,7 +107,7 @@ def test_leftover_temporary_files_do_no_harm(finished, run):
     assert after == contents(finished)
 
 
-def test_a_damaged_result_is_named_before_it_is_exported(run, tmp_path):
+def test_a_damaged_result_is_named_before_it_is_exported(run: Path, tmp_path: Path) -> None:
     file = run / "matrices" / "00003.safetensors"
     file.write_bytes(file.read_bytes()[:-7])
     with pytest.raises(InputError, match=r"00003\.safetensors is damaged .*resume computes it again"):
@@ -112,7 +115,7 @@ def test_a_damaged_result_is_named_before_it_is_exported(run, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_foreign_folders_are_refused_by_name(run, tmp_path):
+def test_foreign_folders_are_refused_by_name(run: Path, tmp_path: Path) -> None:
     def sentence(path: Path) -> str:
         with pytest.raises(InputError) as caught:
             open_run(path)
@@ -142,7 +145,7 @@ def test_foreign_folders_are_refused_by_name(run, tmp_path):
         ("gcwm", "solver", "adam", "gcwm.solver was exact, is adam"),
     ],
 )
-def test_changed_settings_are_refused_by_name(run, part, name, value, says):
+def test_changed_settings_are_refused_by_name(run: Path, part: str, name: str, value: float | str, says: str) -> None:
     info = json.loads((run / "run.json").read_text())
     info["settings"][part][name] = value
     (run / "run.json").write_text(json.dumps(info))
@@ -151,7 +154,7 @@ def test_changed_settings_are_refused_by_name(run, part, name, value, says):
         resume(run)
 
 
-def test_changed_probes_are_refused_by_name(tmp_path):
+def test_changed_probes_are_refused_by_name(tmp_path: Path) -> None:
     write_inputs(tmp_path)
     probes = tmp_path / "probes"
     inputs = Inputs(base=tmp_path / "base", updates=[("first", tmp_path / "first")], probes=probes)
@@ -161,7 +164,7 @@ def test_changed_probes_are_refused_by_name(tmp_path):
         continue_run(store, CPU)
 
 
-def test_lab_run_does_not_ignore_other_settings(run, capsys):
+def test_lab_run_does_not_ignore_other_settings(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["lab", "run", "--out", str(run), "--set", "rank=5"]) == 2
     assert "gcwm.rank was 16, is 5" in capsys.readouterr().err
 
@@ -176,7 +179,9 @@ with RunStore.open(Path(sys.argv[1])).lock():
 """
 
 
-def test_two_processes_one_run_and_a_stale_lock(run, capsys, record):
+def test_two_processes_one_run_and_a_stale_lock(
+    run: Path, capsys: pytest.CaptureFixture[str], record: Callable[[str, str, str], None]
+) -> None:
     """The second is told who holds the run; once the holder is killed, its lock counts for nothing."""
     with subprocess.Popen([sys.executable, "-c", HOLD, str(run)], stdout=subprocess.PIPE, text=True) as holder:
         try:
@@ -192,7 +197,7 @@ def test_two_processes_one_run_and_a_stale_lock(run, capsys, record):
     record("Two processes on one run", "a holder, then its killed lock", "second told who holds it; stale lock taken")
 
 
-def test_two_processes_creating_one_run(tmp_path, monkeypatch):
+def test_two_processes_creating_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever comes second is refused, even when both found the folder empty."""
     from gcwm_viz.continual import store as module
 
@@ -212,7 +217,7 @@ def test_two_processes_creating_one_run(tmp_path, monkeypatch):
     assert RunStore.open(first.path).settings == first.settings
 
 
-def test_a_damaged_score_file_is_scored_again(tmp_path):
+def test_a_damaged_score_file_is_scored_again(tmp_path: Path) -> None:
     assert main(["run", *write_inputs(tmp_path / "inputs"), "--out", str(tmp_path / "run"), "--workers", "1"]) == 0
     expected = contents(tmp_path / "run")
     for name, damage in (("base-000.json", b'{"scores": ['), ("step-002.json", b"[]"), ("expert-001.json", b"")):
@@ -221,7 +226,9 @@ def test_a_damaged_score_file_is_scored_again(tmp_path):
     assert contents(tmp_path / "run") == expected
 
 
-def test_a_config_that_claims_a_million_layers_builds_none_of_them(tmp_path, capsys):
+def test_a_config_that_claims_a_million_layers_builds_none_of_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = write_inputs(tmp_path / "inputs")
     config = json.loads((tmp_path / "inputs" / "base" / "config.json").read_text())
     (tmp_path / "inputs" / "base" / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 10**6}))

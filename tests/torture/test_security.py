@@ -8,15 +8,18 @@ import shutil
 import socket
 import sys
 import tomllib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import psutil
 import pytest
+import streamlit as st
 from fsspec import AbstractFileSystem
 from fsspec.registry import _registry
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
+from streamlit.testing.v1 import AppTest
 
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.checkpoints.location import location
@@ -26,6 +29,7 @@ from gcwm_viz.probes import lines, tasks
 from gcwm_viz.ui import plan_form, roots
 from gcwm_viz.ui.frame import PAGES, is_loopback
 from gcwm_viz.ui.loading import load_run, run_names
+from tests.browser.conftest import Server
 from tests.factories_runs import write_run
 from tests.torture.conftest import REPOSITORY
 from tests.torture.small import write_inputs
@@ -60,7 +64,9 @@ def upgrade(port: int, host: str, origin: str | None) -> int:
     return ask(port, "\r\n".join(lines) + "\r\n\r\n")[0]
 
 
-def test_the_app_answers_this_machine_only(tmp_path, serve, window, record):
+def test_the_app_answers_this_machine_only(
+    tmp_path: Path, serve: Callable[..., Server], window: Callable[[], Page], record: Callable[[str, str, str], None]
+) -> None:
     """Loopback alone; foreign Host and Origin refused; XSRF; nothing looked up or asked for outside."""
     root = tmp_path / "runs"
     write_run(root, "normal")
@@ -107,7 +113,7 @@ def test_the_app_answers_this_machine_only(tmp_path, serve, window, record):
     )
 
 
-def test_a_server_that_has_shown_no_page_looks_nothing_up(tmp_path, serve):
+def test_a_server_that_has_shown_no_page_looks_nothing_up(tmp_path: Path, serve: Callable[..., Server]) -> None:
     """A foreign Origin on a server that nobody has opened yet."""
     watched = tmp_path / "watched"
     server = serve(tmp_path, PYTHONPATH=str(Path(__file__).parent / "watching"), GCWM_WATCH=str(watched))
@@ -123,11 +129,11 @@ def test_a_server_that_has_shown_no_page_looks_nothing_up(tmp_path, serve):
         *((None, False), ("", False), ("0.0.0.0", False), ("::", False), ("10.0.0.5", False), ("example.org", False)),
     ],
 )
-def test_what_counts_as_this_machine(address, own):
+def test_what_counts_as_this_machine(address: str | None, own: bool) -> None:
     assert is_loopback(address) is own
 
 
-def test_configuration_is_closed_by_default():
+def test_configuration_is_closed_by_default() -> None:
     settings = tomllib.loads((REPOSITORY / ".streamlit" / "config.toml").read_text())
     server = settings["server"]
     assert is_loopback(server["address"])
@@ -143,7 +149,7 @@ def test_configuration_is_closed_by_default():
 
 
 @pytest.fixture
-def app_root(tmp_path, monkeypatch):
+def app_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run root with one run, a folder outside it, and a current folder elsewhere."""
     root = tmp_path / "runs"
     write_run(root, "normal")
@@ -156,7 +162,9 @@ def app_root(tmp_path, monkeypatch):
     return root
 
 
-def test_paths_outside_the_roots_are_refused(app_root, tmp_path, record):
+def test_paths_outside_the_roots_are_refused(
+    app_root: Path, tmp_path: Path, record: Callable[[str, str, str], None]
+) -> None:
     (app_root / "link").symlink_to(tmp_path / "outside" / "secret")
     (app_root / "normal" / "up").symlink_to("/etc")
     (app_root / "loop").symlink_to(app_root / "loop")
@@ -170,8 +178,8 @@ def test_paths_outside_the_roots_are_refused(app_root, tmp_path, record):
         with pytest.raises(InputError):
             roots.within(path)
     allowed = (app_root, app_root / "normal", ".", "models/base", tmp_path / "cache" / "models--a--b")
-    for path in allowed:
-        assert roots.within(path).is_absolute()
+    for folder in allowed:
+        assert roots.within(folder).is_absolute()
     assert roots.within(f"{app_root}/normal+{app_root}/normal").name == "normal"
     for name in ("..", ".", "", "../outside/secret", "/etc", "a/b", "normal/../../outside/secret", "link", "a\0"):
         with pytest.raises(InputError):
@@ -182,19 +190,19 @@ def test_paths_outside_the_roots_are_refused(app_root, tmp_path, record):
     record("Paths outside the app's folders", f"{len(refused)} paths, 9 run names", "refused in one sentence")
 
 
-def test_more_folders_are_named_at_the_start(app_root, tmp_path, monkeypatch):
+def test_more_folders_are_named_at_the_start(app_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", [*sys.argv, "--allow", str(tmp_path / "outside")])
     (app_root / "link").symlink_to(tmp_path / "outside" / "secret")
     assert roots.run_folder("link") == tmp_path / "outside" / "secret"
     assert run_names(app_root) == ["link", "normal"]
 
 
-class Spy(AbstractFileSystem):
+class Spy(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no types
     """A driver that remembers having been asked."""
 
     asked: ClassVar[list[str]] = []
 
-    def info(self, path, **kwargs):
+    def info(self, path: str, **kwargs: Any) -> None:
         self.asked.append(path)
         raise FileNotFoundError(path)
 
@@ -202,7 +210,7 @@ class Spy(AbstractFileSystem):
 
 
 @pytest.fixture
-def spy(monkeypatch):
+def spy(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     pytest.importorskip("upath", reason="universal-pathlib is not installed (the extra `remote`)")
     for protocol in ("http", "https", "s3"):
         monkeypatch.setitem(_registry, protocol, Spy)
@@ -229,7 +237,9 @@ REFUSED_URLS = (
 
 
 @pytest.mark.parametrize("url", REFUSED_URLS)
-def test_nothing_is_fetched_for_a_visitor(app_root, spy, monkeypatch, url):
+def test_nothing_is_fetched_for_a_visitor(
+    app_root: Path, spy: list[str], monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
     monkeypatch.setattr(sys, "argv", [*sys.argv, "--allow", "https://models.example/allowed"])
     with pytest.raises(InputError, match="reads only those named when it was started"):
         roots.within(url)
@@ -237,14 +247,16 @@ def test_nothing_is_fetched_for_a_visitor(app_root, spy, monkeypatch, url):
         plan_form.update_folders(url)
     plan = f"base: {url}\nupdates: [{{name: a, path: {app_root}}}]\n"
     state = {"start-upload": SimpleNamespace(name="plan.yaml", getvalue=plan.encode)}
-    monkeypatch.setattr(plan_form.st, "session_state", state)
+    monkeypatch.setattr(st, "session_state", state)
     plan_form._use_upload()
     assert state[plan_form.PROBLEM]
     assert plan_form.ROWS not in state
     assert not spy
 
 
-def test_urls_in_the_form_are_refused_with_a_sentence(app_root, open_page, spy):
+def test_urls_in_the_form_are_refused_with_a_sentence(
+    app_root: Path, open_page: Callable[..., AppTest], spy: list[str]
+) -> None:
     app = open_page("pages/0_Start.py", root=app_root)
     for key in ("start-base", "start-path-1", "start-probes"):
         values = {"start-base": ".", "start-name-1": "a", "start-path-1": ".", "start-probes": ""}
@@ -256,7 +268,7 @@ def test_urls_in_the_form_are_refused_with_a_sentence(app_root, open_page, spy):
     assert not spy
 
 
-def test_a_url_named_at_the_start_is_read(app_root, spy, monkeypatch):
+def test_a_url_named_at_the_start_is_read(app_root: Path, spy: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", [*sys.argv, "--allow", "https://models.example/allowed/"])
     for url in ("https://models.example/allowed", "https://models.example/allowed/a/b+c"):
         assert str(roots.within(url)) == url
@@ -264,7 +276,9 @@ def test_a_url_named_at_the_start_is_read(app_root, spy, monkeypatch):
     assert not spy  # naming is not asking
 
 
-def test_a_public_address_and_a_link_out_are_said_on_the_page(app_root, tmp_path, serve, window):
+def test_a_public_address_and_a_link_out_are_said_on_the_page(
+    app_root: Path, tmp_path: Path, serve: Callable[..., Server], window: Callable[[], Page]
+) -> None:
     (app_root / "link").symlink_to(tmp_path / "outside" / "secret")
     server = serve(app_root, "--server.address", "0.0.0.0")
     page = window()
@@ -277,7 +291,7 @@ def test_a_public_address_and_a_link_out_are_said_on_the_page(app_root, tmp_path
         assert "secret" not in page.locator("[data-testid=stSidebar]").inner_text()
 
 
-def calls(tree: ast.AST):
+def calls(tree: ast.AST) -> Iterator[tuple[str, str, dict[str | None, str]]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             first = ast.unparse(node.args[0]) if node.args else ""
@@ -285,7 +299,7 @@ def calls(tree: ast.AST):
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(REPOSITORY)))
-def test_no_source_runs_what_it_reads(path):
+def test_no_source_runs_what_it_reads(path: Path) -> None:
     """No pickle, no torch.load, no code of a checkpoint, no shell, no eval, no unsafe YAML, no raw HTML."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     imported = {
@@ -310,12 +324,12 @@ def test_no_source_runs_what_it_reads(path):
             assert words.get("trust_remote_code") == "False"
 
 
-def test_a_folder_of_pickles_is_told_how_to_convert(tmp_path, record):
+def test_a_folder_of_pickles_is_told_how_to_convert(tmp_path: Path, record: Callable[[str, str, str], None]) -> None:
     """The files are never opened: loading one of these would leave a file behind."""
     mark = tmp_path / "ran"
 
     class Trap:
-        def __reduce__(self):
+        def __reduce__(self) -> tuple[Callable[..., None], tuple[str]]:
             return os.mkdir, (str(mark),)
 
     for name in ("pytorch_model.bin", "model.pt", "weights.ckpt", "adapter_model.bin", "x.pkl"):
@@ -329,7 +343,7 @@ def test_a_folder_of_pickles_is_told_how_to_convert(tmp_path, record):
     record("Pickles", "5 kinds of file with a trap inside", "never opened; told how to convert")
 
 
-def test_code_in_a_checkpoint_is_not_run(tmp_path):
+def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
     """A base whose config points at Python of its own: refused by name, and the Python not run."""
     arguments = write_inputs(tmp_path)
     base = tmp_path / "base"
@@ -346,7 +360,7 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path):
 # --- limits ----------------------------------------------------------------------------------------------------------
 
 
-def test_sizes_are_bounded_with_a_sentence(tmp_path, monkeypatch):
+def test_sizes_are_bounded_with_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dev = tmp_path / "dev"
     dev.mkdir()
     line = '{"prompt": "a", "answer": "b"}\n'
@@ -377,7 +391,7 @@ def test_sizes_are_bounded_with_a_sentence(tmp_path, monkeypatch):
     says("bytes of probes")
 
 
-def test_dependencies_are_pinned():
+def test_dependencies_are_pinned() -> None:
     for file in ("requirements.txt", "requirements-dev.txt"):
         lines = (REPOSITORY / file).read_text().splitlines()
         pinned = [line for line in lines if line and line[0] not in "#-"]

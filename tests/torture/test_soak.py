@@ -4,33 +4,41 @@ import fcntl
 import gc
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from gcwm_viz.jobs import jobs
 from gcwm_viz.ui.frame import PAGES
+from tests.browser.conftest import Server
 from tests.factories_runs import write_run
 
 MEGABYTE = 2**20
 
 
-def memory(server) -> float:
-    return psutil.Process(server.process.pid).memory_info().rss / MEGABYTE
+def memory(server: Server) -> float:
+    return float(psutil.Process(server.process.pid).memory_info().rss / MEGABYTE)
 
 
-def offspring(server) -> list[psutil.Process]:
-    return psutil.Process(server.process.pid).children(recursive=True)
+def offspring(server: Server) -> list[psutil.Process]:
+    return list(psutil.Process(server.process.pid).children(recursive=True))
 
 
-def loaded(page) -> None:
+def loaded(page: Page) -> None:
     expect(page.locator("[data-testid=stApp][data-test-script-state=notRunning]")).to_be_visible(timeout=60_000)
     expect(page.get_by_test_id("stException")).to_have_count(0)
 
 
-def test_page_loads_and_job_starts(tmp_path, serve, window, torture, record):
+def test_page_loads_and_job_starts(
+    tmp_path: Path,
+    serve: Callable[..., Server],
+    window: Callable[[], Page],
+    torture: bool,
+    record: Callable[[str, str, str], None],
+) -> None:
     root = tmp_path / "runs"
     write_run(root, "normal")
     write_run(root, "one")
@@ -66,7 +74,7 @@ def test_page_loads_and_job_starts(tmp_path, serve, window, torture, record):
     )
 
 
-def _start_and_cancel(root: Path, serve, window, rounds: int) -> int:
+def _start_and_cancel(root: Path, serve: Callable[..., Server], window: Callable[[], Page], rounds: int) -> int:
     """The lab run, started by the page and cancelled from another window, again and again."""
     server = serve(root)
     first, second = window(), window()
@@ -97,7 +105,7 @@ def _start_and_cancel(root: Path, serve, window, rounds: int) -> int:
     return starts
 
 
-def test_a_thousand_looks_open_nothing(tmp_path):
+def test_a_thousand_looks_open_nothing(tmp_path: Path) -> None:
     """Looking at a job leaves no file open."""
     process = psutil.Process()
     (tmp_path / ".jobs" / "job").mkdir(parents=True)
@@ -108,7 +116,7 @@ def test_a_thousand_looks_open_nothing(tmp_path):
     assert process.num_fds() == before
 
 
-def test_an_ended_worker_is_no_zombie(tmp_path, monkeypatch):
+def test_an_ended_worker_is_no_zombie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One look after the end, and the process table is clean."""
     assert jobs.start(tmp_path, "job", ["methods"])
     until = time.monotonic() + 60

@@ -1,7 +1,7 @@
 """Generated runs of every kind in one run root, and pages run headless on them."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="session")
-def run_root(tmp_path_factory):
+def run_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("runs")
     for kind in KINDS:
         write_run(root, kind)
@@ -22,7 +22,7 @@ def run_root(tmp_path_factory):
 
 
 @pytest.fixture
-def open_page(run_root, monkeypatch):
+def open_page(run_root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., AppTest]]:
     """open_page("pages/1_Conflict.py", run="nan", step=2) → the page after its first run."""
 
     def opened(page: str, root: Path = run_root, *, options: Sequence[str] = (), **query: object) -> AppTest:

@@ -3,6 +3,8 @@
 import csv
 import io
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,6 +12,7 @@ import pytest
 import streamlit as st
 
 from gcwm_viz.figures.layer_grid import GridAxes
+from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.probes.scores import forgetting_matrix
 from gcwm_viz.runs.highlights import peak, scored
 from gcwm_viz.runs.tables import open_run
@@ -23,26 +26,26 @@ from tests.factories_runs import NASTY, make_tables, write_run
 
 
 @pytest.fixture
-def session(monkeypatch):
-    state: dict = {}
+def session(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    state: dict[str, Any] = {}
     monkeypatch.setattr(st, "session_state", state)
     return state
 
 
-def test_click_chooses_the_matrix_everywhere(session):
+def test_click_chooses_the_matrix_everywhere(session: dict[str, Any]) -> None:
     axes = GridAxes(layers=(4, 5), families=("q_proj", "down_proj"))
     session["grid"] = {"selection": {"points": [{"point_index": 3}]}}
     charts.pick_cell("grid", axes)
     assert (session["layer"], session["family"]) == (5, "down_proj")
 
 
-def test_taking_a_selection_away_keeps_the_choice(session):
+def test_taking_a_selection_away_keeps_the_choice(session: dict[str, Any]) -> None:
     session.update({"layer": 1, "family": "q_proj", "grid": {"selection": {"points": []}}})
     charts.pick_cell("grid", GridAxes(layers=(1,), families=("q_proj",)))
     assert (session["layer"], session["family"]) == (1, "q_proj")
 
 
-def test_markdown_is_taken_literally():
+def test_markdown_is_taken_literally() -> None:
     shown = as_markdown(NASTY)
     assert shown.replace("\\", "") == NASTY
     for mark in "<>*$&":
@@ -51,19 +54,22 @@ def test_markdown_is_taken_literally():
     assert len(as_markdown("x" * 500, limit=10)) == 10
 
 
-def test_peak_and_pointers(run_root):
+def test_peak_and_pointers(run_root: Path) -> None:
     run = open_run(run_root / "normal")
     matrices = run.tables["matrices"]
-    assert peak(matrices)["active_conflict"] == matrices["active_conflict"].max()
+    top = peak(matrices)
+    assert top is not None
+    assert top["active_conflict"] == matrices["active_conflict"].max()
     found = pointers(run, scored(run))
-    assert found[0].selection["layer"] == str(peak(matrices)["layer"])
+    assert found[0].selection["layer"] == str(top["layer"])
     assert {pointer.page for pointer in found} >= {"pages/1_Conflict.py", "pages/5_Scores.py", "pages/4_Solver.py"}
 
 
 @pytest.mark.parametrize("metric", ["em", "nll"])
-def test_what_was_lost_most_is_said_as_the_scores_page_has_it(run_root, metric):
+def test_what_was_lost_most_is_said_as_the_scores_page_has_it(run_root: Path, metric: str) -> None:
     run = open_run(run_root / "normal")
     found = scored(run, "test", metric)
+    assert found is not None
     lost = forgetting_matrix(found.R, higher_is_better=found.higher_is_better).iloc[-1]
     said = [pointer.text for pointer in pointers(run, found) if "lost most" in pointer.text]
     assert len(said) == 1
@@ -75,23 +81,26 @@ def test_what_was_lost_most_is_said_as_the_scores_page_has_it(run_root, metric):
     assert f"is {lost.drop(lost.idxmax()).idxmax()}:" in text
 
 
-def test_what_a_run_notes_of_its_updates_is_pointed_out(tmp_path):
+def test_what_a_run_notes_of_its_updates_is_pointed_out(tmp_path: Path) -> None:
     run = write_run(tmp_path, "normal")
     updates = make_tables("normal")["updates"].assign(outside_share=1.1 * OUTSIDE, rounding=1.1 * ROUNDING)
-    assert len(share_notes(updates.iloc[0].to_dict() | {f"outside_{part}": 0.0 for part in GROUPS})) == 2
+    row: Any = updates.iloc[0].to_dict()
+    assert len(share_notes(row | {f"outside_{part}": 0.0 for part in GROUPS})) == 2
     updates.to_parquet(run / "tables" / "updates.parquet")
     said = " ".join(pointer.text for pointer in pointers(open_run(run), None))
     assert "Half-precision inputs blur" in said
     assert "outside the merged matrices" in said
 
 
-def test_nothing_peaks_in_a_run_of_one_update(run_root):
+def test_nothing_peaks_in_a_run_of_one_update(run_root: Path) -> None:
     run = open_run(run_root / "one")
     assert peak(run.tables["matrices"]) is None
-    assert scored(run, "dev", "nll").downstream["forgetting"].isna().all()
+    found = scored(run, "dev", "nll")
+    assert found is not None
+    assert found.downstream["forgetting"].isna().all()
 
 
-def test_regated_agrees_with_proposition_1():
+def test_regated_agrees_with_proposition_1() -> None:
     cells = make_tables("normal")["matrices"].query("step == 4")
     config = open_gate(tau=0.3)
     after = regated(cells, config)
@@ -100,7 +109,7 @@ def test_regated_agrees_with_proposition_1():
     assert after["alpha_change"].to_numpy() == pytest.approx((after["alpha"] - cells["alpha"]).to_numpy())
 
 
-def test_a_skipped_branch_takes_no_part():
+def test_a_skipped_branch_takes_no_part() -> None:
     cells = make_tables("normal")["matrices"].query("step == 4")
     plain = regated(cells, open_gate(alpha_min=0.0, alpha_max=0.02))
     assert (plain["mode"] == "plain").all()
@@ -111,23 +120,23 @@ def test_a_skipped_branch_takes_no_part():
     assert (absent["mode"] == "absent").all()
 
 
-def open_gate(**settings):
+def open_gate(**settings: Any) -> GCWMConfig:
     from gcwm_viz.geometry.config import GCWMConfig
 
     return GCWMConfig(**settings)
 
 
-def test_csv_holds_the_table():
+def test_csv_holds_the_table() -> None:
     table = pd.DataFrame({"a": [1, 2], "b": ["x", "<y>"]})
     assert as_csv(table) == b"a,b\n1,x\n2,<y>\n"
 
 
 @pytest.mark.parametrize("text", ["=HYPERLINK(1)", "+1", "-x", "@SUM(A1)", "\t=1", " =1", "＝1"])
-def test_csv_text_is_no_formula(text):
+def test_csv_text_is_no_formula(text: str) -> None:
     said = as_csv(pd.DataFrame({text: [text], "number": [-1.5], "plain": ["a=b"]})).decode()
     cells = list(csv.reader(io.StringIO(said, newline="")))
     assert cells == [[f"'{text}", "number", "plain"], [f"'{text}", "-1.5", "a=b"]]
 
 
-def test_a_carriage_return_begins_no_new_cell():
+def test_a_carriage_return_begins_no_new_cell() -> None:
     assert as_csv(pd.DataFrame({"a": ["x\r=1"]})) == b"a\nx =1\n"

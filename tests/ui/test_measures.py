@@ -2,10 +2,14 @@
 
 import json
 import shutil
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from gcwm_viz.cli import main
+from gcwm_viz.runs.tables import Run
 from tests.probes.test_mixed_run import inputs, run  # noqa: F401  a run of mixed measures
 from tests.torture.small import write_inputs
 from tests.ui.test_pages import CHARTS, charts, words
@@ -14,7 +18,7 @@ PAGES = ("app.py", "pages/5_Scores.py", "pages/7_Two_runs.py", "pages/8_Decide.p
 
 
 @pytest.fixture(scope="module")
-def texts(tmp_path_factory):
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A root with a run that has nothing but texts for perplexity."""
     root = tmp_path_factory.mktemp("texts")
     arguments = write_inputs(root)
@@ -26,7 +30,7 @@ def texts(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def mixed(run, tmp_path_factory):  # noqa: F811
+def mixed(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: F811
     """A root with the run of mixed measures, twice."""
     root = tmp_path_factory.mktemp("roots")
     for name in ("run", "same"):
@@ -35,7 +39,7 @@ def mixed(run, tmp_path_factory):  # noqa: F811
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_mixed_measures(open_page, mixed, page):
+def test_mixed_measures(open_page: Callable[..., AppTest], mixed: Path, page: str) -> None:
     app = open_page(page, root=mixed, run="run")
     assert not app.exception
     assert not app.error
@@ -51,7 +55,7 @@ def test_mixed_measures(open_page, mixed, page):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_perplexity_alone(open_page, texts, page):
+def test_perplexity_alone(open_page: Callable[..., AppTest], texts: Path, page: str) -> None:
     app = open_page(page, root=texts, run="texts")
     assert not app.exception
     assert not app.error

@@ -1,8 +1,12 @@
 """Every page on a normal, an empty, a one-update and a NaN run; deep links; text from files."""
 
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from gcwm_viz.ui.frame import PAGES
 from tests.factories_runs import NASTY, write_run
@@ -16,22 +20,22 @@ CHARTS = {
 }  # fmt: skip
 
 
-def charts(app) -> list[dict]:
+def charts(app: AppTest) -> list[dict[str, Any]]:
     return [json.loads(element.proto.spec) for element in app.get("plotly_chart")]
 
 
-def titles(app) -> list[str]:
+def titles(app: AppTest) -> list[str]:
     return [chart["layout"]["title"]["text"] for chart in charts(app)]
 
 
-def words(app) -> str:
+def words(app: AppTest) -> str:
     kinds = (app.info, app.warning, app.error, app.text, app.markdown, app.caption)
     return "\n".join(str(element.value) for kind in kinds for element in kind)
 
 
 @pytest.mark.parametrize("kind", ["normal", "one", "nan"])
 @pytest.mark.parametrize("page", VIEWS)
-def test_page_draws_all_its_charts(open_page, page, kind):
+def test_page_draws_all_its_charts(open_page: Callable[..., AppTest], page: str, kind: str) -> None:
     app = open_page(page, run=kind)
     assert not app.exception
     assert not app.error
@@ -41,7 +45,7 @@ def test_page_draws_all_its_charts(open_page, page, kind):
 
 
 @pytest.mark.parametrize("page", VIEWS)
-def test_empty_run_says_what_is_missing(open_page, page):
+def test_empty_run_says_what_is_missing(open_page: Callable[..., AppTest], page: str) -> None:
     app = open_page(page, run="empty")
     assert not app.exception
     assert not charts(app)
@@ -49,33 +53,33 @@ def test_empty_run_says_what_is_missing(open_page, page):
 
 
 @pytest.mark.parametrize("page", [page for page in VIEWS if page != "app.py"])
-def test_no_run_at_all_points_to_the_overview(open_page, page, tmp_path):
+def test_no_run_at_all_points_to_the_overview(open_page: Callable[..., AppTest], page: Any, tmp_path: Path) -> None:
     app = open_page(page, root=tmp_path / "nothing")
     assert not app.exception
     assert "no run yet" in words(app)
 
 
-def test_one_update_run_says_what_needs_two(open_page):
+def test_one_update_run_says_what_needs_two(open_page: Callable[..., AppTest]) -> None:
     conflict = json.dumps(charts(open_page("pages/1_Conflict.py", run="one")))
     assert "one active update" in conflict
     assert "not defined for any matrix" in conflict
     assert "earlier" in json.dumps(charts(open_page("pages/5_Scores.py", run="one")))
 
 
-def test_deep_link_opens_that_step_and_matrix(open_page):
+def test_deep_link_opens_that_step_and_matrix(open_page: Callable[..., AppTest]) -> None:
     app = open_page("pages/2_Spectra.py", run="normal", step=3, layer=2, family="o_proj")
     assert [element.value for element in app.subheader] == [r"model\.layers\.2\.self\_attn\.o\_proj\.weight"]
     assert app.slider(key="step").value == 3
     assert app.metric[0].value == "3"
 
 
-def test_foreign_values_in_a_link_fall_back(open_page):
+def test_foreign_values_in_a_link_fall_back(open_page: Callable[..., AppTest]) -> None:
     app = open_page("pages/1_Conflict.py", run="../../etc", step=99, layer="x", family="<script>")
     assert not app.exception
     assert app.selectbox(key="run").value == "empty"
 
 
-def test_step_slider_moves_every_grid(open_page):
+def test_step_slider_moves_every_grid(open_page: Callable[..., AppTest]) -> None:
     app = open_page("pages/1_Conflict.py", run="normal")
     before = charts(app)
     app.slider(key="step").set_value(2).run()
@@ -83,7 +87,7 @@ def test_step_slider_moves_every_grid(open_page):
     assert all(a["data"] != b["data"] for a, b in zip(before[:9], after[:9], strict=True))
 
 
-def test_cells_can_be_chosen_without_a_mouse(open_page):
+def test_cells_can_be_chosen_without_a_mouse(open_page: Callable[..., AppTest]) -> None:
     app = open_page("pages/1_Conflict.py", run="normal")
     app.selectbox(key="layer").set_value(3).run()
     app.selectbox(key="family").set_value("down_proj").run()
@@ -91,7 +95,7 @@ def test_cells_can_be_chosen_without_a_mouse(open_page):
     assert (box["x0"], box["y0"]) == (5.5, 2.5)
 
 
-def test_what_if_moves_alpha_without_touching_the_run(open_page):
+def test_what_if_moves_alpha_without_touching_the_run(open_page: Callable[..., AppTest]) -> None:
     app = open_page("pages/3_Gate.py", run="normal")
     before = app.metric[0].value
     slider = next(slider for slider in app.slider if slider.label == "Threshold τ")
@@ -103,7 +107,7 @@ def test_what_if_moves_alpha_without_touching_the_run(open_page):
     assert app.metric[3].value == "28 of 28"
 
 
-def test_lowest_alpha_never_exceeds_the_highest(open_page):
+def test_lowest_alpha_never_exceeds_the_highest(open_page: Callable[..., AppTest]) -> None:
     app = open_page("pages/3_Gate.py", run="normal")
     slider = next(slider for slider in app.slider if slider.label == "Lowest α")
     slider.set_value(1.0).run()
@@ -111,7 +115,7 @@ def test_lowest_alpha_never_exceeds_the_highest(open_page):
     assert "the highest is used" in words(app)
 
 
-def test_scores_change_with_split_and_metric(open_page):
+def test_scores_change_with_split_and_metric(open_page: Callable[..., AppTest]) -> None:
     app = open_page("pages/5_Scores.py", run="normal")
     exact = app.metric[0].value
     app.segmented_control[1].set_value("nll").run()
@@ -119,7 +123,7 @@ def test_scores_change_with_split_and_metric(open_page):
     assert app.metric[0].value != exact
 
 
-def test_unscored_run_says_so(open_page, tmp_path):
+def test_unscored_run_says_so(open_page: Callable[..., AppTest], tmp_path: Path) -> None:
     run = write_run(tmp_path, "normal", "bare")
     (run / "tables" / "scores.parquet").unlink()
     (run / "tables" / "representation.parquet").unlink()
@@ -129,7 +133,7 @@ def test_unscored_run_says_so(open_page, tmp_path):
     assert not open_page("app.py", root=tmp_path).exception
 
 
-def test_broken_run_is_named_not_raised(open_page, tmp_path):
+def test_broken_run_is_named_not_raised(open_page: Callable[..., AppTest], tmp_path: Path) -> None:
     run = write_run(tmp_path, "normal", "broken")
     (run / "tables" / "matrices.parquet").write_bytes(b"not parquet")
     app = open_page("pages/1_Conflict.py", root=tmp_path)
@@ -140,7 +144,7 @@ def test_broken_run_is_named_not_raised(open_page, tmp_path):
 
 
 @pytest.mark.parametrize("page", VIEWS)
-def test_names_from_files_are_never_markup(open_page, page):
+def test_names_from_files_are_never_markup(open_page: Callable[..., AppTest], page: str) -> None:
     app = open_page(page, run="nan")
     for chart in charts(app):
         assert "<b>bold" not in json.dumps(chart)
@@ -150,7 +154,7 @@ def test_names_from_files_are_never_markup(open_page, page):
 
 
 @pytest.mark.parametrize("page", VIEWS)
-def test_a_run_of_36_layers_and_14_steps_opens(open_page, page):
+def test_a_run_of_36_layers_and_14_steps_opens(open_page: Callable[..., AppTest], page: str) -> None:
     """How fast, `python -m benchmarks pages` measures."""
     app = open_page(page, run="wide")
     assert not app.exception

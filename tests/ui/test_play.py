@@ -1,25 +1,30 @@
 """The conflict map that moves on by itself, and pictures."""
 
 import json
+from collections.abc import Callable
+from typing import Any
 
 import plotly.graph_objects as go
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from gcwm_viz.ui import picture, play
 
 PAGE = "pages/1_Conflict.py"
 
 
-def charts(app):
+def charts(app: AppTest) -> list[dict[str, Any]]:
     return [json.loads(element.proto.spec) for element in app.get("plotly_chart")]
 
 
 @pytest.mark.parametrize(("step", "waited", "expected"), [(1, 0.1, 1), (1, 2.0, 2), (6, 2.0, 1), (9, 0.1, 6)])
-def test_steps_follow_one_another_in_their_time(step, waited, expected):
+def test_steps_follow_one_another_in_their_time(step: int, waited: float, expected: int) -> None:
     assert play.next_step(step, 6, waited) == expected
 
 
-def test_playing_adds_its_two_charts_and_moves_on(open_page, monkeypatch):
+def test_playing_adds_its_two_charts_and_moves_on(
+    open_page: Callable[..., AppTest], monkeypatch: pytest.MonkeyPatch
+) -> None:
     app = open_page(PAGE, run="normal")
     still = charts(app)
     app.toggle(key="playing").set_value(True).run()
@@ -34,7 +39,7 @@ def test_playing_adds_its_two_charts_and_moves_on(open_page, monkeypatch):
     assert sum(a["data"] != b["data"] for a, b in zip(first, moved, strict=True)) == 2
 
 
-def test_a_step_chosen_by_hand_stays_when_it_stands_still(open_page):
+def test_a_step_chosen_by_hand_stays_when_it_stands_still(open_page: Callable[..., AppTest]) -> None:
     app = open_page(PAGE, run="normal")
     app.toggle(key="playing").set_value(True).run()
     app.toggle(key="play-on").set_value(False).run()
@@ -45,19 +50,21 @@ def test_a_step_chosen_by_hand_stays_when_it_stands_still(open_page):
 
 
 @pytest.mark.parametrize("kind", ["one", "nan"])
-def test_playing_a_run_of_one_step_or_with_holes(open_page, kind):
+def test_playing_a_run_of_one_step_or_with_holes(open_page: Callable[..., AppTest], kind: str) -> None:
     app = open_page(PAGE, run=kind)
     app.toggle(key="playing").set_value(True).run()
     assert not app.exception
 
 
-def test_without_a_drawing_browser_the_page_says_how_to_get_one(open_page, monkeypatch):
+def test_without_a_drawing_browser_the_page_says_how_to_get_one(
+    open_page: Callable[..., AppTest], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(picture, "can_draw", lambda: False)
     app = open_page("pages/2_Spectra.py", run="normal")
     assert any("install kaleido" in element.value for element in app.caption)
 
 
-def test_a_picture_is_a_png_of_the_figure():
+def test_a_picture_is_a_png_of_the_figure() -> None:
     pytest.importorskip("kaleido")
     if not picture.can_draw():
         pytest.skip("no Chromium on this machine")

@@ -10,14 +10,14 @@ from gcwm_viz.ui.roots import within
 
 
 @pytest.fixture
-def roots(tmp_path, monkeypatch):
+def roots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     for name in ("inside/model", "inside/lora", "inside/a+b", "outside/secret"):
         (tmp_path / name).mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "inside")
     return [(tmp_path / "inside").resolve()]
 
 
-def test_a_model_and_an_adapter_must_both_lie_inside(roots, tmp_path):
+def test_a_model_and_an_adapter_must_both_lie_inside(roots: list[Path], tmp_path: Path) -> None:
     model, lora, secret = (tmp_path / name for name in ("inside/model", "inside/lora", "outside/secret"))
     assert within(f"{model}+{lora}", roots) == Path(f"{model.resolve()}+{lora.resolve()}")
     assert within("model+lora", roots) == Path(f"{model.resolve()}+{lora.resolve()}")
@@ -28,17 +28,24 @@ def test_a_model_and_an_adapter_must_both_lie_inside(roots, tmp_path):
 
 
 @pytest.mark.parametrize("text", ["{out}", "{out}+{out}", "{out}/nothing", "{out}+{out}/nothing", "{model}+{out}"])
-def test_of_what_lies_outside_nothing_is_asked(roots, tmp_path, monkeypatch, text):
-    asked = []
+def test_of_what_lies_outside_nothing_is_asked(
+    roots: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    asked: list[Path] = []
     genuine = Path.exists
-    monkeypatch.setattr(Path, "exists", lambda path: asked.append(path) or genuine(path))
+
+    def exists(path: Path) -> bool:
+        asked.append(path)
+        return genuine(path)
+
+    monkeypatch.setattr(Path, "exists", exists)
     text = text.format(out=tmp_path / "outside" / "secret", model=tmp_path / "inside" / "model")
     with pytest.raises(InputError, match="lies outside"):
         _input(text, roots)
     assert all(path.is_relative_to(roots[0]) for path in asked)
 
 
-def test_a_name_that_no_file_system_takes_is_told_in_a_sentence(roots):
+def test_a_name_that_no_file_system_takes_is_told_in_a_sentence(roots: list[Path]) -> None:
     with pytest.raises(InputError):
         _input("a" * 300 + "+b", roots)
     with pytest.raises(InputError, match="too long"):

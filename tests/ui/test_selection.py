@@ -1,16 +1,20 @@
 """The selection of a link is kept from page to page, and each run takes of it what it has."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
+from streamlit.testing.v1 import AppTest
 
 CONFLICT, SPECTRA = "pages/1_Conflict.py", "pages/2_Spectra.py"
 
 
-def selected(app) -> tuple:
+def selected(app: AppTest) -> tuple[Any, ...]:
     return tuple(app.session_state[name] for name in ("run", "step", "layer", "family"))
 
 
 @pytest.mark.parametrize("between", [(), ("pages/0_Start.py",), ("pages/10_Compare.py", "pages/9_Talk.py")])
-def test_a_link_holds_on_the_next_page(open_page, between):
+def test_a_link_holds_on_the_next_page(open_page: Callable[..., AppTest], between: tuple[Any, ...]) -> None:
     app = open_page(CONFLICT, run="normal", step=3, layer=2, family="o_proj")
     for page in (*between, SPECTRA):
         app.switch_page(page).run()
@@ -19,7 +23,7 @@ def test_a_link_holds_on_the_next_page(open_page, between):
     assert app.query_params["step"] in ("3", ["3"])
 
 
-def test_another_run_keeps_what_it_has(open_page):
+def test_another_run_keeps_what_it_has(open_page: Callable[..., AppTest]) -> None:
     app = open_page(CONFLICT, run="normal", step=5, layer=2, family="o_proj")
     app.selectbox(key="run").set_value("nan").run()
     assert selected(app) == ("nan", 3, 2, "o_proj")  # it has three steps
@@ -31,7 +35,7 @@ def test_another_run_keeps_what_it_has(open_page):
     assert not app.exception
 
 
-def test_a_moved_widget_goes_before_the_link(open_page):
+def test_a_moved_widget_goes_before_the_link(open_page: Callable[..., AppTest]) -> None:
     app = open_page(CONFLICT, run="normal", step=3)
     app.slider(key="step").set_value(4).run()
     assert selected(app)[1] == 4

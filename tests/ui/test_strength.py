@@ -1,8 +1,11 @@
 """Other strengths of the merge, on the Scores page and where the overview points."""
 
 import json
+from collections.abc import Callable
+from pathlib import Path
 
 import pandas as pd
+from streamlit.testing.v1 import AppTest
 
 from gcwm_viz.probes.stored import STRENGTHS
 from gcwm_viz.runs.highlights import scored
@@ -11,7 +14,7 @@ from gcwm_viz.ui.overview import pointers
 from tests.factories_runs import TASKS, write_run
 
 
-def with_strengths(folder, right_at_half):
+def with_strengths(folder: Path, right_at_half: float) -> None:
     """A run whose tasks have 40 development examples, right at half the strength or nowhere."""
     run = open_run(folder)
     folder.joinpath("probes").mkdir(exist_ok=True)
@@ -29,11 +32,11 @@ def with_strengths(folder, right_at_half):
     pd.DataFrame(rows).to_parquet(folder / "tables" / "strength.parquet")
 
 
-def words(app):
+def words(app: AppTest) -> str:
     return "\n".join(str(element.value) for kind in (app.info, app.caption, app.markdown) for element in kind)
 
 
-def test_a_clearly_better_strength_is_said_on_both_pages(open_page, tmp_path):
+def test_a_clearly_better_strength_is_said_on_both_pages(open_page: Callable[..., AppTest], tmp_path: Path) -> None:
     run = write_run(tmp_path, "normal", "a")
     with_strengths(run, 1.0)
     app = open_page("pages/5_Scores.py", root=tmp_path, run="a")
@@ -47,7 +50,9 @@ def test_a_clearly_better_strength_is_said_on_both_pages(open_page, tmp_path):
     assert "--set eta=" in first.text
 
 
-def test_no_better_strength_is_said_too_and_none_tried_shows_nothing(open_page, tmp_path):
+def test_no_better_strength_is_said_too_and_none_tried_shows_nothing(
+    open_page: Callable[..., AppTest], tmp_path: Path
+) -> None:
     with_strengths(write_run(tmp_path, "normal", "a"), 0.0)
     write_run(tmp_path, "normal", "b")
     app = open_page("pages/5_Scores.py", root=tmp_path, run="a")

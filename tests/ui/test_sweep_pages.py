@@ -1,6 +1,10 @@
 """The folder of a sweep is a run root: its points are listed, opened and compared like any run."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import torch
+from streamlit.testing.v1 import AppTest
 
 from gcwm_viz.engines.local import LocalEngine
 from gcwm_viz.runs.inputs import Inputs
@@ -8,7 +12,7 @@ from gcwm_viz.studies.sweep import sweep, sweep_runs
 from tests.continual.inputs import write_base, write_updates
 
 
-def test_points_are_listed_opened_and_compared(open_page, tmp_path):
+def test_points_are_listed_opened_and_compared(open_page: Callable[..., AppTest], tmp_path: Path) -> None:
     inputs = Inputs(base=write_base(tmp_path / "base"), updates=write_updates(tmp_path / "updates", "ab"))
     points = sweep_runs("ab", ["gcwm"], {"mu_rel": [0.1, 1.0]}, orders=2)
     root = tmp_path / "sweep"

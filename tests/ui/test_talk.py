@@ -2,8 +2,12 @@
 
 import json
 import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from gcwm_viz.runs.highlights import peak, scored
 from gcwm_viz.runs.tables import open_run
@@ -16,7 +20,7 @@ PAGE = "pages/9_Talk.py"
 
 @pytest.mark.parametrize("kind", ["normal", "one", "nan"])
 @pytest.mark.parametrize("screen", range(1, len(SCREENS) + 1))
-def test_every_screen_draws_or_says_what_is_missing(open_page, kind, screen):
+def test_every_screen_draws_or_says_what_is_missing(open_page: Callable[..., AppTest], kind: str, screen: int) -> None:
     app = open_page(PAGE, run=kind, screen=screen)
     assert not app.exception
     missing = kind == "one" and screen in (2, 3)
@@ -29,19 +33,20 @@ def test_every_screen_draws_or_says_what_is_missing(open_page, kind, screen):
         assert element.proto.alt
 
 
-def test_numbers_are_those_of_the_run(open_page, run_root):
+def test_numbers_are_those_of_the_run(open_page: Callable[..., AppTest], run_root: Path) -> None:
     run = open_run(run_root / "normal")
-    found = scored(run)
+    found: Any = scored(run)
     first = words(open_page(PAGE, run="normal", screen=1))
     assert f"{100 * found.R.loc[0].mean():.3g} %" in first
     assert f"{100 * found.own.mean():.3g} %" in first
     third = words(open_page(PAGE, run="normal", screen=3))
     last = run.tables["matrices"].query("step == 6")
-    assert f"layer {peak(last)['layer']}" in third
+    top: Any = peak(last)
+    assert f"layer {top['layer']}" in third
     assert f"{100 * found.R.iloc[-1].mean():.3g} %" in words(open_page(PAGE, run="normal", screen=5))
 
 
-def test_next_and_back_walk_through_all_screens(open_page):
+def test_next_and_back_walk_through_all_screens(open_page: Callable[..., AppTest]) -> None:
     app = open_page(PAGE, run="normal")
     titles = [app.title[0].value]
     for _ in range(4):
@@ -53,13 +58,13 @@ def test_next_and_back_walk_through_all_screens(open_page):
     assert app.title[0].value == titles[3]
 
 
-def test_wrong_screen_in_a_link_falls_back(open_page):
+def test_wrong_screen_in_a_link_falls_back(open_page: Callable[..., AppTest]) -> None:
     app = open_page(PAGE, run="normal", screen="99")
     assert not app.exception
     assert len(charts(app)) == 1
 
 
-def test_unscored_run_says_so_and_keeps_its_conflict(open_page, tmp_path):
+def test_unscored_run_says_so_and_keeps_its_conflict(open_page: Callable[..., AppTest], tmp_path: Path) -> None:
     run = write_run(tmp_path, "normal", "bare")
     (run / "tables" / "scores.parquet").unlink()
     for screen in (1, 2, 5):
@@ -69,7 +74,7 @@ def test_unscored_run_says_so_and_keeps_its_conflict(open_page, tmp_path):
     assert len(charts(open_page(PAGE, root=tmp_path, screen=3))) == 1
 
 
-def test_training_one_after_another_is_set_beside_merging(open_page, tmp_path):
+def test_training_one_after_another_is_set_beside_merging(open_page: Callable[..., AppTest], tmp_path: Path) -> None:
     write_run(tmp_path, "normal", "merged")
     trained = write_run(tmp_path, "normal", "trained", seed=3)
     info = json.loads((trained / "run.json").read_text())

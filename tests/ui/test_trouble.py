@@ -2,13 +2,18 @@
 
 import pathlib
 import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from gcwm_viz.jobs import jobs
 from gcwm_viz.runs.tables import open_run
 from gcwm_viz.ui import downloads, frame, run_jobs
 from gcwm_viz.ui.frame import PAGES
+from gcwm_viz.ui.run_jobs import Entry
 from tests.factories_runs import NASTY, write_run
 from tests.ui.test_pages import VIEWS, words
 
@@ -25,17 +30,19 @@ READ = {
 }
 
 
-def says(app, text: str) -> None:
+def says(app: AppTest, text: str) -> None:
     assert not app.exception
     assert [error.value for error in app.error] == ["This page cannot go on:"]
     assert text in words(app)
 
 
 @pytest.mark.parametrize("page", [*VIEWS, "pages/0_Start.py"])
-def test_a_run_root_that_may_not_be_listed(open_page, tmp_path, monkeypatch, page):
+def test_a_run_root_that_may_not_be_listed(
+    open_page: Callable[..., AppTest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: str
+) -> None:
     listed = pathlib.Path.iterdir
 
-    def iterdir(path):
+    def iterdir(path: Path) -> Iterator[Path]:
         if path == tmp_path:
             raise PermissionError(13, "Permission denied", str(path))
         return listed(path)
@@ -45,27 +52,31 @@ def test_a_run_root_that_may_not_be_listed(open_page, tmp_path, monkeypatch, pag
 
 
 @pytest.mark.parametrize("page", [page for page in VIEWS if page != "app.py"])
-def test_a_run_that_vanishes_between_two_looks(open_page, tmp_path, monkeypatch, page):
+def test_a_run_that_vanishes_between_two_looks(
+    open_page: Callable[..., AppTest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: Any
+) -> None:
     monkeypatch.setattr(frame, "run_names", lambda root: ["gone"])
     says(open_page(page, root=tmp_path), "gone")
 
 
 @pytest.mark.parametrize(("table", "page"), [(table, page) for table, pages in READ.items() for page in pages])
-def test_a_damaged_table(open_page, tmp_path, table, page):
+def test_a_damaged_table(open_page: Callable[..., AppTest], tmp_path: Path, table: Any, page: Any) -> None:
     run = write_run(tmp_path, "normal")
     write_run(tmp_path, "normal", "other")
     next(run.rglob(f"{table}.parquet")).write_bytes(b"not parquet")
     says(open_page(page, root=tmp_path, run="normal"), f"{table}.parquet is not a readable table")
 
 
-def test_a_second_run_that_cannot_be_read(open_page, tmp_path):
+def test_a_second_run_that_cannot_be_read(open_page: Callable[..., AppTest], tmp_path: Path) -> None:
     write_run(tmp_path, "normal")
     other = write_run(tmp_path, "normal", "other")
     (other / "tables" / "matrices.parquet").write_bytes(b"")
     says(open_page("pages/7_Two_runs.py", root=tmp_path, run="normal"), "matrices.parquet is not a readable table")
 
 
-def test_a_folder_of_jobs_that_may_not_be_written(open_page, tmp_path, monkeypatch):
+def test_a_folder_of_jobs_that_may_not_be_written(
+    open_page: Callable[..., AppTest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_run(tmp_path, "empty", "half")
     monkeypatch.setattr(jobs, "_start", lambda *call: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
     app = open_page("pages/0_Start.py", root=tmp_path)
@@ -73,14 +84,16 @@ def test_a_folder_of_jobs_that_may_not_be_written(open_page, tmp_path, monkeypat
     says(app, "cannot start a job there (Permission denied)")
 
 
-def test_a_job_at_work_whose_root_vanishes(open_page, tmp_path, monkeypatch):
+def test_a_job_at_work_whose_root_vanishes(
+    open_page: Callable[..., AppTest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The live part of a page runs again without the page."""
     run = write_run(tmp_path, "empty", "half")
     with open_run(run).store.lock():
         looked = run_jobs.entries
         seen = []
 
-        def entries(root):
+        def entries(root: Path) -> list[Entry]:
             seen.append(root)
             if len(seen) > 1:
                 raise OSError(5, "Input/output error", str(root))
@@ -90,7 +103,7 @@ def test_a_job_at_work_whose_root_vanishes(open_page, tmp_path, monkeypatch):
         says(open_page("pages/0_Start.py", root=tmp_path), "Input/output error")
 
 
-def test_a_report_that_cannot_be_written_says_so_in_its_file(tmp_path):
+def test_a_report_that_cannot_be_written_says_so_in_its_file(tmp_path: Path) -> None:
     run = open_run(write_run(tmp_path, "normal", NASTY.replace("/", "")))
     (run.path / "tables" / "pairs.parquet").write_bytes(b"not parquet")
     said = downloads._report(run).decode()
@@ -98,7 +111,7 @@ def test_a_report_that_cannot_be_written_says_so_in_its_file(tmp_path):
     assert "<b>" not in said
 
 
-def test_every_page_is_a_block_that_says_what_it_cannot_read():
+def test_every_page_is_a_block_that_says_what_it_cannot_read() -> None:
     root = pathlib.Path(__file__).parents[2]
     for page in PAGES:
         assert re.search(r"^ *with frame\.(frame|open_page)\(", (root / page).read_text(), re.M), page

@@ -1,23 +1,27 @@
 """The page that compares two runs."""
 
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from tests.factories_runs import write_run
 
 PAGE = "pages/7_Two_runs.py"
 
 
-def charts(app):
+def charts(app: AppTest) -> list[dict[str, Any]]:
     return [json.loads(element.proto.spec) for element in app.get("plotly_chart")]
 
 
-def words(app):
+def words(app: AppTest) -> str:
     return "\n".join(str(element.value) for kind in (app.info, app.text, app.caption, app.error) for element in kind)
 
 
-def test_a_run_against_its_copy_differs_nowhere(open_page, tmp_path):
+def test_a_run_against_its_copy_differs_nowhere(open_page: Callable[..., AppTest], tmp_path: Path) -> None:
     write_run(tmp_path, "normal", "a")
     write_run(tmp_path, "normal", "b")
     app = open_page(PAGE, root=tmp_path, run="a")
@@ -27,7 +31,7 @@ def test_a_run_against_its_copy_differs_nowhere(open_page, tmp_path):
     assert "other updates" not in words(app)
 
 
-def test_a_link_names_both_runs(open_page):
+def test_a_link_names_both_runs(open_page: Callable[..., AppTest]) -> None:
     app = open_page(PAGE, run="normal", against="wide", step=2)
     assert not app.exception
     assert app.selectbox(key="against").value == "wide"
@@ -35,20 +39,20 @@ def test_a_link_names_both_runs(open_page):
 
 
 @pytest.mark.parametrize(("against", "said"), [("empty", "no finished step"), ("one", "choose an earlier step")])
-def test_what_cannot_be_compared_is_said(open_page, against, said):
+def test_what_cannot_be_compared_is_said(open_page: Callable[..., AppTest], against: str, said: str) -> None:
     app = open_page(PAGE, run="normal", against=against)
     assert not app.exception
     assert said in words(app)
 
 
-def test_one_run_alone_says_how_to_get_another(open_page, tmp_path):
+def test_one_run_alone_says_how_to_get_another(open_page: Callable[..., AppTest], tmp_path: Path) -> None:
     write_run(tmp_path, "normal", "a")
     app = open_page(PAGE, root=tmp_path)
     assert not app.exception
     assert "there is only one" in words(app)
 
 
-def test_broken_second_run_is_named(open_page, tmp_path):
+def test_broken_second_run_is_named(open_page: Callable[..., AppTest], tmp_path: Path) -> None:
     write_run(tmp_path, "normal", "a")
     run = write_run(tmp_path, "normal", "b")
     (run / "tables" / "matrices.parquet").write_bytes(b"not parquet")
@@ -57,7 +61,7 @@ def test_broken_second_run_is_named(open_page, tmp_path):
     assert "matrices.parquet" in words(app)
 
 
-def test_unscored_second_run_keeps_the_signals(open_page, tmp_path):
+def test_unscored_second_run_keeps_the_signals(open_page: Callable[..., AppTest], tmp_path: Path) -> None:
     write_run(tmp_path, "normal", "a")
     run = write_run(tmp_path, "normal", "b", seed=1)
     (run / "tables" / "scores.parquet").unlink()

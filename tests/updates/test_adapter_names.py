@@ -2,6 +2,8 @@
 
 import json
 import math
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ from safetensors.torch import load_file
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.lowrank import LowRank, dense
+from gcwm_viz.updates.matrices import MatrixKey
 from gcwm_viz.updates.outside import outside_share
 from gcwm_viz.updates.pairing import open_update, plan, target_matrices
 from tests.checkpoints import tiny
@@ -20,13 +23,13 @@ K1 = "model.layers.1.self_attn.k_proj.weight"
 
 @pytest.mark.parametrize("adapted", ["all of the name", "the language model's"])
 @pytest.mark.parametrize("name", ["gemma3-vision", "llava"])
-def test_an_adapter_finds_the_language_model_beside_a_vision_tower(tmp_path, name, adapted):
+def test_an_adapter_finds_the_language_model_beside_a_vision_tower(tmp_path: Path, name: str, adapted: str) -> None:
     """peft's names follow the model in memory, the base's its checkpoint; the tower has blocks of the same names."""
     index = CheckpointIndex.open(tiny.save(tiny.model(name), tmp_path / "base"))
     pattern = r".*language_model.*\.(q_proj|v_proj)" if adapted.startswith("the") else ["q_proj", "v_proj"]
     folder, before, merged = tiny.lora(name, tmp_path / "adapter", r=2, target_modules=pattern)
     keys = target_matrices(index)
-    source = open_update("x", folder, index)
+    source: Any = open_update("x", folder, index)
     found = plan(index, [source])
     assert [key.family for key in source.touched(keys)] == ["q_proj", "v_proj"] * 2
     assert found.coverage[0]["extra"] == 0
@@ -37,7 +40,7 @@ def test_an_adapter_finds_the_language_model_beside_a_vision_tower(tmp_path, nam
         torch.testing.assert_close(dense(source.delta(key)), merged[inside] - before[inside], rtol=1e-4, atol=1e-5)
 
 
-def test_a_head_that_the_language_model_has_inside(tmp_path):
+def test_a_head_that_the_language_model_has_inside(tmp_path: Path) -> None:
     index = CheckpointIndex.open(tiny.save(tiny.model("llava"), tmp_path / "base"))
     folder, _, _ = tiny.lora(
         "llava", tmp_path / "adapter", r=2, target_modules=["q_proj"], modules_to_save=["lm_head", "linear_1"]
@@ -52,7 +55,7 @@ def test_a_head_that_the_language_model_has_inside(tmp_path):
 
 
 @pytest.mark.parametrize("wrapper", ["module.", "_orig_mod.", "module._orig_mod."])
-def test_what_wrapped_the_model_is_no_part_of_a_name(tmp_path, wrapper):
+def test_what_wrapped_the_model_is_no_part_of_a_name(tmp_path: Path, wrapper: str) -> None:
     """DistributedDataParallel and torch.compile put a prefix before every name, the head's and the norms' too."""
     index = CheckpointIndex.open(tiny.save(tiny.model("qwen3-untied"), tmp_path / "base"))
     content = {wrapper + name: tensor + 0.1 for name, tensor in tiny.tensors(index.root).items()}
@@ -78,7 +81,7 @@ def test_what_wrapped_the_model_is_no_part_of_a_name(tmp_path, wrapper):
 
 
 @pytest.mark.parametrize(("name", "adapted", "whole"), [("qwen3", "q_proj", "down_proj"), ("gpt2", "c_attn", "c_fc")])
-def test_a_matrix_that_an_adapter_stores_whole(tmp_path, name, adapted, whole):
+def test_a_matrix_that_an_adapter_stores_whole(tmp_path: Path, name: str, adapted: str, whole: str) -> None:
     """modules_to_save of a target is a dense update of it, beside the factors of the others; peft is the oracle."""
     index = CheckpointIndex.open(tiny.save(tiny.model(name), tmp_path / "base"))
     folder, before, merged = tiny.lora(
@@ -90,6 +93,7 @@ def test_a_matrix_that_an_adapter_stores_whole(tmp_path, name, adapted, whole):
     for key in source.touched(keys):
         change = merged[key.name] - before[key.name]
         delta = source.delta(key)
+        assert delta is not None
         assert isinstance(delta, LowRank) == (key.family == adapted)
         assert source.rank(key) == (2 if key.family == adapted else None)
         assert source.nbytes(key) > 0
@@ -106,12 +110,14 @@ def test_a_matrix_that_an_adapter_stores_whole(tmp_path, name, adapted, whole):
         plan(index, [open_update("x", folder, index)])
 
 
-def test_what_an_adapter_stores_whole_replaces_the_checkpoint_it_was_trained_on(base, keys, tmp_path):
+def test_what_an_adapter_stores_whole_replaces_the_checkpoint_it_was_trained_on(
+    base: CheckpointIndex, keys: list[MatrixKey], tmp_path: Path
+) -> None:
     content = {name: tensor + (0.1 if name in (Q0, K1) else 0) for name, tensor in tiny.tensors(base.root).items()}
     tiny.store(tmp_path / "model", content)
     (tmp_path / "model" / "config.json").write_text(json.dumps(base.config))
     folder, _, merged = tiny.lora("qwen3", tmp_path / "a", r=2, target_modules=["q_proj"], modules_to_save=["k_proj"])
-    stacked = open_update("x", f"{tmp_path / 'model'}+{folder}", base)
+    stacked: Any = open_update("x", f"{tmp_path / 'model'}+{folder}", base)
     original = tiny.tensors(base.root)
     for key in keys:
         if key.family == "k_proj":
@@ -126,7 +132,9 @@ def test_what_an_adapter_stores_whole_replaces_the_checkpoint_it_was_trained_on(
 @pytest.mark.parametrize(
     ("name", "tokens"), [("qwen3", [3, 5]), ("qwen3-untied", {"embed_tokens": [7, 3], "lm_head": [4]})]
 )
-def test_single_trained_tokens_count_as_outside(tmp_path, name, tokens):
+def test_single_trained_tokens_count_as_outside(
+    tmp_path: Path, name: str, tokens: list[int] | dict[str, list[int]]
+) -> None:
     index = CheckpointIndex.open(tiny.save(tiny.model(name), tmp_path / "base"))
     folder, before, merged = tiny.lora(
         name, tmp_path / "a", r=2, target_modules=["q_proj"], trainable_token_indices=tokens
@@ -151,7 +159,9 @@ def test_single_trained_tokens_count_as_outside(tmp_path, name, tokens):
         ([3, 40], r"values for rows up to 40, the base's 'model.embed_tokens.weight' has shape \(40, 16\)"),
     ],
 )
-def test_token_rows_that_the_config_does_not_name(base, keys, tmp_path, tokens, says):
+def test_token_rows_that_the_config_does_not_name(
+    base: CheckpointIndex, keys: list[MatrixKey], tmp_path: Path, tokens: list[Any] | None, says: str
+) -> None:
     folder, _, _ = tiny.lora("qwen3", tmp_path, r=2, target_modules=["q_proj"], trainable_token_indices=[3, 5])
     file = folder / "adapter_config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"trainable_token_indices": tokens}))
@@ -159,10 +169,11 @@ def test_token_rows_that_the_config_does_not_name(base, keys, tmp_path, tokens, 
         outside_share(base, open_update("x", folder, base), keys)
 
 
-def test_a_layer_stored_whole_under_its_factors(base, keys, tmp_path):
+def test_a_layer_stored_whole_under_its_factors(base: CheckpointIndex, keys: list[MatrixKey], tmp_path: Path) -> None:
     """peft stores a wrapped layer's own weight as base_layer: both changes count."""
     folder, _, _ = tiny.lora("qwen3", tmp_path, r=2, target_modules=["q_proj"])
-    alone = dense(open_update("x", folder, base).delta(keys[0]))
+    given: Any = open_update("x", folder, base)
+    alone = dense(given.delta(keys[0]))
     content = load_file(folder / "adapter_model.safetensors")
     content[f"base_model.model.{Q0.replace('.weight', '.base_layer.weight')}"] = tiny.tensors(base.root)[Q0] + 0.5
     tiny.store(folder, content, "adapter_model.safetensors")

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,13 +18,13 @@ TABLE = {row["type"]: re.findall(r"`([\w.]+)`", row["families"]) for row in ROW.
 MODELS = {make().model_type: name for name, make in tiny.CONFIGS.items()}
 
 
-def test_the_table_lists_what_is_tested():
+def test_the_table_lists_what_is_tested() -> None:
     assert TABLE.keys() == MODELS.keys()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("kind", TABLE)
-def test_every_row_is_what_a_model_of_its_kind_has(kind, dtype, tmp_path):
+def test_every_row_is_what_a_model_of_its_kind_has(kind: Any, dtype: torch.dtype, tmp_path: Path) -> None:
     """Families in their order, both layers; a full checkpoint of the same kind pairs with every matrix and differs."""
     base = CheckpointIndex.open(tiny.save(tiny.model(MODELS[kind]).to(dtype), tmp_path / "base"))
     keys = target_matrices(base)
@@ -37,6 +38,6 @@ def test_every_row_is_what_a_model_of_its_kind_has(kind, dtype, tmp_path):
     own, other = tiny.tensors(base.root), tiny.tensors(expert.path)
     for key in keys:
         delta = expert.delta(key)
-        assert delta is not None
+        assert isinstance(delta, torch.Tensor)
         assert delta.shape == key.shape
         assert torch.equal(key.from_linear(delta), other[key.name].float() - own[key.name].float())

@@ -2,6 +2,9 @@
 
 import json
 import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +20,7 @@ EMBEDDING, HEAD, Q0 = "model.embed_tokens.weight", "lm_head.weight", "model.laye
 
 
 @pytest.fixture
-def base(tmp_path):
+def base(tmp_path: Path) -> CheckpointIndex:
     """A tied Qwen3 with a tokenizer."""
     folder = tiny.save(tiny.model("qwen3"), tmp_path / "base")
     bpe_tokenizer().save_pretrained(folder)
@@ -25,10 +28,10 @@ def base(tmp_path):
 
 
 @pytest.fixture
-def checked(base, capsys):
+def checked(base: CheckpointIndex, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
     """``check`` of updates by name: its JSON, or the sentence that it ended with."""
 
-    def check(*options, **updates):
+    def check(*options: str, **updates: Path) -> Any:
         arguments = [part for name, path in updates.items() for part in ("--update", f"{name}={path}")]
         code = main(["check", "--base", str(base.root), *arguments, "--json", *options])
         said = capsys.readouterr()
@@ -41,9 +44,16 @@ def checked(base, capsys):
     return check
 
 
-def expert(base, folder, dtype=torch.float32, scale=0.1, config=None, **changes):
+def expert(
+    base: CheckpointIndex,
+    folder: Path,
+    dtype: torch.dtype = torch.float32,
+    scale: float = 0.1,
+    config: dict[str, Any] | None = None,
+    **changes: Any,
+) -> Path:
     """A full checkpoint: every target moved, single tensors replaced or, where None, left out."""
-    content = dict(tiny.tensors(base.root))
+    content: dict[str, Any] = dict(tiny.tensors(base.root))
     generator = torch.Generator().manual_seed(1)
     for key in target_matrices(base):
         content[key.name] = content[key.name] + scale * torch.randn(key.stored_shape, generator=generator)
@@ -53,19 +63,23 @@ def expert(base, folder, dtype=torch.float32, scale=0.1, config=None, **changes)
     return folder
 
 
-def notes(found):
+def notes(found: dict[str, Any]) -> str:
     return "\n".join(found["notes"])
 
 
-def test_a_resized_vocabulary(base, checked, tmp_path):
-    content = {EMBEDDING.replace(".", "__"): torch.cat([tiny.tensors(base.root)[EMBEDDING], torch.ones(8, 16)])}
+def test_a_resized_vocabulary(base: CheckpointIndex, checked: Callable[..., Any], tmp_path: Path) -> None:
+    content: dict[str, Any] = {
+        EMBEDDING.replace(".", "__"): torch.cat([tiny.tensors(base.root)[EMBEDDING], torch.ones(8, 16)])
+    }
     found = checked("--energy", a=expert(base, tmp_path / "a", **content))
     assert f"{EMBEDDING} has shape (48, 16), the base (40, 16); outside the target matrices, not merged" in notes(found)
     # Rows that the base does not have are no change of it.
     assert found["energy"]["a"]["outside_share"] == 0
 
 
-def test_another_vocabulary_of_the_same_size(base, checked, tmp_path):
+def test_another_vocabulary_of_the_same_size(
+    base: CheckpointIndex, checked: Callable[..., Any], tmp_path: Path
+) -> None:
     folder = expert(base, tmp_path / "a")
     other = bpe_tokenizer()
     other.add_tokens(["<new>"])
@@ -77,26 +91,30 @@ def test_another_vocabulary_of_the_same_size(base, checked, tmp_path):
     assert "vocabulary" not in notes(checked(a=folder))
 
 
-def test_an_untied_head(base, checked, tmp_path):
-    content = {HEAD.replace(".", "__"): torch.ones(40, 16)}
+def test_an_untied_head(base: CheckpointIndex, checked: Callable[..., Any], tmp_path: Path) -> None:
+    content: dict[str, Any] = {HEAD.replace(".", "__"): torch.ones(40, 16)}
     found = checked(a=expert(base, tmp_path / "a", config={"tie_word_embeddings": False}, **content))
     assert "a: has output embeddings of their own, the base ties input and output embeddings" in notes(found)
     assert f"1 tensors that the base does not have are ignored: {HEAD}" in notes(found)
     assert found["updates"][0]["extra"] == 1
 
 
-def test_missing_and_extra_tensors(base, checked, tmp_path):
-    content = {Q0.replace(".", "__"): None, "model__layers__0__extra__bias": torch.ones(3)}
+def test_missing_and_extra_tensors(base: CheckpointIndex, checked: Callable[..., Any], tmp_path: Path) -> None:
+    content: dict[str, Any] = {Q0.replace(".", "__"): None, "model__layers__0__extra__bias": torch.ones(3)}
     found = checked(a=expert(base, tmp_path / "a", **content))
     assert found["warnings"] == [f"a: 1 of 14 target matrices are not in it ({Q0}, …) and count as untouched"]
     assert "1 tensors that the base does not have are ignored: model.layers.0.extra.bias" in notes(found)
 
 
-def test_the_share_of_energy_outside_the_targets(base, checked, tmp_path):
+def test_the_share_of_energy_outside_the_targets(
+    base: CheckpointIndex, checked: Callable[..., Any], tmp_path: Path
+) -> None:
     moved = tiny.tensors(base.root)[EMBEDDING] + 1
-    folder = expert(base, tmp_path / "a", **{EMBEDDING.replace(".", "__"): moved})
+    content: dict[str, Any] = {EMBEDDING.replace(".", "__"): moved}
+    folder = expert(base, tmp_path / "a", **content)
     found = checked("--energy", a=folder)
-    inside = sum(float(open_update("a", folder, base).delta(key).square().sum()) for key in target_matrices(base))
+    update: Any = open_update("a", folder, base)
+    inside = sum(float(update.delta(key).square().sum()) for key in target_matrices(base))
     share = moved.numel() / (moved.numel() + inside)
     assert found["energy"]["a"]["outside_share"] == pytest.approx(share, rel=1e-5)
     sentence = f"a: {share:.1%} of its energy lies outside the target matrices and is not merged"
@@ -105,7 +123,9 @@ def test_the_share_of_energy_outside_the_targets(base, checked, tmp_path):
 
 
 @pytest.mark.parametrize(("dtype", "limit"), [(torch.bfloat16, 0.01), (torch.float16, 0.001)])
-def test_rounding_of_half_precision(base, checked, tmp_path, dtype, limit):
+def test_rounding_of_half_precision(
+    base: CheckpointIndex, checked: Callable[..., Any], tmp_path: Path, dtype: torch.dtype, limit: float
+) -> None:
     """Weights of about 0.02 that moved by 1e-3: bfloat16 loses some per cent of that, float16 an eighth as much."""
     found = checked("--energy", a=expert(base, tmp_path / "a", dtype, scale=1e-3))
     rounding = found["energy"]["a"]["rounding"]
@@ -113,7 +133,9 @@ def test_rounding_of_half_precision(base, checked, tmp_path, dtype, limit):
     assert (f"a: half-precision rounding is {rounding:.1%} of this update" in notes(found)) == (rounding > 0.01)
 
 
-def test_an_adapter_with_more_than_linear_layers(base, checked, tmp_path):
+def test_an_adapter_with_more_than_linear_layers(
+    base: CheckpointIndex, checked: Callable[..., Any], tmp_path: Path
+) -> None:
     folder, _, _ = tiny.lora("qwen3", tmp_path / "a", r=2, target_modules=["q_proj", "embed_tokens"])
     found = checked("--energy", a=folder)
     assert f"a: 1 tensors outside the target matrices are ignored: embeddings 1 ({EMBEDDING}, …)" in notes(found)
@@ -121,12 +143,14 @@ def test_an_adapter_with_more_than_linear_layers(base, checked, tmp_path):
     assert found["energy"]["a"]["rounding"] is None
 
 
-def test_the_same_folder_twice(base, checked, tmp_path):
+def test_the_same_folder_twice(base: CheckpointIndex, checked: Callable[..., Any], tmp_path: Path) -> None:
     folder = expert(base, tmp_path / "a")
     assert checked(a=folder, b=folder)["warnings"] == [f"b and a are the same folder, {folder}"]
 
 
-def test_a_checkpoint_without_the_heads_prefix(base, checked, tmp_path):
+def test_a_checkpoint_without_the_heads_prefix(
+    base: CheckpointIndex, checked: Callable[..., Any], tmp_path: Path
+) -> None:
     content = {name.removeprefix("model."): tensor + 0.1 for name, tensor in tiny.tensors(base.root).items()}
     tiny.store(tmp_path / "a", content)
     found = checked(a=tmp_path / "a")
@@ -134,21 +158,25 @@ def test_a_checkpoint_without_the_heads_prefix(base, checked, tmp_path):
     assert any("no config.json" in warning for warning in found["warnings"])
 
 
-def test_an_adapter_upon_a_checkpoint(base, checked, tmp_path):
+def test_an_adapter_upon_a_checkpoint(base: CheckpointIndex, checked: Callable[..., Any], tmp_path: Path) -> None:
     """MODEL+ADAPTER: the sum of both updates; upon the base itself the adapter alone."""
     model = expert(base, tmp_path / "model")
     adapter, _, _ = tiny.lora("qwen3", tmp_path / "adapter", r=2, target_modules=["q_proj"])
     found = checked("--energy", a=f"{model}+{adapter}", b=f"{base.root}+{adapter}")
     assert [row["kind"] for row in found["updates"]] == ["checkpoint+adapter", "adapter"]
     assert [row["matrices"] for row in found["updates"]] == [14, 2]
+    stacked: Any
+    upon: Any
+    alone: Any
     stacked, upon, alone = (open_update("a", path, base) for path in (f"{model}+{adapter}", model, adapter))
     assert stacked.folders == [model, adapter]
     assert stacked.path.name == "adapter"
     for key in target_matrices(base):
         added = alone.delta(key)
+        again: Any = open_update("a", stacked.path, base)
         expected = upon.delta(key) + (0 if added is None else added.dense())
         torch.testing.assert_close(stacked.delta(key), expected, rtol=1e-6, atol=1e-6)
-        assert torch.equal(open_update("a", stacked.path, base).delta(key), stacked.delta(key))
+        assert torch.equal(again.delta(key), stacked.delta(key))
     assert len({source.fingerprint() for source in (stacked, upon, alone)}) == 3
     norm = math.sqrt(sum(float(stacked.delta(key).square().sum()) for key in target_matrices(base)))
     assert found["energy"]["a"]["target_norm"] == pytest.approx(norm, rel=1e-5)
@@ -157,7 +185,9 @@ def test_an_adapter_upon_a_checkpoint(base, checked, tmp_path):
     assert checked(a=tmp_path / "c+plus+model")["updates"][0]["kind"] == "checkpoint"
 
 
-def test_what_is_no_adapter_upon_a_checkpoint(base, checked, tmp_path):
+def test_what_is_no_adapter_upon_a_checkpoint(
+    base: CheckpointIndex, checked: Callable[..., Any], tmp_path: Path
+) -> None:
     model = expert(base, tmp_path / "model")
     adapter, _, _ = tiny.lora("qwen3", tmp_path / "adapter", r=2, target_modules=["q_proj"])
     assert "expected a LoRA adapter after the +" in checked(a=f"{model}+{model}")
@@ -165,7 +195,9 @@ def test_what_is_no_adapter_upon_a_checkpoint(base, checked, tmp_path):
     assert "found nothing" in checked(a=f"{model}+{tmp_path / 'none'}")
 
 
-def test_a_run_inside_a_stacked_input_is_refused(base, tmp_path, capsys):
+def test_a_run_inside_a_stacked_input_is_refused(
+    base: CheckpointIndex, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     model = expert(base, tmp_path / "model")
     adapter, _, _ = tiny.lora("qwen3", tmp_path / "adapter", r=2, target_modules=["q_proj"])
     update = f"a={model}+{adapter}"
@@ -175,7 +207,9 @@ def test_a_run_inside_a_stacked_input_is_refused(base, tmp_path, capsys):
         assert f"lies inside the input {inside}" in capsys.readouterr().err
 
 
-def test_experts_are_families_of_their_own(checked, base, tmp_path, capsys):
+def test_experts_are_families_of_their_own(
+    checked: Callable[..., Any], base: CheckpointIndex, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for name, family in (("qwen3-moe", "experts.2.gate_proj"), ("mixtral", "experts.2.w1")):
         folder = tiny.save(tiny.model(name), tmp_path / name)
         other = tiny.save(tiny.model(name, seed=1), tmp_path / f"{name}-expert")
@@ -203,7 +237,9 @@ def test_experts_are_families_of_their_own(checked, base, tmp_path, capsys):
         (lambda f: tiny.store(f, {f"{Q0}.lora_A": torch.zeros(2, 2)}), "adapter_config.json: missing"),
     ],
 )
-def test_what_is_refused(base, checked, tmp_path, spoil, says):
+def test_what_is_refused(
+    base: CheckpointIndex, checked: Callable[..., Any], tmp_path: Path, spoil: Any, says: str
+) -> None:
     folder = expert(base, tmp_path / "a")
     spoil(folder)
     assert says in checked(a=folder)
@@ -218,13 +254,15 @@ def test_what_is_refused(base, checked, tmp_path, spoil, says):
         ({"r": 3}, "expected rank 3"),
     ],
 )
-def test_adapters_that_are_refused(base, checked, tmp_path, changes, says):
+def test_adapters_that_are_refused(
+    base: CheckpointIndex, checked: Callable[..., Any], tmp_path: Path, changes: dict[str, Any], says: str
+) -> None:
     folder, _, _ = tiny.lora("qwen3", tmp_path / "a", r=2, target_modules=["q_proj"])
     file = folder / "adapter_config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))
     assert says in checked(a=folder)
 
 
-def test_an_adapter_for_another_base(checked, tmp_path):
+def test_an_adapter_for_another_base(checked: Callable[..., Any], tmp_path: Path) -> None:
     folder, _, _ = tiny.lora("gpt2", tmp_path / "a", r=2, target_modules=["c_attn"], fan_in_fan_out=True)
     assert "this adapter is for another base" in checked(a=folder)

@@ -2,6 +2,8 @@
 
 import random
 import shutil
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,10 +32,14 @@ def mutate(content: bytes, generator: random.Random, limit: int) -> bytes:
         ("sharded", "config.json"),
     ],
 )
-def test_mutated_files_end_in_a_plan_or_one_sentence(tmp_path, kind, file):
+def test_mutated_files_end_in_a_plan_or_one_sentence(tmp_path: Path, kind: str, file: str) -> None:
     base = CheckpointIndex.open(tiny.save(tiny.model("qwen3"), tmp_path / "base"))
     if kind == "adapter":
-        settings = {"r": 2, "target_modules": ["q_proj"], "alpha_pattern": {"layers.1.self_attn.q_proj": 3}}
+        settings: dict[str, Any] = {
+            "r": 2,
+            "target_modules": ["q_proj"],
+            "alpha_pattern": {"layers.1.self_attn.q_proj": 3},
+        }
         folder = tiny.lora("qwen3", tmp_path / "good", **settings)[0]
     else:
         folder = tiny.save(tiny.model("qwen3", seed=1), tmp_path / "good", max_shard_size="8KB")

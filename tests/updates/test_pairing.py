@@ -1,4 +1,6 @@
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -7,23 +9,26 @@ from safetensors.torch import load_file
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.errors import InputError
 from gcwm_viz.updates.pairing import open_update, plan, target_matrices
+from gcwm_viz.updates.source import UpdateSource
 from tests.checkpoints import tiny
 
 Q0 = "model.layers.0.self_attn.q_proj.weight"
 
 
 @pytest.fixture
-def expert(base, tmp_path):
+def expert(base: CheckpointIndex, tmp_path: Path) -> UpdateSource:
     return open_update("expert", tiny.save(tiny.model("qwen3", seed=1), tmp_path / "expert"), base)
 
 
 @pytest.fixture
-def adapter(base, tmp_path):
+def adapter(base: CheckpointIndex, tmp_path: Path) -> UpdateSource:
     return open_update("adapter", tiny.lora("qwen3", tmp_path / "adapter", r=2, target_modules=["q_proj"])[0], base)
 
 
-def test_plan_reads_headers_only(base, expert, adapter, monkeypatch):
-    def refuse(*arguments):
+def test_plan_reads_headers_only(
+    base: CheckpointIndex, expert: UpdateSource, adapter: UpdateSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object) -> None:
         raise AssertionError("weights were read")
 
     monkeypatch.setattr("gcwm_viz.updates.sources.read_tensor", refuse)
@@ -31,7 +36,7 @@ def test_plan_reads_headers_only(base, expert, adapter, monkeypatch):
     found = plan(base, [expert, adapter])
     assert found.keys == found.active == target_matrices(base)
     assert found.parameters == sum(key.parameters for key in found.keys)
-    rows = found.coverage
+    rows: list[dict[str, Any]] = found.coverage
     assert [(row["update"], row["kind"], row["matrices"], row["missing"]) for row in rows] == [
         ("expert", "checkpoint", 14, 0),
         ("adapter", "adapter", 2, 12),
@@ -44,13 +49,13 @@ def test_plan_reads_headers_only(base, expert, adapter, monkeypatch):
     assert found.warnings == []
 
 
-def test_matrices_no_update_touches_are_noted(base, adapter):
+def test_matrices_no_update_touches_are_noted(base: CheckpointIndex, adapter: UpdateSource) -> None:
     found = plan(base, [adapter])
     assert [key.family for key in found.active] == ["q_proj", "q_proj"]
     assert "12 of 14 target matrices are touched by no update and stay" in found.notes
 
 
-def test_resized_vocabulary_and_extra_tensors_are_listed_not_refused(base, tmp_path):
+def test_resized_vocabulary_and_extra_tensors_are_listed_not_refused(base: CheckpointIndex, tmp_path: Path) -> None:
     content = {name: tensor + 0.1 for name, tensor in tiny.tensors(base.root).items()}
     content["model.embed_tokens.weight"] = torch.zeros(48, 16)
     content["lm_head.weight"] = torch.zeros(48, 16)
@@ -66,7 +71,7 @@ def test_resized_vocabulary_and_extra_tensors_are_listed_not_refused(base, tmp_p
     assert any("no config.json" in warning for warning in found.warnings)
 
 
-def test_shape_mismatch_shows_both_shapes(base, tmp_path):
+def test_shape_mismatch_shows_both_shapes(base: CheckpointIndex, tmp_path: Path) -> None:
     content = {**tiny.tensors(base.root), Q0: torch.zeros(16, 12)}
     source = open_update("x", tiny.store(tmp_path, content), base)
     for call in (lambda: plan(base, [source]), lambda: source.delta(target_matrices(base)[0])):
@@ -79,7 +84,7 @@ def test_shape_mismatch_shows_both_shapes(base, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2", "phi3"])
-def test_another_architecture(base, tmp_path, name):
+def test_another_architecture(base: CheckpointIndex, tmp_path: Path, name: str) -> None:
     source = open_update("x", tiny.save(tiny.model(name), tmp_path), base)
     with pytest.raises(InputError, match=r"config.json: another architecture, expected model_type 'qwen3'"):
         plan(base, [source])
@@ -91,20 +96,20 @@ def test_another_architecture(base, tmp_path, name):
             plan(base, [open_update("x", tmp_path, base)])
 
 
-def test_another_number_of_layers(base, tmp_path, expert):
+def test_another_number_of_layers(base: CheckpointIndex, tmp_path: Path, expert: UpdateSource) -> None:
     file = expert.path / "config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "num_hidden_layers": 3}))
     with pytest.raises(InputError, match=r"another architecture, expected num_hidden_layers 2 .* found 3"):
         plan(base, [open_update("x", expert.path, base)])
 
 
-def test_adapter_for_another_base_by_its_modules(base, tmp_path):
+def test_adapter_for_another_base_by_its_modules(base: CheckpointIndex, tmp_path: Path) -> None:
     folder, _, _ = tiny.lora("gpt2", tmp_path, r=2, target_modules=["c_attn"], fan_in_fan_out=True)
     with pytest.raises(InputError, match=r"adapter is for another base: tensor '.*c_attn.lora_A.weight' adapts"):
         plan(base, [open_update("x", folder, base)])
 
 
-def test_adapter_for_another_base_by_its_shapes(base, tmp_path, adapter):
+def test_adapter_for_another_base_by_its_shapes(base: CheckpointIndex, tmp_path: Path, adapter: UpdateSource) -> None:
     file = adapter.path / "adapter_model.safetensors"
     content = load_file(file)
     name = next(name for name in content if "lora_A" in name)
@@ -113,20 +118,20 @@ def test_adapter_for_another_base_by_its_shapes(base, tmp_path, adapter):
         plan(base, [open_update("x", adapter.path, base)])
 
 
-def test_adapter_on_nothing_but_the_head(tmp_path):
+def test_adapter_on_nothing_but_the_head(tmp_path: Path) -> None:
     index = CheckpointIndex.open(tiny.save(tiny.model("qwen3-untied"), tmp_path / "base"))
     folder, _, _ = tiny.lora("qwen3-untied", tmp_path / "adapter", r=2, target_modules=["lm_head"])
     with pytest.raises(InputError, match="the update 'x' touches no target matrix"):
         plan(index, [open_update("x", folder, index)])
 
 
-def test_update_tensors_that_touch_no_target(base, tmp_path):
+def test_update_tensors_that_touch_no_target(base: CheckpointIndex, tmp_path: Path) -> None:
     folder = tiny.store(tmp_path, {"model.norm.weight": torch.ones(16)}, gcwm_viz="update")
     with pytest.raises(InputError, match=r"touches no target matrix.*found 'model.norm.weight'"):
         plan(base, [open_update("x", folder, base)])
 
 
-def test_names_are_taken_once_and_folders_noticed(base, expert):
+def test_names_are_taken_once_and_folders_noticed(base: CheckpointIndex, expert: UpdateSource) -> None:
     again = open_update("expert", expert.path, base)
     with pytest.raises(InputError, match="update name 'expert' is already taken"):
         plan(base, [expert, again])
@@ -134,12 +139,12 @@ def test_names_are_taken_once_and_folders_noticed(base, expert):
     assert any("other and expert are the same folder" in warning for warning in twice.warnings)
 
 
-def test_no_update_at_all(base):
+def test_no_update_at_all(base: CheckpointIndex) -> None:
     with pytest.raises(InputError, match="expected at least one update"):
         plan(base, [])
 
 
-def test_lora_factors_without_their_config(base, adapter):
+def test_lora_factors_without_their_config(base: CheckpointIndex, adapter: UpdateSource) -> None:
     (adapter.path / "adapter_config.json").unlink()
     with pytest.raises(InputError, match=r"adapter_config.json: missing"):
         open_update("x", adapter.path, base)

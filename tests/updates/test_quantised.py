@@ -1,9 +1,11 @@
 """Quantised weights in the forms that quantisers write, as the base and as an update: refused in one sentence."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.errors import InputError
@@ -13,7 +15,7 @@ from tests.checkpoints import tiny
 UP = "model.layers.0.mlp.up_proj"
 
 
-def int4(rows, columns):
+def int4(rows: int, columns: int) -> Tensor:
     return torch.zeros(rows, columns, dtype=torch.int32)
 
 
@@ -36,7 +38,7 @@ FORMS = {
 
 @pytest.mark.parametrize("named", [True, False], ids=["config", "tensors alone"])
 @pytest.mark.parametrize("form", FORMS)
-def test_quantised_weights_are_refused(base, tmp_path, form, named):
+def test_quantised_weights_are_refused(base: CheckpointIndex, tmp_path: Path, form: str, named: bool) -> None:
     content = tiny.tensors(base.root)
     del content[f"{UP}.weight"]
     folder = tiny.store(tmp_path / "a", content | {f"{UP}{suffix}": tensor for suffix, tensor in FORMS[form].items()})
@@ -51,7 +53,7 @@ def test_quantised_weights_are_refused(base, tmp_path, form, named):
         assert (f"({method}, tensor" in str(caught.value)) == named
 
 
-def test_a_config_that_no_tensor_bears_out(base, tmp_path):
+def test_a_config_that_no_tensor_bears_out(base: CheckpointIndex, tmp_path: Path) -> None:
     """What was dequantised or merged may keep its quantization_config: dense weights are dense."""
     folder = tiny.save(tiny.model("qwen3", seed=1), tmp_path / "a")
     config = base.config | {"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}}
@@ -65,7 +67,7 @@ def test_a_config_that_no_tensor_bears_out(base, tmp_path):
     )
 
 
-def test_gguf_alone(tmp_path):
+def test_gguf_alone(tmp_path: Path) -> None:
     (tmp_path / "model.Q4_K_M.gguf").write_bytes(b"GGUF")
     for path in (tmp_path, tmp_path / "model.Q4_K_M.gguf"):
         with pytest.raises(InputError, match=r"only GGUF weights \(model.Q4_K_M.gguf\).*gguf_file='model.Q4_K_M.gguf'"):

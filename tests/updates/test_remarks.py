@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,11 +15,11 @@ from gcwm_viz.updates.pairing import open_update, plan, target_matrices
 from tests.checkpoints import tiny
 
 
-def opened(name, folder):
+def opened(name: str, folder: Path) -> CheckpointIndex:
     return CheckpointIndex.open(tiny.save(tiny.model(name), folder))
 
 
-def configure(folder, **changes):
+def configure(folder: Path, **changes: str | None) -> None:
     file = folder / "adapter_config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
 
@@ -43,7 +45,7 @@ def configure(folder, **changes):
         (None, "Qwen2.5-1.5B", False),
     ],
 )
-def test_the_name_that_an_adapter_states(tmp_path, stated, folder, differ):
+def test_the_name_that_an_adapter_states(tmp_path: Path, stated: str | None, folder: str, differ: bool) -> None:
     base = opened("qwen3", tmp_path / folder)
     adapter, _, _ = tiny.lora("qwen3", tmp_path / "adapter", r=2, target_modules=["q_proj"])
     configure(adapter, base_model_name_or_path=stated)
@@ -55,7 +57,7 @@ def test_the_name_that_an_adapter_states(tmp_path, stated, folder, differ):
     assert warning.startswith(f"x: its adapter_config.json names the base {stated!r}, given is {str(base.root)!r}")
 
 
-def test_the_name_in_the_cache_and_in_the_config_count_too(tmp_path):
+def test_the_name_in_the_cache_and_in_the_config_count_too(tmp_path: Path) -> None:
     snapshot = tmp_path / "models--Qwen--Qwen3-0.6B" / "snapshots" / "abc"
     base = opened("qwen3", snapshot)
     assert base_warnings(base, {"base_model_name_or_path": "Qwen/Qwen3-0.6B"}) == []
@@ -69,7 +71,7 @@ def test_the_name_in_the_cache_and_in_the_config_count_too(tmp_path):
     )
 
 
-def test_another_architecture_of_equal_shapes(tmp_path):
+def test_another_architecture_of_equal_shapes(tmp_path: Path) -> None:
     """Llama's and Mistral's tensors have the same names; what tells the two apart is the class that peft notes."""
     base = opened("mistral", tmp_path / "base")
     adapter, _, _ = tiny.lora("llama", tmp_path / "adapter", r=2, target_modules=["q_proj"])
@@ -85,7 +87,7 @@ def test_another_architecture_of_equal_shapes(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["gemma3", "gemma3-vision", "llava", "gpt2", "qwen3-moe", "bamba"])
-def test_an_adapter_of_the_base_itself_is_not_suspected(tmp_path, name):
+def test_an_adapter_of_the_base_itself_is_not_suspected(tmp_path: Path, name: str) -> None:
     base = opened(name, tmp_path / "base")
     modules = ["c_attn"] if name == "gpt2" else ["q_proj"]
     adapter, _, _ = tiny.lora(name, tmp_path / "a", r=2, target_modules=modules, fan_in_fan_out=name == "gpt2")
@@ -93,7 +95,7 @@ def test_an_adapter_of_the_base_itself_is_not_suspected(tmp_path, name):
     assert plan(base, [open_update("x", adapter, base)]).warnings == []
 
 
-def test_an_adapter_upon_a_checkpoint_names_the_checkpoint(tmp_path):
+def test_an_adapter_upon_a_checkpoint_names_the_checkpoint(tmp_path: Path) -> None:
     base = opened("qwen3", tmp_path / "Qwen3-0.6B")
     model = tiny.save(tiny.model("qwen3", seed=1), tmp_path / "Tuned-1")
     adapter, _, _ = tiny.lora("qwen3", tmp_path / "a", r=2, target_modules=["q_proj"])
@@ -105,7 +107,7 @@ def test_an_adapter_upon_a_checkpoint_names_the_checkpoint(tmp_path):
 # Little of the model merged
 
 
-def test_stacked_experts(tmp_path):
+def test_stacked_experts(tmp_path: Path) -> None:
     """GraniteMoE keeps its experts in 3-D tensors of other names: what holds them is refused, the rest is merged."""
     base = opened("granite-moe", tmp_path / "base")
     assert not any("linear" in key.family for key in target_matrices(base))
@@ -126,13 +128,13 @@ def test_stacked_experts(tmp_path):
         plan(other, [open_update("x", delta, other)])
 
 
-def test_a_convolution_is_no_stack_of_experts(tmp_path):
+def test_a_convolution_is_no_stack_of_experts(tmp_path: Path) -> None:
     base = opened("mamba2", tmp_path / "base")
     expert = tiny.save(tiny.model("mamba2", seed=1), tmp_path / "expert")
     assert plan(base, [open_update("x", expert, base)]).warnings == []
 
 
-def test_most_of_the_blocks_left_out(tmp_path):
+def test_most_of_the_blocks_left_out(tmp_path: Path) -> None:
     """Matrices that are no ``.weight``, as some experts are kept, are no targets."""
     content = {f"h.{layer}.attn.weight": torch.zeros(4, 4) for layer in (0, 1)}
     content |= {f"h.{layer}.ffn.w1": torch.ones(8, 4) for layer in (0, 1)} | {"wte.weight": torch.zeros(1000, 4)}
@@ -147,7 +149,7 @@ def test_most_of_the_blocks_left_out(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["t5", "bart", "whisper"])
-def test_an_encoder_beside_the_decoder(tmp_path, name):
+def test_an_encoder_beside_the_decoder(tmp_path: Path, name: str) -> None:
     base = opened(name, tmp_path / "base")
     expert = tiny.save(tiny.model(name, seed=1), tmp_path / "expert")
     (warning,) = plan(base, [open_update("x", expert, base)]).warnings
@@ -162,7 +164,7 @@ def test_an_encoder_beside_the_decoder(tmp_path, name):
 # Not an update
 
 
-def test_the_base_as_its_own_update(tmp_path):
+def test_the_base_as_its_own_update(tmp_path: Path) -> None:
     base = opened("qwen3", tmp_path / "base")
     assert plan(base, [open_update("x", base.root, base)]).warnings == ["x: this is the base itself, so Δ is zero"]
     copy = tmp_path / "copy"
@@ -177,7 +179,7 @@ def test_the_base_as_its_own_update(tmp_path):
 
 
 @pytest.mark.parametrize("shards", [{}, {"max_shard_size": "8KB"}])
-def test_an_adapter_config_left_in_a_checkpoint(tmp_path, shards):
+def test_an_adapter_config_left_in_a_checkpoint(tmp_path: Path, shards: Any) -> None:
     base = opened("qwen3", tmp_path / "base")
     expert = tiny.save(tiny.model("qwen3", seed=1), tmp_path / "expert", **shards)
     (expert / "adapter_config.json").write_text("{}")

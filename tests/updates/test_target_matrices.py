@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -36,7 +38,7 @@ EXPECTED = {
 
 
 @pytest.mark.parametrize("name", EXPECTED)
-def test_every_linear_weight_of_the_blocks_in_forward_order(tmp_path, name):
+def test_every_linear_weight_of_the_blocks_in_forward_order(tmp_path: Path, name: str) -> None:
     """Families, Linear shapes and order by layer and forward pass; checked against the model's own modules."""
     a_model = tiny.model(name)
     keys = target_matrices(CheckpointIndex.open(tiny.save(a_model, tmp_path)))
@@ -54,13 +56,13 @@ def test_every_linear_weight_of_the_blocks_in_forward_order(tmp_path, name):
     assert {key.name: key.shape for key in keys} == modules
 
 
-def test_layers_are_ordered_as_numbers(tmp_path):
+def test_layers_are_ordered_as_numbers(tmp_path: Path) -> None:
     content = {f"model.layers.{layer}.mlp.up_proj.weight": torch.zeros(4, 2) for layer in range(12)}
     keys = target_matrices(CheckpointIndex.open(tiny.store(tmp_path, content)))
     assert [key.layer for key in keys] == list(range(12))
 
 
-def test_layouts_of_a_transposed_matrix():
+def test_layouts_of_a_transposed_matrix() -> None:
     key = MatrixKey("h.0.mlp.c_fc.weight", 0, "c_fc", (6, 4), transposed=True)
     stored = torch.randn(4, 6)
     assert key.to_linear(stored).shape == (6, 4)
@@ -71,7 +73,7 @@ def test_layouts_of_a_transposed_matrix():
     assert plain.to_linear(stored) is stored
 
 
-def test_what_is_not_a_target(tmp_path):
+def test_what_is_not_a_target(tmp_path: Path) -> None:
     content = {
         "model.layers.0.mlp.up_proj.weight": torch.zeros(4, 2),
         "model.layers.0.norm.weight": torch.zeros(4),
@@ -87,7 +89,7 @@ def test_what_is_not_a_target(tmp_path):
     assert [key.name for key in keys] == ["model.layers.0.mlp.up_proj.weight"]
 
 
-def test_families_of_another_role_have_another_name(tmp_path):
+def test_families_of_another_role_have_another_name(tmp_path: Path) -> None:
     """DeepSeek's first layer has a dense MLP, the others a shared expert beside the experts; all end in gate_proj."""
     keys = target_matrices(CheckpointIndex.open(tiny.save(tiny.model("deepseek-v3"), tmp_path)))
     names = ["gate_proj", "up_proj", "down_proj"]
@@ -99,14 +101,14 @@ def test_families_of_another_role_have_another_name(tmp_path):
     assert len(roles) == len({key.family for key in keys})
 
 
-def test_a_module_right_in_the_block_keeps_its_name(tmp_path):
+def test_a_module_right_in_the_block_keeps_its_name(tmp_path: Path) -> None:
     content = {"h.0.up.weight": torch.zeros(4, 2), "h.1.mlp.up.weight": torch.zeros(4, 2)}
     content |= {"h.2.up.weight": torch.zeros(4, 2), "h.3.mlp.up.weight": torch.zeros(4, 2)}
     keys = target_matrices(CheckpointIndex.open(tiny.store(tmp_path, content)))
     assert [key.family for key in keys] == ["up", "mlp.up", "up", "mlp.up"]
 
 
-def test_a_base_without_blocks_or_of_another_kind(tmp_path):
+def test_a_base_without_blocks_or_of_another_kind(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"expected 2-D floating weights in decoder blocks .* found none among 1"):
         target_matrices(CheckpointIndex.open(tiny.store(tmp_path / "a", {"lm_head.weight": torch.zeros(2, 2)})))
     folder, _, _ = tiny.lora("qwen3", tmp_path / "b", r=2, target_modules=["q_proj"])
@@ -114,7 +116,7 @@ def test_a_base_without_blocks_or_of_another_kind(tmp_path):
         target_matrices(CheckpointIndex.open(folder))
 
 
-def test_biases_that_contradict_each_other(tmp_path):
+def test_biases_that_contradict_each_other(tmp_path: Path) -> None:
     content = {
         "h.0.a.weight": torch.zeros(4, 2),
         "h.0.a.bias": torch.zeros(4),

@@ -1,14 +1,19 @@
 import json
 import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.lowrank import LowRank, dense
 from gcwm_viz.updates import energy
 from gcwm_viz.updates.groups import GROUPS, group
+from gcwm_viz.updates.matrices import MatrixKey
 from gcwm_viz.updates.outside import outside_share, share_notes
 from gcwm_viz.updates.pairing import open_update, target_matrices
 from tests.checkpoints import tiny
@@ -17,7 +22,7 @@ Q0 = "model.layers.0.self_attn.q_proj.weight"
 K1 = "model.layers.1.self_attn.k_proj.weight"
 
 
-def moved(base, names, scale=0.1, seed=1):
+def moved(base: CheckpointIndex, names: Iterable[str], scale: float = 0.1, seed: int = 1) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     state = tiny.tensors(base.root)
     return {
@@ -26,16 +31,18 @@ def moved(base, names, scale=0.1, seed=1):
     }
 
 
-def expert(base, folder, names, dtype=torch.float32, **settings):
+def expert(
+    base: CheckpointIndex, folder: Path, names: Iterable[str], dtype: torch.dtype = torch.float32, **settings: int
+) -> dict[str, Tensor]:
     content = {name: tensor.to(dtype) for name, tensor in moved(base, names, **settings).items()}
     tiny.store(folder, content)
     (folder / "config.json").write_text(json.dumps(base.config))
     return content
 
 
-def test_checkpoint_delta_and_frozen_matrices(base, keys, tmp_path):
+def test_checkpoint_delta_and_frozen_matrices(base: CheckpointIndex, keys: list[MatrixKey], tmp_path: Path) -> None:
     content = expert(base, tmp_path, {Q0, K1})
-    source = open_update("math", tmp_path, base)
+    source: Any = open_update("math", tmp_path, base)
     assert source.kind == "checkpoint"
     assert source.touched(keys) == keys
     original = tiny.tensors(base.root)
@@ -49,9 +56,9 @@ def test_checkpoint_delta_and_frozen_matrices(base, keys, tmp_path):
     assert torch.equal(exact, content[Q0].double() - original[Q0].double())
 
 
-def test_sharded_half_precision_checkpoint(base, keys, tmp_path):
+def test_sharded_half_precision_checkpoint(base: CheckpointIndex, keys: list[MatrixKey], tmp_path: Path) -> None:
     a_model = tiny.model("qwen3", seed=5).to(torch.bfloat16)
-    source = open_update("x", tiny.save(a_model, tmp_path, max_shard_size="4KB"), base)
+    source: Any = open_update("x", tiny.save(a_model, tmp_path, max_shard_size="4KB"), base)
     original = tiny.tensors(base.root)
     state = a_model.state_dict()
     for key in keys:
@@ -59,7 +66,9 @@ def test_sharded_half_precision_checkpoint(base, keys, tmp_path):
 
 
 @pytest.mark.parametrize("marked_in", ["file", "folder"])
-def test_update_tensors_are_the_update(base, keys, tmp_path, marked_in):
+def test_update_tensors_are_the_update(
+    base: CheckpointIndex, keys: list[MatrixKey], tmp_path: Path, marked_in: str
+) -> None:
     content = {Q0: torch.randn(16, 16).half(), K1: torch.zeros(8, 16).half()}
     if marked_in == "file":
         tiny.store(tmp_path, content, "update.safetensors", gcwm_viz="update")
@@ -67,16 +76,16 @@ def test_update_tensors_are_the_update(base, keys, tmp_path, marked_in):
     else:
         path = tiny.store(tmp_path, content, "update.safetensors")
         (path / "update.json").write_text('{"format": "gcwm_viz.update"}')
-    source = open_update("x", path, base)
+    source: Any = open_update("x", path, base)
     assert source.kind == "delta"
     assert [key.name for key in source.touched(keys)] == [Q0, K1]
     assert torch.equal(source.delta(keys[0]), content[Q0].float())
     assert all(source.delta(key) is None for key in keys if key.name != Q0)
 
 
-def test_adapter_delta_stays_factored(base, keys, tmp_path):
+def test_adapter_delta_stays_factored(base: CheckpointIndex, keys: list[MatrixKey], tmp_path: Path) -> None:
     folder, before, merged = tiny.lora("qwen3", tmp_path, r=2, target_modules=["q_proj", "v_proj"])
-    source = open_update("x", folder, base)
+    source: Any = open_update("x", folder, base)
     assert source.kind == "adapter"
     assert {key.family for key in source.touched(keys)} == {"q_proj", "v_proj"}
     for key in keys:
@@ -89,19 +98,19 @@ def test_adapter_delta_stays_factored(base, keys, tmp_path):
             assert delta is None
 
 
-def test_untrained_adapter_touches_nothing(base, keys, tmp_path):
+def test_untrained_adapter_touches_nothing(base: CheckpointIndex, keys: list[MatrixKey], tmp_path: Path) -> None:
     import peft
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("warnings.warn", lambda *a, **k: None)
         peft.get_peft_model(tiny.model("qwen3"), peft.LoraConfig(r=2, target_modules=["q_proj"])).save_pretrained(
-            tmp_path
+            str(tmp_path)
         )
-    source = open_update("x", tmp_path, base)
+    source: Any = open_update("x", tmp_path, base)
     assert all(source.delta(key) is None for key in source.touched(keys))
 
 
-def test_gpt2_updates_come_in_linear_layout(tmp_path):
+def test_gpt2_updates_come_in_linear_layout(tmp_path: Path) -> None:
     index = CheckpointIndex.open(tiny.save(tiny.model("gpt2"), tmp_path / "base"))
     folder, before, merged = tiny.lora(
         "gpt2", tmp_path / "adapter", r=2, target_modules=["c_attn"], fan_in_fan_out=True
@@ -113,15 +122,16 @@ def test_gpt2_updates_come_in_linear_layout(tmp_path):
     (tmp_path / "full" / "config.json").write_text(json.dumps(index.config))
     key = next(key for key in target_matrices(index) if key.name == name)
     for path in (folder, tmp_path / "delta", tmp_path / "full"):
-        delta = dense(open_update("x", path, index).delta(key))
+        update: Any = open_update("x", path, index)
+        delta = dense(update.delta(key))
         assert delta.shape == key.shape == (48, 16)
         torch.testing.assert_close(key.from_linear(delta), change, rtol=1e-4, atol=1e-5)
 
 
-def test_a_prefix_does_not_hide_the_match(base, keys, tmp_path):
+def test_a_prefix_does_not_hide_the_match(base: CheckpointIndex, keys: list[MatrixKey], tmp_path: Path) -> None:
     content = {name.removeprefix("model."): tensor for name, tensor in moved(base, {Q0}).items()}
     tiny.store(tmp_path / "headless", content)
-    source = open_update("x", tmp_path / "headless", base)
+    source: Any = open_update("x", tmp_path / "headless", base)
     assert source.delta(keys[0]) is not None
     headless = CheckpointIndex.open(tmp_path / "headless")
     folder, _, _ = tiny.lora("qwen3", tmp_path / "adapter", r=2, target_modules=["q_proj"])
@@ -129,10 +139,10 @@ def test_a_prefix_does_not_hide_the_match(base, keys, tmp_path):
     assert len(adapter.touched(target_matrices(headless))) == 2
 
 
-def test_non_finite_values_are_named(base, keys, tmp_path):
+def test_non_finite_values_are_named(base: CheckpointIndex, keys: list[MatrixKey], tmp_path: Path) -> None:
     content = moved(base, {Q0})
     content[Q0][2, 3] = float("nan")
-    source = open_update("x", tiny.store(tmp_path / "a", content), base)
+    source: Any = open_update("x", tiny.store(tmp_path / "a", content), base)
     with pytest.raises(InputError, match=rf"tensor '{Q0}' holds NaN at \(2, 3\)"):
         source.delta(keys[0])
     with pytest.raises(InputError, match="holds NaN"):
@@ -142,7 +152,7 @@ def test_non_finite_values_are_named(base, keys, tmp_path):
         open_update("x", huge, base).delta(keys[0])
 
 
-def test_fingerprints_tell_updates_apart(base, tmp_path):
+def test_fingerprints_tell_updates_apart(base: CheckpointIndex, tmp_path: Path) -> None:
     expert(base, tmp_path / "a", {Q0})
     expert(base, tmp_path / "b", {Q0}, seed=2)
     expert(base, tmp_path / "c", {Q0})
@@ -151,12 +161,12 @@ def test_fingerprints_tell_updates_apart(base, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", "a\nb", "x" * 101, "state"])
-def test_names_that_tables_and_files_cannot_bear(base, name):
+def test_names_that_tables_and_files_cannot_bear(base: CheckpointIndex, name: str) -> None:
     with pytest.raises(InputError, match="update name"):
         open_update(name, base.root, base)
 
 
-def test_update_mark_must_be_whole(base, tmp_path):
+def test_update_mark_must_be_whole(base: CheckpointIndex, tmp_path: Path) -> None:
     tiny.store(tmp_path, {Q0: torch.ones(16, 16)}, "a.safetensors", gcwm_viz="update")
     tiny.store(tmp_path, {K1: torch.ones(8, 16)}, "b.safetensors")
     with pytest.raises(InputError, match=r"b.safetensors: not marked as an update"):
@@ -166,7 +176,9 @@ def test_update_mark_must_be_whole(base, tmp_path):
         open_update("x", tmp_path, base)
 
 
-def test_outside_share_of_a_checkpoint(base, keys, tmp_path, monkeypatch):
+def test_outside_share_of_a_checkpoint(
+    base: CheckpointIndex, keys: list[MatrixKey], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("gcwm_viz.checkpoints.reader.SLICE_ELEMENTS", 100)
     names = {Q0, "model.embed_tokens.weight", "model.norm.weight"}
     content = expert(base, tmp_path, names)
@@ -179,7 +191,7 @@ def test_outside_share_of_a_checkpoint(base, keys, tmp_path, monkeypatch):
     assert math.isnan(found["rounding"])
 
 
-def test_outside_share_by_group(tmp_path):
+def test_outside_share_by_group(tmp_path: Path) -> None:
     """A GPT-2 that moved in its embeddings, norms and biases; the parts add up to the whole."""
     index = CheckpointIndex.open(tiny.save(tiny.model("gpt2"), tmp_path / "base"))
     names = {
@@ -225,11 +237,11 @@ def test_outside_share_by_group(tmp_path):
         ("vision_tower.encoder.layers.0.mlp.fc1.weight", "other"),
     ],
 )
-def test_groups_go_by_name(name, expected):
+def test_groups_go_by_name(name: str, expected: str) -> None:
     assert group(name) == expected
 
 
-def test_outside_share_of_an_adapter(tmp_path):
+def test_outside_share_of_an_adapter(tmp_path: Path) -> None:
     index = CheckpointIndex.open(tiny.save(tiny.model("qwen3-untied"), tmp_path / "base"))
     folder, before, merged = tiny.lora(
         "qwen3-untied", tmp_path / "adapter", r=2, target_modules=["q_proj", "embed_tokens", "lm_head"]
@@ -241,7 +253,7 @@ def test_outside_share_of_an_adapter(tmp_path):
     assert found["total_norm"] == pytest.approx(math.sqrt(sum(squares.values())), rel=1e-5)
 
 
-def test_outside_share_of_nothing_is_undefined(base, keys, tmp_path):
+def test_outside_share_of_nothing_is_undefined(base: CheckpointIndex, keys: list[MatrixKey], tmp_path: Path) -> None:
     expert(base, tmp_path, set())
     found = outside_share(base, open_update("x", tmp_path, base), keys)
     assert (found["total_norm"], found["target_norm"]) == (0, 0)
@@ -250,7 +262,9 @@ def test_outside_share_of_nothing_is_undefined(base, keys, tmp_path):
 
 
 @pytest.mark.parametrize(("dtype", "scale"), [(torch.bfloat16, 0.01), (torch.float16, 0.002)])
-def test_rounding_estimate_is_the_rounding_error(base, keys, tmp_path, dtype, scale):
+def test_rounding_estimate_is_the_rounding_error(
+    base: CheckpointIndex, keys: list[MatrixKey], tmp_path: Path, dtype: torch.dtype, scale: float
+) -> None:
     """A base that the format holds exactly, an expert rounded to it: the estimate meets the error within 10 %."""
     exact = {name: tensor.to(dtype) for name, tensor in tiny.tensors(base.root).items()}
     exact = {name: tensor * 8 for name, tensor in exact.items()}
@@ -259,12 +273,12 @@ def test_rounding_estimate_is_the_rounding_error(base, keys, tmp_path, dtype, sc
     truth = {key.name: scale * torch.randn(key.shape, generator=generator) for key in keys}
     full = {name: tensor.float() + truth.get(name, 0) for name, tensor in exact.items()}
     stored = {name: tensor.to(dtype) for name, tensor in full.items()}
-    source = open_update("x", tiny.store(tmp_path / "x", stored), rounded_base)
+    source: Any = open_update("x", tiny.store(tmp_path / "x", stored), rounded_base)
     found = outside_share(rounded_base, source, keys)
     error = sum(float((stored[key.name].double() - full[key.name].double()).square().sum()) for key in keys)
     assert found["rounding"] == pytest.approx(math.sqrt(error) / found["target_norm"], rel=0.1)
 
 
-def test_rounding_of_wider_formats_is_not_applicable(base):
+def test_rounding_of_wider_formats_is_not_applicable(base: CheckpointIndex) -> None:
     info = base.tensors[Q0]
     assert energy.squared_rounding(info) == 0

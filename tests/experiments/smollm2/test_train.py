@@ -2,10 +2,13 @@
 
 import json
 import shutil
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
 from gcwm_viz.checkpoints.adapters import Adapter
 from gcwm_viz.errors import InputError
@@ -23,20 +26,20 @@ QUICK = LoraSettings(steps=80, batch_size=4, lr=2e-2, warmup=2)
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory):
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.checkpoint(tmp_path_factory.mktemp("base"))
 
 
 @pytest.fixture(scope="module")
-def trainer(base):
+def trainer(base: Path) -> Trainer:
     return Trainer(base, torch.device("cpu"))
 
 
-def weights(folder):
+def weights(folder: Path) -> dict[str, Tensor]:
     return load_file(folder / "adapter_model.safetensors")
 
 
-def task(name, shift):
+def task(name: str, shift: int) -> ExampleTask:
     train = tuple((prompt, PAIRS[(i + shift) % 4][1]) for i, (prompt, _) in enumerate(PAIRS))
     choice = (Choice("hat", ("a", "b"), 0),)
     return ExampleTask(name=name, train=train, dev=train[:2], test=train[2:], dev_choices=choice, test_choices=choice)
@@ -45,14 +48,14 @@ def task(name, shift):
 TASKS = {"one": task("one", 0), "two": task("two", 1), "three": task("three", 2)}
 
 
-def build(base, out, **changed):
+def build(base: Path, out: Path, **changed: Any) -> list[str]:
     settings = LoraSettings(batch_size=4, lr=2e-2, warmup=1)
-    said = []
+    said: list[str] = []
     building.build(base, out, **{"settings": settings, "tasks": TASKS, "steps": 6, "report": said.append, **changed})
     return said
 
 
-def test_the_loss_is_that_of_the_answers_alone(trainer):
+def test_the_loss_is_that_of_the_answers_alone(trainer: Trainer) -> None:
     """Against the model's own loss with everything but answer and closing token masked."""
     corpus = chat_corpus(trainer.tokenizer, [*PAIRS, ("a longer prompt", "ab")])
     ids, labels = corpus.sample(8, torch.Generator().manual_seed(0))
@@ -63,7 +66,7 @@ def test_the_loss_is_that_of_the_answers_alone(trainer):
     assert set(ends) <= {f"{answer}<|im_end|>" for answer in ("a", "b", "c", "d", "ab")}
 
 
-def test_it_learns_and_leaves_the_base_alone(trainer, tmp_path):
+def test_it_learns_and_leaves_the_base_alone(trainer: Trainer, tmp_path: Path) -> None:
     before = {name: tensor.clone() for name, tensor in trainer._model.state_dict().items()}
     made = trainer.train(PAIRS, QUICK, tmp_path / "a", seed=1)
     assert made["last_loss"] < 0.3 * made["first_loss"]
@@ -79,7 +82,7 @@ def test_it_learns_and_leaves_the_base_alone(trainer, tmp_path):
     assert json.loads(config)["base_model_name_or_path"] == "HuggingFaceTB/SmolLM2-135M-Instruct"
 
 
-def test_same_seed_same_bytes_and_another_seed_another_start(trainer, tmp_path):
+def test_same_seed_same_bytes_and_another_seed_another_start(trainer: Trainer, tmp_path: Path) -> None:
     few = LoraSettings(steps=2, batch_size=2)
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         trainer.train(PAIRS, few, tmp_path / name, seed=seed)
@@ -89,7 +92,7 @@ def test_same_seed_same_bytes_and_another_seed_another_start(trainer, tmp_path):
     assert abs(torch.cosine_similarity(first.float().flatten(), other.float().flatten(), dim=0)) < 0.5
 
 
-def test_going_on_starts_from_the_adapter_as_stored(trainer, tmp_path):
+def test_going_on_starts_from_the_adapter_as_stored(trainer: Trainer, tmp_path: Path) -> None:
     trainer.train(PAIRS, QUICK, tmp_path / "first", seed=1)
     still = LoraSettings(steps=1, batch_size=4, lr=0.0, warmup=1)
     trainer.train(PAIRS, still, tmp_path / "second", seed=3, start=tmp_path / "first")
@@ -98,13 +101,13 @@ def test_going_on_starts_from_the_adapter_as_stored(trainer, tmp_path):
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_a_diverging_training_writes_nothing(trainer, tmp_path):
+def test_a_diverging_training_writes_nothing(trainer: Trainer, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="diverged at step"):
         trainer.train(PAIRS, LoraSettings(steps=20, lr=1e30, warmup=1, batch_size=2), tmp_path / "a", seed=1)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_build_is_whole_and_goes_on_where_it_stopped(base, tmp_path):
+def test_build_is_whole_and_goes_on_where_it_stopped(base: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     said = build(base, out)
     whole = locate(out)
@@ -132,7 +135,7 @@ def test_build_is_whole_and_goes_on_where_it_stopped(base, tmp_path):
         assert path.parent in lost or path.stat().st_mtime_ns == when
 
 
-def test_a_training_of_other_settings_is_not_gone_on_with(base, tmp_path):
+def test_a_training_of_other_settings_is_not_gone_on_with(base: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     building._start(out, {"seed": 0}, TASKS)
     with pytest.raises(InputError, match=r"plan\.json: this training has other settings"):

@@ -15,7 +15,7 @@ SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 WIDE, HEADS, KEYS = 64, 4, 2
 
 
-def tokenizer():
+def tokenizer() -> PreTrainedTokenizerFast:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
     vocabulary = {token: i for i, token in enumerate([*SPECIAL, *sorted(pre_tokenizers.ByteLevel.alphabet()), "at"])}
@@ -28,7 +28,7 @@ def tokenizer():
     return fast
 
 
-def model(seed: int = 0, spread: float = 0.3):
+def model(seed: int = 0, spread: float = 0.3) -> LlamaForCausalLM:
     """Two layers whose weights are bfloat16 numbers, so that storing them as such changes nothing."""
     config = LlamaConfig(
         vocab_size=len(tokenizer()),
@@ -51,7 +51,8 @@ def model(seed: int = 0, spread: float = 0.3):
         for parameter in llama.parameters():
             noise = torch.randn(parameter.shape, generator=generator) * spread
             parameter.copy_((noise + (1 if parameter.dim() == 1 else 0)).bfloat16())
-    return llama.eval()
+    llama.eval()
+    return llama
 
 
 def checkpoint(folder: Path) -> Path:

@@ -1,6 +1,9 @@
 import json
 import math
 import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,7 +28,7 @@ SOME = ("seq-sft", "gcwm", "opcm", "forever")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def tiny_lab():
+def tiny_lab() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("gcwm_viz.studies.lab.bench.Library", TinyLibrary)
         yield
@@ -33,12 +36,12 @@ def tiny_lab():
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory, tiny_lab):
+def made(tmp_path_factory: pytest.TempPathFactory, tiny_lab: None) -> tuple[Path, dict[str, pd.DataFrame]]:
     out = tmp_path_factory.mktemp("study") / "out"
     return out, study(out, orders=2, seeds=1, methods=SOME, ablations=False, recipe=TINY)
 
 
-def test_one_row_a_run_and_step(made):
+def test_one_row_a_run_and_step(made: tuple[Path, dict[str, pd.DataFrame]]) -> None:
     _, tables = made
     runs = tables["runs"]
     assert len(runs) == len(SOME) * 2 * 3
@@ -54,7 +57,7 @@ def test_one_row_a_run_and_step(made):
     assert runs.loc[runs["method"].isin(["seq-sft", "forever"]), "eta"].isna().all()
 
 
-def test_scores_are_of_the_states_and_metrics_follow_from_them(made):
+def test_scores_are_of_the_states_and_metrics_follow_from_them(made: tuple[Path, dict[str, pd.DataFrame]]) -> None:
     _, tables = made
     scores = tables["scores"]
     run = {"method": "seq-sft", "seed": 0, "order": ",".join(TINY.order)}
@@ -69,7 +72,9 @@ def test_scores_are_of_the_states_and_metrics_follow_from_them(made):
             assert float(at.loc[at["metric"] == row["metric"], "value"].iloc[0]) == pytest.approx(
                 row["value"], abs=1e-6
             )
-    R = rows[(rows["split"] == "test") & (rows["metric"] == "em")].pivot(index="step", columns="task", values="value")
+    R: Any = rows[(rows["split"] == "test") & (rows["metric"] == "em")].pivot(
+        index="step", columns="task", values="value"
+    )
     runs = tables["runs"]
     last = runs[(runs[list(run)] == pd.Series(run)).all(axis=1) & (runs["step"] == 3)].iloc[0]
     assert last["test_em_overall"] == pytest.approx(R.loc[3].mean())
@@ -83,7 +88,7 @@ def test_scores_are_of_the_states_and_metrics_follow_from_them(made):
     assert (scores[scores["model"] == "base"].groupby("seed").size() == 3 * 2 * 2).all()
 
 
-def test_the_choice_is_the_best_on_dev(made):
+def test_the_choice_is_the_best_on_dev(made: tuple[Path, dict[str, pd.DataFrame]]) -> None:
     _, tables = made
     choices = tables["choices"]
     assert set(choices["method"]) == {"gcwm", "opcm"}
@@ -98,16 +103,18 @@ def test_the_choice_is_the_best_on_dev(made):
         assert final["dev_em_overall"].iloc[-1] == pytest.approx(best["dev"].iloc[0], abs=0.05)
 
 
-def test_the_final_merge_does_not_depend_on_the_order_but_opcm_does(made):
+def test_the_final_merge_does_not_depend_on_the_order_but_opcm_does(made: tuple[Path, dict[str, pd.DataFrame]]) -> None:
     runs = made[1]["runs"]
     final = runs[(runs["step"] == 3) & (runs["seed"] == 0)].set_index("method")["test_nll_overall"]
     assert final["gcwm"].iloc[0] == pytest.approx(final["gcwm"].iloc[1], rel=1e-4)
     assert final["opcm"].iloc[0] != pytest.approx(final["opcm"].iloc[1], rel=1e-4)
 
 
-def test_a_study_goes_on_where_it_stopped(made, monkeypatch):
+def test_a_study_goes_on_where_it_stopped(
+    made: tuple[Path, dict[str, pd.DataFrame]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     out, tables = made
-    told = []
+    told: list[str] = []
     again = study(out, orders=2, seeds=1, methods=SOME, ablations=False, recipe=TINY, report=told.append)
     assert told == []
     pd.testing.assert_frame_equal(again["runs"], tables["runs"])
@@ -118,7 +125,7 @@ def test_a_study_goes_on_where_it_stopped(made, monkeypatch):
     pd.testing.assert_frame_equal(redone["runs"].drop(columns=timed), tables["runs"].drop(columns=timed))
 
 
-def test_a_cell_of_another_definition_is_done_anew(made):
+def test_a_cell_of_another_definition_is_done_anew(made: tuple[Path, dict[str, pd.DataFrame]]) -> None:
     out, _ = made
     cell = Cell("opcm", 0, TINY.order)
     assert study_module._finished(out, cell)
@@ -133,7 +140,9 @@ def test_a_cell_of_another_definition_is_done_anew(made):
     assert study_module._finished(out, cell)
 
 
-def test_tables_are_read_back_and_shipped_without_trainings(made, tmp_path):
+def test_tables_are_read_back_and_shipped_without_trainings(
+    made: tuple[Path, dict[str, pd.DataFrame]], tmp_path: Path
+) -> None:
     out, tables = made
     ship(out, tmp_path / "shipped")
     info, read = read_study(tmp_path / "shipped")
@@ -146,7 +155,7 @@ def test_tables_are_read_back_and_shipped_without_trainings(made, tmp_path):
         read_study(tmp_path)
 
 
-def test_association_takes_the_table(made):
+def test_association_takes_the_table(made: tuple[Path, dict[str, pd.DataFrame]]) -> None:
     table = association(
         made[1]["runs"], ["state_conflict", "gradient_min"], ["test_em_forgetting"], resamples=50, shuffles=50
     )
@@ -154,7 +163,7 @@ def test_association_takes_the_table(made):
     assert table["rho"].notna().any()
 
 
-def test_the_summary_says_what_the_tables_say(made):
+def test_the_summary_says_what_the_tables_say(made: tuple[Path, dict[str, pd.DataFrame]]) -> None:
     text = summary(made[1])
     final = made[1]["runs"].query("step == 3").groupby("method")["test_em_overall"].mean()
     for method, value in final.items():
@@ -165,7 +174,7 @@ def test_the_summary_says_what_the_tables_say(made):
     assert summary(empty) == "No run is finished."
 
 
-def test_orders_are_distinct_and_those_of_the_study_that_ships():
+def test_orders_are_distinct_and_those_of_the_study_that_ships() -> None:
     orders = study_orders(TINY, 6)
     assert orders[0] == TINY.order
     assert len(set(orders)) == 6
@@ -177,17 +186,19 @@ def test_orders_are_distinct_and_those_of_the_study_that_ships():
     assert [list(order) for order in study_orders(Recipe(), len(info["orders"]))] == info["orders"]
 
 
-def test_a_study_is_cancelled_and_refuses_a_second_process(made, tmp_path):
+def test_a_study_is_cancelled_and_refuses_a_second_process(
+    made: tuple[Path, dict[str, pd.DataFrame]], tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     shutil.copytree(made[0], out)
-    again = {"orders": 2, "seeds": 1, "methods": SOME, "ablations": False, "recipe": TINY}
+    again: dict[str, Any] = {"orders": 2, "seeds": 1, "methods": SOME, "ablations": False, "recipe": TINY}
     for name in ("seq-sft", "gcwm"):
         (out / "cells" / f"{name}-0-{'-'.join(TINY.order)}.json").unlink()
     with WorkFolder(out).lock(), pytest.raises(InputError, match="is being written by process"):
         study(out, **again)
     with pytest.raises(WorkCancelledError, match="the same command goes on"):
         study(out, **again, report=lambda text: WorkFolder(out).request_cancel())
-    told = []
+    told: list[str] = []
     study(out, **again, report=told.append)
     assert len(told) == 1
     assert [entry["event"] for entry in WorkFolder(out).journal()][-5:] == [
@@ -199,7 +210,7 @@ def test_a_study_is_cancelled_and_refuses_a_second_process(made, tmp_path):
     ]
 
 
-def test_refusals(made, tmp_path):
+def test_refusals(made: tuple[Path, dict[str, pd.DataFrame]], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="method must be one of seq-sft"):
         study(tmp_path / "a", methods=("nothing",), recipe=TINY)
     with pytest.raises(InputError, match="at least 1"):
@@ -213,13 +224,13 @@ def test_refusals(made, tmp_path):
     assert "ewc" in METHODS
 
 
-def test_ablations_answer_every_question(tmp_path):
+def test_ablations_answer_every_question(tmp_path: Path) -> None:
     bench = Bench(0, TINY, tmp_path)
     table = pd.DataFrame([row for question in QUESTIONS for row in run_ablations(bench, question)])
     assert list(dict.fromkeys(table["question"])) == list(QUESTIONS)
     assert not table.duplicated(["question", "variant"]).any()
     assert table[["dev", "test"]].notna().all(axis=None)
-    at = table.set_index(["question", "variant"])
+    at: Any = table.set_index(["question", "variant"])
     # The same merge reached by two ways.
     for ways in (
         [("metric", "none (plain branch)"), ("gate", "off (α = 0), ρ 1")],
@@ -231,7 +242,7 @@ def test_ablations_answer_every_question(tmp_path):
         assert np.ptp(values) < 0.05, (ways, values)
 
 
-def test_state_conflict_of_the_first_step_measures_eta():
+def test_state_conflict_of_the_first_step_measures_eta() -> None:
     # S_1 = ηΔ_1: as λ → 0, γ(ηΔ, Δ) = (1 − η)² / (1 + η²), whatever Δ is.
     from gcwm_viz.geometry.config import GCWMConfig
     from gcwm_viz.linalg.subspace import right_subspace
@@ -240,13 +251,13 @@ def test_state_conflict_of_the_first_step_measures_eta():
     config = GCWMConfig(lam=1e-12)
     delta = torch.randn(20, 12, generator=torch.Generator().manual_seed(0))
     for eta in (0.1, 0.5, 1.3):
-        pair = [right_subspace(scale * delta, 12, 1.0) for scale in (eta, 1.0)]
+        state, arriving = (right_subspace(scale * delta, 12, 1.0) for scale in (eta, 1.0))
         expected = (1 - eta) ** 2 / (1 + eta**2)
-        assert incoming_conflict(*pair, config) == pytest.approx(expected, rel=1e-4)
+        assert incoming_conflict(state, arriving, config) == pytest.approx(expected, rel=1e-4)
     assert math.isclose((1 - 0.5) ** 2 / (1 + 0.25), 0.2)
 
 
-def test_tables_of_nothing(tmp_path):
+def test_tables_of_nothing(tmp_path: Path) -> None:
     (tmp_path / "cells").mkdir()
     tables = write_study_tables(tmp_path)
     assert all(len(table) == 0 for table in tables.values())

@@ -4,11 +4,12 @@ import ipaddress
 import os
 import socket
 import sys
+from typing import Any
 
 _LOCAL = {"", "localhost", "None"}
 
 
-def _watch(event: str, arguments: tuple) -> None:
+def _watch(event: str, arguments: tuple[Any, ...]) -> None:
     if event == "socket.getaddrinfo":
         host = str(arguments[0])
     elif event == "socket.connect" and isinstance(arguments[1], tuple) and arguments[0].type & socket.SOCK_STREAM:
