@@ -78,7 +78,7 @@ def add_resources(parser: argparse.ArgumentParser, device: str = "auto", *, engi
         "--device", default=device, help=f"auto (cuda, then mps, then cpu) or a torch device [{device}]"
     )
     parser.add_argument("--workers", type=_count, help="processes at a time [one a GPU, or one a core without a GPU]")
-    parser.add_argument("--memory-budget", type=float, metavar="GB", help="memory for the tensors of all workers together")
+    parser.add_argument("--memory-budget", type=float, metavar="GB", help="memory for the tensors of all workers")
     parser.set_defaults(engine="local", address=None)
     if engine:
         parser.add_argument(
