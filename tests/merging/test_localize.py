@@ -29,7 +29,7 @@ def naive(deltas: list[NDArray[Any]], weights: Sequence[float], keep: float) -> 
 
 @pytest.mark.parametrize("keep", [0.05, 0.3, 1.0])
 @pytest.mark.parametrize("weights", [[1, 1, 1], [0.5, 1, 3]])
-def test_against_the_formula_entry_by_entry(keep: float, weights: list[Any]) -> None:
+def test_against_the_formula_entry_by_entry(keep: float, weights: list[float]) -> None:
     expected = naive([delta.numpy() for delta in DELTAS], weights, keep)
     close(merge("localize-and-stitch", DELTAS, weights=weights, localize_keep=keep), expected)
 

@@ -40,7 +40,7 @@ def naive_ties(deltas: list[NDArray[Any]], weights: Sequence[float], keep: float
 
 @pytest.mark.parametrize("keep", [0.2, 0.5, 1.0])
 @pytest.mark.parametrize("weights", [[1, 1, 1, 1], [2, 1, 0.5, 1]])
-def test_against_the_formula_entry_by_entry(keep: float, weights: list[Any]) -> None:
+def test_against_the_formula_entry_by_entry(keep: float, weights: list[float]) -> None:
     expected = naive_ties([delta.numpy() for delta in DELTAS], weights, keep)
     close(merge("ties", DELTAS, weights=weights, ties_keep=keep), expected)
 

@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 import threading
-from typing import Any
 
 _kind, _part, _count, _delay = os.environ["GCWM_KILL"].split(":")
 _main = os.getpid()
@@ -19,7 +18,7 @@ def _kill() -> None:
     os.kill(_main, signal.SIGKILL)  # its workers follow by themselves
 
 
-def _watch(event: str, arguments: tuple[Any, ...]) -> None:
+def _watch(event: str, arguments: tuple[object, ...]) -> None:
     global _seen
     if event != _kind or _part not in " ".join(str(argument) for argument in arguments[:2]):
         return
