@@ -122,10 +122,18 @@ def _register(
     for signal in signals:
         if signal.of is None:
             raise InputError(f"plug-in {spec}: signal {signal.column!r} has no value, expected a function under of")
-    for method in methods:
-        registry.register(method)
-    for signal in signals:
-        catalogue.register(signal)
+    others = dict(registry.METHODS), dict(catalogue.SIGNALS)
+    try:
+        for method in methods:
+            registry.register(method)
+        for signal in signals:
+            catalogue.register(signal)
+    except InputError:  # all of a plug-in, or nothing of it
+        registry.METHODS.clear()
+        registry.METHODS.update(others[0])
+        catalogue.SIGNALS.clear()
+        catalogue.SIGNALS.update(others[1])
+        raise
     _LOADED[name] = Plugin(
         spec, name, str(version), digest, tuple(m.name for m in methods), tuple(s.column for s in signals), installed
     )

@@ -40,6 +40,7 @@ def write(folder: Path, name: str, code: str) -> str:
         ("x = 1", "expected a merge method or a signal among its public names, found neither"),
         ("1 / 0", "cannot be loaded (ZeroDivisionError: division by zero)"),
         (SIGNAL.format(column="conflict"), "signal 'conflict' is there already: Layer conflict g"),
+        (METHOD.format(name="new") + SIGNAL.format(column="sar"), "signal 'sar' is there already"),
         (METHOD.format(name="ties"), "merge method 'ties' is there already, from arXiv 2306.01708"),
         (SIGNAL.format(column="two").replace(", of=lambda step: 1.0", ""), "signal 'two' has no value"),
     ],
