@@ -160,7 +160,7 @@ def test_faults_are_told_in_one_sentence(tmp_path: Path, memory: str, capsys: py
     assert "cannot be reached" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["run", "--base", "base", "--update", "a=b", "--out", f"{memory}/run"])
-    assert "results need a folder of this machine or a mounted one, not a URL" in capsys.readouterr().err
+    assert "results need a folder on this machine or a mounted one, not a URL" in capsys.readouterr().err
 
 
 def test_what_needs_local_files_says_so(tmp_path: Path, memory: str) -> None:
