@@ -96,6 +96,7 @@ def test_nothing_fires_on_any_page(
 
     page.goto(f"{server.url}/Scores?run=hostile&step=3")
     expect(page.locator("[data-testid=stApp][data-test-script-state=notRunning]")).to_be_visible()
+    page.wait_for_timeout(700)  # a page that has just loaded may run once more, which replaces the link of a download
     page.get_by_text("Formula and data").first.click()
     with page.expect_download() as download:
         page.get_by_role("button", name="Download CSV").first.click()
