@@ -7,15 +7,13 @@ from typing import Any
 from torch import Tensor
 
 from gcwm_viz.geometry.layer import cross_norms
-from gcwm_viz.merging.merge import ABSENT
+from gcwm_viz.merging.merge import ABSENT, TRAINED
 from gcwm_viz.merging.solvers import Solution
 from gcwm_viz.signals import catalogue
 from gcwm_viz.signals.step import Step
 
 NAN = float("nan")
 STATE = "state"
-TRAINED = "trained"
-"""The mode of a step that describes a given state."""
 Row = dict[str, Any]
 
 

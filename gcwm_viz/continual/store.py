@@ -29,6 +29,7 @@ from gcwm_viz.continual.result import MatrixResult
 from gcwm_viz.continual.run_file import RunFile
 from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.lowrank import Update, dense
+from gcwm_viz.merging.merge import TRAINED
 from gcwm_viz.merging.registry import get_method
 
 _SKELETON = {"matrices", "probes", "lock", partial_name(Path("run.json")).name}
@@ -180,7 +181,7 @@ class RunStore(WorkFolder):
             alpha, mode = (alphas or {}).get(at, (rows[at]["alpha"], rows[at]["mode"]))
             return self.branches(index, at).blend(alpha, mode)
 
-        if rows[step]["mode"] == "trained":
+        if rows[step]["mode"] == TRAINED:
             return merged(step)
         continual = self.settings.continual
         first = step if continual.decay == 1.0 else 1  # with constant η no earlier step enters

@@ -21,6 +21,8 @@ MERGED = "merged"
 ABSENT = "absent"
 """The mode of a merge without an active update."""
 BLEND = "blend"
+TRAINED = "trained"
+"""The mode of a step that describes a given state, where nothing was merged."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ class MergeMethod:
     eta: float | None = 1.0
 
     def __post_init__(self) -> None:
-        reserved = {MERGED, BLEND, ABSENT, "trained", "right"} if len(self.branches) > 1 else set()
+        reserved = {MERGED, BLEND, ABSENT, TRAINED, "right"} if len(self.branches) > 1 else set()
         if not 1 <= len(self.branches) <= 2 or reserved & set(self.branches):
             raise ValueError(
                 f"merge method {self.name!r} must declare one branch, or two by names other than {sorted(reserved)}, "

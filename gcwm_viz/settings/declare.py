@@ -9,7 +9,7 @@ declaration.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Self, get_args
 
 from gcwm_viz.errors import InputError
@@ -98,8 +98,7 @@ class Settings:
     def declared(cls) -> Iterator[Setting]:
         """The settings of this group in order, each with its name and default."""
         for entry in fields(cls):
-            setting = entry.metadata[_KEY]
-            yield Setting(**(asdict(setting) | {"name": entry.name, "default": entry.default}))
+            yield replace(entry.metadata[_KEY], name=entry.name, default=entry.default)
 
     @classmethod
     def names(cls) -> list[str]:

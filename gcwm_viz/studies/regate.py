@@ -17,6 +17,7 @@ from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.geometry.gate import branch_mode, gate
+from gcwm_viz.merging.merge import ABSENT, MERGED, TRAINED
 from gcwm_viz.merging.registry import get_method
 from gcwm_viz.probes.tasks import load_tasks
 from gcwm_viz.probes.values import TaskValues, difference_error
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 FORMAT = "gcwm_viz.regate"
 GATE_SETTINGS = ("tau", "kappa", "alpha_min", "alpha_max", "skip_tol", "gate")
-UNGATED = ("absent", "merged", "trained")
+UNGATED = (ABSENT, MERGED, TRAINED)
 """Modes without two branches: no update, a merge method without a gate, states of a training pipeline."""
 Alphas = dict[int, tuple[float, str]]
 """(α, mode) by step, as :meth:`RunStore.state` takes it."""

@@ -15,8 +15,8 @@ def load() -> None:
 
 @st.cache_resource(show_spinner=False)
 def _load(specs: tuple[str, ...]) -> str:
-    """What is wrong, or an empty text. Cached, because two sessions may ask at once, and because a plug-in whose load
-    failed halfway would be refused the second time for what it registered the first time."""
+    """What is wrong, or an empty text. Cached, because two sessions may ask at once, and so that a plug-in that fails
+    is not run again for every page."""
     try:
         loading.load_installed()
         for spec in specs:
