@@ -1,6 +1,6 @@
 """Scores of a run's base, experts, and merged model of every step whose tensors it keeps."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
@@ -14,9 +14,9 @@ from gcwm_viz.continual.engine import write_table
 from gcwm_viz.continual.session import begin_session, writing
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.engines.engine import Engine, Worker
-from gcwm_viz.linalg.lowrank import Update
 from gcwm_viz.plugins.loading import WithPlugins
 from gcwm_viz.probes.behaviour import BehaviourProbe
+from gcwm_viz.probes.live import updates_of
 from gcwm_viz.probes.merged import MergedModel
 from gcwm_viz.probes.representation import RepresentationProbe
 from gcwm_viz.probes.stored import Checkpoint, checkpoints, read_scores, write_scores
@@ -80,24 +80,15 @@ def _strength_rows(store: RunStore, scores: list[dict[str, Any]], others: list[d
 def score_checkpoint(run: Path, session: str, worker: Worker, checkpoint: Checkpoint) -> str:
     """Score one checkpoint of the run, store the scores and return the worker's name."""
     bench, device = _Bench.of(run, session, worker.device), worker.device
-    kind, step, name = checkpoint
-    store = bench.store
-    deltas: Sequence[Update | None] = [None] * len(store.keys)
-    if kind == "expert":
-        deltas = [bench.sources[step - 1].delta(key) for key in store.keys]
-    elif kind == "step":
-        deltas = [store.state(index, step) for index in range(len(store.keys))]
-    elif kind == "strength":
-        deltas = [float(name) * store.state(index, store.steps) for index in range(len(store.keys))]
-    bench.model.set_updates(deltas)
+    bench.model.set_updates(updates_of(bench.store, bench.sources, checkpoint))
     model = bench.model.model
-    if kind == "strength":
+    if checkpoint[0] == "strength":
         values, representation = bench.development.measure(model, device), []
     else:
         values = bench.behaviour.measure(model, device) if bench.behaviour else []
         representation = bench.representation.score(model, device) if bench.representation else []
     with writing(run, session):
-        write_scores(store, checkpoint, values, representation)
+        write_scores(bench.store, checkpoint, values, representation)
     return worker.name
 
 
