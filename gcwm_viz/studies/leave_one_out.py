@@ -31,10 +31,10 @@ from gcwm_viz.probes.behaviour import BehaviourProbe
 from gcwm_viz.probes.merged import MergedModel
 from gcwm_viz.probes.tasks import Task, load_tasks, probes_fingerprint
 from gcwm_viz.probes.values import TaskValues, difference_error, from_json, to_json
+from gcwm_viz.runs.folder import ResultFolder
 from gcwm_viz.runs.inputs import Inputs, reopen_inputs
 from gcwm_viz.runs.run import Progress, continue_run, create_run
 from gcwm_viz.statistics.means import mean_error
-from gcwm_viz.studies.folder import StudyFolder
 
 FOLDER = "leave_one_out"
 """Folder of the results inside the run, by default."""
@@ -69,7 +69,7 @@ def leave_one_out(
     base = reopen_inputs(store).base
     out = out or run / FOLDER
     device = device or torch.device("cpu")
-    folder = StudyFolder(out, "leave_one_out.json", "results for", progress)
+    folder = ResultFolder(out, "leave_one_out.json", "results for", progress)
     with folder.work(_about(store)):
         (out / "values").mkdir(exist_ok=True)
         _score(out, FULL, store, store, base, tasks, device)
@@ -91,7 +91,7 @@ def leave_one_out(
     return frame
 
 
-def _tell(folder: StudyFolder, store: RunStore, index: int, phase: str, done: int, total: int, label: str) -> None:
+def _tell(folder: ResultFolder, store: RunStore, index: int, phase: str, done: int, total: int, label: str) -> None:
     """Progress of the run without the ``index``-th update; the journal counts matrices of all these runs."""
     without = f"without {store.updates[index - 1]}"
     folder.log("matrix", done=(index - 1) * total + done, total=store.steps * total, label=without)

@@ -28,10 +28,10 @@ from gcwm_viz.engines.engine import Engine
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes.metrics import METRICS, headline
 from gcwm_viz.probes.scores import downstream, score_matrix
+from gcwm_viz.runs.folder import ResultFolder
 from gcwm_viz.runs.inputs import Inputs, open_inputs
 from gcwm_viz.runs.run import Progress, begin, continue_run, create_run
 from gcwm_viz.signals.catalogue import summarised
-from gcwm_viz.studies.folder import StudyFolder
 from gcwm_viz.studies.grid import Grid, Point, distinct, grid_points, pairs, word
 from gcwm_viz.studies.orders import shuffles, task_orders
 
@@ -76,7 +76,7 @@ def sweep(
     if inputs.states:
         raise InputError("states of a training pipeline are described, not merged: there is nothing to vary")
     folders = dict(inputs.updates)
-    with StudyFolder(out, "sweep.json", "a sweep of", progress).work(_about(inputs)) as folder:
+    with ResultFolder(out, "sweep.json", "a sweep of", progress).work(_about(inputs)) as folder:
         stores = []
         for run in runs:
             ordered = replace(inputs, updates=[(name, folders[name]) for name in run.order])

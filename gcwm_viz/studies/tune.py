@@ -32,9 +32,9 @@ from gcwm_viz.probes.merged import MergedModel
 from gcwm_viz.probes.metrics import METRICS, headline, rows_of_metric
 from gcwm_viz.probes.preflight import preflight
 from gcwm_viz.probes.tasks import SPLITS, Task, load_tasks, probes_fingerprint
+from gcwm_viz.runs.folder import ResultFolder
 from gcwm_viz.runs.inputs import Inputs, open_inputs
 from gcwm_viz.runs.run import Progress, continue_run, create_run
-from gcwm_viz.studies.folder import StudyFolder
 from gcwm_viz.studies.grid import AFTER_MERGE, Grid, Point, distinct, grid_points, word
 
 FORMAT = "gcwm_viz.tune"
@@ -78,7 +78,7 @@ def tune(
     if not any(task.split == "dev" for task in tasks):
         raise InputError(f"{inputs.probes}: expected development probes dev/NAME.jsonl to choose on, found none")
     device = device or torch.device("cpu")
-    folder = StudyFolder(out, "tune.json", "a comparison with", progress)
+    folder = ResultFolder(out, "tune.json", "a comparison with", progress)
     with folder.work(_comparison(inputs, method, preset)):
         preflight(CheckpointIndex.open(inputs.base), inputs.probes, inputs.probe_dtype)
         merge_inputs = replace(inputs, probes=None)
@@ -96,12 +96,12 @@ def tune(
     return frame
 
 
-def _tell(folder: StudyFolder, run: str, phase: str, done: int, total: int, label: str) -> None:
+def _tell(folder: ResultFolder, run: str, phase: str, done: int, total: int, label: str) -> None:
     folder.tell(f"{phase} {run}", done, total, label)
 
 
 def _score(
-    inputs: Inputs, folder: StudyFolder, points: Sequence[Point], tasks: Sequence[Task], device: torch.device
+    inputs: Inputs, folder: ResultFolder, points: Sequence[Point], tasks: Sequence[Task], device: torch.device
 ) -> None:
     """Score every point that has no stored scores; the model is loaded once."""
     model: MergedModel | None = None

@@ -14,9 +14,9 @@ from gcwm_viz.continual.folder import WorkCancelledError
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes.merged import MergedModel
+from gcwm_viz.runs.folder import ResultFolder
 from gcwm_viz.runs.inputs import Inputs
 from gcwm_viz.runs.run import continue_run, create_run
-from gcwm_viz.studies.folder import StudyFolder
 from gcwm_viz.studies.tune import tune
 from tests.factories import updates
 from tests.probes.models import tiny_lab
@@ -160,7 +160,7 @@ def test_a_cancelled_call_goes_on(
 
     def stop(phase: str, done: int, total: int, label: str) -> None:
         if (phase, done) == ("points", 3):
-            StudyFolder(mine, "tune.json", "").request_cancel()
+            ResultFolder(mine, "tune.json", "").request_cancel()
 
     with pytest.raises(WorkCancelledError, match="the same command goes on"):
         go(model, mine, grid, progress=stop)

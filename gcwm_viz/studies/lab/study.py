@@ -34,7 +34,7 @@ from gcwm_viz.experiments.lab.recipe import Recipe
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.merging.registry import get_method
 from gcwm_viz.plugins.loading import WithPlugins
-from gcwm_viz.studies.folder import StudyFolder
+from gcwm_viz.runs.folder import ResultFolder
 from gcwm_viz.studies.grid import grid_points
 from gcwm_viz.studies.lab.ablations import run_ablations
 from gcwm_viz.studies.lab.bench import Bench, Rows
@@ -88,7 +88,7 @@ def study(
         if report is not None:
             report(f"{time.monotonic() - begin:.0f} s: {label} ({done} of {total} in this stage)")
 
-    folder = StudyFolder(out, "study.json", "a study of", progress, before=("trained",))
+    folder = ResultFolder(out, "study.json", "a study of", progress, before=("trained",))
     # More orders, seeds or methods extend the same study.
     with folder.work(_about(recipe, sequences, seeds, methods), same=("format", "recipe")):
         for stage in stages(sequences, range(seeds), methods, ablations):

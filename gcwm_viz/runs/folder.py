@@ -1,4 +1,4 @@
-"""The folder of a study's results, which all come from the same inputs and settings."""
+"""A folder of results that all come from the same inputs and settings: of a study, or of later work on a run."""
 
 import json
 from collections.abc import Collection, Iterator, Mapping
@@ -16,11 +16,11 @@ LONGEST_SHOWN = 40
 """Characters of a text that an error message shows; a fingerprint is longer."""
 
 
-class StudyFolder(WorkFolder):
-    """OUT with ``file``, which describes the study, beside lock and journal.
+class ResultFolder(WorkFolder):
+    """OUT with ``file``, which describes the work, beside lock and journal.
 
     ``holds``: kind of the folder's content for messages (a sweep of, …). ``progress``: called by :meth:`tell`.
-    ``before``: names of files that may exist before the study begins.
+    ``before``: names of files that may exist before the work begins.
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class StudyFolder(WorkFolder):
     ) -> None:
         super().__init__(path)
         self._file, self._holds, self._progress = path / file, holds, progress
-        # A study killed at its start leaves the lock and a partial file.
+        # Work killed at its start leaves the lock and a partial file.
         self._before = {"lock", partial_name(self._file).name, *before}
 
     @contextmanager
@@ -55,7 +55,7 @@ class StudyFolder(WorkFolder):
     def tell(self, phase: str, done: int, total: int, label: str, event: str = "") -> None:
         """Report progress, and log it as ``event`` in the journal where one is named.
 
-        Raises :class:`~gcwm_viz.continual.folder.WorkCancelledError` where the study was cancelled.
+        Raises :class:`~gcwm_viz.continual.folder.WorkCancelledError` where the work was cancelled.
         """
         if event:
             self.log(event, done=done, total=total, label=label)

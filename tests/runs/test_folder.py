@@ -8,13 +8,13 @@ import pytest
 
 from gcwm_viz.continual.folder import WorkCancelledError, WorkFolder
 from gcwm_viz.errors import InputError
-from gcwm_viz.studies.folder import StudyFolder
+from gcwm_viz.runs.folder import ResultFolder
 
 ABOUT = {"format": "f", "updates": [["a", "1"]], "orders": (1, 2)}
 
 
-def folder(path: Path, *more: Any) -> StudyFolder:
-    return StudyFolder(path, "study.json", "a study of", *more)
+def folder(path: Path, *more: Any) -> ResultFolder:
+    return ResultFolder(path, "study.json", "a study of", *more)
 
 
 def test_it_is_about_one_thing(tmp_path: Path) -> None:
