@@ -4,14 +4,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gcwm_viz.attribution.attribute import attribute
     from gcwm_viz.geometry.config import GCWMConfig
     from gcwm_viz.geometry.layer import LayerGeometry, layer_geometry
     from gcwm_viz.merging.gcwm import LayerMerge, merge_layer
     from gcwm_viz.runs.tables import Run, open_run
 
-__all__ = ["GCWMConfig", "LayerGeometry", "LayerMerge", "Run", "layer_geometry", "merge_layer", "open_run"]
+__all__ = ["GCWMConfig", "LayerGeometry", "LayerMerge", "Run", "attribute", "layer_geometry", "merge_layer", "open_run"]
 
 _OWNERS = {
+    "gcwm_viz.attribution.attribute": ("attribute",),
     "gcwm_viz.geometry.config": ("GCWMConfig",),
     "gcwm_viz.geometry.layer": ("LayerGeometry", "layer_geometry"),
     "gcwm_viz.merging.gcwm": ("LayerMerge", "merge_layer"),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gcwm_viz.commands import (
+    attribute,
     check,
     example,
     export,
@@ -22,7 +23,22 @@ from gcwm_viz.commands import (
 )
 from gcwm_viz.errors import InputError
 
-COMMANDS = (run, check, score, show, report, export, methods, tune, sweep, leave_one_out, regate, lab, example)
+COMMANDS = (
+    run,
+    check,
+    score,
+    show,
+    attribute,
+    report,
+    export,
+    methods,
+    tune,
+    sweep,
+    leave_one_out,
+    regate,
+    lab,
+    example,
+)
 MACHINE_ERROR = 1
 USAGE_ERROR = 2
 CANCELLED = 3

@@ -12,6 +12,7 @@ from gcwm_viz.continual import journal
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
 
+_WHAT = {"probes": "models scored", "losses": "losses split"}
 SLOW = 0.67
 """Below this speed a worker is called slow."""
 
@@ -20,7 +21,7 @@ SLOW = 0.67
 class Progress:
     """Progress at one moment. ``left``: seconds to the end of the phase, NaN before its first piece is done.
 
-    phase: ``starting``, ``matrices`` or ``probes``. label: the last finished piece, text from files.
+    phase: ``starting``, ``matrices``, ``probes`` or ``losses``. label: the last finished piece, text from files.
     """
 
     phase: str
@@ -38,7 +39,7 @@ class Progress:
         """Pieces done and time left, in words."""
         if self.phase == "starting" or not self.total:
             return "Starting: reading the inputs"
-        what = "models scored" if self.phase == "probes" else "matrices merged"
+        what = _WHAT.get(self.phase, "matrices merged")
         left = "" if math.isnan(self.left) else f", about {duration(self.left)} left for this part"
         return f"{self.done} of {self.total} {what}{left}"
 
@@ -139,7 +140,7 @@ def _session(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _newest(entry: dict[str, Any]) -> Progress:
     """Progress as one journal line tells it; the last line of a study is that of its models."""
-    phase = "probes" if entry["event"] in ("probe", "complete") else "matrices"
+    phase = {"probe": "probes", "complete": "probes", "loss": "losses"}.get(entry["event"], "matrices")
     return Progress(phase, _count(entry, "done"), _count(entry, "total"), str(entry.get("label", "")))
 
 

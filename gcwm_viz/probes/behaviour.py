@@ -10,50 +10,17 @@ Shape suffixes: b batch, l sequence length, a labelled tail (the last positions 
 import inspect
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from gcwm_viz.errors import InputError
+from gcwm_viz.probes.batches import IGNORED, Batch, Row, batches_of, pad_of
 from gcwm_viz.probes.encoding import Encoder, Request
 from gcwm_viz.probes.harness import harness_values
 from gcwm_viz.probes.tasks import ChoiceTask, HarnessTask, PromptTask, Task, TextTask
 from gcwm_viz.probes.values import TaskValues, ratio_values
-
-IGNORED = -100
-# Upper bounds of a batch, for long texts and large vocabularies.
-MAX_LOGITS = 2**26
-MAX_TOKENS = 2**14
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Right-padded rows of similar length. `rows` are their requests' indices in the flat list of all requests.
-    `others`: (row in the batch, position in the tail, token, request) of requests that differ from a row's in the last
-    token alone."""
-
-    rows: Tensor
-    ids_bl: Tensor
-    mask_bl: Tensor
-    labels_bl: Tensor
-    tail: int
-    others: list[tuple[int, int, int, int]]
-
-
-@dataclass(frozen=True)
-class _Row:
-    """A request to run through the model; `others`: (last token, request) of those that the same pass scores."""
-
-    request: int
-    start: list[int]
-    end: list[int]
-    others: list[tuple[int, int]]
-
-    @property
-    def length(self) -> int:
-        return len(self.start) + len(self.end)
 
 
 class BehaviourProbe:
@@ -69,58 +36,28 @@ class BehaviourProbe:
         self.tokenizer = tokenizer
         encoder = Encoder(tokenizer)
         self._encoded = [[] if isinstance(task, HarnessTask) else encoder.requests(task) for task in self.tasks]
-        pad = tokenizer.pad_token_id
-        self._pad = int(pad if pad is not None else tokenizer.eos_token_id or 0)
         self.batches: list[Batch] = []
         self._requests = 0
         rows = [self._rows(requests) for requests in self._encoded]
         # Kinds are batched apart: a text's labels begin at its second token, and a batch shares the length of its tail.
         for kind in (PromptTask, ChoiceTask, TextTask):
             alike = [row for task, own in zip(self.tasks, rows, strict=True) if isinstance(task, kind) for row in own]
-            self.batches += self._batches(alike, batch_size, len(tokenizer))
+            self.batches += batches_of(alike, batch_size, len(tokenizer), pad_of(tokenizer))
 
-    def _rows(self, examples: list[list[Request]]) -> list[_Row]:
+    def _rows(self, examples: list[list[Request]]) -> list[Row]:
         """Rows of one task; requests of an example that differ in the last token alone share a row."""
-        rows: list[_Row] = []
+        rows: list[Row] = []
         for requests in examples:
-            same: dict[tuple[int, ...], _Row] = {}
+            same: dict[tuple[int, ...], Row] = {}
             for start, end in requests:
                 prefix = (*start, -1, *end[:-1])
                 if prefix in same:
                     same[prefix].others.append((end[-1], self._requests))
                 else:
-                    same[prefix] = _Row(self._requests, start, end, [])
+                    same[prefix] = Row(self._requests, start, end)
                 self._requests += 1
             rows += same.values()
         return rows
-
-    def _batches(self, rows: list[_Row], size: int, vocabulary: int) -> list[Batch]:
-        # Rows of similar length share a batch: little padding, and a short tail of logits.
-        order = sorted(rows, key=lambda row: (row.length, len(row.start)))
-        batches: list[list[_Row]] = []
-        for row in order:
-            grown = [*batches[-1], row] if batches else [row]
-            tail = row.length - min(len(other.start) for other in grown) + 1
-            fits = len(grown) * row.length <= MAX_TOKENS and len(grown) * tail * vocabulary <= MAX_LOGITS
-            if batches and len(grown) <= size and fits:
-                batches[-1] = grown
-            else:
-                batches.append([row])
-        return list(map(self._batch, batches))
-
-    def _batch(self, rows: list[_Row]) -> Batch:
-        length = max(row.length for row in rows)
-        ids = torch.full((len(rows), length), self._pad)
-        mask = torch.zeros((len(rows), length), dtype=torch.int64)
-        labels = torch.full((len(rows), length), IGNORED)
-        tail = length - min(len(row.start) for row in rows)
-        others = []
-        for k, row in enumerate(rows):
-            ids[k, : row.length] = torch.tensor(row.start + row.end)
-            mask[k, : row.length] = 1
-            labels[k, len(row.start) : row.length] = torch.tensor(row.end)
-            others += [(k, row.length - 1 - (length - tail), token, request) for token, request in row.others]
-        return Batch(torch.tensor([row.request for row in rows]), ids, mask, labels, tail, others)
 
     @torch.no_grad()
     def measure(self, model: torch.nn.Module, device: str | torch.device = "cpu") -> list[TaskValues]:
@@ -151,15 +88,10 @@ class BehaviourProbe:
     def _pass(self, model: torch.nn.Module, device: str | torch.device) -> tuple[Tensor, Tensor]:
         """(exact, nll) of every request, float64 on the CPU: 1 or 0, and nats per token."""
         self.check_length(model)
-        keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
+        keeps = keeps_tail(model)
         exact, nll = (torch.full((self._requests,), math.nan, dtype=torch.float64) for _ in range(2))
         for batch in self.batches:
-            # Position t predicts token t+1, so the tail of labels needs the position before it too.
-            keep = {"logits_to_keep": batch.tail + 1} if keeps else {}
-            logits = model(
-                input_ids=batch.ids_bl.to(device), attention_mask=batch.mask_bl.to(device), use_cache=False, **keep
-            ).logits
-            logits_bav = logits[:, -(batch.tail + 1) : -1].float()
+            logits_bav = tail_logits(model, batch, device, keeps)
             labels_ba = batch.labels_bl[:, -batch.tail :].to(logits_bav.device)
             exact[batch.rows], nll[batch.rows] = _examples(logits_bav, labels_ba)
             if batch.others:
@@ -187,6 +119,21 @@ class BehaviourProbe:
     def score(self, model: torch.nn.Module, device: str | torch.device = "cpu") -> list[dict[str, Any]]:
         """Rows {task, split, metric, value, se, n} of :meth:`measure`: means over examples and their errors."""
         return [row for values in self.measure(model, device) for row in values.rows()]
+
+
+def keeps_tail(model: torch.nn.Module) -> bool:
+    """Whether the model computes the logits of the last positions alone when it is asked to."""
+    return "logits_to_keep" in inspect.signature(model.forward).parameters
+
+
+def tail_logits(model: torch.nn.Module, batch: Batch, device: str | torch.device, keeps: bool) -> Tensor:
+    """Logits (b, a, v) float32 of the positions that predict the tail; ``keeps``: of :func:`keeps_tail`."""
+    # Position t predicts token t+1, so the tail of labels needs the position before it too.
+    keep = {"logits_to_keep": batch.tail + 1} if keeps else {}
+    logits: Tensor = model(
+        input_ids=batch.ids_bl.to(device), attention_mask=batch.mask_bl.to(device), use_cache=False, **keep
+    ).logits
+    return logits[:, -(batch.tail + 1) : -1].float()
 
 
 def _values(task: Task, exact: Tensor, nll: Tensor, tokens: Tensor) -> dict[str, Tensor]:

@@ -9,20 +9,16 @@ from typing import Any
 import pandas as pd
 import torch
 
-from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.continual.engine import write_table
 from gcwm_viz.continual.session import begin_session, writing
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.engines.engine import Engine, Worker
 from gcwm_viz.plugins.loading import WithPlugins
 from gcwm_viz.probes.behaviour import BehaviourProbe
-from gcwm_viz.probes.live import updates_of
-from gcwm_viz.probes.merged import MergedModel
+from gcwm_viz.probes.live import LiveModel
 from gcwm_viz.probes.representation import RepresentationProbe
 from gcwm_viz.probes.stored import Checkpoint, checkpoints, read_scores, write_scores
 from gcwm_viz.probes.tasks import HarnessTask, has_probe_files, load_labelled, load_tasks
-from gcwm_viz.updates.source import UpdateSource
-from gcwm_viz.updates.sources import open_update
 
 Progress = Callable[[int, int, str], None]
 
@@ -32,7 +28,8 @@ def evaluate(
 ) -> None:
     """Score every checkpoint that has no scores yet, then write the tables ``scores`` and ``representation``.
 
-    An expert is the base with that expert's target matrices. Scores of one checkpoint are committed together.
+    An expert is the base with that expert's target matrices; a state of a training pipeline is whole. Scores of one
+    checkpoint are committed together.
     ``memory_budget``: bytes for all workers, each of which holds a model; at least one works.
     """
     every = list(checkpoints(store))
@@ -80,7 +77,7 @@ def _strength_rows(store: RunStore, scores: list[dict[str, Any]], others: list[d
 def score_checkpoint(run: Path, session: str, worker: Worker, checkpoint: Checkpoint) -> str:
     """Score one checkpoint of the run, store the scores and return the worker's name."""
     bench, device = _Bench.of(run, session, worker.device), worker.device
-    bench.model.set_updates(updates_of(bench.store, bench.sources, checkpoint))
+    bench.model.set(checkpoint)
     model = bench.model.model
     if checkpoint[0] == "strength":
         values, representation = bench.development.measure(model, device), []
@@ -88,24 +85,22 @@ def score_checkpoint(run: Path, session: str, worker: Worker, checkpoint: Checkp
         values = bench.behaviour.measure(model, device) if bench.behaviour else []
         representation = bench.representation.score(model, device) if bench.representation else []
     with writing(run, session):
-        write_scores(bench.store, checkpoint, values, representation)
+        write_scores(bench.model.store, checkpoint, values, representation)
     return worker.name
 
 
 @dataclass(frozen=True)
 class _Bench:
-    """Model, probes and updates of a run, loaded once a session, since the next may have other probes."""
+    """Model and probes of a run, loaded once a session, since the next may have other probes."""
 
-    store: RunStore
-    sources: list[UpdateSource]
-    model: MergedModel
+    model: LiveModel
     behaviour: BehaviourProbe | None
     representation: RepresentationProbe | None
 
     @cached_property
     def development(self) -> BehaviourProbe:
         """The probe files of the development split alone."""
-        tasks = load_tasks(self.store.file.probes.path)
+        tasks = load_tasks(self.model.store.file.probes.path)
         development = [task for task in tasks if task.split == "dev" and not isinstance(task, HarnessTask)]
         return BehaviourProbe(self.model.tokenizer, development)
 
@@ -114,14 +109,10 @@ class _Bench:
     def of(run: Path, session: str, device: torch.device) -> "_Bench":
         del session
         store = RunStore.open(run)
-        base = CheckpointIndex.open(store.file.base.path)
-        sources = [open_update(entry.name, entry.path, base) for entry in store.file.updates]
-        model = MergedModel(base, store, device)
+        model = LiveModel(store, device)
         probes = store.file.probes.path
         prompts, labelled = has_probe_files(probes)
         return _Bench(
-            store,
-            sources,
             model,
             BehaviourProbe(model.tokenizer, load_tasks(probes)) if prompts else None,
             RepresentationProbe(model.tokenizer, load_labelled(probes)) if labelled else None,

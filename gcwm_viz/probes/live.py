@@ -1,4 +1,4 @@
-"""A run's model kept in memory and set to one of its states after another, for answers within seconds."""
+"""A run's model kept in memory and set to one of its states after another."""
 
 from __future__ import annotations
 
@@ -12,23 +12,25 @@ from gcwm_viz.continual.store import RunStore
 from gcwm_viz.linalg.lowrank import Update
 from gcwm_viz.probes.merged import MergedModel
 from gcwm_viz.probes.stored import Checkpoint
-from gcwm_viz.updates.source import UpdateSource
 from gcwm_viz.updates.sources import open_update
 
 
 class LiveModel:
-    """The base of a run in memory, once; its target matrices are set to those of a state.
+    """The base of a run in memory, once, in ``dtype`` (by default the run's precision of probing); its tensors are set
+    to those of a state. States of a training pipeline are set whole, with what it changed outside the target matrices.
 
     Not safe to use from two threads at a time.
     """
 
-    def __init__(self, store: RunStore, device: torch.device) -> None:
+    def __init__(self, store: RunStore, device: torch.device, dtype: torch.dtype | None = None) -> None:
         """Raises :class:`~gcwm_viz.errors.InputError` for a base that transformers cannot load completely, and for
         inputs that are no longer there."""
         self.store, self.device = store, device
-        base = CheckpointIndex.open(store.file.base.path)
-        self._sources = [open_update(entry.name, entry.path, base) for entry in store.file.updates]
-        self._merged = MergedModel(base, store, device)
+        self.base = CheckpointIndex.open(store.file.base.path)
+        self._sources = [open_update(entry.name, entry.path, self.base) for entry in store.file.updates]
+        self._states = [open_update(entry.name, entry.path, self.base) for entry in store.file.states]
+        outside = dict.fromkeys(name for state in self._states for name in state.outside_names(store.keys))
+        self.merged = MergedModel(self.base, store, device, dtype, list(outside))
         self._state: Checkpoint | None = None
 
     @classmethod
@@ -38,30 +40,45 @@ class LiveModel:
     @property
     def model(self) -> Any:
         """The causal language model of transformers, in evaluation mode."""
-        return self._merged.model
+        return self.merged.model
 
     @property
     def tokenizer(self) -> Any:
-        return self._merged.tokenizer
+        return self.merged.tokenizer
 
     def set(self, checkpoint: Checkpoint) -> None:
         """Change the weights to those of one state; at once where they are that already."""
         if checkpoint != self._state:
-            self._state = None  # a failure halfway leaves neither the old state nor the new one
-            self._merged.set_updates(updates_of(self.store, self._sources, checkpoint))
+            self.set_updates(self.updates(checkpoint))
             self._state = checkpoint
 
+    def set_updates(self, updates: list[Update | None]) -> None:
+        """Change the weights to base + Δ, one for each of :meth:`updates`."""
+        self._state = None  # a failure halfway leaves neither the old state nor the new one
+        self.merged.set_updates(updates)
 
-def updates_of(store: RunStore, sources: list[UpdateSource], checkpoint: Checkpoint) -> list[Update | None]:
-    """θ − θ_pre of every target matrix at one state of a run, in the run's order; None where it is zero.
+    def updates(self, checkpoint: Checkpoint) -> list[Update | None]:
+        """θ − θ_pre of every tensor of ``merged.keys`` at one state; None where it is zero or not the state's.
 
-    ``sources``: the run's updates in order of arrival. An expert has its own target matrices alone.
-    """
-    kind, step, name = checkpoint
-    if kind == "base":
-        return [None for _ in store.keys]
-    if kind == "expert":
-        return [sources[step - 1].delta(key) for key in store.keys]
-    if kind == "step":
-        return [store.stored_state(index, step) for index in range(len(store.keys))]
-    return [float(name) * store.state(index, store.steps) for index in range(len(store.keys))]
+        An expert has its own target matrices alone.
+        """
+        return self._targets(checkpoint) + self._outside(checkpoint)
+
+    def _targets(self, checkpoint: Checkpoint) -> list[Update | None]:
+        (kind, step, name), store = checkpoint, self.store
+        if kind == "base":
+            return [None for _ in store.keys]
+        if kind == "expert":
+            return [self._sources[step - 1].delta(key) for key in store.keys]
+        if kind == "step":
+            return [store.stored_state(index, step) for index in range(len(store.keys))]
+        return [float(name) * store.state(index, store.steps) for index in range(len(store.keys))]
+
+    def _outside(self, checkpoint: Checkpoint) -> list[Update | None]:
+        names = [key.name for key in self.merged.keys[len(self.store.keys) :]]
+        if checkpoint[0] != "step" or not names:
+            return [None for _ in names]
+        state = self._states[checkpoint[1] - 1]
+        stored = set(state.outside_names(self.store.keys))
+        changes = [state.outside_change(name) if name in stored else None for name in names]
+        return [None if change is None or not change.any() else change for change in changes]

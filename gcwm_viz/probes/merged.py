@@ -1,7 +1,8 @@
 """A model in memory whose target matrices are set to base + Δ, repeatedly."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -9,28 +10,59 @@ from torch import Tensor
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.checkpoints.reader import read_tensor
 from gcwm_viz.continual.store import RunStore
-from gcwm_viz.linalg.lowrank import Update, dense
+from gcwm_viz.linalg.lowrank import LowRank, Update, dense
 from gcwm_viz.probes.loading import load_model, load_tokenizer
 from gcwm_viz.updates.matrices import MatrixKey
+
+T = TypeVar("T", Tensor, LowRank)
+
+
+@dataclass(frozen=True)
+class OutsideTensor:
+    """A tensor outside the target matrices, such as a norm or the embeddings, in the one layout that it has."""
+
+    name: str
+    layer: int = -1
+    family: str = "outside"
+
+    def to_linear(self, stored: T) -> T:
+        return stored
+
+    def from_linear(self, linear: T) -> T:
+        return linear
 
 
 class MergedModel:
     """The base in memory, in ``dtype``, by default the precision in which the run is probed; its logits are those of
     the exported checkpoint in that precision.
 
+    ``keys``: the run's target matrices, then those of ``outside`` that the model has as tensors of their own.
     Raises InputError for a base that transformers cannot load completely, and for one without a tokenizer.
     """
 
     def __init__(
-        self, base: CheckpointIndex, store: RunStore, device: torch.device, dtype: torch.dtype | None = None
+        self,
+        base: CheckpointIndex,
+        store: RunStore,
+        device: torch.device,
+        dtype: torch.dtype | None = None,
+        outside: Sequence[str] = (),
     ) -> None:
-        self.base, self.keys, self.device = base, store.keys, device
+        self.base, self.device = base, device
         self.dtype = store.probe_dtype if dtype is None else dtype
         self.tokenizer = load_tokenizer(base)
         self.model: Any = load_model(base, self.dtype).to(device)
-        parameters = {key.name: self._parameter(key.name) for key in store.keys}
+        named = {key.name: self._parameter(key.name) for key in store.keys}
+        whole = {name: parameter for name, parameter in named.items() if parameter is not None}
+        for name in outside:
+            parameter = self._parameter(name)
+            # Tied tensors are one parameter under two names, and counted once.
+            if parameter is not None and all(parameter is not other for other in whole.values()):
+                whole[name] = parameter
+        self.keys: list[MatrixKey | OutsideTensor] = [*store.keys]
+        self.keys += [OutsideTensor(name) for name in whole if name not in named]
         # Some models hold several tensors of the checkpoint, such as experts, in one parameter.
-        self.parameters = None if None in parameters.values() else parameters
+        self.parameters = whole if None not in named.values() else None
 
     def _parameter(self, name: str) -> torch.nn.Parameter | None:
         # A checkpoint saved without its head lacks the first component of the names.
@@ -43,7 +75,7 @@ class MergedModel:
         return None
 
     def set_updates(self, deltas: Sequence[Update | None]) -> None:
-        """Target matrices ← base + Δ, added in float32; None leaves the base value."""
+        """Tensors of ``keys`` ← base + Δ, added in float32; None leaves the base value."""
         if self.parameters is None:
             changed = {key.name: self._value(key, delta) for key, delta in zip(self.keys, deltas, strict=True)}
             state = {name: changed.get(name, read_tensor(info)) for name, info in self.base.tensors.items()}
@@ -58,11 +90,9 @@ class MergedModel:
             self.model = model.to(self.device).eval()
             return
         for key, delta in zip(self.keys, deltas, strict=True):
-            parameter = self.parameters[key.name]
-            assert parameter is not None
             with torch.no_grad():
-                parameter.copy_(self._value(key, delta).to(self.device))
+                self.parameters[key.name].copy_(self._value(key, delta).to(self.device))
 
-    def _value(self, key: MatrixKey, delta: Update | None) -> Tensor:
+    def _value(self, key: MatrixKey | OutsideTensor, delta: Update | None) -> Tensor:
         value = read_tensor(self.base.tensors[key.name]).float()
         return value if delta is None else value + key.from_linear(dense(delta).float().cpu())

@@ -142,8 +142,37 @@ _COLUMNS: dict[str, dict[str, str]] = {
         "difference_se": "its standard error, paired on the same examples; for em and acc at least 1/(n + 2)",
         "n": "examples",
     },
+    "attribution": {
+        "start": "state where the path begins, 0 = the base",
+        "step": "state where it ends",
+        "task": "probe task",
+        "split": "dev or test",
+        "matrix": "name of the base tensor",
+        "layer": "index of the decoder block; -1 for a tensor outside the target matrices",
+        "family": "module family, such as q_proj; outside for a tensor outside the target matrices",
+        "value": "share of the task's change of loss, nats per token; positive = this matrix made the task worse",
+        "change": "loss at the end less that at the start, nats per token; the sum of value up to the residual",
+        "nodes": "nodes of the quadrature along the path",
+        "residual": "|sum of value - change|, nats per token, of the task and path",
+        "converged": "whether that is at most 2 % of |change| or 0.001 nats",
+    },
+    "interpolation": {
+        "start": "state where the path begins, 0 = the base",
+        "step": "state where it ends",
+        "lam": "place on the path: 0 = start, 1 = end, above 1 = beyond it",
+        "task": "probe task",
+        "split": "dev or test",
+        "metric": _METRIC,
+        "value": "mean over examples",
+        "se": "its standard error",
+        "n": "examples",
+    },
 }
-_ELSEWHERE = {"leave_one_out": "leave_one_out/tables/leave_one_out.parquet"}
+_ELSEWHERE = {
+    name: f"{folder}/tables/{name}.parquet"
+    for folder, names in {"leave_one_out": ("leave_one_out",), "attribution": ("attribution", "interpolation")}.items()
+    for name in names
+}
 """Tables that later work on a run writes into its own folder."""
 
 

@@ -64,6 +64,14 @@ class UpdateSource(ABC):
     def outside(self, keys: Iterable[MatrixKey]) -> Iterator[tuple[str, float]]:
         """(tensor name, ‖Δ‖_F²) of every change outside ``keys``, one tensor in memory at a time."""
 
+    def outside_names(self, keys: Iterable[MatrixKey]) -> list[str]:
+        """The base's tensors outside ``keys`` that the source stores whole, in the base's shape; headers only."""
+        return []
+
+    def outside_change(self, name: str) -> Tensor:
+        """Δ of one of :meth:`outside_names`, float32 in the base's shape."""
+        raise KeyError(name)
+
     def touched(self, keys: Iterable[MatrixKey]) -> list[MatrixKey]:
         """The keys for which the source holds a matrix; headers only, so a Δ of zeros still counts."""
         shapes = self.shapes()

@@ -47,6 +47,18 @@ class StoredUpdate(UpdateSource):
     def check(self, key: MatrixKey) -> None:
         check_stored(self.tensors[key.name], key, self.base)
 
+    def outside_names(self, keys: Iterable[MatrixKey]) -> list[str]:
+        targets, base = {key.name for key in keys}, self.base.tensors
+        return [
+            name
+            for name, info in self.tensors.items()
+            if name in base and name not in targets and info.is_floating and info.shape == base[name].shape
+        ]
+
+    def outside_change(self, name: str) -> Tensor:
+        value = read_tensor(self.tensors[name]).float()
+        return value if self.kind == "delta" else value - read_tensor(self.base.tensors[name]).float()
+
 
 class CheckpointUpdate(StoredUpdate):
     """θ of a full checkpoint; the base is subtracted tensor by tensor."""
@@ -119,6 +131,12 @@ class StackedUpdate(UpdateSource):
     def check(self, key: MatrixKey) -> None:
         for part in self._changing(key):
             part.check(key)
+
+    def outside_names(self, keys: Iterable[MatrixKey]) -> list[str]:
+        return self.checkpoint.outside_names(keys)
+
+    def outside_change(self, name: str) -> Tensor:
+        return self.checkpoint.outside_change(name)
 
     def _read(self, key: MatrixKey, dtype: torch.dtype) -> Update:
         read = [part._read(key, dtype) for part in self._changing(key)]

@@ -8,7 +8,7 @@ import torch
 from transformers import LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from gcwm_viz.errors import InputError
-from gcwm_viz.probes import behaviour
+from gcwm_viz.probes import batches
 from gcwm_viz.probes.behaviour import BehaviourProbe
 from gcwm_viz.probes.description import Style
 from gcwm_viz.probes.encoding import encode_prompt, listed
@@ -147,7 +147,7 @@ def test_batches_stay_within_their_bounds(
     model, tokenizer = llama
     task = TextTask("t", "dev", tuple(text * 2 for text in TEXT))
     expected = BehaviourProbe(tokenizer, [task]).score(model)
-    monkeypatch.setattr(behaviour, "MAX_LOGITS", 40 * len(tokenizer))
+    monkeypatch.setattr(batches, "MAX_LOGITS", 40 * len(tokenizer))
     probe = BehaviourProbe(tokenizer, [task])
     assert len(probe.batches) > 1
     assert all(len(b.rows) == 1 or len(b.rows) * (b.tail + 1) <= 40 for b in probe.batches)

@@ -1,0 +1,170 @@
+"""The change of a task's loss along a straight path of weights, split over the matrices that change.
+
+A_k = ⟨W_b,k − W_a,k, ∫₀¹ ∇_{W_k} L(W_a + x(W_b − W_a)) dx⟩ by Gauss–Legendre quadrature in x. Σ_k A_k = L(W_b) − L(W_a)
+up to the error of the quadrature: integrated gradients (Sundararajan et al. 2017, arXiv 1703.01365) over weights, along
+a straight line where loss change allocation (Lan et al. 2019, arXiv 1909.01440) follows training. The straight line is
+a choice: along another path between the same states the same sum is split differently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gcwm_viz.errors import InputError
+from gcwm_viz.linalg.lowrank import LowRank, Update, dense, difference, scaled, stacked
+from gcwm_viz.probes.loss import TaskLoss
+from gcwm_viz.probes.merged import MergedModel
+
+RELATIVE, ABSOLUTE = 0.02, 1e-3
+"""The residual holds below the larger of this share of |ΔL| and so many nats."""
+FIRST_NODES, MOST_NODES = 4, 64
+
+
+@dataclass(frozen=True)
+class LossSplit:
+    """``values``: A_k of every matrix in nats, positive = it made the task worse; 0 where it does not change.
+
+    ``change``: L(W_b) − L(W_a) from two forward passes. ``residual``: |Σ values − change|, in nats.
+    """
+
+    values: list[float]
+    change: float
+    nodes: int
+    residual: float
+
+    @property
+    def converged(self) -> bool:
+        return self.residual <= max(RELATIVE * abs(self.change), ABSOLUTE)
+
+
+class Path:
+    """The straight path between two states of a model in memory; ``start`` and ``end`` are updates of its matrices.
+
+    ``half``: matrix products in bfloat16 (autocast), weights and sums in float32. Beyond the model one gradient of one
+    matrix is in memory at a time, and the changes as they are given: factors stay factors.
+
+    Raises :class:`InputError` for a model that holds several matrices in one parameter.
+    """
+
+    def __init__(
+        self, model: MergedModel, start: Sequence[Update | None], end: Sequence[Update | None], *, half: bool = False
+    ) -> None:
+        if model.parameters is None:
+            raise InputError(
+                f"{model.base.root}: transformers holds several of its matrices, such as experts, in one parameter; "
+                "their gradients cannot be told apart yet"
+            )
+        self._model, self._parameters, self._half = model, model.parameters, half
+        self._start, self._end = start, end
+        self._changes = [change_between(a, b) for a, b in zip(start, end, strict=True)]
+        names = [key.name for key in model.keys]
+        changed = {name for name, change in zip(names, self._changes, strict=True) if change is not None}
+        for parameter in model.model.parameters():
+            parameter.requires_grad_(False)
+        for name in changed:
+            self._parameters[name].requires_grad_(True)
+
+    def move(self, x: float) -> None:
+        """Set the model to W_a + x(W_b − W_a); at 0 and 1 to the two states exactly."""
+        self._model.set_updates([between(a, b, x) for a, b in zip(self._start, self._end, strict=True)])
+
+    def loss(self, loss: TaskLoss) -> float:
+        """L at the present point."""
+        with self._precision():
+            return loss.value(self._model.model, self._model.device)
+
+    def products(self, loss: TaskLoss) -> Tensor:
+        """⟨W_b,k − W_a,k, ∇_{W_k} L⟩ of every matrix at the present point, float64."""
+        products = torch.zeros(len(self._changes), dtype=torch.float64)
+        handles = [
+            self._parameters[self._model.keys[k].name].register_post_accumulate_grad_hook(
+                partial(self._take, k, change, products)
+            )
+            for k, change in enumerate(self._changes)
+            if change is not None
+        ]
+        try:
+            with self._precision():
+                for part in loss.parts(self._model.model, self._model.device):
+                    if part.requires_grad:
+                        part.backward()
+        finally:
+            for handle in handles:
+                handle.remove()
+        return products
+
+    def _take(self, k: int, change: Update, products: Tensor, parameter: Tensor) -> None:
+        """Add one matrix's share of a backward pass, and free its gradient."""
+        assert parameter.grad is not None
+        products[k] += inner(self._model.keys[k].to_linear(parameter.grad), change)
+        parameter.grad = None
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self._model.device.type, torch.bfloat16, enabled=self._half)
+
+
+def split_loss(path: Path, loss: TaskLoss, most_nodes: int = MOST_NODES) -> LossSplit:
+    """A_k of one task: the nodes double until the residual holds, or there are ``most_nodes``.
+
+    Raises :class:`InputError` for a loss that is not finite at either end or on the way.
+    """
+    where = f"task {loss.task.name!r} ({loss.task.split})"
+    ends = []
+    for x in (0.0, 1.0):
+        path.move(x)
+        ends.append(path.loss(loss))
+        if not np.isfinite(ends[-1]):
+            raise InputError(f"{where}: its loss at the {'end' if x else 'start'} is {ends[-1]}, expected a number")
+    change = ends[1] - ends[0]
+    nodes = FIRST_NODES
+    while True:
+        values: Tensor | float = 0.0
+        for x, weight in zip(*quadrature(nodes), strict=True):
+            path.move(x)
+            values = values + weight * path.products(loss)
+        assert isinstance(values, Tensor)
+        if not bool(values.isfinite().all()):
+            raise InputError(f"{where}: its gradient is not finite between the two states, expected numbers")
+        split = LossSplit(values.tolist(), change, nodes, abs(float(values.sum()) - change))
+        if split.converged or nodes >= most_nodes:
+            return split
+        nodes = min(2 * nodes, most_nodes)
+
+
+def quadrature(nodes: int) -> tuple[list[float], list[float]]:
+    """Nodes and weights of Gauss–Legendre quadrature on [0, 1]: exact for polynomials of degree 2·nodes − 1."""
+    x, weights = np.polynomial.legendre.leggauss(nodes)
+    return ((x + 1) / 2).tolist(), (weights / 2).tolist()
+
+
+def change_between(start: Update | None, end: Update | None) -> Update | None:
+    """end − start, factored where both are; None where neither changes the base."""
+    if start is None or end is None:
+        return scaled(start, -1.0) if start is not None else end
+    return difference(end, start)
+
+
+def between(start: Update | None, end: Update | None, x: float) -> Update | None:
+    """(1 − x)·start + x·end, factored where both are; at 0 and 1 the states themselves, bit for bit."""
+    if x in (0.0, 1.0):
+        return end if x else start
+    if start is None or end is None:
+        only, share = (start, 1 - x) if end is None else (end, x)
+        return None if only is None else scaled(only, share)
+    if isinstance(start, LowRank) and isinstance(end, LowRank):
+        return stacked([LowRank((1 - x) * start.left_or, start.right_ri), LowRank(x * end.left_or, end.right_ri)])
+    return torch.lerp(dense(start), dense(end), x)
+
+
+def inner(gradient_oi: Tensor, change: Update) -> float:
+    """⟨gradient, change⟩, a factored change by its factors: Σ (BᵀG) ∘ A."""
+    if isinstance(change, LowRank):
+        left_or, right_ri = (f.to(gradient_oi) for f in (change.left_or, change.right_ri))
+        return float(((left_or.mT @ gradient_oi) * right_ri).sum(dtype=torch.float64))
+    return float((gradient_oi * change.to(gradient_oi)).sum(dtype=torch.float64))
