@@ -42,6 +42,7 @@ class Restoration:
         self.live, self.way = live, way
         self.matrices = [key.name for key in live.merged.keys]
         self._start, self._end = (live.updates(_checkpoint(state)) for state in (way.start, way.step))
+        self.tasks = list(tasks)
         self._probe = BehaviourProbe(live.tokenizer, tasks)
         self.before, self.after = (self._stored(state) for state in (way.start, way.step))
         self.roles = roles(live.store.updates, way)

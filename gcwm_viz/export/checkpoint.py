@@ -1,7 +1,8 @@
 """The merged model of one step as a checkpoint that transformers, vLLM and mergekit load."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -27,15 +28,28 @@ def export_step(
     run, another step than it has, changed inputs, and what :func:`export_checkpoint` refuses.
     """
     opened = open_finished(store, step)
-    indices = {key.name: index for index, key in enumerate(store.keys)}
+    states = {key.name: partial(_state, store, index, step) for index, key in enumerate(store.keys)}
+    return export_states(store, step, opened, states, out, dtype, tell)
 
+
+def export_states(
+    store: RunStore,
+    step: int,
+    opened: OpenInputs,
+    states: Mapping[str, Callable[[], Tensor | None]],
+    out: Path,
+    dtype: torch.dtype | None = None,
+    tell: Callable[[str], None] | None = None,
+    remark: str = "",
+) -> Path:
+    """The base with base + Δ in the tensors that ``states`` names, each read when it is written, in stored layout; a Δ
+    of None leaves the base's. ``remark``: a sentence for the card. Otherwise as :func:`export_step`."""
     error = energy = 0.0
 
     def merged(name: str) -> Tensor | None:
-        if name not in indices:
+        update = states[name]() if name in states else None
+        if update is None:
             return None
-        index = indices[name]
-        update = store.keys[index].from_linear(store.state(index, step))
         own = read_tensor(opened.base.tensors[name])
         value = own.float() + update
         nonlocal error, energy
@@ -45,14 +59,18 @@ def export_step(
 
     def card() -> str:
         share = math.sqrt(error / energy) if energy > 0 else 0.0
-        remark = f"Rounding of the weights is {share:.1%} of the merged update." if share > ROUNDING else ""
-        if remark and tell:
-            tell(remark)
-        return model_card(store, step, remark)
+        rounding = f"Rounding of the weights is {share:.1%} of the merged update." if share > ROUNDING else ""
+        if rounding and tell:
+            tell(rounding)
+        return model_card(store, step, " ".join(filter(None, (remark, rounding))))
 
     return export_checkpoint(
         opened.base, merged, out, model_card=card, dtype=dtype, inputs=input_folders(store, opened)
     )
+
+
+def _state(store: RunStore, index: int, step: int) -> Tensor:
+    return store.keys[index].from_linear(store.state(index, step))
 
 
 def open_finished(store: RunStore, step: int) -> OpenInputs:
