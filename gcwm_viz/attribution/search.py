@@ -41,6 +41,8 @@ def smallest_set(restoration: Restoration, ranked: Sequence[str], share: float) 
     if not 0 < share <= 1:
         raise InputError(f"share: expected a number above 0 and at most 1, found {share}")
     judge = _judge(restoration)
+    if not ranked:
+        raise InputError(f"no matrix made these tasks worse from {restoration.way.words}, so none could be put back")
     tried: dict[int, Trial] = {}
 
     def leading(count: int) -> Iterator[Trial]:
@@ -56,8 +58,8 @@ def smallest_set(restoration: Restoration, ranked: Sequence[str], share: float) 
         if count == most:
             best = max(tried.values(), key=lambda trial: trial.recovered)
             raise InputError(
-                f"no set of these {most} matrices recovers {share:.0%} of the loss, the best tried "
-                f"({len(best.matrices)}) recovers {best.recovered:.0%}"
+                f"no set of these {most} matrices recovers {100 * share:.0f} % of the loss, the best tried "
+                f"({len(best.matrices)}) recovers {100 * best.recovered:.0f} %"
             )
         count = min(2 * count, most)
     failing = max((k for k, trial in tried.items() if trial.recovered < share), default=0)

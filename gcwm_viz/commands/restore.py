@@ -58,7 +58,7 @@ def restore(options: argparse.Namespace) -> None:
     scores = restoration.score(shares)
     print(f"{len(shares)} of {len(restoration.matrices)} matrices put back, {way.words} undone there:")
     for name, share in shares.items():
-        print(f"  {name}{'' if share == 1 else f' ({share:.0%})'}")
+        print(f"  {name}{'' if share == 1 else f' ({100 * share:.0f} %)'}")
     split = "test" if "test" in set(scores["split"]) else scores["split"].iloc[0]
     part = scores[scores["split"] == split]
     metric = headline(part)

@@ -4,6 +4,7 @@ import dataclasses
 import shutil
 from pathlib import Path
 
+from gcwm_viz.attribution.attribute import FOLDER as ATTRIBUTION
 from gcwm_viz.checkpoints.atomic import write_json
 from gcwm_viz.continual.folder import WorkFolder
 from gcwm_viz.continual.run_file import ProbeEntry
@@ -30,7 +31,7 @@ def score(
     """Score every checkpoint of a merged run by ``probes``, by default its own; resumes an interrupted call.
 
     ``dtype``: precision of the models that are scored, by default the run's. ``replace``: delete existing scores of
-    any probes and precision, and the leave-one-out results that belong to them.
+    any probes and precision, and the results of leave-one-out and attribution that belong to them.
 
     Raises :class:`InputError` for a run that is not merged yet or has no probes, for scores that would be lost without
     ``replace``, for changed inputs, and as :func:`~gcwm_viz.probes.preflight.preflight` does.
@@ -65,15 +66,16 @@ def _differ(store: RunStore, entry: ProbeEntry) -> bool:
 
 def _delete_scores(store: RunStore, replace: bool) -> None:
     """Delete scores before run.json names other probes, so that a crash in between leaves no mixture."""
-    effects = store.path / leave_one_out.FOLDER
-    if not has_scores(store) and not effects.exists():
+    later = [store.path / name for name in (leave_one_out.FOLDER, ATTRIBUTION)]
+    if not has_scores(store) and not any(folder.exists() for folder in later):
         return
     if not replace:
         raise InputError(
             f"run {store.path} holds scores of {store.file.probes.where or 'other probes'} in "
             f"{store.file.probes.dtype}, expected --replace to give them up for these"
         )
-    if effects.is_dir():
-        with WorkFolder(effects).lock():  # not while a leave-one-out writes there
-            shutil.rmtree(effects, ignore_errors=True)
+    for folder in later:
+        if folder.is_dir():
+            with WorkFolder(folder).lock():  # not while another process writes there
+                shutil.rmtree(folder, ignore_errors=True)
     discard_scores(store)
