@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -19,7 +20,8 @@ from torch import Tensor
 from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.lowrank import LowRank, Update, dense, difference, scaled, stacked
 from gcwm_viz.probes.loss import TaskLoss
-from gcwm_viz.probes.merged import MergedModel
+from gcwm_viz.probes.merged import OutsideTensor
+from gcwm_viz.updates.matrices import MatrixKey
 
 RELATIVE, ABSOLUTE = 0.02, 1e-3
 """The residual holds below the larger of this share of |ΔL| and so many nats."""
@@ -43,6 +45,20 @@ class LossSplit:
         return self.residual <= max(RELATIVE * abs(self.change), ABSOLUTE)
 
 
+class SettableModel(Protocol):
+    """A model in memory whose ``keys``, tensors by name with their layout, are set to base + Δ; None in ``parameters``
+    for one that has them in other forms. :class:`~gcwm_viz.probes.merged.MergedModel` is one."""
+
+    model: Any
+    device: torch.device
+
+    @property
+    def keys(self) -> Sequence[MatrixKey | OutsideTensor]: ...
+    @property
+    def parameters(self) -> dict[str, torch.nn.Parameter] | None: ...
+    def set_updates(self, deltas: Sequence[Update | None]) -> None: ...
+
+
 class Path:
     """The straight path between two states of a model in memory; ``start`` and ``end`` are updates of its matrices.
 
@@ -53,12 +69,12 @@ class Path:
     """
 
     def __init__(
-        self, model: MergedModel, start: Sequence[Update | None], end: Sequence[Update | None], *, half: bool = False
+        self, model: SettableModel, start: Sequence[Update | None], end: Sequence[Update | None], *, half: bool = False
     ) -> None:
         if model.parameters is None:
             raise InputError(
-                f"{model.base.root}: transformers holds several of its matrices, such as experts, in one parameter; "
-                "their gradients cannot be told apart yet"
+                "this model holds several of its matrices, such as experts, in one parameter, expected one parameter "
+                "a matrix: their gradients cannot be told apart yet"
             )
         self._model, self._parameters, self._half = model, model.parameters, half
         self._start, self._end = start, end

@@ -39,6 +39,14 @@ def add(commands: Commands) -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/study"), metavar="DIR", help="goes on where it stopped")
     parser.set_defaults(command=study)
 
+    parser = lab_commands.add_parser("where", help="where forgetting is in five systems, and whether conflict is there")
+    parser.add_argument("--orders", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--methods", metavar="A,B,…", help="[gcwm,wudi,task-arithmetic,seq-sft,ewc]")
+    parser.add_argument("--workers", type=int, default=1, help="processes, one thread each [1]")
+    parser.add_argument("--out", type=Path, default=Path("runs/where"), metavar="DIR", help="goes on where it stopped")
+    parser.set_defaults(command=where)
+
 
 def build(options: argparse.Namespace) -> None:
     from gcwm_viz.experiments.lab import bundle
@@ -88,3 +96,19 @@ def study(options: argparse.Namespace) -> None:
         report=print,
     )
     print(summary(tables))
+
+
+def where(options: argparse.Namespace) -> None:
+    from gcwm_viz.studies.lab.where import SYSTEMS, spatial_table
+    from gcwm_viz.studies.lab.where import where as run_study
+
+    methods = options.methods.split(",") if options.methods else SYSTEMS
+    tables = run_study(
+        options.out,
+        orders=options.orders,
+        seeds=options.seeds,
+        methods=methods,
+        workers=options.workers,
+        report=print,
+    )
+    print(spatial_table(tables["space"]))

@@ -168,7 +168,7 @@ def _run(bench: Bench, cell: Cell) -> dict[str, Any]:
         settings = RunSettings.preset_with("scale-free", WITHOUT_BARYCENTER)
         states = train_pipeline(cell.method, bench.library, cell.order)
     else:
-        settings, choices = _choose(bench, cell)
+        settings, choices = choose(bench, cell)
     trained = time.process_time() - begin
     matrices, states = bench.describe(cell.order, settings, states)
     steps = steps_table(pd.DataFrame(order_rows(matrices)), settings).to_dict("records")
@@ -189,7 +189,7 @@ def _run(bench: Bench, cell: Cell) -> dict[str, Any]:
     }
 
 
-def _choose(bench: Bench, cell: Cell) -> tuple[RunSettings, Rows]:
+def choose(bench: Bench, cell: Cell) -> tuple[RunSettings, Rows]:
     """The grid's best point by exact match of the final step on dev, the first of equal ones."""
     contender = MERGES[cell.method]
     cheaper = {} if get_method(contender.method).conflict_gate else WITHOUT_BARYCENTER

@@ -1,0 +1,217 @@
+"""Where forgetting is in the lab's systems, and whether geometry conflict is in the same place.
+
+    OUT/where.json              recipe, orders, seeds, methods, versions
+    OUT/trained/                base, experts and pipeline states, each trained once
+    OUT/cells/….json            one run: attribution of every step and task, with the signals of each matrix
+    OUT/tables/where.parquet    attribution: method, seed, order, step, task, role, layer, family, value, change
+    OUT/tables/space.parquet    Spearman's ρ of every signal with the attribution over the matrices of one task and step
+
+A merge has the settings that the study chooses, on the development split; losses are those of the test split, on which
+nothing was chosen. Resumable like the study.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from gcwm_viz.attribution.path import Path as StatePath
+from gcwm_viz.attribution.path import split_loss
+from gcwm_viz.attribution.spatial import spatial_correlations, spatial_summary
+from gcwm_viz.checkpoints.atomic import write_bytes
+from gcwm_viz.continual.config import RunSettings
+from gcwm_viz.continual.engine import write_table
+from gcwm_viz.engines.local import unordered
+from gcwm_viz.errors import InputError
+from gcwm_viz.experiments.lab.library import apply
+from gcwm_viz.experiments.lab.model import build_tokenizer
+from gcwm_viz.experiments.lab.pipelines import PIPELINES, train_pipeline
+from gcwm_viz.experiments.lab.recipe import Recipe
+from gcwm_viz.linalg.lowrank import Update, dense
+from gcwm_viz.plugins.loading import WithPlugins
+from gcwm_viz.probes.loss import TaskLoss
+from gcwm_viz.probes.tasks import PromptTask
+from gcwm_viz.runs.folder import ResultFolder
+from gcwm_viz.studies.lab.bench import Bench, Rows
+from gcwm_viz.studies.lab.plan import MERGES, METHODS, WITHOUT_BARYCENTER, Cell, study_orders
+from gcwm_viz.studies.lab.study import choose
+from gcwm_viz.updates.matrices import MatrixKey
+
+FORMAT = "gcwm_viz.where"
+SYSTEMS = ("gcwm", "wudi", "task-arithmetic", "seq-sft", "ewc")
+SIGNALS = (
+    *("active_conflict", "state_conflict", "incoming_conflict", "state_gap", "global_gap", "sar"),
+    *("update_norm", "increment_norm"),
+)
+"""Columns of the table ``matrices``; the last two are the simplest rivals: how much each matrix changes."""
+SPLIT = "test"
+
+
+def where(
+    out: Path,
+    *,
+    orders: int = 3,
+    seeds: int = 3,
+    methods: Sequence[str] = SYSTEMS,
+    recipe: Recipe | None = None,
+    workers: int = 1,
+    report: Callable[[str], None] | None = None,
+) -> dict[str, pd.DataFrame]:
+    """Compute missing runs and return the tables ``where`` and ``space``.
+
+    Raises :class:`InputError` for an unknown method, too many orders, and an ``out`` of another recipe;
+    :class:`~gcwm_viz.continual.folder.WorkCancelledError` when OUT/cancel appears.
+    """
+    recipe = Recipe() if recipe is None else recipe
+    # Plain dictionaries: the read-only views of the defaults cannot be sent to another process.
+    recipe = replace(recipe, base_shares=dict(recipe.base_shares), expert_steps=dict(recipe.expert_steps))
+    unknown = [name for name in methods if name not in METHODS or name == "joint"]
+    if unknown:
+        raise InputError(f"method must be one of {', '.join(METHODS)} but joint, got {unknown[0]!r}")
+    sequences = study_orders(recipe, orders)
+    about = {
+        "format": FORMAT,
+        "recipe": recipe.to_json(),
+        "orders": [list(order) for order in sequences],
+        "seeds": list(range(seeds)),
+        "methods": list(methods),
+        "split": SPLIT,
+        "versions": {"python": platform.python_version()} | {n: version(n) for n in ("torch", "transformers")},
+    }
+
+    def tell(stage: str, done: int, total: int, label: str) -> None:
+        if report is not None:
+            report(f"{label} ({done} of {total})")
+
+    folder = ResultFolder(out, "where.json", "a study of", tell, before=("trained",))
+    with folder.work(about, same=("format", "recipe", "split")):
+        (out / "cells").mkdir(exist_ok=True)
+        # Base and experts of a seed are trained by the first cell of it that is computed.
+        cells = [Cell(m, seed, order) for order in sequences for m in methods for seed in range(seeds)]
+        todo = [cell for cell in cells if not (out / "cells" / f"{cell.name}.json").is_file()]
+        work = WithPlugins(partial(_work, out, recipe))
+        for done, (cell, _) in enumerate(unordered(work, todo, workers), start=1):
+            folder.tell("cells", done, len(todo), cell.name, event="cell")
+        tables = write_where(out)
+        folder.log("complete")
+    return tables
+
+
+def write_where(out: Path) -> dict[str, pd.DataFrame]:
+    """Gather the finished runs into both tables."""
+    parts: dict[str, list[pd.DataFrame]] = {"where": [], "space": []}
+    for file in sorted((out / "cells").glob("*.json")):
+        content = json.loads(file.read_bytes())
+        run = {"method": content["method"], "seed": content["seed"], "order": ",".join(content["order"])}
+        cells, signals = pd.DataFrame(content["attribution"]), pd.DataFrame(content["signals"])
+        space = spatial_correlations(cells, signals, SIGNALS, order=content["order"])
+        roles = space.drop_duplicates(["step", "task"])[["step", "task", "role"]]
+        values = cells.merge(roles, on=["step", "task"])[_VALUES]
+        parts["where"].append(values.astype(dict.fromkeys(("value", "change", "residual"), "float32")).assign(**run))
+        parts["space"].append(space.drop(columns="start").assign(**run))
+    tables = {name: _joined(frames) for name, frames in parts.items()}
+    for name, table in tables.items():
+        write_table(out, name, table)
+    return tables
+
+
+def spatial_table(space: pd.DataFrame) -> str:
+    """Markdown: mean ρ of every signal with the harm to earlier tasks, and its 95 % interval over runs, by method."""
+    earlier = space[space["role"] == "earlier"]
+    lines = {signal: [signal] for signal in SIGNALS}
+    heads = ["signal"]
+    for method, part in earlier.groupby("method", sort=False):
+        summary = spatial_summary(part, cluster=["seed", "order"])
+        runs = part.drop_duplicates(["seed", "order"])
+        heads.append(f"{method} ({len(runs)} runs)")
+        for row in summary.to_dict("records"):
+            interval = "" if math.isnan(row["low"]) else f" [{row['low']:+.2f}, {row['high']:+.2f}]"
+            lines[row["signal"]].append(f"{row['rho']:+.2f}{interval}")
+    rows = [heads, ["---"] * len(heads), *lines.values()]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+_VALUES = ["step", "task", "role", "layer", "family", "value", "change", "residual"]
+
+
+def _joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    if not frames:
+        return pd.DataFrame()
+    table = pd.concat(frames, ignore_index=True)
+    run = ["method", "seed", "order"]
+    return table[[*run, *(column for column in table if column not in run)]]
+
+
+_OPEN: dict[tuple[Path, int], tuple[Bench, list[TaskLoss], LabModel]] = {}
+"""The bench of this process's last seed."""
+
+
+class LabModel:
+    """The lab's model, whose target matrices are set to base + Δ."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench, self.model = bench, bench.library.model
+        self.keys: list[MatrixKey] = bench.keys
+        apply(self.model, bench.library.base(), {})
+        own = dict(self.model.named_parameters())
+        self.parameters = {key.name: own[key.name] for key in self.keys}
+
+    def set_updates(self, deltas: Sequence[Update | None]) -> None:
+        base = self._bench.library.base()
+        with torch.no_grad():
+            for key, delta in zip(self.keys, deltas, strict=True):
+                self.parameters[key.name].copy_(base[key.name] if delta is None else base[key.name] + dense(delta))
+
+
+def _open(out: Path, recipe: Recipe, seed: int) -> tuple[Bench, list[TaskLoss], LabModel]:
+    if (out, seed) not in _OPEN:
+        _OPEN.clear()
+        bench = Bench(seed, recipe, out / "trained")
+        tasks = [bench.library.tasks[name] for name in bench.tasks]
+        pairs = [PromptTask(t.name, SPLIT, *map(tuple, zip(*getattr(t, SPLIT), strict=True))) for t in tasks]
+        model = LabModel(bench)
+        _OPEN[out, seed] = bench, [TaskLoss(build_tokenizer(), task) for task in pairs], model
+    return _OPEN[out, seed]
+
+
+def _work(out: Path, recipe: Recipe, cell: Cell) -> None:
+    bench, losses, model = _open(out, recipe, cell.seed)
+    states = None
+    if cell.method in PIPELINES:
+        settings = RunSettings.preset_with("scale-free", WITHOUT_BARYCENTER)
+        states = train_pipeline(cell.method, bench.library, cell.order)
+    else:
+        settings, _ = choose(bench, cell)
+    signals, states = bench.describe(cell.order, settings, states)
+    apply(model.model, bench.library.base(), {})
+    rows: Rows = []
+    for step, state in enumerate(states, start=1):
+        before = [None] * len(bench.keys) if step == 1 else [states[step - 2][key.name] for key in bench.keys]
+        path = StatePath(model, before, [state[key.name] for key in bench.keys])
+        for loss in losses:
+            split = split_loss(path, loss)
+            about = {"start": step - 1, "step": step, "task": loss.task.name}
+            measured = {"change": split.change, "nodes": split.nodes, "residual": split.residual}
+            for key, value in zip(bench.keys, split.values, strict=True):
+                place = {"matrix": key.name, "layer": key.layer, "family": key.family}
+                rows.append(about | place | {"value": value} | measured)
+    content = {
+        "method": cell.method,
+        "seed": cell.seed,
+        "order": list(cell.order),
+        "settings": settings.to_dict() if cell.method in MERGES else {},
+        "attribution": rows,
+        "signals": [{name: row.get(name, math.nan) for name in ("step", "matrix", *SIGNALS)} for row in signals],
+    }
+    write_bytes(out / "cells" / f"{cell.name}.json", json.dumps(content).encode())
