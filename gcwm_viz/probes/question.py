@@ -69,8 +69,10 @@ class Question:
         (values,) = BehaviourProbe(tokenizer, [self.probe]).measure(model, model.device)
         metrics = {name: float(value[0]) for name, value in values.metrics.items()}
         own = metrics["em" if isinstance(self.probe, PromptTask) else "acc"]
-        probability = math.exp(-max(0.0, metrics["nll"]) * self.tokens(tokenizer))
-        return Judgement(None if math.isnan(own) else bool(own), probability)
+        if math.isnan(own):
+            return Judgement(None, math.nan)
+        # Rounding can take a loss below zero.
+        return Judgement(bool(own), math.exp(-max(0.0, metrics["nll"]) * self.tokens(tokenizer)))
 
     def _request(self, tokenizer: Any) -> tuple[list[int], list[int]]:
         assert self.probe is not None
