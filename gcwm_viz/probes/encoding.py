@@ -76,9 +76,15 @@ class Encoder:
     def exchange(self, prompt: str, answer: str, style: Style) -> Request:
         """Prompt and closed answer, for training and for probing."""
         if not self._in_chat(style):
-            return encode_prompt(self.tokenizer, prompt), encode_answer(self.tokenizer, answer)
-        closing = [] if self._closing is None else [self._closing]
-        return self._plain(self.chat(prompt, style)), [*self._plain(answer), *closing]
+            return self.opening(prompt, style), encode_answer(self.tokenizer, answer)
+        closing = [] if self.closing is None else [self.closing]
+        return self.opening(prompt, style), [*self._plain(answer), *closing]
+
+    def opening(self, prompt: str, style: Style) -> list[int]:
+        """Token ids of a prompt, up to where its answer begins."""
+        if self._in_chat(style):
+            return self._plain(self.chat(prompt, style))
+        return encode_prompt(self.tokenizer, prompt)
 
     def chat(self, prompt: str, style: Style) -> str:
         """A user's message in the template, up to the start of the assistant's."""
@@ -118,8 +124,8 @@ class Encoder:
         return style.chat and self.has_chat
 
     @cached_property
-    def _closing(self) -> int | None:
-        """The special token that ends an assistant's message: the first one after it, else EOS."""
+    def closing(self) -> int | None:
+        """The special token that ends an assistant's message in the chat template: the first one after it, else EOS."""
         answer = "Paris"
         text = self._render([{"role": "user", "content": "?"}, {"role": "assistant", "content": answer}], opened=False)
         special = {token for token, added in self.tokenizer.added_tokens_decoder.items() if added.special}
