@@ -16,6 +16,7 @@ import pandas as pd
 
 from gcwm_viz.attribution.path import ABSOLUTE, between
 from gcwm_viz.attribution.plan import Way
+from gcwm_viz.attribution.roles import role
 from gcwm_viz.checkpoints.header import read_json_object
 from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.lowrank import Update
@@ -35,7 +36,7 @@ class Restoration:
 
     Uses ``live``, which nothing else may use meanwhile. ``tasks``: those to score.
 
-    ``before``, ``after``: values of every example at both ends. ``roles``: see :func:`roles`.
+    ``before``, ``after``: values of every example at both ends. ``roles``: of the updates' tasks on this way.
     """
 
     def __init__(self, live: LiveModel, way: Way, tasks: Sequence[Task]) -> None:
@@ -45,7 +46,8 @@ class Restoration:
         self.tasks = list(tasks)
         self._probe = BehaviourProbe(live.tokenizer, tasks)
         self.before, self.after = (self._stored(state) for state in (way.start, way.step))
-        self.roles = roles(live.store.updates, way)
+        updates = live.store.updates
+        self.roles = {name: str(role(name, way.step, updates, way.start)) for name in updates}
 
     def updates(self, shares: Shares) -> list[Update | None]:
         """θ − θ_pre of every tensor, restored; where a share is 1 it is that of the earlier state, bit for bit."""
@@ -83,20 +85,12 @@ def _checkpoint(state: int) -> Checkpoint:
     return ("step", state, "") if state else ("base", 0, "")
 
 
-def roles(updates: Sequence[str], way: Way) -> dict[str, str]:
-    """``earlier``, ``arrived`` (by the path) or ``later``, of the task of every update."""
-    return {
-        name: "earlier" if t <= way.start else "arrived" if t <= way.step else "later"
-        for t, name in enumerate(updates, start=1)
-    }
-
-
 def compare(
-    before: Sequence[TaskValues], after: Sequence[TaskValues], restored: Sequence[TaskValues], role: Mapping[str, str]
+    before: Sequence[TaskValues], after: Sequence[TaskValues], restored: Sequence[TaskValues], roles: Mapping[str, str]
 ) -> pd.DataFrame:
     """Scores of the three states by task, split and metric.
 
-    Columns: task, split, metric, role (of the task; ``later`` for one without an update), before, after, restored, each
+    Columns: task, split, metric, role (of the task, see ``roles``), before, after, restored, each
     with its standard error (before_se, …), n; change = restored − after and change_se, paired; recovered = change over
     before − after: 1 = all that the path changed is undone, 0 = nothing; NaN with a ``reason`` where the path changed
     less than one example of em or acc, or less than 0.001 in another metric.
@@ -106,7 +100,7 @@ def compare(
         for metric, values in task.metrics.items():
             three = {"before": values, "after": end.metrics[metric], "restored": again.metrics[metric]}
             row: dict[str, Any] = {"task": task.name, "split": task.split, "metric": metric}
-            row["role"] = role.get(task.name, "later")
+            row["role"] = roles.get(task.name, "other")
             for name, sample in three.items():
                 row |= {name: float(sample.mean()), f"{name}_se": mean_error(sample)}
             differences = three["restored"] - three["after"]

@@ -1,5 +1,6 @@
 """One signal over layers (rows) and module families (columns), each cell clickable."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,11 +59,13 @@ def layer_grid(
     axes: GridAxes | None = None,
     limits: tuple[float, float] | None = None,
     chosen: tuple[int, str] | None = None,
+    outlined: Collection[tuple[int, str]] = (),
 ) -> go.Figure:
     """Heatmap of ``signal`` at one step.
 
     cells: rows of ``matrices`` of one step (layer, family, matrix, reason and the signal's column).
-    limits: colour range; by default from this step alone. chosen: (layer, family) to outline.
+    limits: colour range; by default from this step alone. chosen: (layer, family) to outline; outlined: several more,
+    such as a selection. Cells outside the grid are ignored.
     Undefined cells are grey with a cross and give their reason on hover. The last trace holds one invisible marker
     per cell in the order of ``axes.cell``: a bare heatmap sends no click.
     """
@@ -90,6 +93,8 @@ def layer_grid(
         selected={"marker": {"opacity": 0}},
         unselected={"marker": {"opacity": 0}},
     )
+    inside = [cell for cell in outlined if cell[0] in axes.layers and cell[1] in axes.families]
+    theme.outline(figure, [_box(axes, cell) for cell in inside])
     if chosen and chosen[0] in axes.layers and chosen[1] in axes.families:
         theme.cell_outline(figure, axes.families.index(chosen[1]), axes.layers.index(chosen[0]))
     every = -(-len(rows) // 12)
@@ -111,6 +116,11 @@ def layer_grid(
         title_text="layer",
     )
     return figure
+
+
+def _box(axes: GridAxes, cell: tuple[int, str]) -> tuple[float, float, float, float]:
+    row, column = axes.layers.index(cell[0]), axes.families.index(cell[1])
+    return column - 0.5, row - 0.5, column + 0.5, row + 0.5
 
 
 def _height(rows: int) -> int:

@@ -37,7 +37,7 @@ def task_scores(
             x=list(range(len(tasks))),
             y=values.to_numpy(dtype=float),
             name=name,
-            error_y=theme.error_bar(errors, width=3, thickness=1.6),
+            error_y=theme.error_bar(errors, width=3, thickness=1.6, color=theme.NEUTRAL),
             marker={
                 "color": style["color"],
                 "pattern": {

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 
 from gcwm_viz.attribution.attribute import attribute
 from gcwm_viz.attribution.plan import Way
-from gcwm_viz.attribution.restore import Restoration, compare, read_cells, roles
+from gcwm_viz.attribution.restore import Restoration, compare, read_cells
 from gcwm_viz.cli import main
 from gcwm_viz.engines.local import LocalEngine
 from gcwm_viz.errors import InputError
@@ -104,8 +104,9 @@ def test_the_recovered_share_and_its_undefined_cases() -> None:
     assert list(rows["role"]) == ["earlier", "earlier", "arrived", "arrived"]
 
 
-def test_roles_follow_the_path() -> None:
-    assert roles(["a", "b", "c", "d"], Way(1, 3)) == {"a": "earlier", "b": "arrived", "c": "arrived", "d": "later"}
+def test_roles_follow_the_path(merged: Path) -> None:
+    restoration = Restoration(LiveModel.open(merged, CPU), Way(1, 3), [])
+    assert restoration.roles == {"sums": "earlier", "names": "arrived", "<b>odd": "arrived"}
 
 
 @pytest.mark.parametrize(
