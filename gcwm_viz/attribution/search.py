@@ -7,6 +7,7 @@ is minimal in that no single matrix can be left out, not the smallest of all set
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -23,8 +24,8 @@ MOST_PRUNED = 16
 @dataclass(frozen=True)
 class Trial:
     """A set of matrices put back. ``recovered``: share of the loss that the earlier tasks gained over the path, all
-    together, 1 = all of it. ``cost``: rise of the loss of the tasks that arrived, mean over them, in nats; NaN where
-    none has a loss."""
+    together, 1 = all of it. ``cost``: share of what the arrived tasks gained that is given up for it, 1 = all of it;
+    NaN where they gained nothing."""
 
     matrices: tuple[str, ...]
     recovered: float
@@ -87,6 +88,7 @@ def _judge(restoration: Restoration) -> Callable[[tuple[str, ...]], Trial]:
     earlier = [name for name in after if role.get(name) == "earlier"]
     arrived = [name for name in after if role.get(name) == "arrived"]
     lost = sum(after[name] - before[name] for name in earlier)
+    gained = sum(before[name] - after[name] for name in arrived)
     if not lost > 0:
         raise InputError(
             f"the loss of the earlier tasks ({', '.join(earlier) or 'there are none'}) did not rise from "
@@ -96,8 +98,8 @@ def _judge(restoration: Restoration) -> Callable[[tuple[str, ...]], Trial]:
     def judge(matrices: tuple[str, ...]) -> Trial:
         now = _losses(restoration.measure(dict.fromkeys(matrices, 1.0)))
         recovered = sum(after[name] - now[name] for name in earlier) / lost
-        rises = [now[name] - after[name] for name in arrived]
-        return Trial(matrices, recovered, sum(rises) / len(rises) if rises else float("nan"))
+        given_up = sum(now[name] - after[name] for name in arrived)
+        return Trial(matrices, recovered, given_up / gained if gained > 0 else math.nan)
 
     return judge
 

@@ -56,12 +56,12 @@ def _place(role: str) -> int:
 
 
 def _share(own: pd.DataFrame) -> tuple[float, str]:
-    """Share of the loss change that is undone, and why it is NaN, from whichever rows of a task hold it."""
-    defined = own.loc[np.isfinite(own["recovered"].astype(float)), "recovered"]
-    if len(defined):
-        return float(defined.iloc[0]), ""
-    reasons = [reason for reason in own["reason"] if isinstance(reason, str) and reason]
-    return np.nan, reasons[0] if reasons else ""
+    """Share of the change of one task's loss that is undone, and why it is NaN."""
+    loss = own[own["metric"] == "nll"]
+    if loss.empty:
+        return np.nan, "this task has no loss"
+    share, reason = loss[["recovered", "reason"]].iloc[0]
+    return float(share), "" if np.isfinite(share) else str(reason)
 
 
 def _short(share: float, reason: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Literal
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -23,18 +24,20 @@ def show(
     key: str,
     on_select: Callable[[], None] | None = None,
     note: str = "",
+    box: bool = False,
 ) -> None:
     """Draw ``figure`` with what ``about`` says; ``data`` is what the CSV download holds. ``key`` is unique on a page.
 
-    note: one more sentence under the line.
+    note: one more sentence under the line. box: cells can be selected by drawing a box too.
     """
     config = {
         "displaylogo": False,
-        "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"],
+        "modeBarButtonsToRemove": [*([] if box else ["select2d"]), "lasso2d", "autoScale2d"],
         "toImageButtonOptions": {"format": "svg", "filename": key},
     }
     alt = f"{about.title}. {about.line}"
-    st.plotly_chart(figure, key=key, config=config, alt=alt, on_select=on_select or "ignore", selection_mode="points")
+    mode: tuple[Literal["points", "box"], ...] = ("points", "box") if box else ("points",)
+    st.plotly_chart(figure, key=key, config=config, alt=alt, on_select=on_select or "ignore", selection_mode=mode)
     st.caption(f"{about.line} {note}".strip())
     with st.expander("Formula and data", type="compact"):
         if about.formula:
