@@ -76,19 +76,20 @@ def attribution_map(
         cells, ATTRIBUTION, axes=axes or grid_axes(cells), limits=limits, chosen=chosen, outlined=outlined
     )
     path = path_name(int(rows["start"].iloc[0]), int(rows["step"].iloc[0]))
+    balance = _balance(rows)
     figure.update_layout(
         title={
             "text": f"{theme.as_text(label, limit=40)} · {path}",
-            "subtitle": {"text": _balance(rows), "font": {"size": 12}},
+            "subtitle": {"text": "<br>".join(balance), "font": {"size": 12}},
         },
-        height=figure.layout.height + 22,
-        margin_t=70,
+        height=figure.layout.height + 6 + 16 * len(balance),
+        margin_t=54 + 16 * len(balance),
     )
     return figure
 
 
-def _balance(rows: pd.DataFrame) -> str:
-    """Change, residual and what lies outside the matrices, of all tasks of ``rows`` together."""
+def _balance(rows: pd.DataFrame) -> list[str]:
+    """Lines: change and residual of all tasks of ``rows`` together; what lies outside the matrices, unless it is 0."""
     tasks = rows.groupby("task", sort=False)[["change", "residual", "converged"]].first()
     many = f" over {len(tasks)} tasks" if len(tasks) > 1 else ""
     # The residuals of several tasks may add up, so their sum bounds that of the sum.
@@ -99,4 +100,4 @@ def _balance(rows: pd.DataFrame) -> str:
     if unsure:
         text += " (over the tolerance)" if len(tasks) == 1 else f" ({unsure} over the tolerance)"
     left = outside(rows)
-    return text if left == 0 else f"{text}; outside the matrices {theme.num(left, signed=True)}"
+    return [text] if left == 0 else [text, f"outside the matrices {theme.num(left, signed=True)} nats"]

@@ -65,7 +65,9 @@ def attribution_multiples(
             text = "not attributed" if own is None else _change(own)
             labels.append(_label(text, (first + last) / 2, row, y=1, yref=f"y{row if row > 1 else ''} domain"))
         _maps(figure, row, z, panel, columns, axes, theme.as_text(task), limits)
-        figure.add_shape(type="path", path=theme.path(boxes), line={"color": theme.GRID, "width": 1}, row=row, col=1)
+        if boxes:
+            thin = {"color": theme.GRID, "width": 1}
+            figure.add_shape(type="path", path=theme.path(boxes), line=thin, row=row, col=1)
         theme.outline(figure, framed, row=row, col=1)
         figure.update_yaxes(title_text=theme.as_text(task, limit=max(8, tall // 8)), row=row, col=1)
     figure.update_layout(annotations=labels)  # at once: one by one takes time that grows with their square
@@ -75,7 +77,8 @@ def attribution_multiples(
 
 
 def _limits(rows: pd.DataFrame, order: Sequence[str]) -> tuple[float, float]:
-    steps = rows[(rows["start"] == rows["step"] - 1) & (rows["layer"] >= 0)]
+    rows = rows[rows["layer"] >= 0]
+    steps = rows[rows["start"] == rows["step"] - 1]
     pairs = zip(steps["task"], steps["step"], strict=True)
     values = steps["value"][[role(task, int(step), order) == "earlier" for task, step in pairs]]
     return bounds(values if len(values) else rows["value"], diverging=True)
@@ -146,7 +149,7 @@ def _axes(figure: go.Figure, columns: list[str], axes: GridAxes) -> None:
 
 def _scale(figure: go.Figure, rows: pd.DataFrame, limits: tuple[float, float]) -> None:
     """The colour scale, with signs where values lie beyond its ends, and what the maps leave out."""
-    low, high = limits
+    low, high = map(float, limits)
     values = rows.loc[rows["layer"] >= 0, "value"]
     ticks = [low, low / 2, 0.0, high / 2, high]
     texts = [theme.num(tick, signed=True) for tick in ticks]

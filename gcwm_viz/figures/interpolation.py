@@ -20,7 +20,7 @@ ABOUT = About(
 )
 _LOOKS = {"arrived": (3.4, "solid"), "earlier": (1.8, "solid"), "later": (1.4, "dot"), "other": (1.4, "dashdot")}
 _SPREAD = 20.0
-"""Ratio of positive losses from which their axis is logarithmic: one unlearned task would press the others flat."""
+"""Ratio of losses from which their axis is logarithmic: one task not learned yet would press the others flat."""
 
 
 def interpolation(rows: pd.DataFrame, *, order: Sequence[str], unit: str, loss: bool = False) -> go.Figure:
@@ -40,6 +40,7 @@ def interpolation(rows: pd.DataFrame, *, order: Sequence[str], unit: str, loss: 
     figure.update_annotations(font_size=13)
     figure.update_layout(margin_t=84)
     tasks = by_arrival(list(rows["task"]), order)
+    listed: set[str] = set()
     for column, (start, step) in enumerate(paths, start=1):
         for index, task in enumerate(tasks):
             own = rows[(rows["task"] == task) & (rows["start"] == start) & (rows["step"] == step)].sort_values("lam")
@@ -49,16 +50,17 @@ def interpolation(rows: pd.DataFrame, *, order: Sequence[str], unit: str, loss: 
             name = theme.as_text(task, limit=22)
             theme.line(
                 figure, index, own["lam"], own["value"], name, width=width, size=8 if width > 3 else 5,
-                dash=dash, legendgroup=str(index), showlegend=column == 1, cliponaxis=False,
+                dash=dash, legendgroup=str(index), showlegend=task not in listed, cliponaxis=False,
                 customdata=[f"{theme.margin(se)} (95 %)" for se in own["se"]],
                 hovertemplate="%{fullData.name}, λ = %{x:.3g}: %{y:.3g} %{customdata}<extra></extra>",
                 marker_color=theme.category(index)["color"], row=1, col=column,
             )  # fmt: skip
+            listed.add(task)
     for x in (0, 1):
         figure.add_vline(x=x, line={"color": theme.NEUTRAL, "width": 1.4}, layer="below")
     figure.update_xaxes(title_text="λ", tickvals=[0, 0.5, 1, 1.5], ticktext=["0<br>start", "0.5", "1<br>end", "1.5"])
-    positive = rows.loc[rows["value"] > 0, "value"]
-    if loss and positive.max() > _SPREAD * positive.min():
+    low, high = rows["value"].min(), rows["value"].max()
+    if loss and 0 < low < high / _SPREAD:
         ticks = [digit * 10.0**power for power in range(-6, 6) for digit in (1, 2, 5)]
         figure.update_yaxes(type="log", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])
         figure.update_layout(title_text=f"{ABOUT.title} (logarithmic scale)")
