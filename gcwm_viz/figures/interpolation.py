@@ -46,7 +46,7 @@ def interpolation(rows: pd.DataFrame, *, order: Sequence[str], unit: str, loss: 
             own = rows[(rows["task"] == task) & (rows["start"] == start) & (rows["step"] == step)].sort_values("lam")
             if own.empty:
                 continue
-            width, dash = _LOOKS[role(task, step, order, start)]
+            width, dash = _LOOKS[role(task, step, order)]
             name = theme.as_text(task, limit=22)
             theme.line(
                 figure, index, own["lam"], own["value"], name, width=width, size=8 if width > 3 else 5,

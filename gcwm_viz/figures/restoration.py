@@ -21,7 +21,7 @@ _MARKS = {"arrived": "arrives", "later": "later"}
 
 
 def restoration(table: pd.DataFrame, *, metric: str, unit: str) -> go.Figure:
-    """Bars of the table ``restoration`` (one split; all metrics, since ``recovered`` may stand in the rows of another).
+    """Bars of one split of :func:`gcwm_viz.attribution.restore.compare`, all metrics: the shares are those of ``nll``.
 
     Tasks by role: earlier ones, the arriving one, later ones. unit: of ``metric``.
     """

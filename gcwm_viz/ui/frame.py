@@ -28,6 +28,7 @@ PAGES = {
     "app.py": "Overview",
     "pages/0_Start.py": "Start",
     "pages/1_Conflict.py": "Conflict",
+    "pages/12_Where.py": "Where",
     "pages/2_Spectra.py": "Spectra",
     "pages/3_Gate.py": "Gate",
     "pages/4_Solver.py": "Solver",

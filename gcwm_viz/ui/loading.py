@@ -35,6 +35,7 @@ def _stamp(path: Path) -> tuple[tuple[str, int, int], ...]:
     tables = [
         *sorted((path / "tables").glob("*.parquet")),
         *sorted((path / "leave_one_out" / "tables").glob("*.parquet")),
+        *sorted((path / "attribution" / "tables").glob("*.parquet")),
     ]
     files = [path / "run.json", path / "journal.jsonl", *tables]
     return tuple((file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files if file.is_file())

@@ -7,7 +7,6 @@ import pytest
 from gcwm_viz.figures.restoration import restoration
 from gcwm_viz.figures.restoration_search import restoration_search
 from tests.factories_attribution import make_restoration
-from tests.factories_runs import NASTY
 
 TABLE = make_restoration()
 
@@ -30,8 +29,8 @@ def test_the_share_and_its_reason_are_on_hover() -> None:
     assert "too little for a share" in made.data[0].customdata[2]
 
 
-def test_a_share_that_stands_in_the_rows_of_the_loss_alone_is_found() -> None:
-    table = TABLE.assign(recovered=TABLE["recovered"].where(TABLE["metric"] == "nll"))
+def test_the_share_is_that_of_the_loss() -> None:
+    table = TABLE.assign(recovered=TABLE["recovered"].where(TABLE["metric"] == "nll", 0.9))
     assert restoration(table, metric="em", unit="x").layout.xaxis.ticktext[0] == "past<br>50 % undone"
 
 
@@ -57,45 +56,26 @@ def test_names_are_literal_text() -> None:
     assert "<a" not in made.to_json()
 
 
-STEPS = pd.DataFrame(
-    {
-        "k": range(5),
-        "cell": ["", "0 v", "0 o", NASTY, "1 q"],
-        "recovered": [0.0, 0.4, 0.7, 0.85, 0.9],
-        "cost": [0.0, 0.05, 0.1, -0.02, 1.2],
-    }
-)
+STEPS = pd.DataFrame({"k": [1, 2, 4, 3], "recovered": [0.4, 0.7, 0.9, 0.85], "cost": [0.05, 0.1, 1.2, -0.02]})
 
 
 def test_lines_are_the_shares_and_the_target_is_marked() -> None:
-    made = restoration_search(STEPS, target=0.8)
+    made = restoration_search(STEPS, target=0.8, kept=2, recovered=0.81)
     recovered, cost, mark = made.data
-    assert list(recovered.y) == list(STEPS["recovered"])
-    assert list(cost.y) == list(STEPS["cost"])
+    assert list(recovered.x) == [1, 2, 3, 4]
+    assert list(recovered.y) == [0.4, 0.7, 0.85, 0.9]
+    assert list(cost.y) == [0.05, 0.1, -0.02, 1.2]
     assert (mark.x[0], mark.y[0]) == (3, 0.85)
-    assert made.layout.title.text == "3 cells undo 85 % of the harm (80 % asked for)"
+    assert made.layout.title.text == "2 matrices bring 81 % back (80 % asked for)"
     assert made.layout.shapes[0].y0 == 0.8
     assert made.layout.yaxis.range[0] < -0.02
     assert made.layout.yaxis.range[1] > 1.2
-    assert made.layout.xaxis.ticktext[1] == "1<br>0 v"
-    assert restoration_search(STEPS, target=0.3).layout.title.text == "1 cell undoes 40 % of the harm (30 % asked for)"
-
-
-def test_a_target_out_of_reach_is_said() -> None:
-    made = restoration_search(STEPS, target=0.95)
-    assert made.layout.title.text == "4 cells do not undo 95 % of the harm"
-    assert len(made.data) == 2
+    one = restoration_search(STEPS, target=0.3, kept=1, recovered=0.4)
+    assert one.layout.title.text == "1 matrix brings 40 % back (30 % asked for)"
 
 
 def test_a_search_without_a_cost_or_without_anything() -> None:
-    assert len(restoration_search(STEPS.assign(cost=np.nan), target=0.95).data) == 1
+    assert len(restoration_search(STEPS.assign(cost=np.nan), target=0.95, kept=4, recovered=0.9).data) == 1
     for nothing in (STEPS.assign(recovered=np.nan), STEPS.iloc[:0]):
-        assert "No search has been run" in restoration_search(nothing, target=0.8).layout.annotations[0].text
-
-
-def test_many_cells_are_named_on_hover_alone_and_names_are_literal_text() -> None:
-    many = pd.DataFrame({"k": range(40), "cell": NASTY, "recovered": np.linspace(0, 1, 40), "cost": 0.0})
-    made = restoration_search(many, target=0.5)
-    assert made.layout.xaxis.ticktext is None
-    for figure in (made, restoration_search(STEPS, target=0.8)):
-        assert "<b>" not in figure.to_json()
+        made = restoration_search(nothing, target=0.8, kept=0, recovered=np.nan)
+        assert "No search has been run" in made.layout.annotations[0].text

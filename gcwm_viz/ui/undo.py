@@ -1,0 +1,259 @@
+"""The part of the page Where that puts matrices back: which, what that brings, and the model that results.
+
+The app scores with the run's model in its own process, so an answer takes a second on a small model.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import streamlit as st
+
+from gcwm_viz.attribution.plan import Way
+from gcwm_viz.attribution.search import Trial, rank, smallest_set
+from gcwm_viz.errors import InputError
+from gcwm_viz.figures import restoration as restoration_figure
+from gcwm_viz.figures import restoration_search
+from gcwm_viz.figures.layer_grid import GridAxes, short_family
+from gcwm_viz.figures.theme import margin, num, percent
+from gcwm_viz.jobs import jobs
+from gcwm_viz.jobs.attribution import cells_json, restore_job, restored_folder, write_cells
+from gcwm_viz.probes.metrics import METRICS, UNITS, offered
+from gcwm_viz.ui import charts, job_card
+from gcwm_viz.ui.live import live_model, obstacle
+from gcwm_viz.ui.roots import run_root
+from gcwm_viz.ui.scoring import choose_measure
+from gcwm_viz.ui.text import as_markdown
+
+if TYPE_CHECKING:
+    from gcwm_viz.attribution.restore import Restoration
+    from gcwm_viz.ui.where import Looked
+
+Cell = tuple[int, str]
+_CELLS, _RESULT, _SEARCH = "undo-cells", "undo-result", "undo-search"
+
+
+def selected() -> list[Cell]:
+    """The (layer, family) chosen to be undone."""
+    return [_cell(text) for text in st.session_state.get(_CELLS, [])]
+
+
+def select_from(key: str, trace: int, axes: GridAxes) -> None:
+    """Callback of a chart: a click adds a cell or takes it out again, a box adds all of its cells."""
+    event = st.session_state[key].get("selection", {})
+    points = [point["point_index"] for point in event.get("points", []) if point.get("curve_number") == trace]
+    cells = [_text(*axes.cell(int(index))) for index in points]
+    own = list(st.session_state.get(_CELLS, []))
+    if len(cells) == 1 and cells[0] in own:
+        own.remove(cells[0])
+    else:
+        own += [cell for cell in cells if cell not in own]
+    st.session_state[_CELLS] = own
+
+
+def show(looked: "Looked") -> None:
+    """The controls, and what came of the cells that were undone last."""
+    st.header("Undo", anchor=False)
+    if reason := obstacle(looked.view.run):
+        st.text(f"The app cannot load this run's model: {reason}")
+        return
+    places = looked.rows.drop_duplicates("matrix")
+    names = {
+        (int(layer), str(family)): str(matrix)
+        for layer, family, matrix in zip(places["layer"], places["family"], places["matrix"], strict=True)
+    }
+    cells, share = _choose(looked, names)
+    result = st.session_state.get(_RESULT)
+    question = (str(looked.view.run.path), looked.way, tuple(sorted(cells)), share)
+    if result and result[0] == question:
+        _answer(looked, result[1], result[2], cells, share)
+    elif cells:
+        st.caption("Not scored yet: “Undo these” puts the chosen matrices back and scores the model.")
+    _found(looked)
+
+
+def _choose(looked: "Looked", names: dict[Cell, str]) -> tuple[list[Cell], float]:
+    """The chosen cells and the share of the step that is undone in them."""
+    _forget_other(looked, names)
+    worst = rank(looked.rows, looked.tasks)
+    by_matrix = {matrix: cell for cell, matrix in names.items()}
+    ranked = [by_matrix[matrix] for matrix in worst]
+    st.multiselect(
+        "Matrices to put back to the state before the path", [_text(*cell) for cell in names], key=_CELLS,
+        format_func=_label, placeholder="Click cells in a map above, or choose here",
+    )  # fmt: skip
+    boxes = st.columns([1, 1.2, 1, 1.1, 1.6, 1.6], vertical_alignment="bottom")
+    most = max(len(ranked), 1)
+    k = int(boxes[0].number_input("The k worst", 1, most, min(5, most), key=f"undo-k-{most}"))
+    boxes[1].button(
+        f"Choose the {k} worst" if ranked else "No matrix did harm", on_click=_replace, args=(ranked[:k],),
+        disabled=not ranked, width="stretch", help="Of the tasks chosen above, by attribution.",
+    )  # fmt: skip
+    boxes[2].button("Choose none", on_click=_replace, args=([],), width="stretch")
+    share = float(boxes[3].number_input("Share undone", 0.0, 1.0, 1.0, step=0.1, key="undo-share"))
+    cells = selected()
+    if boxes[4].button("Undo these", type="primary", disabled=not cells or share == 0, width="stretch"):
+        _score(looked, names, cells, share)
+    with boxes[5].popover("Find the smallest set", width="stretch"):
+        _search_form(looked, by_matrix)
+    return cells, share
+
+
+def _search_form(looked: "Looked", by_matrix: dict[str, Cell]) -> None:
+    earlier = looked.of_role("earlier")
+    st.markdown(
+        "Puts matrices back in the order of their attribution until the share of the earlier tasks' loss is recovered, "
+        "then leaves out each that is not needed. Judged on the development split."
+    )
+    target = st.slider("Share to recover", 0.1, 1.0, 0.5, step=0.05, key="undo-target")
+    if st.button("Search", disabled=not earlier, help=None if earlier else "No task arrived before this path."):
+        _search(looked, earlier, target, by_matrix)
+
+
+def _score(looked: "Looked", names: dict[Cell, str], cells: Sequence[Cell], share: float) -> None:
+    begin = time.perf_counter()
+    with live_model(looked.view.run) as model:
+        shares = {names[cell]: share for cell in cells}
+        rows = _restoration(model, looked.way).score(shares)
+    question = (str(looked.view.run.path), looked.way, tuple(sorted(cells)), share)
+    st.session_state[_RESULT] = question, rows, time.perf_counter() - begin
+
+
+def _search(looked: "Looked", earlier: Sequence[str], target: float, by_matrix: dict[str, Cell]) -> None:
+    trials: list[Trial] = []
+    bar = st.progress(0.0, text="Scoring the first set")
+    try:
+        with live_model(looked.view.run) as model:
+            restoration = _restoration(model, looked.way, "dev")
+            for trial in smallest_set(restoration, rank(looked.rows, earlier), target):
+                trials.append(trial)
+                bar.progress(
+                    min(len(trials) / 16, 1.0), text=f"{len(trial.matrices)} matrices: {percent(trial.recovered)}"
+                )
+    except InputError as error:
+        st.warning("There is no such set:")
+        st.text(str(error))
+        return
+    cells = [by_matrix[name] for name in trials[-1].matrices]
+    st.session_state[_SEARCH] = (str(looked.view.run.path), looked.way), target, trials, cells
+    st.rerun()
+
+
+def _restoration(model: object, way: Way, split: str = "") -> "Restoration":
+    from gcwm_viz.attribution.restore import Restoration
+    from gcwm_viz.probes.live import LiveModel
+    from gcwm_viz.probes.tasks import HarnessTask, load_tasks
+
+    assert isinstance(model, LiveModel)
+    tasks = load_tasks(model.store.file.probes.path)
+    return Restoration(model, way, [t for t in tasks if not isinstance(t, HarnessTask) and split in ("", t.split)])
+
+
+def _found(looked: "Looked") -> None:
+    """The last search on this path."""
+    question, target, trials, cells = st.session_state.get(_SEARCH, (None, 0.0, [], []))
+    if question != (str(looked.view.run.path), looked.way):
+        return
+    best: Trial = trials[-1]
+    leading = [trial for trial in trials if trial.matrices == trials[0].matrices[:1] or _is_prefix(trial, trials)]
+    st.markdown(
+        f"**The search**: {len(best.matrices)} matrices recover {percent(best.recovered)} of what the earlier tasks "
+        f"lost ({percent(target)} asked for) and give up {percent(best.cost)} of the arriving task's gain; "
+        f"{len(trials) - 1} sets were scored on the development split."
+    )
+    st.button("Choose these", on_click=_replace, args=(cells,))
+    frame = pd.DataFrame(
+        {"k": [len(t.matrices) for t in leading], "recovered": [t.recovered for t in leading],
+         "cost": [t.cost for t in leading]}
+    ).drop_duplicates("k")  # fmt: skip
+    figure = restoration_search.restoration_search(
+        frame, target=target, kept=len(best.matrices), recovered=best.recovered
+    )
+    charts.show(figure, restoration_search.ABOUT, frame, key="search")
+
+
+def _is_prefix(trial: Trial, trials: Sequence[Trial]) -> bool:
+    longest = max(trials, key=lambda other: len(other.matrices)).matrices
+    return trial.matrices == longest[: len(trial.matrices)]
+
+
+def _answer(looked: "Looked", rows: pd.DataFrame, seconds: float, cells: Sequence[Cell], share: float) -> None:
+    """What came back, what it cost, and the model as a file."""
+    splits = list(dict.fromkeys(rows["split"]))
+    split, metric = choose_measure("Split", splits, offered(rows), splits[-1], key="undo")
+    own = rows[rows["split"] == split]
+    st.markdown(_sentence(own, metric, cells, looked))
+    if split == "dev":
+        st.caption("The cells were chosen by their attribution on the development split; the test split is the check.")
+    figure = restoration_figure.restoration(own, metric=metric, unit=UNITS[metric])
+    charts.show(figure, restoration_figure.ABOUT, own, key="restoration", note=f"Scored in {seconds:.1f} s.")
+    _export(looked, cells, share)
+
+
+def _sentence(own: pd.DataFrame, metric: str, cells: Sequence[Cell], looked: "Looked") -> str:
+    rows = own[own["metric"] == metric]
+    loss = own[own["metric"] == "nll"]
+    words = [f"Undoing {len(cells)} of {looked.rows['matrix'].nunique()} matrices"]
+    earlier = loss[loss["role"] == "earlier"]
+    lost = float((earlier["after"] - earlier["before"]).sum())
+    if lost > 0:
+        back = -float(earlier["change"].sum()) / lost
+        words.append(f"brings back {percent(back) if back >= 0 else num(back)} of the loss that earlier tasks gained")
+    better = 1 if METRICS[metric] else -1
+    moved = []
+    for row in rows.sort_values("change", key=lambda change: -change.abs()).to_dict("records")[:3]:
+        if row["change"] != 0:
+            word = "better" if better * row["change"] > 0 else "worse"
+            moved.append(
+                f"{as_markdown(row['task'], 24)} {num(row['after'])} → {num(row['restored'])} "
+                f"({word} by {num(abs(row['change']))} {margin(row['change_se'])})"
+            )
+    text = " ".join(words) + "."
+    return f"{text} {UNITS[metric].capitalize()}: {'; '.join(moved)}." if moved else f"{text} No score moves."
+
+
+def _export(looked: "Looked", cells: Sequence[Cell], share: float) -> None:
+    run, root = looked.view.run.path, run_root()
+    spec = restore_job(root, run, looked.way, cells, share)
+    job = jobs.look(root, spec.name)
+    out = restored_folder(run, looked.way, cells, share)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.download_button(
+            "Download the choice", cells_json(cells, share), "cells.json", "application/json", on_click="ignore"
+        )
+        if job.status != "running" and not out.exists() and st.button("Write this model", key="restore-start"):
+            write_cells(spec, cells, share)
+            jobs.start(root, spec.name, spec.arguments)
+            st.rerun()
+    if job.status == "running":
+        job_card.watch(root, spec)
+    elif out.exists():
+        st.text(f"Written to {out}")
+    else:
+        job_card.show_ending(spec, job)
+
+
+def _forget_other(looked: "Looked", names: dict[Cell, str]) -> None:
+    """Cells of another run that this one has not are no longer chosen."""
+    own = [cell for cell in selected() if cell in names]
+    if len(own) != len(selected()):
+        _replace(own)
+
+
+def _replace(cells: Sequence[Cell]) -> None:
+    st.session_state[_CELLS] = [_text(*cell) for cell in cells]
+
+
+def _text(layer: int, family: str) -> str:
+    return f"{layer} {family}"
+
+
+def _cell(text: str) -> Cell:
+    layer, _, family = text.partition(" ")
+    return int(layer), family
+
+
+def _label(text: str) -> str:
+    layer, family = _cell(text)
+    return f"outside: {as_markdown(family, 40)}" if layer < 0 else f"{layer} {short_family(family)}"
