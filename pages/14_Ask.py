@@ -3,6 +3,6 @@
 from gcwm_viz.ui import ask, frame
 
 with frame.frame(
-    "Ask", "One question, and the likeliest answer of the base, of an expert, and of the model after every step."
+    "Ask", "One question, and the greedy answer of the base, of an expert, and of the model after every step."
 ) as view:
     ask.show(view)

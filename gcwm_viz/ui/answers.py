@@ -82,6 +82,7 @@ def card(checkpoint: Checkpoint, answer: Answer, *, lost: bool = False) -> str:
 
 def _note(answer: Answer, lost: bool) -> str:
     own = f"probability {percent(answer.probability)}"
+    own += f", cut at {len(answer.tokens)} tokens" if answer.cut else ""
     if answer.judgement is None:
         return own
     verdict = {True: "<b>✓ right</b>", False: f"<b>✗ {'lost here' if lost else 'wrong'}</b>", None: "not judged"}

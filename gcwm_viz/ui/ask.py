@@ -18,9 +18,10 @@ from gcwm_viz.probes.question import Question
 from gcwm_viz.probes.stored import Checkpoint, models
 from gcwm_viz.runs.tables import Run
 from gcwm_viz.ui import questions, trouble
-from gcwm_viz.ui.answers import STYLE, Answer, card, sentence
+from gcwm_viz.ui.answers import STYLE, Answer, card, name_of, sentence
 from gcwm_viz.ui.frame import View
 from gcwm_viz.ui.live import live_model, obstacle
+from gcwm_viz.ui.text import as_markdown
 from gcwm_viz.ui.tokens import legend
 
 MOST_STEPS = 8
@@ -79,9 +80,9 @@ def _row(run: Run, question: Question, row: list[Checkpoint], most: int) -> None
     for checkpoint in row:
         _draw(boxes[checkpoint], row, checkpoint, answers | {checkpoint: answers.get(checkpoint, Answer())})
     if missing:
-        said.markdown("Asking …")
+        said.markdown("Loading the model …")
         try:
-            _ask(run, question, row, missing, answers, boxes, most)
+            _ask(run, question, row, missing, answers, boxes, said, most)
         except InputError as error:
             said.empty()
             trouble.show("This question cannot be answered:", error)
@@ -97,6 +98,7 @@ def _ask(
     missing: list[Checkpoint],
     answers: dict[Checkpoint, Answer],
     boxes: dict[Checkpoint, DeltaGenerator],
+    said: DeltaGenerator,
     most: int,
 ) -> None:
     """Fill in the missing answers, each drawn as it grows. Raises :class:`InputError` for a model that cannot be loaded
@@ -106,6 +108,8 @@ def _ask(
         longest = max(most, question.tokens(live.tokenizer))
         for checkpoint in missing:
             answer, drawn = Answer(), time.monotonic()
+            name, update = name_of(checkpoint)
+            said.markdown(f"Asking: {as_markdown(f'{name} {update}'.strip(), 80)} …")
             try:
                 live.set(checkpoint)
             except InputError as error:

@@ -37,7 +37,7 @@ def choose(run: Run, box: DeltaGenerator, bar: DeltaGenerator) -> Question | Non
         with bar:
             _probe_controls(run, tasks, asked)
     elif missing:
-        st.caption(f"No probe can be taken: {as_markdown(missing, 400)}")
+        st.caption(f"No probe can be taken: {as_markdown(missing, 400)}.")
     if fault:
         st.info(as_markdown(fault, 600))
     elif question is None:

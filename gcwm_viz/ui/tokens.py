@@ -11,7 +11,11 @@ _SHADE = "213, 94, 0"
 _OPACITY = 0.6
 _FAINT = '<span style="opacity: 0.5">{}</span>'
 _MARK = f'<span style="opacity: 0.5; font-size: 0.6em; vertical-align: 0.2em"> {END}</span>'
-_BLANK = {" ": f"{_FAINT.format('·')}<wbr>", "\n": f"{_FAINT.format('↵')}<br>", "\t": f"{_FAINT.format('→')}<wbr>"}
+_BLANK = {
+    " ": '<span style="opacity: 0.3">·</span><wbr>',
+    "\n": f"{_FAINT.format('↵')}<br>",
+    "\t": f"{_FAINT.format('→')}<wbr>",
+}
 
 
 def shaded(tokens: Iterable[Token]) -> str:

@@ -103,6 +103,8 @@ def test_a_card_says_verdict_and_probabilities() -> None:
 
 
 def test_an_answer_without_an_end_shows_that_it_goes_on() -> None:
-    assert "…" in card(("base", 0, ""), Answer([Token("x", 0.5)], done=True))
+    cut = card(("base", 0, ""), Answer([Token("x", 0.5)], done=True))
+    assert "…" in cut
+    assert "probability 50 %, cut at 1 tokens" in cut
     assert "…" not in card(("base", 0, ""), answered("x"))
     assert "…" in card(("base", 0, ""), Answer())

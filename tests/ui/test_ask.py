@@ -125,6 +125,20 @@ def test_answers_are_kept_until_the_question_changes(
     assert len(asked) == 7 + 4
 
 
+def test_of_many_steps_eight_are_asked_first(open_page: Callable[..., AppTest]) -> None:
+    app = open_page(PAGE, run="wide")
+    assert next(choice for choice in app.multiselect if choice.label == "After steps").value == [
+        1,
+        3,
+        5,
+        7,
+        8,
+        10,
+        12,
+        14,
+    ]
+
+
 def test_choices_are_judged_by_the_likeliest(open_ask: Callable[..., AppTest]) -> None:
     app = open_ask(run="trained", task="letters", example=1, split="test")
     assert "Expected: **prayed**." in words(app)
