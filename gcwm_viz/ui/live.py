@@ -49,7 +49,7 @@ def live_model(run: Run) -> Iterator["LiveModel"]:
     Raises :class:`~gcwm_viz.errors.InputError` where it cannot be loaded, or lies outside the app's folders.
     """
     file = run.store.file
-    for entry in (file.base, *file.updates):
+    for entry in (file.base, *file.updates, *file.states):
         within(entry.path)  # a run folder from elsewhere may name any path
     key = _key(run)
     if key not in _held:

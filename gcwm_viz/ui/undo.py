@@ -112,8 +112,8 @@ def _search_form(looked: "Looked", by_matrix: dict[str, Cell]) -> None:
 
 
 def _score(looked: "Looked", names: dict[Cell, str], cells: Sequence[Cell], share: float) -> None:
-    begin = time.perf_counter()
     with live_model(looked.view.run) as model:
+        begin = time.perf_counter()
         shares = {names[cell]: share for cell in cells}
         rows = _restoration(model, looked.way).score(shares)
     question = (str(looked.view.run.path), looked.way, tuple(sorted(cells)), share)
@@ -199,7 +199,11 @@ def _sentence(own: pd.DataFrame, metric: str, cells: Sequence[Cell], looked: "Lo
     lost = float((earlier["after"] - earlier["before"]).sum())
     if lost > 0:
         back = -float(earlier["change"].sum()) / lost
-        words.append(f"brings back {percent(back) if back >= 0 else num(back)} of the loss that earlier tasks gained")
+        words.append(
+            f"takes back {percent(back)} of the rise of the earlier tasks' loss"
+            if back >= 0
+            else f"raises the earlier tasks' loss by another {percent(-back)} of its rise"
+        )
     better = 1 if METRICS[metric] else -1
     moved = []
     for row in rows.sort_values("change", key=lambda change: -change.abs()).to_dict("records")[:3]:

@@ -1,7 +1,7 @@
 """Parts of the page Where: which matrices changed the loss of which task, and whether conflict is in the same place."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import pandas as pd
@@ -9,7 +9,7 @@ import streamlit as st
 
 from gcwm_viz.attribution.plan import Way
 from gcwm_viz.attribution.roles import by_arrival, role
-from gcwm_viz.attribution.spatial import spatial_correlations, spatial_summary
+from gcwm_viz.attribution.spatial import FEWEST_CELLS, spatial_correlations, spatial_summary
 from gcwm_viz.figures import attribution_map, attribution_multiples, harm_gain, interpolation, spatial_correlation
 from gcwm_viz.figures.bounds import bounds
 from gcwm_viz.figures.layer_grid import layer_grid
@@ -18,6 +18,7 @@ from gcwm_viz.jobs import jobs
 from gcwm_viz.jobs.attribution import attribution_job, obstacle
 from gcwm_viz.probes.metrics import METRICS, UNITS, offered, rows_of_metric
 from gcwm_viz.signals.catalogue import SIGNALS, on_page
+from gcwm_viz.signals.signal import Signal
 from gcwm_viz.ui import charts, job_card, undo
 from gcwm_viz.ui.frame import View
 from gcwm_viz.ui.roots import run_root
@@ -30,14 +31,16 @@ _NORMS = ("increment_norm", "update_norm")
 
 @dataclass(frozen=True)
 class Looked:
-    """What the page looks at: ``rows`` of the table attribution of one path and split, and the tasks chosen in it."""
+    """What the page looks at: ``rows`` of the table attribution of one path and split, and the tasks chosen in it.
+    ``beside``: the signal to compare with."""
 
     view: View
     way: Way
     split: str
     rows: pd.DataFrame
-    tasks: tuple[str, ...]
-    label: str
+    tasks: tuple[str, ...] = ()
+    label: str = ""
+    beside: Signal | None = None
 
     @cached_property
     def roles(self) -> dict[str, str]:
@@ -94,7 +97,7 @@ def choose(view: View) -> Looked | None:
     names = {way: name for name, way in reversed(offered_ways.items())}  # of equal ones the first name
     if not names:
         return None
-    left, middle, right = st.columns([2, 1, 3], vertical_alignment="bottom")
+    left, middle, right, last = st.columns([3, 2, 3, 3], vertical_alignment="bottom")
     listed = [name for name in offered_ways if names[offered_ways[name]] == name]
     name = left.segmented_control("Path", listed, default=listed[0], required=True, key=f"where-path-{len(listed)}")
     way = offered_ways[name]
@@ -103,18 +106,35 @@ def choose(view: View) -> Looked | None:
     split = splits[0]
     if len(splits) > 1:
         split = middle.segmented_control("Split", splits, default=split, required=True, key="where-split")
-    looked = Looked(view, way, split, rows[rows["split"] == split], (), "")
+    looked = Looked(view, way, split, rows[rows["split"] == split])
     earlier = looked.of_role("earlier")
     options = [*([TOGETHER] if len(earlier) > 1 else []), *by_arrival(list(looked.roles), view.run.updates)]
     changes = looked.rows.drop_duplicates("task").set_index("task")["change"]
     default = str(changes[earlier].idxmax()) if earlier else (looked.of_role("arrived") or options)[0]
     words = {task: f"{as_markdown(task, 24)} ({num(float(changes[task]), signed=True)})" for task in changes.index}
     task = right.selectbox(
-        "Task (change of its loss in nats, + = worse)", options, index=options.index(default),
+        "Task (change of its loss, nats)", options, index=options.index(default),
         format_func=lambda option: words.get(option, option), key=f"where-task-{view.run.path.name}-{way}-{split}",
     )  # fmt: skip
     tasks = tuple(earlier) if task == TOGETHER else (task,)
-    return Looked(view, way, split, looked.rows, tasks, TOGETHER if task == TOGETHER else task)
+    with last:
+        beside = _signal(view, way)
+    return replace(looked, tasks=tasks, label=task, beside=beside)
+
+
+def _signal(view: View, way: Way) -> Signal:
+    """The signal to compare with, at first the conflict of the arriving update with the state, where it is defined."""
+    signals = {signal.title: signal for signal in on_page("Conflict")}
+    cells = _cells(view, way)
+    filled = [title for title, signal in signals.items() if cells[signal.column].notna().any()]
+    first = SIGNALS["incoming_conflict"].title
+    index = list(signals).index(first if first in filled else (filled or list(signals))[0])
+    return signals[st.selectbox("Compare with", list(signals), index=index, key=f"where-signal-{index}")]
+
+
+def _cells(view: View, way: Way) -> pd.DataFrame:
+    cells = view.run.tables["matrices"]
+    return cells[cells["step"] == way.step]
 
 
 def maps(looked: Looked, select: Callable[[str, int], None]) -> None:
@@ -124,7 +144,7 @@ def maps(looked: Looked, select: Callable[[str, int], None]) -> None:
     left, right = st.columns(2, gap="medium")
     with left:
         figure = attribution_map.attribution_map(
-            looked.chosen, label=looked.label, axes=view.axes, chosen=view.chosen, outlined=undo.selected()
+            looked.chosen, label=looked.label, axes=view.axes, outlined=undo.selected()
         )
         charts.show(
             figure, attribution_map.ATTRIBUTION, looked.chosen, key="attribution", box=True,
@@ -132,16 +152,31 @@ def maps(looked: Looked, select: Callable[[str, int], None]) -> None:
             note="Click cells, or draw a box, to choose what to undo.",
         )  # fmt: skip
     with right:
-        signals = {signal.title: signal for signal in on_page("Conflict")}
-        cells = view.run.tables["matrices"]
-        cells = cells[cells["step"] == looked.way.step]
-        filled = [title for title, signal in signals.items() if cells[signal.column].notna().any()]
-        first = SIGNALS["incoming_conflict"].title
-        index = list(signals).index(first if first in filled else (filled or list(signals))[0])
-        signal = signals[st.selectbox("Beside it", list(signals), index=index, key="where-signal")]
+        cells, signal = _cells(view, looked.way), looked.beside
+        assert signal is not None
         limits = bounds(cells[signal.column], diverging=signal.diverging, fit=True)
         figure = layer_grid(cells, signal, axes=view.axes, limits=limits, outlined=undo.selected())
-        charts.show(figure, signal, cells[["step", "matrix", signal.column, "reason"]], key="where-beside")
+        charts.show(
+            figure,
+            signal,
+            cells[["step", "matrix", signal.column, "reason"]],
+            key="where-beside",
+            note=_agreement(looked, signal),
+        )
+
+
+def _agreement(looked: Looked, signal: Signal) -> str:
+    """How the two maps agree, in words."""
+    totals = attribution_map.cell_values(looked.chosen)
+    cells = _cells(looked.view, looked.way).merge(totals[["layer", "family", "value"]], on=["layer", "family"])
+    both = cells[[signal.column, "value"]].astype(float).dropna()
+    if len(both) < FEWEST_CELLS or both.nunique().min() < 2:
+        return "These two maps cannot be compared: too few matrices have both values, or one is the same everywhere."
+    rho = float(both[signal.column].corr(both["value"], method="spearman"))
+    return (
+        f"Rank correlation of the two maps over {len(both)} matrices: ρ = {num(rho, signed=True)}; positive = the harm "
+        "is where this is high. One map says little: the strip below has all steps and tasks."
+    )
 
 
 def harm_against_gain(looked: Looked, select: Callable[[str, int], None]) -> None:
