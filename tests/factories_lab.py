@@ -13,6 +13,7 @@ from gcwm_viz.continual.store import RunStore
 from gcwm_viz.experiments.lab.bundle import locate
 from gcwm_viz.runs.inputs import Inputs
 from gcwm_viz.runs.run import continue_run, create_run
+from gcwm_viz.runs.tables import open_run
 
 ORDER = ("past", "capital", "index", "symbol")
 HOSTILE = "<script>alert(1)</script> $x^2$ **b**"
@@ -40,14 +41,7 @@ def write_probes(folder: Path) -> Path:
 
 def trained(root: Path, name: str = "trained") -> RunStore:
     """Four steps of the shipped training of one task after another, scored on :data:`PROBES`."""
-    lab = locate()
-    inputs = Inputs(
-        base=lab.base,
-        updates=[(update, lab.updates[update]) for update in ORDER],
-        states=[lab.sft[step] for step in range(1, len(ORDER) + 1)],
-        probes=write_probes(root / f"{name}-probes"),
-    )
-    return _finished(inputs, root / name)
+    return _finished(_sequence(write_probes(root / f"{name}-probes")), root / name)
 
 
 def merged(root: Path, name: str = "merged") -> RunStore:
@@ -62,3 +56,32 @@ def _finished(inputs: Inputs, path: Path, **settings: Any) -> RunStore:
     store = create_run(inputs, path, settings_of_run)
     continue_run(store, torch.device("cpu"), workers=1)
     return store
+
+
+def short_probes(folder: Path, examples: int) -> Path:
+    """The first examples of every shipped probe file of the tasks of :data:`ORDER`."""
+    for split in ("dev", "test"):
+        (folder / split).mkdir(parents=True)
+        for task in ORDER:
+            lines = (locate().probes / split / f"{task}.jsonl").read_text().splitlines()[:examples]
+            (folder / split / f"{task}.jsonl").write_text("\n".join(lines))
+    return folder
+
+
+def forgetting(root: Path, name: str = "forgetting", examples: int = 10) -> RunStore:
+    """The states of :func:`trained` with more probes; what its fourth step forgets can be split and undone."""
+    return _finished(_sequence(short_probes(root / f"{name}-probes", examples)), root / name)
+
+
+def most_forgotten(run: Path) -> str:
+    """The task of the first three steps whose loss the fourth raised most, by the run's attribution."""
+    table = open_run(run).tables["attribution"]
+    rows = table[(table["start"] == 3) & (table["step"] == 4) & table["task"].isin(ORDER[:3])]
+    return str(rows.loc[rows["change"].idxmax(), "task"])
+
+
+def _sequence(probes: Path) -> Inputs:
+    lab = locate()
+    states = [lab.sft[step] for step in range(1, len(ORDER) + 1)]
+    updates = [(update, lab.updates[update]) for update in ORDER]
+    return Inputs(base=lab.base, updates=updates, states=states, probes=probes)
