@@ -1,13 +1,13 @@
 """How a model answers one example of a task, beside what the probe expects."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from gcwm_viz.probes.encoding import Encoder
 from gcwm_viz.probes.generation import Token, greedy, prompt_ids, request_tokens
-from gcwm_viz.probes.tasks import ChoiceTask, PromptTask, TextTask
+from gcwm_viz.probes.tasks import ChoiceTask, PromptTask, TextTask, single
 
 MAX_ANSWER = 64
 """Tokens of a greedy answer at most: a wrong one need not end by itself."""
@@ -54,13 +54,3 @@ def answer(model: Any, tokenizer: Any, task: PromptTask | ChoiceTask | TextTask,
     if one.style.scoring == "text":
         losses = losses / torch.tensor([len(choice) for choice in one.choices[0]], dtype=torch.float64)
     return Answer(expected=tuple(scored[one.answers[0]]), shares=tuple((-losses).softmax(0).tolist()))
-
-
-def single(task: PromptTask | ChoiceTask | TextTask, example: int) -> PromptTask | ChoiceTask | TextTask:
-    """The task with that example (from 1) alone."""
-    own = slice(example - 1, example)
-    if isinstance(task, PromptTask):
-        return replace(task, prompts=task.prompts[own], answers=task.answers[own])
-    if isinstance(task, TextTask):
-        return replace(task, texts=task.texts[own])
-    return replace(task, questions=task.questions[own], choices=task.choices[own], answers=task.answers[own])

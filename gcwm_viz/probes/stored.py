@@ -21,15 +21,19 @@ _COLUMNS = {
 }
 
 
-def checkpoints(store: RunStore) -> Iterator[Checkpoint]:
-    """The base, every expert, the state of every step whose tensors the run keeps and, for a merge with development
-    probes, the final state at other strengths."""
+def models(store: RunStore) -> Iterator[Checkpoint]:
+    """The base, every expert, and the state of every step whose tensors the run keeps."""
     yield "base", 0, ""
     for index, update in enumerate(store.updates, start=1):
         yield "expert", index, update
     for index, update in enumerate(store.updates, start=1):
         if store.settings.continual.keep == "all" or index == store.steps:
             yield "step", index, update
+
+
+def checkpoints(store: RunStore) -> Iterator[Checkpoint]:
+    """All :func:`models` and, for a merge with development probes, the final state at other strengths."""
+    yield from models(store)
     development = store.file.probes.path / "dev"
     if not store.file.states and next(development.glob("*.jsonl"), None) is not None:
         for index, factor in enumerate(STRENGTHS, start=1):

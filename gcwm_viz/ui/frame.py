@@ -35,6 +35,7 @@ PAGES = {
     "pages/13_Examples.py": "Examples",
     "pages/7_Two_runs.py": "Two runs",
     "pages/8_Decide.py": "Decide",
+    "pages/14_Ask.py": "Ask",
     "pages/9_Talk.py": "Talk",
     "pages/10_Compare.py": "Compare",
     "pages/11_Explain.py": "Explain",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.engines.memory import available_memory
 from gcwm_viz.linalg.threads import one_thread
 from gcwm_viz.runs.tables import Run
@@ -16,14 +17,29 @@ from gcwm_viz.ui.roots import within
 if TYPE_CHECKING:
     from gcwm_viz.probes.live import LiveModel
 
-SMALL = 20_000_000
+SMALL = 10_000_000
 """Parameters below which a model computes in one thread: on busy cores the threads of one product wait for each other.
 The lab's, set to eight states, answers in 0.3 s with one thread; with two it took 0.6 to 14 s."""
+_held: list[tuple[str, tuple[int, ...]]] = []
+"""The run whose model was loaded last."""
 
 
 def obstacle(run: Run) -> str:
-    """Why the app does not load the run's model, or an empty text."""
-    need, free = run.store.file.probes.memory or 0, available_memory()
+    """Why the app does not load the run's model, or an empty text, also where it is loaded already.
+
+    Raises :class:`~gcwm_viz.errors.InputError` for a base that is not there or lies outside the app's folders.
+    """
+    file = run.store.file
+    if "://" in file.base.where:
+        return "its base lies on another machine, and transformers loads it from a folder of this one."
+    if _key(run) in _held:
+        return ""
+    need, free = file.probes.memory, available_memory()
+    if need is None:  # a run without probes
+        index = CheckpointIndex.open(within(file.base.path))
+        largest = max(info.parameters for info in index.tensors.values())
+        # The weights, and the largest matrix while it is set, in float32.
+        need = index.parameters * run.store.probe_dtype.itemsize + 3 * 4 * largest
     if free is not None and need > free:
         return f"this model needs {need / 2**30:.1f} GiB of memory, and {free / 2**30:.1f} GiB are free."
     return ""
@@ -38,16 +54,25 @@ def live_model(run: Run) -> Iterator["LiveModel"]:
     file = run.store.file
     for entry in (file.base, *file.updates):
         within(entry.path)  # a run folder from elsewhere may name any path
-    stamp = tuple((run.path / name).stat().st_mtime_ns for name in ("run.json", "journal.jsonl"))
-    model, lock = _load(str(run.path), stamp)
+    key = _key(run)
+    if key not in _held:
+        _held.clear()
+        _load.clear()  # the model of another run goes before this one comes
+    model, lock = _load(*key)
+    _held[:] = [key]
     small = sum(parameter.numel() for parameter in model.model.parameters()) < SMALL
     with lock, one_thread() if small else nullcontext():
         yield model
 
 
+def _key(run: Run) -> tuple[str, tuple[int, ...]]:
+    """Another content of the folder is another model."""
+    return str(run.path), tuple((run.path / name).stat().st_mtime_ns for name in ("run.json", "journal.jsonl"))
+
+
 @st.cache_resource(max_entries=1, show_spinner="Loading the model, which takes some seconds once")
 def _load(path: str, stamp: tuple[int, ...]) -> tuple["LiveModel", threading.Lock]:
-    del stamp  # another content of the folder is another model
+    del stamp
     import torch
 
     from gcwm_viz.probes.live import LiveModel

@@ -6,10 +6,10 @@ import streamlit as st
 from gcwm_viz.figures import example_loss
 from gcwm_viz.probes.encoding import listed
 from gcwm_viz.probes.metrics import UNITS, is_share
-from gcwm_viz.probes.tasks import ChoiceTask, Task, TextTask
-from gcwm_viz.ui import answers, charts, selection
+from gcwm_viz.probes.tasks import ChoiceTask, PromptTask, Task, TextTask
+from gcwm_viz.ui import charts, example_answers, selection
 from gcwm_viz.ui.examples import Examples
-from gcwm_viz.ui.frame import PAGES, View
+from gcwm_viz.ui.frame import View
 from gcwm_viz.ui.text import as_markdown
 
 ASK = "pages/14_Ask.py"
@@ -24,14 +24,14 @@ def show(view: View, examples: Examples, row: pd.Series) -> None:
         st.text(f"No prompt and answer: {row['reason']}")
     else:
         _asked(row, task)
-    if ASK in PAGES:
+    if isinstance(task, PromptTask | ChoiceTask):
         selection.link(ASK, "Ask this →", task=name, example=number, split=examples.split)
     left, right = st.columns([3, 2], gap="medium")
     with right:  # first: it is stored, while the answers are computed
         _loss(examples, row)
     if task is not None and not row["reason"]:
         with left:
-            answers.show(view, examples.split, task, row)
+            example_answers.show(view, examples.split, task, row)
 
 
 def _asked(row: pd.Series, task: Task | None) -> None:

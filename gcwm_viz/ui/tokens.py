@@ -10,7 +10,12 @@ _SHADE = "213, 94, 0"
 """Okabe–Ito vermilion: with the opacity below, the text of either theme stays readable on it."""
 _OPACITY = 0.6
 _FAINT = '<span style="opacity: 0.5">{}</span>'
-_BLANK = {" ": f"{_FAINT.format('·')}<wbr>", "\n": f"{_FAINT.format('↵')}<br>", "\t": f"{_FAINT.format('→')}<wbr>"}
+_MARK = f'<span style="opacity: 0.5; font-size: 0.6em; vertical-align: 0.2em"> {END}</span>'
+_BLANK = {
+    " ": '<span style="opacity: 0.3">·</span><wbr>',
+    "\n": f"{_FAINT.format('↵')}<br>",
+    "\t": f"{_FAINT.format('→')}<wbr>",
+}
 
 
 def shaded(tokens: Iterable[Token]) -> str:
@@ -46,7 +51,7 @@ def _hint(token: Token) -> str:
 
 def _literal(text: str, *, closes: bool) -> str:
     if closes:
-        return _literal(text.removesuffix(END), closes=False) * (text != END) + _FAINT.format(END)
+        return _literal(text.removesuffix(END), closes=False) * (text != END) + _MARK
     if not text:
         return _FAINT.format("‥")  # the first bytes of a character
     return "".join(map(_character, text))

@@ -25,6 +25,7 @@ def main() -> None:
     parser.add_argument("--run", default="lab")
     parser.add_argument("--out", type=Path, default=Path("docs/screenshots"))
     parser.add_argument("--matrix", default="layer=3&family=down_proj", help="query parameters of the matrix to show")
+    parser.add_argument("--question", default="task=capital&split=dev&example=2", help="query parameters of Ask")
     parser.add_argument("--schemes", nargs="+", default=["light", "dark"], choices=["light", "dark"])
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -43,6 +44,11 @@ def main() -> None:
                     if name == "Start":
                         page.goto(f"{server.url}/{path}")
                         _fill_from_lab(page)
+                        _capture(page, file)
+                        continue
+                    if name == "Ask":
+                        page.goto(f"{server.url}/{path}?run={options.run}&{options.question}")
+                        page.get_by_text("Shade = probability").wait_for()
                         _capture(page, file)
                         continue
                     for screen in range(1, TALK_SCREENS + 1) if name == "Talk" else [0]:

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from gcwm_viz.probes.answers import MAX_TEXT, Answer, answer, single
+from gcwm_viz.probes.answers import MAX_TEXT, Answer, answer
 from gcwm_viz.probes.behaviour import BehaviourProbe
 from gcwm_viz.probes.generation import Token
-from gcwm_viz.probes.tasks import ChoiceTask, PromptTask, Style, TextTask
+from gcwm_viz.probes.tasks import ChoiceTask, PromptTask, Style, TextTask, single
 from tests.probes.models import tiny_lab
 
 QUESTIONS = ("1+1=", "2+2=", "3+3=", "4+4=")

@@ -16,7 +16,7 @@ from gcwm_viz.errors import InputError
 from gcwm_viz.probes.answers import answer as answer_of
 from gcwm_viz.runs.examples import FORGOTTEN, example_table
 from gcwm_viz.runs.tables import open_run
-from gcwm_viz.ui import answers, examples, frame, one_example, scoring, selection
+from gcwm_viz.ui import example_answers, examples, scoring
 from gcwm_viz.ui.live import live_model
 from tests.factories_flips import HOSTILE, write_flips
 from tests.ui.test_pages import charts, titles, words
@@ -139,7 +139,7 @@ def test_texts_have_a_loss_and_no_right_or_wrong(opened: Callable[..., AppTest],
 
 def test_an_example_is_answered_once(opened: Callable[..., AppTest], monkeypatch: pytest.MonkeyPatch) -> None:
     app = opened(task="first", example="first:3")
-    monkeypatch.setattr(answers, "live_model", None)
+    monkeypatch.setattr(example_answers, "live_model", None)
     before = answered(app)
     app.pills(key="status").set_value(["kept"]).run()
     assert answered(app) == before
@@ -208,8 +208,8 @@ def test_a_model_that_cannot_answer_leaves_the_rest(
         assert "The model cannot answer:" in words(app)
         assert len(titles(app)) == 2
         assert not app.exception
-    monkeypatch.setattr(answers, "obstacle", lambda run: "this model needs 9 GiB.")
-    assert "Not answered here: this model needs 9 GiB." in words(opened(example="first:3"))
+    monkeypatch.setattr(example_answers, "obstacle", lambda run: "this model needs 9 GiB.")
+    assert "The model cannot answer: this model needs 9 GiB." in words(opened(example="first:3"))
 
 
 def test_logits_that_are_not_finite_are_said_in_their_row(
@@ -224,7 +224,7 @@ def test_logits_that_are_not_finite_are_said_in_their_row(
         return whole(model, tokenizer, task, example)
 
     calls: list[int] = []
-    monkeypatch.setattr(answers, "answer", answer)
+    monkeypatch.setattr(example_answers, "answer", answer)
     table = answered(opened(task="second", example="second:1"))
     assert "of the &lt;b&gt;answer&lt;/b&gt; are not finite" in table
     assert table.count("<tr") == 6
@@ -253,12 +253,14 @@ def test_a_run_that_keeps_its_last_step(open_page: Callable[..., AppTest], tmp_p
     assert "those of earlier steps cannot answer" in words(app)
 
 
-def test_ask_is_linked_where_it_is_a_page(opened: Callable[..., AppTest], monkeypatch: pytest.MonkeyPatch) -> None:
-    links: list[Any] = []
-    monkeypatch.setattr(selection, "link", lambda page, label, **given: links.append((page, given)))
-    monkeypatch.setattr(one_example, "PAGES", frame.PAGES | {one_example.ASK: "Ask"})
-    opened(task="first", example="first:3")
-    assert (one_example.ASK, {"task": "first", "example": 3, "split": "test"}) in links
+def test_ask_is_linked_for_what_has_a_right_answer(opened: Callable[..., AppTest]) -> None:
+    def links(example: str) -> list[str]:
+        found = opened(status="", example=example).get("page_link")
+        return [link.proto.query_string for link in found if link.proto.label == "Ask this →"]
+
+    (query,) = links("first:3")
+    assert "task=first&example=3&split=test" in query
+    assert not links("third:3")
 
 
 def test_scores_link_to_the_lost_examples(open_page: Callable[..., AppTest], runs: Path) -> None:
