@@ -1,4 +1,4 @@
-"""Which probe examples every step lost, learned and regained, and how each state answers one of them."""
+"""Which probe examples every step lost, learned and regained, and how each model answers one of them."""
 
 import streamlit as st
 

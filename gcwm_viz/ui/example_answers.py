@@ -20,6 +20,7 @@ from gcwm_viz.ui.tokens import legend, shaded
 
 _KEPT = "example-answers"
 _MOST_CHOICES = 4
+_LONGEST_NAME = 24
 _CELL = "padding: 0.3rem 0.7rem 0.3rem 0; text-align: left; vertical-align: top; font-weight: normal"
 _RULE = "border-bottom: 1px solid rgba(139, 146, 156, 0.3)"
 _HERE = "background-color: rgba(139, 146, 156, 0.16)"
@@ -95,6 +96,7 @@ def _row(view: View, checkpoint: Checkpoint, row: pd.Series) -> _Row:
     column = f"step_{step}" if kind == "step" else kind
     value = float(row[column]) if is_share(str(row["metric"])) else math.nan
     status = str(row[f"status_{step}"]) if kind == "step" else ""
+    update = update if len(update) <= _LONGEST_NAME else f"{update[:_LONGEST_NAME]}…"
     name = {"base": "base", "expert": f"expert of {update}"}.get(kind, f"step {step} · {update}")
     return _Row(name, kind == "step" and step == view.step, value, status)
 
@@ -102,8 +104,8 @@ def _row(view: View, checkpoint: Checkpoint, row: pd.Series) -> _Row:
 def _table(rows: list[_Row], given: list[Answer | str], task: Task, row: pd.Series) -> str:
     """HTML of the answers so far; every text from a file or a model is escaped."""
     texts = isinstance(task, TextTask)
-    answered = [] if texts else ["Its choice" if isinstance(task, ChoiceTask) else "Its greedy answer"]
-    heads = ["State", *([] if texts else [""]), *answered, "The text" if texts else "Expected answer", "Nats per token"]
+    answered = [] if texts else ["Its choice" if isinstance(task, ChoiceTask) else "Greedy answer"]
+    heads = ["Model", *([] if texts else [""]), *answered, "The text" if texts else "Expected", "Nats per token"]
     lines = [f"<tr style='{_RULE}'>{''.join(f'<th scope=col style={_quoted(_CELL)}>{h}</th>' for h in heads)}</tr>"]
     for index, state in enumerate(rows):
         found = given[index] if index < len(given) else None
@@ -116,7 +118,7 @@ def _table(rows: list[_Row], given: list[Answer | str], task: Task, row: pd.Seri
             cells += [] if texts else [_given(found, task, row)]
             cells += [f"<span style='font-family: monospace'>{shaded(found.expected)}</span>", num(found.loss)]
         cells += [""] * (len(heads) - 1 - len(cells))
-        name = f"<th scope=row style={_quoted(_CELL)}>{html.escape(state.name)}</th>"
+        name = f"<th scope=row style={_quoted(f'{_CELL}; white-space: nowrap')}>{html.escape(state.name)}</th>"
         look = f"{_RULE}; {_HERE}" if state.here else _RULE
         lines.append(f"<tr style='{look}'>{name}{''.join(f'<td style={_quoted(_CELL)}>{c}</td>' for c in cells)}</tr>")
     return f"<table style='width: 100%; border-collapse: collapse'>{''.join(lines)}</table>"
@@ -127,7 +129,7 @@ def _mark(state: _Row) -> str:
         return "not known"
     right = state.value > 0.5
     said = state.status or ("right" if right else "wrong")
-    return f"{'✓' if right else '✕'} {html.escape(said)}"
+    return f"<span style='white-space: nowrap'>{'✓' if right else '✕'} {html.escape(said)}</span>"
 
 
 def _given(found: Answer, task: Task, row: pd.Series) -> str:

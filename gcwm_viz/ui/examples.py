@@ -152,7 +152,7 @@ def _counts(view: View, rows: pd.DataFrame, shown: int, found: int) -> str:
         said = f"Step {step}, of {num(len(rows))} examples: {', '.join(parts)}."
     more = f"{num(shown)} shown" if shown <= MOST_ROWS else f"The first {num(MOST_ROWS)} of {num(shown)} shown"
     hidden = f"; {num(found - shown)} more with another status" if found > shown else ""
-    return f"{said} {more}{hidden}. Click one to see every state's answer."
+    return f"{said} {more}{hidden}. Click one to see every model's answer."
 
 
 def _contains(rows: pd.DataFrame, search: str) -> pd.Series:
@@ -189,7 +189,7 @@ def _draw(shown: pd.DataFrame, step: int, examples: Examples, chosen: object) ->
         selection_mode=["single-row", "single-cell"],  # a click anywhere in a row chooses it
         hide_index=True,
         height=min(38 + 35 * len(shown), 283),
-        alt="Examples with what the step did to each, and whether every state answers it",
+        alt="Examples with what the step did to each, and which models answer it",
         column_config={
             "status": column.TextColumn(f"Step {step}", width=75),
             "change": column.NumberColumn("Change", width=75, format="%+.3f", help="Nats per token; positive = worse"),

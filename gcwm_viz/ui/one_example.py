@@ -1,4 +1,4 @@
-"""One example on the page Examples: what was asked, its loss over the steps, and every state's answer."""
+"""One example on the page Examples: what was asked, its loss over the steps, and every model's answer."""
 
 import pandas as pd
 import streamlit as st
@@ -16,16 +16,17 @@ ASK = "pages/14_Ask.py"
 
 
 def show(view: View, examples: Examples, row: pd.Series) -> None:
-    """What was asked, how every state answers it, and its loss over the steps."""
+    """What was asked, how every model answers it, and its loss over the steps."""
     name, number = str(row["task"]), int(row["example"])
-    st.header(f"{as_markdown(name, 60)}, example {number}", anchor=False)
     task = examples.tasks.get(name)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.header(f"{as_markdown(name, 60)}, example {number}", anchor=False, width="content")
+        if isinstance(task, PromptTask | ChoiceTask):
+            selection.link(ASK, "Ask this →", task=name, example=number, split=examples.split)
     if row["reason"]:
         st.text(f"No prompt and answer: {row['reason']}")
     else:
         _asked(row, task)
-    if isinstance(task, PromptTask | ChoiceTask):
-        selection.link(ASK, "Ask this →", task=name, example=number, split=examples.split)
     left, right = st.columns([3, 2], gap="medium")
     with right:  # first: it is stored, while the answers are computed
         _loss(examples, row)
