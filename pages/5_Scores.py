@@ -3,7 +3,6 @@
 import streamlit as st
 
 from gcwm_viz.figures import forgetting, representation, retention, score_heatmap
-from gcwm_viz.probes.scores import forgetting_matrix
 from gcwm_viz.ui import charts, frame, scoring, trouble
 
 with frame.frame(
@@ -21,10 +20,7 @@ with frame.frame(
 
     left, right = st.columns(2, gap="medium")
     with left:
-        lost = forgetting_matrix(R, higher_is_better=better)
-        earlier = [name for name in view.run.updates[: view.step - 1] if name in lost]
-        row = lost.reindex([view.step])[earlier].iloc[0]
-        charts.show(forgetting.forgetting_by_task(row), forgetting.BY_TASK, lost.reset_index(), key="forgetting")
+        scoring.forgotten(scored, view.run.updates[: view.step - 1], view.step)
     with right:
         charts.show(
             forgetting.forgetting_course(scored.downstream),

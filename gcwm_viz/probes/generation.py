@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from gcwm_viz.errors import InputError
-from gcwm_viz.probes.encoding import Encoder
+from gcwm_viz.probes.encoding import Encoder, Request
 from gcwm_viz.probes.tasks import Style
 
 END = "■"
@@ -71,7 +71,13 @@ def answer_tokens(model: Any, tokenizer: Any, prompt: str, answer: str, style: S
     The mean of their losses is the probe's NLL, in nats per token. Raises InputError for a prompt or an answer without
     tokens, both together longer than the model takes, and a chat template that fails.
     """
-    start, end = Encoder(tokenizer).exchange(prompt, answer, style)
+    return request_tokens(model, tokenizer, Encoder(tokenizer).exchange(prompt, answer, style))
+
+
+def request_tokens(model: Any, tokenizer: Any, request: Request) -> list[Token]:
+    """The scored tokens of any request of a probe, as :func:`answer_tokens` gives those of an answer, with the same
+    errors."""
+    start, end = request
     if not start or not end:
         raise InputError(f"expected at least one token each of prompt and answer, found {len(start)} and {len(end)}")
     limit = _limit(model)

@@ -1,7 +1,7 @@
 """What a model is asked: a prompt of one's own, or one example of a task, whose answer the probe judges."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from string import ascii_uppercase
 from typing import Any
 
@@ -9,7 +9,7 @@ from gcwm_viz.probes.behaviour import BehaviourProbe
 from gcwm_viz.probes.description import PLAIN
 from gcwm_viz.probes.encoding import Encoder, listed
 from gcwm_viz.probes.generation import prompt_ids
-from gcwm_viz.probes.tasks import ChoiceTask, PromptTask
+from gcwm_viz.probes.tasks import ChoiceTask, PromptTask, single
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,10 @@ class Question:
     @classmethod
     def of(cls, task: PromptTask | ChoiceTask, example: int) -> "Question":
         """Example ``example`` (from 1) of a task."""
-        own = slice(example - 1, example)
         if isinstance(task, PromptTask):
-            one = replace(task, prompts=task.prompts[own], answers=task.answers[own])
+            one = single(task, example)
             return cls(one.prompts[0], one)
-        chosen = replace(task, questions=task.questions[own], choices=task.choices[own], answers=task.answers[own])
+        chosen = single(task, example)
         question, choices = chosen.questions[0], chosen.choices[0]
         return cls(listed(question, choices) if task.style.scoring == "letter" else question, chosen)
 

@@ -78,6 +78,11 @@ def read_examples(store: RunStore, step: int) -> list[TaskValues]:
     return _examples(store, ("step" if step else "base", step, update))
 
 
+def read_expert_examples(store: RunStore, update: str) -> list[TaskValues]:
+    """The same for the expert of an update."""
+    return _examples(store, ("expert", store.updates.index(update) + 1, update))
+
+
 def read_strength_examples(store: RunStore) -> dict[float, list[TaskValues]]:
     """Values of every example of the development tasks by the factor of the final state, without 1."""
     examples = {factor: _examples(store, ("strength", k, str(factor))) for k, factor in enumerate(STRENGTHS, start=1)}

@@ -12,10 +12,10 @@ A task pairs with an update of the same name. Sizes are bounded: probes run on e
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from string import ascii_uppercase
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes.description import FILE, PLAIN, SPLITS, Description, HarnessTask, Style
@@ -77,6 +77,14 @@ class TextTask:
 
 
 Task: TypeAlias = PromptTask | ChoiceTask | TextTask | HarnessTask
+FileTask = TypeVar("FileTask", bound=PromptTask | ChoiceTask | TextTask)
+
+
+def single(task: FileTask, example: int) -> FileTask:
+    """The task with that example (from 1) alone."""
+    columns = [entry.name for entry in fields(task) if entry.name not in ("name", "split", "style")]
+    own: dict[str, Any] = {name: getattr(task, name)[example - 1 : example] for name in columns}
+    return replace(task, **own)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ One model is in memory and set to one state after another; answers are kept for 
 """
 
 import time
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,6 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from gcwm_viz.errors import InputError
-from gcwm_viz.linalg.threads import one_thread
 from gcwm_viz.probes.generation import greedy
 from gcwm_viz.probes.question import Question
 from gcwm_viz.probes.stored import Checkpoint, models
@@ -27,8 +25,6 @@ from gcwm_viz.ui.tokens import legend
 MOST_STEPS = 8
 """Steps that are asked unless the reader chooses others."""
 REDRAW_S = 0.05
-ONE_THREAD_BELOW = 10_000_000
-"""Parameters of a model that one thread answers faster."""
 _ANSWERS = "ask-answers"
 
 
@@ -103,7 +99,7 @@ def _ask(
 ) -> None:
     """Fill in the missing answers, each drawn as it grows. Raises :class:`InputError` for a model that cannot be loaded
     and for a prompt that it does not take."""
-    with live_model(run) as live, _threads(live.model):
+    with live_model(run) as live:
         ids = question.ids(live.tokenizer)
         longest = max(most, question.tokens(live.tokenizer))
         for checkpoint in missing:
@@ -129,12 +125,6 @@ def _ask(
             answer.done = True
             answers[checkpoint] = answer
             _draw(boxes[checkpoint], row, checkpoint, answers)
-
-
-def _threads(model: Any) -> AbstractContextManager[None]:
-    """On matrices as small as the lab's, threads wait for each other longer than they compute: ten times as long where
-    other programs use the cores."""
-    return one_thread() if sum(p.numel() for p in model.parameters()) < ONE_THREAD_BELOW else nullcontext()
 
 
 def _draw(

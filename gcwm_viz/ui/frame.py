@@ -33,6 +33,7 @@ PAGES = {
     "pages/3_Gate.py": "Gate",
     "pages/4_Solver.py": "Solver",
     "pages/5_Scores.py": "Scores",
+    "pages/13_Examples.py": "Examples",
     "pages/7_Two_runs.py": "Two runs",
     "pages/8_Decide.py": "Decide",
     "pages/14_Ask.py": "Ask",

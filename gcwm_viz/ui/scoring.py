@@ -1,17 +1,25 @@
 """Which probes a page shows: split and metric, and the figures of the score matrix."""
 
+from functools import partial
+
 import numpy as np
 import streamlit as st
 
+from gcwm_viz.figures import forgetting
 from gcwm_viz.figures import strength as strength_figure
 from gcwm_viz.figures.theme import num
 from gcwm_viz.probes.metrics import UNITS, offered
+from gcwm_viz.probes.scores import forgetting_matrix
+from gcwm_viz.runs.examples import FORGOTTEN
 from gcwm_viz.runs.highlights import Scored, scored
 from gcwm_viz.runs.strength import strength_curve, strength_note
 from gcwm_viz.runs.tables import Run
-from gcwm_viz.ui import charts
+from gcwm_viz.ui import charts, selection
+from gcwm_viz.ui.text import as_markdown
 
 _SPLITS = {"test": "test", "dev": "development"}
+_EXAMPLES = "pages/13_Examples.py"
+_CLICKED = "clicked-task"
 
 
 def choose_measure(label: str, splits: list[str], metrics: list[str], split: str, *, key: str) -> tuple[str, str]:
@@ -48,6 +56,38 @@ def strength(run: Run, metric: str) -> None:
         st.caption("No other strength scores clearly better on the development probes.")
     figure = strength_figure.strength(values, strength_curve(run, metric, "se"), UNITS[metric])
     charts.show(figure, strength_figure.ABOUT, values.reset_index(), key="strength")
+
+
+def forgotten(scores: Scored, earlier: list[str], step: int) -> None:
+    """Forgetting of the ``earlier`` tasks at ``step``. A click on a bar opens the task's lost examples, and so does a
+    link."""
+    if _CLICKED in st.session_state:  # a callback cannot leave its page
+        lost_of = _lost_examples(st.session_state.pop(_CLICKED), scores)
+        st.switch_page(_EXAMPLES, query_params=selection.requested() | selection.as_parameters(lost_of))
+    lost = forgetting_matrix(scores.R, higher_is_better=scores.higher_is_better)
+    row = lost.reindex([step])[[name for name in earlier if name in lost]].iloc[0].dropna()
+    tasks = [str(name) for name in row.index]
+    figure = forgetting.forgetting_by_task(row)
+    note = "Click a bar to see which examples were lost." if tasks else ""
+    charts.show(
+        figure, forgetting.BY_TASK, lost.reset_index(), key="forgetting", on_select=partial(_click, tasks), note=note
+    )
+    if tasks:
+        with st.container(horizontal=True, gap="small", vertical_alignment="center"):
+            st.caption("Lost examples of", width="content")
+            for task in tasks:
+                selection.link(_EXAMPLES, as_markdown(task, 24), **_lost_examples(task, scores))
+
+
+def _lost_examples(task: str, scores: Scored) -> dict[str, object]:
+    """Parameters of the page Examples, all of them: those of an earlier visit come back otherwise."""
+    return {"task": task, "split": scores.split, "status": FORGOTTEN, "search": ""}
+
+
+def _click(tasks: list[str]) -> None:
+    points = st.session_state["forgetting"].get("selection", {}).get("points", [])
+    if points:
+        st.session_state[_CLICKED] = tasks[int(points[0]["point_index"])]
 
 
 def headline(scores: Scored, step: int) -> None:

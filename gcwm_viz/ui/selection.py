@@ -5,21 +5,33 @@ the next page's widgets, so that the selection of a link is lost with the first 
 in the URL and in the session, none of its widgets is bound, and every link within the app carries it.
 """
 
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 import streamlit as st
 
 NAMES = ("run", "step", "layer", "family")
 """Query parameters, and keys of the widgets that choose them."""
-_SHOWN, _OFFERED, _PAGE = "place-shown", "place-offered", "place-page"
+_SHOWN, _OFFERED, _PAGE, _ARRIVED = "place-shown", "place-offered", "place-page", "place-arrived"
 Option = TypeVar("Option", int, str)
 
 
 def arrive(page: str) -> None:
     """Call it first on every page: widgets of another page are different widgets under the same keys."""
-    if st.session_state.get(_PAGE) != page:
+    st.session_state[_ARRIVED] = st.session_state.get(_PAGE) != page
+    if st.session_state[_ARRIVED]:
         st.session_state[_PAGE], st.session_state[_OFFERED] = page, {}
+
+
+def prefer_address(*names: str) -> None:
+    """Call it before a page's own widgets that are bound to query parameters ``names``: on arrival the address decides.
+
+    Streamlit keeps such a widget's value from an earlier visit, even against an address that names its default.
+    """
+    if st.session_state[_ARRIVED]:
+        for name in names:
+            if name in st.query_params:
+                st.session_state.pop(name, None)
 
 
 def requested() -> dict[str, str]:
@@ -64,4 +76,9 @@ def show(**selection: object) -> bool:
 
 def link(page: str, label: str, **changes: object) -> None:
     """A link to another page of the app with the same selection but for ``changes``."""
-    st.page_link(page, label=label, query_params=requested() | {name: str(value) for name, value in changes.items()})
+    st.page_link(page, label=label, query_params=requested() | as_parameters(changes))
+
+
+def as_parameters(values: Mapping[str, object]) -> dict[str, Any]:
+    """Query parameters: a list stands for one that occurs once for each of its values."""
+    return {name: [*map(str, v)] if isinstance(v, list | tuple) else str(v) for name, v in values.items()}

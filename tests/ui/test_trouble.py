@@ -24,10 +24,13 @@ READ = {
     "spectra": ("pages/2_Spectra.py",),
     "barycenter": ("pages/2_Spectra.py",),
     "solver": ("pages/4_Solver.py",),
-    "scores": ("app.py", "pages/5_Scores.py", "pages/7_Two_runs.py", "pages/8_Decide.py", "pages/9_Talk.py"),
+    "scores": (
+        "app.py", "pages/5_Scores.py", "pages/13_Examples.py", "pages/7_Two_runs.py", "pages/8_Decide.py",
+        "pages/9_Talk.py",
+    ),
     "representation": ("pages/5_Scores.py",),
     "leave_one_out": ("pages/8_Decide.py",),
-}
+}  # fmt: skip
 
 
 def says(app: AppTest, text: str) -> None:
