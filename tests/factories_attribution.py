@@ -1,16 +1,20 @@
 """Generated tables of the room ``attribution``: seeded, of plausible shapes, computed by nothing under test."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
-from tests.factories_runs import FAMILIES, NASTY
+from tests.factories_runs import FAMILIES, NASTY, matrix_name
 
 ORDER = ("past", "capital", NASTY)
 """Updates by arrival; the tables have one more task, ``maths``, which no update adds."""
 TASKS = (*ORDER, "maths")
 
 
-def make_attribution(*, layers: int = 4, steps: int = 3, outside: float = 0.0, seed: int = 0) -> pd.DataFrame:
+def make_attribution(
+    *, layers: int = 4, steps: int = 3, tasks: Sequence[str] = TASKS, outside: float = 0.0, seed: int = 0
+) -> pd.DataFrame:
     """The table ``attribution``: every single step and base → final, the development split.
 
     outside: value of the one tensor outside the target matrices, on every path; no row of it where 0.
@@ -18,13 +22,13 @@ def make_attribution(*, layers: int = 4, steps: int = 3, outside: float = 0.0, s
     rng = np.random.default_rng(seed)
     rows = []
     for start, step in [*((t - 1, t) for t in range(1, steps + 1)), (0, steps)]:
-        for place, task in enumerate(TASKS):
+        for place, task in enumerate(tasks):
             lift = -0.05 if place + 1 == step else 0.004
             cells = [(layer, family, lift + rng.normal(0, 0.01)) for layer in range(layers) for family in FAMILIES]
             values = [*cells, (-1, "outside", outside)] if outside else cells
             change = sum(value for _, _, value in values) + 1e-4
             for layer, family, value in values:
-                name = "model.embed_tokens.weight" if layer < 0 else f"model.layers.{layer}.{family}.weight"
+                name = "model.embed_tokens.weight" if layer < 0 else matrix_name(layer, family)
                 rows.append((start, step, task, "dev", name, layer, family, value, change, 8, 1e-4, True))
     names = ["start", "step", "task", "split", "matrix", "layer", "family", "value", "change", "nodes", "residual"]
     return pd.DataFrame(rows, columns=[*names, "converged"]).drop_duplicates(["start", "step", "task", "matrix"])
@@ -36,13 +40,13 @@ def one_path(table: pd.DataFrame, step: int, *tasks: str) -> pd.DataFrame:
     return rows[rows["task"].isin(tasks)] if tasks else rows
 
 
-def make_interpolation(step: int = 2, metric: str = "em") -> pd.DataFrame:
+def make_interpolation(step: int = 2, metric: str = "em", tasks: Sequence[str] = TASKS) -> pd.DataFrame:
     """The table ``interpolation`` of base → ``step`` and of the step: every task moves straight from .4 to .6."""
     rows = [
         (start, step, lam, task, "dev", metric, 0.4 + 0.2 * lam, 0.03, 200)
-        for start in (0, step - 1)
+        for start in sorted({0, step - 1})
         for lam in np.linspace(0, 1.5, 7)
-        for task in TASKS
+        for task in tasks
     ]
     return pd.DataFrame(rows, columns=["start", "step", "lam", "task", "split", "metric", "value", "se", "n"])
 

@@ -77,7 +77,7 @@ def most_forgotten(run: Path) -> str:
     """The task of the first three steps whose loss the fourth raised most, by the run's attribution."""
     table = open_run(run).tables["attribution"]
     rows = table[(table["start"] == 3) & (table["step"] == 4) & table["task"].isin(ORDER[:3])]
-    return str(rows.loc[rows["change"].idxmax(), "task"])
+    return str(rows.sort_values("change")["task"].iloc[-1])
 
 
 def _sequence(probes: Path) -> Inputs:

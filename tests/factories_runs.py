@@ -40,6 +40,8 @@ SIGNALS = (
 
 def make_tables(kind: str = "normal", seed: int = 0) -> dict[str, pd.DataFrame]:
     """The documented tables of a run of ``kind``; an empty run has the columns and no rows."""
+    from tests.factories_attribution import make_attribution, make_interpolation  # which take names from here
+
     rng = np.random.default_rng(seed)
     layers, names = {
         "normal": (4, list(TASKS)),
@@ -60,6 +62,8 @@ def make_tables(kind: str = "normal", seed: int = 0) -> dict[str, pd.DataFrame]:
         "scores": _scores(rng, names),
         "representation": _representation(rng, names, layers),
         "leave_one_out": _leave_one_out(names),
+        "attribution": make_attribution(layers=layers, steps=len(names), tasks=names),
+        "interpolation": make_interpolation(len(names), tasks=names),
     }
     if kind == "nan":
         _punch_holes(tables)
@@ -89,7 +93,8 @@ def write_run(root: Path, kind: str = "normal", name: str | None = None, seed: i
     store = RunStore.create(run, file)
     (run / "tables").mkdir()
     for table_name, table in make_tables(kind, seed).items():
-        folder = run / "leave_one_out" / "tables" if table_name == "leave_one_out" else run / "tables"
+        place = {"leave_one_out": "leave_one_out", "attribution": "attribution", "interpolation": "attribution"}
+        folder = run / place.get(table_name, "") / "tables"
         folder.mkdir(parents=True, exist_ok=True)
         table.to_parquet(folder / f"{table_name}.parquet")
     store.log("start", done=0, total=len(keys), label="", seconds=0.0)
@@ -116,7 +121,7 @@ def _matrices(rng: np.random.Generator, layers: int, names: list[str]) -> pd.Dat
             {
                 "step": step,
                 "update": update,
-                "matrix": [_matrix(int(at), name) for at, name in zip(layer, family, strict=True)],
+                "matrix": [matrix_name(int(at), name) for at, name in zip(layer, family, strict=True)],
                 "layer": layer,
                 "family": family,
                 "d_out": 128,
@@ -162,7 +167,7 @@ def _matrices(rng: np.random.Generator, layers: int, names: list[str]) -> pd.Dat
     return pd.concat(frames, ignore_index=True)
 
 
-def _matrix(layer: int, family: str) -> str:
+def matrix_name(layer: int, family: str) -> str:
     part = "self_attn" if family[0] in "qkv" or family == "o_proj" else "mlp"
     return f"model.layers.{layer}.{part}.{family}.weight"
 
@@ -310,6 +315,8 @@ def _punch_holes(tables: dict[str, pd.DataFrame]) -> None:
     scores = tables["scores"]
     scores.loc[(scores["step"] == 2) & (scores["model"] == "step"), ["value", "se"]] = np.nan
     tables["representation"].loc[tables["representation"]["layer"] == 2, "accuracy"] = np.nan
+    attribution = tables["attribution"]
+    attribution.loc[(attribution["layer"] == 1) & (attribution["task"] == TASKS[0]), "value"] = np.nan
     left_out = tables["leave_one_out"]
     left_out.loc[left_out["task"] == "capital", ["value", "se", "difference", "difference_se"]] = np.nan
     tables["leave_one_out"] = left_out[left_out["left_out"] != NASTY].reset_index(drop=True)

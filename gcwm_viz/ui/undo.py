@@ -55,7 +55,11 @@ def select_from(key: str, trace: int, axes: GridAxes) -> None:
 def show(looked: "Looked") -> None:
     """The controls, and what came of the cells that were undone last."""
     st.header("Undo", anchor=False)
-    if reason := obstacle(looked.view.run):
+    try:
+        reason = obstacle(looked.view.run)
+    except InputError as error:  # inputs that are gone: the pictures on this page need none
+        reason = str(error)
+    if reason:
         st.text(f"The app cannot load this run's model: {reason}")
         return
     places = looked.rows.drop_duplicates("matrix")

@@ -10,7 +10,14 @@ import streamlit as st
 from gcwm_viz.attribution.plan import Way
 from gcwm_viz.attribution.roles import by_arrival, role
 from gcwm_viz.attribution.spatial import FEWEST_CELLS, spatial_correlations, spatial_summary
-from gcwm_viz.figures import attribution_map, attribution_multiples, harm_gain, interpolation, spatial_correlation
+from gcwm_viz.figures import (
+    attribution_map,
+    attribution_multiples,
+    harm_gain,
+    interpolation,
+    spatial_correlation,
+    theme,
+)
 from gcwm_viz.figures.bounds import bounds
 from gcwm_viz.figures.layer_grid import layer_grid
 from gcwm_viz.figures.theme import num
@@ -183,7 +190,8 @@ def harm_against_gain(looked: Looked, select: Callable[[str, int], None]) -> Non
     """Harm to earlier tasks against the gain of the one that arrived; nothing where there is no such pair."""
     earlier, arrived = looked.of_role("earlier"), looked.of_role("arrived")
     if not earlier or len(arrived) != 1:
-        st.caption("Harm against gain takes one task that arrives on the path, and at least one before it.")
+        why = "This takes one task that arrives on the path, and at least one that arrived before it."
+        charts.show(theme.nothing(harm_gain.ABOUT.title, why), harm_gain.ABOUT, looked.rows.iloc[:0], key="harm")
         return
     cells = harm_gain.harm_and_gain(looked.rows, arrived=arrived[0], earlier=earlier)
     figure = harm_gain.harm_gain(cells, arrived=arrived[0], axes=looked.view.axes, selected=undo.selected())

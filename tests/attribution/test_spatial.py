@@ -42,9 +42,6 @@ def test_a_monotone_signal_has_rho_one_and_its_opposite_minus_one() -> None:
 
 def test_rho_is_scipys_of_the_cells_of_one_task_and_step() -> None:
     attribution, matrices = make_attribution(outside=0.5), make_tables()["matrices"]
-    matrices["matrix"] = [
-        f"model.layers.{a}.{f}.weight" for a, f in zip(matrices["layer"], matrices["family"], strict=True)
-    ]
     made = spatial_correlations(attribution, matrices, SIGNALS, order=ORDER)
     assert len(made) == 3 * len(TASKS) * len(SIGNALS)
     for row in made[made["step"] > 1].to_dict("records"):

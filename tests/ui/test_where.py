@@ -72,7 +72,7 @@ def test_what_the_page_shows_at_a_step_that_forgets(open_where: Callable[..., Ap
 def test_the_first_step_has_no_earlier_task(open_where: Callable[..., AppTest]) -> None:
     app = open_where(run="forgetting", step=1)
     assert titles(app)[0] == "past · base → step 1"
-    assert "Harm against gain takes one task that arrives" in words(app)
+    assert "This takes one task that arrives on the path" in app.get("plotly_chart")[2].proto.spec
 
 
 def test_undoing_brings_back_what_was_lost(open_where: Callable[..., AppTest]) -> None:
