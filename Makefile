@@ -43,7 +43,8 @@ bench-gpu: setup      ## Qwen3-8B shapes, on a machine with a GPU
 
 study: setup          ## the lab's study: its shipped tables and those of docs/findings.md; takes hours
 	$(BIN)/python -m gcwm_viz lab study --out runs/study
-	$(BIN)/python -m benchmarks.study runs/study
+	$(BIN)/python -m gcwm_viz lab where --out runs/where
+	$(BIN)/python -m benchmarks.study runs/study --where runs/where
 
 screenshots: $(VENV)/.installed-dev   ## docs/screenshots, from two runs of the lab
 	$(BIN)/python -m gcwm_viz lab run --out runs/lab

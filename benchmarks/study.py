@@ -1,7 +1,7 @@
-"""``python -m benchmarks.study [STUDY]``: the shipped tables of the lab's study, and those of docs/findings.md.
+"""``python -m benchmarks.study [STUDY] [--where WHERE]``: shipped tables of the lab's studies, and docs/findings.md's.
 
-STUDY, a folder that ``lab study`` wrote, replaces the shipped tables; without it only the document is written, from
-these.
+STUDY and WHERE, folders that ``lab study`` and ``lab where`` wrote, replace the shipped tables; without them only the
+document is written, from these.
 """
 
 import argparse
@@ -11,6 +11,7 @@ import pandas as pd
 
 from benchmarks.document import filled
 from gcwm_viz.checkpoints.atomic import write_bytes, write_json
+from gcwm_viz.studies.lab import places
 from gcwm_viz.studies.lab.summary import sections
 from gcwm_viz.studies.lab.tables import SHIPPED, TABLES, read_study
 
@@ -30,17 +31,28 @@ def ship(study: Path, folder: Path = SHIPPED) -> None:
         write_bytes(folder / path, (study / path).read_bytes())
 
 
+def ship_where(study: Path, folder: Path = places.SHIPPED) -> None:
+    """Copy where.json and the tables, without trainings and cells."""
+    places.read_where(study)
+    (folder / "tables").mkdir(parents=True, exist_ok=True)
+    for path in ("where.json", *(f"tables/{name}.parquet" for name in places.TABLES)):
+        write_bytes(folder / path, (study / path).read_bytes())
+
+
 def document(text: str) -> str:
-    """docs/findings.md with the tables of the shipped study."""
-    return filled(text, sections(read_study()[1]))
+    """docs/findings.md with the tables of the shipped studies."""
+    return filled(text, sections(read_study()[1]) | places.where_sections(places.read_where()[1]))
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.study", description=__doc__)
     parser.add_argument("study", nargs="?", type=Path, metavar="STUDY")
+    parser.add_argument("--where", type=Path, metavar="WHERE")
     options = parser.parse_args()
     if options.study:
         ship(options.study)
+    if options.where:
+        ship_where(options.where)
     DOCUMENT.write_text(document(DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")
     return 0
 

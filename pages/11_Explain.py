@@ -37,3 +37,6 @@ with frame.open_page("Explain", "Whether geometry conflict goes with forgetting 
         top = st.slider("Top cells", 10, 100, 30, step=10)
         shares = family_comparison(cells, top, conflict="active_conflict")
         charts.show(associations.families(shares), associations.FAMILIES, shares, key="families")
+
+    st.header("In the same place?", anchor=False)
+    study.in_space(chosen)

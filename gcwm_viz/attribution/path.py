@@ -1,7 +1,8 @@
 """The change of a task's loss along a straight path of weights, split over the matrices that change.
 
 A_k = ⟨W_b,k − W_a,k, ∫₀¹ ∇_{W_k} L(W_a + x(W_b − W_a)) dx⟩, by Clenshaw–Curtis quadrature in x: its nodes are kept
-when their number doubles, and on the lab it needs as many as Gauss–Legendre. Σ_k A_k = L(W_b) − L(W_a) up to its error. It
+when their number doubles, and on the lab it needs as many as Gauss–Legendre. Σ_k A_k = L(W_b) − L(W_a) up to its
+error. It
 is integrated gradients (Sundararajan et al. 2017, arXiv 1703.01365) over weights, along a straight line where loss
 change allocation (Lan et al. 2019, arXiv 1909.01440) follows training. The straight line is a choice: along another
 path between the same states the same sum is split differently.
@@ -85,6 +86,7 @@ class Path:
         changed = {name for name, change in zip(names, self._changes, strict=True) if change is not None}
         for parameter in model.model.parameters():
             parameter.requires_grad_(False)
+            parameter.grad = None  # what a training left there would be added to the first gradient
         for name in changed:
             self._parameters[name].requires_grad_(True)
 

@@ -99,7 +99,8 @@ def study(options: argparse.Namespace) -> None:
 
 
 def where(options: argparse.Namespace) -> None:
-    from gcwm_viz.studies.lab.where import SYSTEMS, spatial_table
+    from gcwm_viz.studies.lab.places import where_sections
+    from gcwm_viz.studies.lab.where import SYSTEMS
     from gcwm_viz.studies.lab.where import where as run_study
 
     methods = options.methods.split(",") if options.methods else SYSTEMS
@@ -111,4 +112,4 @@ def where(options: argparse.Namespace) -> None:
         workers=options.workers,
         report=print,
     )
-    print(spatial_table(tables["space"]))
+    print("\n\n".join(where_sections(tables).values()))

@@ -8,14 +8,17 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from gcwm_viz.attribution.spatial import spatial_summary
 from gcwm_viz.errors import InputError
 from gcwm_viz.experiments.lab.pipelines import PIPELINES
+from gcwm_viz.figures import spatial_correlation
 from gcwm_viz.merging.registry import METHODS
 from gcwm_viz.probes.metrics import UNITS
 from gcwm_viz.signals.catalogue import SIGNALS
 from gcwm_viz.statistics.association import association
+from gcwm_viz.studies.lab.places import RUN, read_where
 from gcwm_viz.studies.lab.tables import SHIPPED, read_study
-from gcwm_viz.ui import trouble
+from gcwm_viz.ui import charts, trouble
 from gcwm_viz.ui.roots import run_root
 
 TARGETS = {
@@ -92,6 +95,25 @@ def choose_measure(default: str) -> Measure:
         "Metric", ["em", "nll"], default="em", required=True, format_func=UNITS.__getitem__
     )
     return Measure(target, meaning, split, metric)
+
+
+def in_space(method: str | None) -> None:
+    """Rank correlations of signals with the harm to earlier tasks, over the matrices of one task and step."""
+    try:
+        space = read_where()[1]["space"]
+    except InputError as error:
+        st.text(str(error))
+        return
+    rows = space[space["role"] == "earlier"]
+    if method is not None:
+        rows = rows[rows["method"] == method]
+    if rows.empty:
+        known = ", ".join(dict.fromkeys(space["method"]))
+        st.caption(f"Losses were split for {known} alone: choose one of these, or all methods.")
+        return
+    summary = spatial_summary(rows, cluster=["method", *RUN])
+    figure = spatial_correlation.spatial_correlation(rows, summary, names(), cluster="runs")
+    charts.show(figure, spatial_correlation.ABOUT, rows, key="space")
 
 
 def expert_mean(scores: pd.DataFrame, measure: Measure) -> float:

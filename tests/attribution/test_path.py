@@ -220,6 +220,15 @@ def test_the_quadrature_is_exact_for_polynomials_and_nested(nodes: int) -> None:
     assert quadrature(2 * nodes - 1)[0][::2] == places
 
 
+def test_a_gradient_that_was_left_there_does_not_count(live: LiveModel) -> None:
+    start, end = ends(live, 1, 2)
+    loss = losses(live)[0]
+    clean = split_loss(Path(live.merged, start, end), loss)
+    for parameter in live.model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    assert split_loss(Path(live.merged, start, end), loss) == clean
+
+
 def test_nodes_of_a_doubled_rule_are_not_measured_again(live: LiveModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(path_module, "RELATIVE", 0.0)
     monkeypatch.setattr(path_module, "ABSOLUTE", -1.0)  # no residual holds

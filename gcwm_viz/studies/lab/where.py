@@ -26,7 +26,7 @@ import torch
 
 from gcwm_viz.attribution.path import Path as StatePath
 from gcwm_viz.attribution.path import split_loss
-from gcwm_viz.attribution.spatial import spatial_correlations, spatial_summary
+from gcwm_viz.attribution.spatial import spatial_correlations
 from gcwm_viz.checkpoints.atomic import write_bytes
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.engine import write_table
@@ -42,17 +42,13 @@ from gcwm_viz.probes.loss import TaskLoss
 from gcwm_viz.probes.tasks import PromptTask
 from gcwm_viz.runs.folder import ResultFolder
 from gcwm_viz.studies.lab.bench import Bench, Rows
+from gcwm_viz.studies.lab.places import SIGNALS
 from gcwm_viz.studies.lab.plan import MERGES, METHODS, WITHOUT_BARYCENTER, Cell, study_orders
 from gcwm_viz.studies.lab.study import choose
 from gcwm_viz.updates.matrices import MatrixKey
 
 FORMAT = "gcwm_viz.where"
 SYSTEMS = ("gcwm", "wudi", "task-arithmetic", "seq-sft", "ewc")
-SIGNALS = (
-    *("active_conflict", "state_conflict", "incoming_conflict", "state_gap", "global_gap", "sar"),
-    *("update_norm", "increment_norm"),
-)
-"""Columns of the table ``matrices``; the last two are the simplest rivals: how much each matrix changes."""
 SPLIT = "test"
 
 
@@ -122,22 +118,6 @@ def write_where(out: Path) -> dict[str, pd.DataFrame]:
     for name, table in tables.items():
         write_table(out, name, table)
     return tables
-
-
-def spatial_table(space: pd.DataFrame) -> str:
-    """Markdown: mean ρ of every signal with the harm to earlier tasks, and its 95 % interval over runs, by method."""
-    earlier = space[space["role"] == "earlier"]
-    lines = {signal: [signal] for signal in SIGNALS}
-    heads = ["signal"]
-    for method, part in earlier.groupby("method", sort=False):
-        summary = spatial_summary(part, cluster=["seed", "order"])
-        runs = part.drop_duplicates(["seed", "order"])
-        heads.append(f"{method} ({len(runs)} runs)")
-        for row in summary.to_dict("records"):
-            interval = "" if math.isnan(row["low"]) else f" [{row['low']:+.2f}, {row['high']:+.2f}]"
-            lines[row["signal"]].append(f"{row['rho']:+.2f}{interval}")
-    rows = [heads, ["---"] * len(heads), *lines.values()]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 _VALUES = ["step", "task", "role", "layer", "family", "value", "change", "residual"]
