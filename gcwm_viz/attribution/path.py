@@ -1,11 +1,11 @@
 """The change of a task's loss along a straight path of weights, split over the matrices that change.
 
-A_k = ⟨W_b,k − W_a,k, ∫₀¹ ∇_{W_k} L(W_a + x(W_b − W_a)) dx⟩, by Clenshaw–Curtis quadrature in x: its nodes are kept
-when their number doubles, and on the lab it needs as many as Gauss–Legendre. Σ_k A_k = L(W_b) − L(W_a) up to its
-error. It
-is integrated gradients (Sundararajan et al. 2017, arXiv 1703.01365) over weights, along a straight line where loss
-change allocation (Lan et al. 2019, arXiv 1909.01440) follows training. The straight line is a choice: along another
-path between the same states the same sum is split differently.
+A_k = ⟨W_b,k − W_a,k, ∫₀¹ ∇_{W_k} L(W_a + x(W_b − W_a)) dx⟩, by Clenshaw–Curtis quadrature in x, whose nodes are kept
+when their number doubles (it usually needs no more than Gauss–Legendre: Trefethen 2008, doi:10.1137/060659831).
+Σ_k A_k = L(W_b) − L(W_a) up to the error of the quadrature. This is integrated gradients (Sundararajan et al. 2017,
+arXiv 1703.01365) over weights, along a straight line where loss change allocation (Lan et al. 2019, arXiv 1909.01440)
+follows training. The straight line is a choice: along another path between the same states the same sum is split
+differently.
 """
 
 from __future__ import annotations

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import streamlit as st
 
+from gcwm_viz.attribution.worst import worst_step
+from gcwm_viz.figures.layer_grid import short_family
 from gcwm_viz.figures.theme import margin, num, percent
 from gcwm_viz.probes.scores import forgetting_matrix
 from gcwm_viz.runs.highlights import Scored, peak
@@ -88,6 +90,15 @@ def pointers(run: Run, scores: Scored | None) -> list[Pointer]:
                 f"{'below' if scores.higher_is_better else 'above'} its best earlier one."
             )
             findings.append(Pointer(text, "pages/5_Scores.py", "See its retention", {"step": last}))
+    worst = worst_step(run.tables["attribution"], run.updates)
+    if worst is not None:
+        cells = ", ".join(f"{layer} {as_markdown(short_family(family), 24)}" for layer, family in worst.half[:5])
+        text = (
+            f"Step {worst.step} raised the loss of {as_markdown(worst.task, 40)} most, by {num(worst.change)} nats; "
+            f"half of the harm came from {len(worst.half)} of {worst.matrices} matrices ({cells}"
+            f"{', …' if len(worst.half) > 5 else ''})."
+        )
+        findings.append(Pointer(text, "pages/12_Where.py", "See where, and undo it", {"step": str(worst.step)}))
     if note := strength_note(run):
         text = f"{note[0].upper()}{note[1:]}."
         findings.insert(0, Pointer(text, "pages/5_Scores.py", "See the curve", {"step": last}))

@@ -173,3 +173,11 @@ def test_the_job_writes_what_was_chosen(where_root: Path, tmp_path: Path) -> Non
     other = restore_job(tmp_path, run, Way(3, 4), cells[::-1], 0.5)
     assert other.arguments == spec.arguments  # the order of clicks is not another model
     assert restore_job(tmp_path, run, Way(2, 4), cells, 0.5).arguments != spec.arguments
+
+
+def test_the_overview_points_to_it(open_page: Callable[..., AppTest], where_root: Path, forgotten: str) -> None:
+    app = open_page("app.py", root=where_root, run="forgetting")
+    assert not app.exception
+    sentence = next(element.value for element in app.markdown if "raised the loss of" in str(element.value))
+    assert "half of the harm came from" in sentence
+    assert " of 28 matrices (" in sentence
