@@ -48,6 +48,7 @@ study: setup          ## the lab's study: its shipped tables and those of docs/f
 
 screenshots: $(VENV)/.installed-dev   ## docs/screenshots, from two runs of the lab
 	$(BIN)/python -m gcwm_viz lab run --out runs/lab
+	$(BIN)/python -m gcwm_viz attribute runs/lab
 	$(BIN)/python -m gcwm_viz lab run --sequential --out runs/seq
 	$(BIN)/python -m tests.browser.screenshots --run-root runs --run lab --schemes light --out docs/screenshots
 

@@ -26,6 +26,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/screenshots"))
     parser.add_argument("--matrix", default="layer=3&family=down_proj", help="query parameters of the matrix to show")
     parser.add_argument("--question", default="task=capital&split=dev&example=2", help="query parameters of Ask")
+    parser.add_argument("--step", type=int, default=3, help="step to show on Where; the run has its losses split")
     parser.add_argument("--schemes", nargs="+", default=["light", "dark"], choices=["light", "dark"])
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -51,6 +52,12 @@ def main() -> None:
                         page.get_by_text("Shade = probability").wait_for()
                         _capture(page, file)
                         continue
+                    if name == "Where":
+                        page.goto(f"{server.url}/{path}?run={options.run}&step={options.step}")
+                        _settle(page)
+                        _undo_the_worst(page)
+                        _capture(page, file)
+                        continue
                     for screen in range(1, TALK_SCREENS + 1) if name == "Talk" else [0]:
                         query = f"screen={screen}" if screen else options.matrix
                         page.goto(f"{server.url}/{path}?run={options.run}&{query}")
@@ -71,6 +78,13 @@ def _fill_from_lab(page: Any) -> None:
     page.get_by_text("Matrices to merge").wait_for()
     page.mouse.move(0, 0)  # no tooltip in the picture
     page.wait_for_timeout(1500)
+
+
+def _undo_the_worst(page: Any) -> None:
+    page.get_by_role("button", name="Choose the 5 worst").click()
+    page.locator("button:not([disabled])", has_text="Undo these").click()
+    page.get_by_text("Undoing 5 of").wait_for()
+    _settle(page)
 
 
 def _settle(page: Any) -> None:
