@@ -112,6 +112,11 @@ def read_tasks(run: Run, split: str) -> dict[str, Task]:
 
     Raises :class:`InputError` where the run names no probe files, and where those it names have changed or gone.
     """
+    return {name: task for (own, name), task in tasks_as_scored(run).items() if own == split}
+
+
+def tasks_as_scored(run: Run) -> dict[tuple[str, str], Task]:
+    """Every task that scored the run, by split and name; raises as :func:`read_tasks`."""
     probes = run.store.file.probes
     if probes.where is None:
         raise InputError(f"run {run.path} names no probe files, so its prompts and answers are not known")
@@ -122,7 +127,7 @@ def read_tasks(run: Run, split: str) -> dict[str, Task]:
             f"{probes.path}: expected the probe files that scored run {run.path}, found others; "
             "`python -m gcwm_viz score RUN --replace` scores it by these"
         )
-    return {task.name: task for task in load_tasks(probes.path) if task.split == split}
+    return {(task.split, task.name): task for task in load_tasks(probes.path)}
 
 
 def statuses(values_ns: np.ndarray, scored: Sequence[bool]) -> np.ndarray:

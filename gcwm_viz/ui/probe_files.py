@@ -5,8 +5,8 @@ from weakref import WeakKeyDictionary
 
 import streamlit as st
 
-from gcwm_viz.errors import InputError
-from gcwm_viz.probes.tasks import SPLITS, ChoiceTask, PromptTask, load_tasks, probes_fingerprint
+from gcwm_viz.probes.tasks import SPLITS, ChoiceTask, PromptTask
+from gcwm_viz.runs.examples import tasks_as_scored
 from gcwm_viz.runs.tables import Run
 from gcwm_viz.ui.roots import within
 
@@ -16,13 +16,12 @@ _lost: WeakKeyDictionary[Run, dict[tuple[str, str], list[int]]] = WeakKeyDiction
 
 
 def answered_tasks(run: Run) -> Tasks:
-    """The tasks with right answers, those to report first. Raises :class:`InputError` for a run without probe files,
-    and for files that are not there, lie outside the app's folders or have changed."""
+    """The tasks with right answers, those to report first. Raises :class:`InputError` for files outside the app's
+    folders, and as :func:`~gcwm_viz.runs.examples.tasks_as_scored` does."""
     probes = run.store.file.probes
-    if probes.where is None:
-        raise InputError("this run names no probe files")
-    folder = within(probes.path)
-    return _load(str(folder), _stamp(folder), probes.fingerprint)
+    if probes.where is not None:
+        within(probes.path)
+    return _load(run, str(run.path), () if probes.where is None else _stamp(probes.path))
 
 
 def _stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
@@ -34,12 +33,9 @@ def _stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _load(path: str, stamp: tuple[tuple[str, int, int], ...], fingerprint: str | None) -> Tasks:
-    del stamp
-    tasks = load_tasks(path)
-    if fingerprint and probes_fingerprint(path) != fingerprint:
-        raise InputError(f"{path}: the probe files have changed since they scored this run")
-    answered = [task for task in tasks if isinstance(task, PromptTask | ChoiceTask)]
+def _load(_run: Run, path: str, stamp: tuple[tuple[str, int, int], ...]) -> Tasks:
+    del path, stamp
+    answered = [task for task in tasks_as_scored(_run).values() if isinstance(task, PromptTask | ChoiceTask)]
     return {(task.split, task.name): task for split in reversed(SPLITS) for task in answered if task.split == split}
 
 

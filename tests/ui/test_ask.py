@@ -191,7 +191,7 @@ def test_a_run_that_keeps_its_last_step_alone_and_has_no_probes(open_ask: Callab
         (False, True),
     ]
     assert "keeps the tensors of its last step alone" in words(app)
-    assert "this run names no probe files" in words(app)
+    assert "names no probe files" in words(app)
     app = open_ask(run="merged", task="capital", example=1)
     assert "cannot be asked without its probe file" in words(app)
 
@@ -208,7 +208,7 @@ def test_probe_files_that_cannot_be_used(
         (probes / "dev" / "capital.jsonl").write_text('{"prompt": "x", "answer": "y"}\n')
     app = open_page(PAGE, root=tmp_path, run="trained", prompt="capital Egypt=")
     assert not app.exception
-    said = {"missing": "found nothing", "changed": "have changed since", "outside": "lies outside the folders"}[how]
+    said = {"missing": "found nothing", "changed": "found others", "outside": "lies outside the folders"}[how]
     assert said in words(app)
     assert "No probe can be taken" in words(app)
     assert len(cards(app)) == 6
