@@ -22,7 +22,7 @@ import torch
 
 from gcwm_viz.attribution.bench import Bench
 from gcwm_viz.attribution.path import RELATIVE, LossSplit
-from gcwm_viz.attribution.plan import Piece, tasks_with_loss, ways_of
+from gcwm_viz.attribution.plan import Piece, paths_of, tasks_with_loss
 from gcwm_viz.checkpoints.atomic import named_write_errors, write_bytes
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.continual.engine import write_table
@@ -73,7 +73,7 @@ def attribute(
     """
     store = RunStore.open(Path(run))
     chosen = tasks_with_loss(store, split, tasks)
-    ways = ways_of(store, start, step)
+    paths = paths_of(store, start, step)
     if examples is not None and examples < 1:
         raise InputError(f"examples: expected at least 1, found {examples}")
     if precision not in PRECISIONS:
@@ -85,17 +85,20 @@ def attribute(
     _check_memory(engine, need, store)
     limit = max(1, memory_budget // need) if memory_budget else None
     out = store.path / FOLDER
-    folder = ResultFolder(out, "attribution.json", "results for", progress)
+    hint = f"give the same --examples and --dtype, or delete {out} to begin again"
+    folder = ResultFolder(out, "attribution.json", "results for", progress, hint=hint)
     about = _about(store, examples, precision)
     with folder.work(about):
+        if _about(RunStore.open(store.path), examples, precision) != about:
+            raise InputError(f"run {store.path} changed while its attribution began; start it again")
         with named_write_errors(out):
             for name in ("pieces", "lines"):
                 (out / name).mkdir(exist_ok=True)
         work = WithPlugins(partial(_work, store.path.absolute(), json.dumps(about), examples, precision))
         pieces = [
-            Piece(way, split, index, f"{task.name}, {way.words}") for way in ways for index, task in chosen.items()
+            Piece(ends, split, index, f"{task.name}, {ends.words}") for ends in paths for index, task in chosen.items()
         ]
-        pieces += [Piece(way, split, None, f"scores, {way.words}") for way in ways if interpolate]
+        pieces += [Piece(ends, split, None, f"scores, {ends.words}") for ends in paths if interpolate]
         todo = [piece for piece in pieces if _read(out / piece.file) is None]
         done = len(pieces) - len(todo)
         for piece, content in engine.unordered(work, todo, limit=limit, memory=lambda _: need):
@@ -162,10 +165,12 @@ def _about(store: RunStore, examples: int | None, precision: str) -> dict[str, A
 
 
 def _memory(base: CheckpointIndex, store: RunStore) -> int:
-    """Bytes of a worker, an estimate: the weights, as much again for the changes, and twice what scoring adds."""
+    """Bytes of a worker, an estimate: the weights, both ends of a path as dense matrices, and twice what scoring
+    adds."""
     weights = 4 * base.parameters
+    outside = base.parameters if store.file.states else sum(key.parameters for key in store.keys)
     scoring = max(0, (store.file.probes.memory or 0) - base.parameters * store.probe_dtype.itemsize)
-    return weights + 4 * sum(key.parameters for key in store.keys) + 2 * scoring
+    return weights + 2 * 4 * outside + 2 * scoring
 
 
 def _check_memory(engine: Engine, need: int, store: RunStore) -> None:

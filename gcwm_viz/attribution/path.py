@@ -62,11 +62,11 @@ class SettableModel(Protocol):
     def set_updates(self, deltas: Sequence[Update | None]) -> None: ...
 
 
-class Path:
+class StatePath:
     """The straight path between two states of a model in memory; ``start`` and ``end`` are updates of its matrices.
 
-    ``half``: matrix products in bfloat16 (autocast), weights and sums in float32. Beyond the model one gradient of one
-    matrix is in memory at a time, and the changes as they are given: factors stay factors.
+    ``half``: matrix products in bfloat16 (autocast), weights and sums in float32. Beyond the model, memory holds both
+    states as they are given, factors as factors, and the gradient of one matrix at a time.
 
     Raises :class:`InputError` for a model that holds several matrices in one parameter.
     """
@@ -81,13 +81,13 @@ class Path:
             )
         self._model, self._parameters, self._half = model, model.parameters, half
         self._start, self._end = start, end
-        self._changes = [change_between(a, b) for a, b in zip(start, end, strict=True)]
-        names = [key.name for key in model.keys]
-        changed = {name for name, change in zip(names, self._changes, strict=True) if change is not None}
+        # None in both: a matrix that stays. The changes are formed one at a time, when a gradient arrives.
+        both = zip(model.keys, start, end, strict=True)
+        self._changed = {k: key.name for k, (key, a, b) in enumerate(both) if a is not None or b is not None}
         for parameter in model.model.parameters():
             parameter.requires_grad_(False)
             parameter.grad = None  # what a training left there would be added to the first gradient
-        for name in changed:
+        for name in self._changed.values():
             self._parameters[name].requires_grad_(True)
 
     def move(self, x: float) -> None:
@@ -96,13 +96,10 @@ class Path:
 
     def gradient(self, loss: TaskLoss) -> tuple[float, Tensor]:
         """L at the present point, and ⟨W_b,k − W_a,k, ∇_{W_k} L⟩ of every matrix there, float64."""
-        value, products = 0.0, torch.zeros(len(self._changes), dtype=torch.float64)
+        value, products = 0.0, torch.zeros(len(self._start), dtype=torch.float64)
         handles = [
-            self._parameters[self._model.keys[k].name].register_post_accumulate_grad_hook(
-                partial(self._take, k, change, products)
-            )
-            for k, change in enumerate(self._changes)
-            if change is not None
+            self._parameters[name].register_post_accumulate_grad_hook(partial(self._take, k, products))
+            for k, name in self._changed.items()
         ]
         try:
             with torch.autocast(self._model.device.type, torch.bfloat16, enabled=self._half):
@@ -115,17 +112,19 @@ class Path:
                 handle.remove()
         return value, products
 
-    def _take(self, k: int, change: Update, products: Tensor, parameter: Tensor) -> None:
+    def _take(self, k: int, products: Tensor, parameter: Tensor) -> None:
         """Add one matrix's share of a backward pass, and free its gradient."""
+        change = change_between(self._start[k], self._end[k])
         assert parameter.grad is not None
+        assert change is not None
         products[k] += inner(self._model.keys[k].to_linear(parameter.grad), change)
         parameter.grad = None
 
 
-def split_loss(path: Path, loss: TaskLoss, most_nodes: int = MOST_NODES) -> LossSplit:
+def split_loss(path: StatePath, loss: TaskLoss, most_nodes: int = MOST_NODES) -> LossSplit:
     """A_k of one task: the nodes double until the residual holds, or there are ``most_nodes``, 5, 9, 17, 33 or 65.
 
-    Raises :class:`InputError` for a loss or a gradient that is not finite at either end or on the way.
+    Raises :class:`InputError` for a loss or a gradient that is not finite at either end or on the ends.
     """
     where = f"task {loss.task.name!r} ({loss.task.split})"
     measured: dict[float, tuple[float, Tensor]] = {}

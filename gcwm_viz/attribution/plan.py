@@ -12,7 +12,7 @@ from gcwm_viz.probes.tasks import HarnessTask, load_tasks
 
 
 @dataclass(frozen=True)
-class Way:
+class Ends:
     """A path from the state after ``start`` (0 is the base) to that after ``step``."""
 
     start: int
@@ -25,12 +25,13 @@ class Way:
 
 @dataclass(frozen=True)
 class Piece:
-    """One piece of work: the loss of one task along ``way``, or the scores of all tasks where ``task`` is None.
+    """One piece of work on the path between ``ends``: the loss of one task, or the scores of all for a
+    ``task`` of None.
 
     ``task``: its place among all tasks of the probes. ``label``: in words.
     """
 
-    way: Way
+    ends: Ends
     split: str
     task: int | None
     label: str
@@ -38,11 +39,11 @@ class Piece:
     @property
     def file(self) -> str:
         """Of its result, below the folder of the results."""
-        name = f"{self.split}-{self.way.start:03d}-{self.way.step:03d}"
+        name = f"{self.split}-{self.ends.start:03d}-{self.ends.step:03d}"
         return f"lines/{name}.json" if self.task is None else f"pieces/{name}-{self.task:02d}.json"
 
 
-def ways_of(store: RunStore, start: int | None = None, step: int | None = None) -> list[Way]:
+def paths_of(store: RunStore, start: int | None = None, step: int | None = None) -> list[Ends]:
     """The paths of a call of :func:`~gcwm_viz.attribution.attribute.attribute`. A run that keeps its last step alone
     has one, from the base.
 
@@ -50,8 +51,8 @@ def ways_of(store: RunStore, start: int | None = None, step: int | None = None) 
     """
     last = store.settings.continual.keep == "last"
     if start is None and step is None:
-        steps = [] if last else [Way(t - 1, t) for t in range(1, store.steps + 1)]
-        whole = Way(0, store.steps)
+        steps = [] if last else [Ends(t - 1, t) for t in range(1, store.steps + 1)]
+        whole = Ends(0, store.steps)
         return steps if whole in steps else [*steps, whole]
     end = store.steps if step is None else step
     begin = (0 if last else end - 1) if start is None else start
@@ -65,7 +66,7 @@ def ways_of(store: RunStore, start: int | None = None, step: int | None = None) 
             f"run {store.path} keeps the tensors of its last step alone (keep=last), expected the path from 0 to "
             f"{store.steps}, found {begin} to {end}"
         )
-    return [Way(begin, end)]
+    return [Ends(begin, end)]
 
 
 def tasks_with_loss(store: RunStore, split: str, names: Sequence[str] | None = None) -> dict[int, LossTask]:
@@ -76,7 +77,12 @@ def tasks_with_loss(store: RunStore, split: str, names: Sequence[str] | None = N
     if store.file.probes.where is None:
         raise InputError(
             f"run {store.path} has no probes, so no loss whose change could be split; "
-            f"`score {store.path} --probes DIR` gives it some"
+            f"`python -m gcwm_viz score {store.path} --probes DIR` gives it some"
+        )
+    if store.file.probes.fingerprint is None:
+        raise InputError(
+            f"run {store.path} does not say which content its probes had (an earlier version wrote it); "
+            f"`python -m gcwm_viz score {store.path} --replace` scores it again"
         )
     every = enumerate(load_tasks(store.file.probes.path))
     tasks = {k: task for k, task in every if task.split == split and not isinstance(task, HarnessTask)}

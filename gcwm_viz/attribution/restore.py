@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from gcwm_viz.attribution.path import ABSOLUTE, between
-from gcwm_viz.attribution.plan import Way
+from gcwm_viz.attribution.plan import Ends
 from gcwm_viz.attribution.roles import role
 from gcwm_viz.checkpoints.header import read_json_object
 from gcwm_viz.errors import InputError
@@ -36,18 +36,18 @@ class Restoration:
 
     Uses ``live``, which nothing else may use meanwhile. ``tasks``: those to score.
 
-    ``before``, ``after``: values of every example at both ends. ``roles``: of the updates' tasks on this way.
+    ``before``, ``after``: values of every example at both ends. ``roles``: of the updates' tasks on this ends.
     """
 
-    def __init__(self, live: LiveModel, way: Way, tasks: Sequence[Task]) -> None:
-        self.live, self.way = live, way
+    def __init__(self, live: LiveModel, ends: Ends, tasks: Sequence[Task]) -> None:
+        self.live, self.ends = live, ends
         self.matrices = [key.name for key in live.merged.keys]
-        self._start, self._end = (live.updates(_checkpoint(state)) for state in (way.start, way.step))
+        self._start, self._end = (live.updates(_checkpoint(state)) for state in (ends.start, ends.step))
         self.tasks = list(tasks)
         self._probe = BehaviourProbe(live.tokenizer, tasks)
-        self.before, self.after = (self._stored(state) for state in (way.start, way.step))
+        self.before, self.after = (self._stored(state) for state in (ends.start, ends.step))
         updates = live.store.updates
-        self.roles = {name: str(role(name, way.step, updates, way.start)) for name in updates}
+        self.roles = {name: str(role(name, ends.step, updates, ends.start)) for name in updates}
 
     def updates(self, shares: Shares) -> list[Update | None]:
         """θ − θ_pre of every tensor, restored; where a share is 1 it is that of the earlier state, bit for bit."""
@@ -139,8 +139,12 @@ def read_cells(file: Path, live: LiveModel) -> dict[str, float]:
             raise InputError(f"{where}: expected a share from 0 to 1, found {str(share)[:40]!r}")
         named = {name: value for name, value in entry.items() if name != "share"}
         fields = [{"matrix": key.name, "layer": key.layer, "family": key.family} for key in live.merged.keys]
-        agreeing = [each["matrix"] for each in fields if named.items() <= each.items()]
+        agreeing = [each["matrix"] for each in fields if all(_same(each[n], value) for n, value in named.items())]
         if not agreeing:
             raise InputError(f"{where}: no matrix of the run is {json.dumps(named)[:120]}")
         shares |= dict.fromkeys(map(str, agreeing), float(share))
     return shares
+
+
+def _same(own: object, wanted: object) -> bool:
+    return type(own) is type(wanted) and own == wanted

@@ -2,7 +2,8 @@
 
 Matrices are ranked by their attribution, Σ over the earlier tasks. The least number of leading ones that recovers the
 share is searched by doubling and bisection; then each is left out again where the share holds without it. The result
-is minimal in that no single matrix can be left out, not the smallest of all sets, which would need 2^K scorings.
+is small, not the smallest of all sets, which would need 2^K scorings; where effects add up, none of up to sixteen
+matrices can be left out.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def smallest_set(restoration: Restoration, ranked: Sequence[str], share: float) 
         raise InputError(f"share: expected a number above 0 and at most 1, found {share}")
     judge = _judge(restoration)
     if not ranked:
-        raise InputError(f"no matrix made these tasks worse from {restoration.way.words}, so none could be put back")
+        raise InputError(f"no matrix made these tasks worse from {restoration.ends.words}, so none could be put back")
     tried: dict[int, Trial] = {}
 
     def leading(count: int) -> Iterator[Trial]:
@@ -92,7 +93,7 @@ def _judge(restoration: Restoration) -> Callable[[tuple[str, ...]], Trial]:
     if not lost > 0:
         raise InputError(
             f"the loss of the earlier tasks ({', '.join(earlier) or 'there are none'}) did not rise from "
-            f"{restoration.way.words}, so there is nothing to recover"
+            f"{restoration.ends.words}, so there is nothing to recover"
         )
 
     def judge(matrices: tuple[str, ...]) -> Trial:

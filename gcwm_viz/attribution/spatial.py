@@ -14,11 +14,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
+from gcwm_viz.attribution.path import ABSOLUTE
 from gcwm_viz.attribution.roles import by_arrival, role
 from gcwm_viz.errors import InputError
 from gcwm_viz.statistics.resampling import mean_interval
 
 FEWEST_CELLS = 5
+ROUNDING = 1e-12
+"""Values that differ by no more are equal but for rounding: at η = 1 the first state conflict is 0 up to 1e-15."""
 FEWEST_CLUSTERS = 5
 """Fewer give no interval: it lies within the range of the clusters' means, and the range of four covers a symmetric
 centre with probability 1 − 2⁻³ = 88 %."""
@@ -40,6 +43,8 @@ def spatial_correlations(
     many have both, finite; reason: why rho is NaN, which it is for fewer than five cells and for constant values.
     Raises InputError for a column that is missing, and for a matrix that occurs twice.
     """
+    if len(set(columns)) < len(columns):
+        raise InputError(f"columns: expected each signal once, found {', '.join(columns)}")
     _check(attribution, ["start", "step", "task", "matrix", "layer", "value"], "attribution")
     _check(matrices, ["step", "matrix", *columns], "matrices")
     _check_once(attribution, ["start", "step", "task", "matrix"], "attribution", "of one split")
@@ -55,8 +60,21 @@ def spatial_correlations(
             own = at_n[here & (cells["task"].to_numpy() == task)]
             pair = {"start": step - 1, "step": step, "task": task, "role": role(task, step, order)}
             for k, signal in enumerate(columns):
-                rows.append({"signal": signal} | pair | _rho(aligned[own, k], value_n[own], signal))
+                rows.append({"signal": signal} | pair | rank_correlation(aligned[own, k], value_n[own], signal))
     return pd.DataFrame(rows, columns=_CORRELATIONS)
+
+
+def forgetting_pairs(correlations: pd.DataFrame, attribution: pd.DataFrame) -> pd.DataFrame:
+    """The rows of earlier tasks whose loss rose at the step, by more than the residual allows (0.001 nats).
+
+    attribution: rows of the same runs and split, with every column that both tables have to tell runs apart.
+    """
+    shared = [name for name in ("method", "seed", "order", "step", "task") if name in correlations]
+    rose = attribution.loc[attribution["change"].astype(float) > ABSOLUTE]
+    if "start" in rose:
+        rose = rose[rose["start"] == rose["step"] - 1]
+    earlier = correlations[correlations["role"] == "earlier"]
+    return earlier.merge(rose[shared].drop_duplicates(), on=shared)
 
 
 def spatial_summary(
@@ -97,14 +115,16 @@ def spatial_summary(
     return pd.DataFrame(rows, columns=_SUMMARY)
 
 
-def _rho(signal_n: NDArray[np.float64], value_n: NDArray[np.float64], signal: str) -> dict[str, Any]:
+def rank_correlation(signal_n: NDArray[np.float64], value_n: NDArray[np.float64], signal: str) -> dict[str, Any]:
+    """{rho, cells, reason} of two values a cell: Spearman's ρ over cells where both are finite; NaN with its reason."""
     both = np.isfinite(signal_n) & np.isfinite(value_n)
     x_n, y_n = signal_n[both], value_n[both]
     row = {"rho": math.nan, "cells": len(x_n), "reason": ""}
     if len(x_n) < FEWEST_CELLS:
         return row | {"reason": f"expected at least {FEWEST_CELLS} cells where both are defined, found {len(x_n)}"}
-    if np.ptp(x_n) == 0 or np.ptp(y_n) == 0:
-        return row | {"reason": f"{signal if np.ptp(x_n) == 0 else 'the attribution'} is the same in all cells"}
+    if np.ptp(x_n) <= ROUNDING or np.ptp(y_n) <= ROUNDING:
+        same = signal if np.ptp(x_n) <= ROUNDING else "the attribution"
+        return row | {"reason": f"{same} is the same in all cells"}
     return row | {"rho": float(spearmanr(x_n, y_n).statistic)}
 
 

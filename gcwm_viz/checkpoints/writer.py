@@ -1,8 +1,9 @@
 """Whole checkpoints written in the form that transformers loads, one tensor in memory at a time."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,6 +42,7 @@ def export_checkpoint(
     dtype: torch.dtype | None = None,
     max_shard_bytes: int = 5 * 2**30,
     inputs: Iterable[str | Path] = (),
+    beside: Mapping[str, Any] | None = None,
 ) -> Path:
     """A copy of ``base`` in ``out`` with the tensors that ``replace(name)`` returns; None keeps the base's own.
 
@@ -48,7 +50,8 @@ def export_checkpoint(
     for GPT-2) and any floating dtype. ``dtype`` recasts every floating tensor, None keeps the base's dtypes. The
     tensors are those of the base, so tied embeddings stay tied. More than ``max_shard_bytes`` of weights become shards
     with ``model.safetensors.index.json``. Config, tokenizer and generation files are copied, ``model_card`` (or what it
-    returns once all tensors are written) becomes README.md. ``out`` appears complete or not at all.
+    returns once all tensors are written) becomes README.md; ``beside`` is JSON content by file name. ``out`` appears
+    complete or not at all.
 
     Raises InputError for a non-empty ``out`` or one inside the base or any of ``inputs``, too little disk space, a
     replacement of another shape, and a NaN or infinite value (a value that overflows ``dtype`` included).
@@ -79,6 +82,8 @@ def export_checkpoint(
                 partial / "model.safetensors.index.json",
                 {"metadata": total, "weight_map": dict(sorted(weight_map.items()))},
             )
+        for name, content in (beside or {}).items():
+            write_json(partial / name, content)
         card = model_card if isinstance(model_card, str) else model_card()
         write_bytes(partial / "README.md", card.encode("utf-8"))
     return out

@@ -33,7 +33,7 @@ def add(commands: Commands) -> None:
 def restore(options: argparse.Namespace) -> None:
     import torch
 
-    from gcwm_viz.attribution.plan import ways_of
+    from gcwm_viz.attribution.plan import paths_of
     from gcwm_viz.attribution.restore import Restoration, read_cells
     from gcwm_viz.continual.device import pick_device
     from gcwm_viz.continual.store import RunStore
@@ -46,17 +46,19 @@ def restore(options: argparse.Namespace) -> None:
     store.check_finished()
     if store.file.probes.where is None:
         raise InputError(f"run {options.run} has no probes to score by; `score {options.run} --probes DIR` gives some")
-    way = ways_of(store, options.start, store.steps if options.step is None else options.step)[0]
+    ends = paths_of(store, options.start, store.steps if options.step is None else options.step)[0]
     reopen_inputs(store)
     tasks = [task for task in load_tasks(store.file.probes.path) if not isinstance(task, HarnessTask)]
+    if not tasks:
+        raise InputError(f"{store.file.probes.where}: expected tasks with prompts, choices or texts, found none")
     live = LiveModel(store, pick_device(options.device))
-    restoration = Restoration(live, way, tasks)
+    restoration = Restoration(live, ends, tasks)
     if options.cells is not None:
         shares = read_cells(options.cells, live)
     else:
         shares = dict.fromkeys(_chosen(restoration, options.worst, options.recover), 1.0)
     scores = restoration.score(shares)
-    print(f"{len(shares)} of {len(restoration.matrices)} matrices put back, {way.words} undone there:")
+    print(f"{len(shares)} of {len(restoration.matrices)} matrices put back, {ends.words} undone there:")
     for name, share in shares.items():
         print(f"  {name}{'' if share == 1 else f' ({100 * share:.0f} %)'}")
     split = "test" if "test" in set(scores["split"]) else scores["split"].iloc[0]
@@ -79,13 +81,13 @@ def _chosen(restoration: "Restoration", worst: int | None, share: float | None) 
     from gcwm_viz.attribution.search import rank, smallest_set
     from gcwm_viz.runs.tables import Run
 
-    store, way = restoration.live.store, restoration.way
+    store, ends = restoration.live.store, restoration.ends
     table = Run(store).tables["attribution"]
-    rows = table[(table["start"] == way.start) & (table["step"] == way.step) & (table["split"] == "dev")]
+    rows = table[(table["start"] == ends.start) & (table["step"] == ends.step) & (table["split"] == "dev")]
     if rows.empty:
         raise InputError(
-            f"run {store.path} has no attribution from {way.words}; compute it with: "
-            f"python -m gcwm_viz attribute {store.path} --from {way.start} --to {way.step}"
+            f"run {store.path} has no attribution from {ends.words}; compute it with: "
+            f"python -m gcwm_viz attribute {store.path} --from {ends.start} --to {ends.step}"
         )
     ranked = rank(rows, [name for name, role in restoration.roles.items() if role == "earlier"])
     if share is None:
@@ -96,5 +98,5 @@ def _chosen(restoration: "Restoration", worst: int | None, share: float | None) 
             )
         return ranked[:worst]
     judged = [task for task in restoration.tasks if task.split == "dev"]
-    *_, best = smallest_set(Restoration(restoration.live, way, judged), ranked, share)
+    *_, best = smallest_set(Restoration(restoration.live, ends, judged), ranked, share)
     return list(best.matrices)

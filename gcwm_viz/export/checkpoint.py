@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,9 +42,11 @@ def export_states(
     dtype: torch.dtype | None = None,
     tell: Callable[[str], None] | None = None,
     remark: str = "",
+    beside: Mapping[str, Any] | None = None,
 ) -> Path:
     """The base with base + Δ in the tensors that ``states`` names, each read when it is written, in stored layout; a Δ
-    of None leaves the base's. ``remark``: a sentence for the card. Otherwise as :func:`export_step`."""
+    of None leaves the base's. ``remark``: a sentence for the card. ``beside``: JSON files. Otherwise as
+    :func:`export_step`."""
     error = energy = 0.0
 
     def merged(name: str) -> Tensor | None:
@@ -65,7 +68,7 @@ def export_states(
         return model_card(store, step, " ".join(filter(None, (remark, rounding))))
 
     return export_checkpoint(
-        opened.base, merged, out, model_card=card, dtype=dtype, inputs=input_folders(store, opened)
+        opened.base, merged, out, model_card=card, dtype=dtype, inputs=input_folders(store, opened), beside=beside
     )
 
 

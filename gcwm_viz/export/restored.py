@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from gcwm_viz.attribution.restore import Restoration, Shares
-from gcwm_viz.checkpoints.atomic import write_json
 from gcwm_viz.export.checkpoint import export_states, open_finished
 from gcwm_viz.linalg.lowrank import Update, dense
 
@@ -27,8 +26,8 @@ def export_restored(
 ) -> Path:
     """The model with ``shares`` undone as a whole checkpoint, see :func:`~gcwm_viz.export.checkpoint.export_step`;
     ``restoration.json`` in it holds what was undone and the rows of ``scores``."""
-    store, way = restoration.live.store, restoration.way
-    opened = open_finished(store, way.step)
+    store, ends = restoration.live.store, restoration.ends
+    opened = open_finished(store, ends.step)
     keys, updates = restoration.live.merged.keys, restoration.updates(shares)
 
     def stored(place: int, update: Update) -> Tensor:
@@ -38,9 +37,7 @@ def export_restored(
         keys[place].name: partial(stored, place, update) for place, update in enumerate(updates) if update is not None
     }
     undone = {name: share for name, share in shares.items() if share > 0}
-    remark = f"In {len(undone)} of {len(keys)} matrices the way from {way.words} is undone; {SCORES} says in which."
-    export_states(store, way.step, opened, states, out, dtype, tell, remark)
+    remark = f"In {len(undone)} of {len(keys)} matrices the path from {ends.words} is undone; {SCORES} says in which."
     rows = json.loads(scores.to_json(orient="records"))
-    about = {"run": store.file.name, "start": way.start, "step": way.step, "undone": undone, "scores": rows}
-    write_json(out / SCORES, about)
-    return out
+    about = {"run": store.file.name, "start": ends.start, "step": ends.step, "undone": undone, "scores": rows}
+    return export_states(store, ends.step, opened, states, out, dtype, tell, remark, {SCORES: about})

@@ -14,7 +14,7 @@ ATTRIBUTION = Signal(
     column="value",
     title="Attribution",
     line="How much each matrix raised the loss on the straight way between the two states, in nats per token. Orange = "
-    "made the task worse, blue = better. Cells and tensors outside the matrices sum to the change, up to the residual.",
+    "made the task worse, blue = better. The values sum to the change of the loss, up to the residual.",
     formula=r"A_k=\left\langle W_{b,k}-W_{a,k},\int_0^1\nabla_{W_k}L\bigl(W_a+x(W_b-W_a)\bigr)\,dx\right\rangle",
     least=None,
     most=None,

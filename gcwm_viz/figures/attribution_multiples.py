@@ -18,7 +18,7 @@ ABOUT = About(
     title="Attribution by task and step",
     line="One map a task (rows) and step (columns), layers downwards, families across. Above each: the change of the "
     "task's loss in nats, with its residual (±) where that is over the tolerance. Orange = worse, blue = better. "
-    "Framed: the step that adds the task. To the right of a frame, orange is forgetting.",
+    "Framed: the step that adds the task. At the steps to the right of a frame, orange is forgetting.",
 )
 Path = tuple[int, int]
 Box = tuple[float, float, float, float]

@@ -14,12 +14,13 @@ from gcwm_viz.figures.layer_grid import GridAxes, short_family
 ABOUT = About(
     title="Harm and gain of every matrix",
     line="Right = the matrix made earlier tasks worse, up = it made the arriving task better, both in nats per token. "
-    "Below the dotted line it costs the earlier tasks more than it brings. Cells at the lower right are those to undo.",
+    "Below the dotted line it costs the earlier tasks more than it brings. Cells at the lower right are candidates: "
+    "undo and check, since matrices interact, and undoing several is not the sum of these values.",
     formula=r"x_k=\sum_{u<t}A_k^{(u)},\quad y_k=-A_k^{(t)}",
 )
 _LABELLED = 8
 _WORDS = (
-    (1, -1, "harms earlier tasks,<br>little gain: undo"),
+    (1, -1, "harms earlier tasks,<br>little gain: candidates"),
     (1, 1, "gain at a price"),
     (-1, 1, "gain without harm"),
     (-1, -1, "helps earlier tasks,<br>not the new one"),

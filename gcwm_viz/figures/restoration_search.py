@@ -45,6 +45,7 @@ def restoration_search(trials: pd.DataFrame, *, target: float, kept: int, recove
             x=[first["k"]], y=[first["recovered"]], mode="markers", name="target reached", hoverinfo="skip",
             marker={"symbol": "diamond", "size": 14, "color": theme.OKABE_ITO[5]},
         )  # fmt: skip
+    figure.update_xaxes(dtick=max(1, int(steps["k"].max()) // 8))
     shares = steps[list(_LINES)].to_numpy(dtype=float)
     shares = shares[np.isfinite(shares)]
     figure.update_yaxes(tickformat=".0%", range=[min(0.0, shares.min()) - 0.05, max(1.0, target, shares.max()) + 0.05])

@@ -4,17 +4,21 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from gcwm_viz.attribution.attribute import FOLDER
-from gcwm_viz.attribution.plan import Way
+from gcwm_viz.attribution.plan import Ends, paths_of, tasks_with_loss
 from gcwm_viz.checkpoints.atomic import write_json
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.jobs.spec import JobSpec, digest
-from gcwm_viz.probes.tasks import HarnessTask, load_tasks
+
+SPLIT = "dev"
+"""The split that the job splits the losses of."""
 
 
 def attribution_job(run: Path) -> JobSpec:
-    """Splits the loss of every task at every step, and scores the ways between the states."""
+    """Splits the loss of every task at every step, and scores the paths between the states."""
     return JobSpec(
         name=f"attribute-{digest(str(run))}",
         key="attribute",
@@ -27,18 +31,23 @@ def attribution_job(run: Path) -> JobSpec:
 
 def obstacle(store: RunStore) -> str:
     """Why this run's losses cannot be split, or an empty text."""
-    if store.file.probes.where is None:
-        return (
-            "this run has no probes, so there is no loss to split. Give it some: "
-            f"python -m gcwm_viz score {store.path} --probes DIR"
-        )
     try:
-        tasks = load_tasks(store.file.probes.path)
+        tasks_with_loss(store, SPLIT)
     except InputError as error:
         return str(error)
-    if not any(task.split == "dev" and not isinstance(task, HarnessTask) for task in tasks):
-        return f"{store.file.probes.where} has no tasks with prompts, choices or texts in its folder dev."
     return ""
+
+
+def is_complete(store: RunStore, attribution: pd.DataFrame) -> bool:
+    """Whether the table has every path and task that the job splits; what cannot be known counts as complete."""
+    try:
+        tasks, paths = tasks_with_loss(store, SPLIT).values(), paths_of(store)
+    except InputError:
+        return True
+    own = attribution[attribution["split"] == SPLIT]
+    wanted = {(ends.start, ends.step, task.name) for ends in paths for task in tasks}
+    have = set(zip(own["start"], own["step"], own["task"], strict=True))
+    return wanted <= have
 
 
 def cells_json(cells: Sequence[tuple[int, str]], share: float) -> str:
@@ -46,18 +55,19 @@ def cells_json(cells: Sequence[tuple[int, str]], share: float) -> str:
     return json.dumps({"cells": [{"layer": layer, "family": family, "share": share} for layer, family in cells]})
 
 
-def restore_job(root: Path, run: Path, way: Way, cells: Sequence[tuple[int, str]], share: float) -> JobSpec:
+def restore_job(root: Path, run: Path, ends: Ends, cells: Sequence[tuple[int, str]], share: float) -> JobSpec:
     """Writes the model with these cells put back to :func:`restored_folder`."""
-    name = f"restore-{digest(str(run))}"
-    file = root / ".jobs" / f"{name}-{_question(way, cells, share)}.json"
-    out = restored_folder(run, way, cells, share)
+    # Another choice is another job, so that its ending is not told as this one's.
+    name = f"restore-{digest(str(run))}-{_question(ends, cells, share)[:8]}"
+    file = root / ".jobs" / name / "cells.json"
+    out = restored_folder(run, ends, cells, share)
     return JobSpec(
         name=name,
         key="restore",
         subject="The writing of the model",
         doing="Scoring the model with the chosen matrices put back, and writing it.",
         arguments=[
-            *("restore", str(run), "--from", str(way.start), "--step", str(way.step)),
+            *("restore", str(run), "--from", str(ends.start), "--step", str(ends.step)),
             *("--cells", str(file), "--out", str(out)),
         ],
         resumable=False,
@@ -71,10 +81,10 @@ def write_cells(spec: JobSpec, cells: Sequence[tuple[int, str]], share: float) -
     write_json(file, json.loads(cells_json(cells, share)))
 
 
-def restored_folder(run: Path, way: Way, cells: Sequence[tuple[int, str]], share: float) -> Path:
-    """Where the model goes: a folder for each choice, beside the run's other results."""
-    return run.with_name(f"{run.name}-step{way.step}-restored-{_question(way, cells, share)[:8]}")
+def restored_folder(run: Path, ends: Ends, cells: Sequence[tuple[int, str]], share: float) -> Path:
+    """Where the model goes: a folder for each choice, beside the run."""
+    return run.with_name(f"{run.name}-step{ends.step}-restored-{_question(ends, cells, share)[:8]}")
 
 
-def _question(way: Way, cells: Sequence[tuple[int, str]], share: float) -> str:
-    return digest(json.dumps([way.start, way.step, sorted(cells), share]))
+def _question(ends: Ends, cells: Sequence[tuple[int, str]], share: float) -> str:
+    return digest(json.dumps([ends.start, ends.step, sorted(cells), share]))

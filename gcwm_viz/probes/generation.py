@@ -65,18 +65,19 @@ def greedy(model: Any, tokenizer: Any, ids: list[int], max_tokens: int) -> Itera
     return _decode(model, tokenizer, ids, most)
 
 
-def answer_tokens(model: Any, tokenizer: Any, prompt: str, answer: str, style: Style) -> list[Token]:
-    """The tokens of the expected answer that the probe scores, each with its probability given those before it.
-
-    The mean of their losses is the probe's NLL, in nats per token. Raises InputError for a prompt or an answer without
-    tokens, both together longer than the model takes, and a chat template that fails.
-    """
-    return request_tokens(model, tokenizer, Encoder(tokenizer).exchange(prompt, answer, style))
+def unknown_tokens(tokenizer: Any, ids: list[int]) -> int:
+    """How many of a prompt's tokens stand for text that the tokenizer has no token for."""
+    unknown = {getattr(tokenizer, "unk_token_id", None), getattr(tokenizer, "pad_token_id", None)} - {None}
+    special = {getattr(tokenizer, "bos_token_id", None), getattr(tokenizer, "eos_token_id", None)}
+    return sum(token in unknown - special for token in ids)
 
 
 def request_tokens(model: Any, tokenizer: Any, request: Request) -> list[Token]:
-    """The scored tokens of any request of a probe, as :func:`answer_tokens` gives those of an answer, with the same
-    errors."""
+    """The scored tokens of a request of a probe, each with its probability given those before it.
+
+    Of an answer, the mean of their losses is the probe's NLL, in nats per token. Raises InputError for a request
+    without tokens on one side, and for one longer than the model takes.
+    """
     start, end = request
     if not start or not end:
         raise InputError(f"expected at least one token each of prompt and answer, found {len(start)} and {len(end)}")

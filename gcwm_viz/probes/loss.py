@@ -26,15 +26,14 @@ class TaskLoss:
     """L = mean over examples of the NLL per token, in nats: the metric ``nll`` of the task.
 
     Of a prompt the NLL of its answer, of a choice that of the right one; of texts the NLL of all tokens over their
-    number. ``examples``: the first so many of the task alone; None for all.
+    number.
 
     Raises InputError as :class:`~gcwm_viz.probes.encoding.Encoder` does.
     """
 
-    def __init__(self, tokenizer: Any, task: LossTask, *, examples: int | None = None, batch_size: int = 64) -> None:
+    def __init__(self, tokenizer: Any, task: LossTask, batch_size: int = 64) -> None:
         self.task = task
-        requests = [_scored(task, k, own) for k, own in enumerate(Encoder(tokenizer).requests(task))][:examples]
-        self.examples = len(requests)
+        requests = [_scored(task, k, own) for k, own in enumerate(Encoder(tokenizer).requests(task))]
         lengths = torch.tensor([len(end) for _, end in requests], dtype=torch.float64)
         # Every token's weight in L.
         texts = isinstance(task, TextTask)
@@ -54,11 +53,6 @@ class TaskLoss:
             losses_n = logits_nv.logsumexp(1) - logits_nv.gather(1, labels_n[:, None])[:, 0]
             weights_n = weights_b.to(losses_n.device)[:, None].expand(labelled_ba.shape)[labelled_ba]
             yield (losses_n * weights_n).sum()
-
-    @torch.no_grad()
-    def value(self, model: torch.nn.Module, device: torch.device) -> float:
-        """L; NaN or infinite where the model's logits are."""
-        return float(sum(part.double().cpu() for part in self.parts(model, device)))
 
 
 def _scored(task: LossTask, example: int, requests: list[Request]) -> Request:

@@ -82,8 +82,17 @@ FileTask = TypeVar("FileTask", bound=PromptTask | ChoiceTask | TextTask)
 
 def single(task: FileTask, example: int) -> FileTask:
     """The task with that example (from 1) alone."""
+    return _rows(task, slice(example - 1, example))
+
+
+def first(task: FileTask, count: int | None) -> FileTask:
+    """The task with its first examples alone; all of them for None."""
+    return _rows(task, slice(count))
+
+
+def _rows(task: FileTask, rows: slice) -> FileTask:
     columns = [entry.name for entry in fields(task) if entry.name not in ("name", "split", "style")]
-    own: dict[str, Any] = {name: getattr(task, name)[example - 1 : example] for name in columns}
+    own: dict[str, Any] = {name: getattr(task, name)[rows] for name in columns}
     return replace(task, **own)
 
 

@@ -20,14 +20,21 @@ class ResultFolder(WorkFolder):
     """OUT with ``file``, which describes the work, beside lock and journal.
 
     ``holds``: kind of the folder's content for messages (a sweep of, …). ``progress``: called by :meth:`tell`.
-    ``before``: names of files that may exist before the work begins.
+    ``before``: names of files that may exist before the work begins. ``hint``: what to do about other content.
     """
 
     def __init__(
-        self, path: Path, file: str, holds: str, progress: Progress | None = None, before: Collection[str] = ()
+        self,
+        path: Path,
+        file: str,
+        holds: str,
+        progress: Progress | None = None,
+        before: Collection[str] = (),
+        *,
+        hint: str = "use another output folder",
     ) -> None:
         super().__init__(path)
-        self._file, self._holds, self._progress = path / file, holds, progress
+        self._file, self._holds, self._progress, self._hint = path / file, holds, progress, hint
         # Work killed at its start leaves the lock and a partial file.
         self._before = {"lock", partial_name(self._file).name, *before}
 
@@ -81,4 +88,4 @@ class ResultFolder(WorkFolder):
             if other != value:
                 readable = isinstance(value, str) and isinstance(other, str) and len(value + other) <= 2 * LONGEST_SHOWN
                 values = f": {other!r}, not {value!r}" if readable else ""
-                raise InputError(f"{self.path} holds {self._holds} another {entry}{values}; use another output folder")
+                raise InputError(f"{self.path} holds {self._holds} another {entry}{values}; {self._hint}")

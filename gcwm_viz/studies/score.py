@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 
 from gcwm_viz.attribution.attribute import FOLDER as ATTRIBUTION
@@ -74,8 +75,10 @@ def _delete_scores(store: RunStore, replace: bool) -> None:
             f"run {store.path} holds scores of {store.file.probes.where or 'other probes'} in "
             f"{store.file.probes.dtype}, expected --replace to give them up for these"
         )
-    for folder in later:
-        if folder.is_dir():
-            with WorkFolder(folder).lock():  # not while another process writes there
-                shutil.rmtree(folder, ignore_errors=True)
-    discard_scores(store)
+    with ExitStack() as locks:
+        there = [folder for folder in later if folder.is_dir()]
+        for folder in there:
+            locks.enter_context(WorkFolder(folder).lock())  # not while another process writes there
+        for folder in there:
+            shutil.rmtree(folder, ignore_errors=True)
+        discard_scores(store)

@@ -11,7 +11,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from gcwm_viz.errors import InputError
-from gcwm_viz.probes.generation import greedy
+from gcwm_viz.probes.generation import greedy, unknown_tokens
 from gcwm_viz.probes.question import Question
 from gcwm_viz.probes.stored import Checkpoint, models
 from gcwm_viz.runs.tables import Run
@@ -101,6 +101,9 @@ def _ask(
     and for a prompt that it does not take."""
     with live_model(run) as live:
         ids = question.ids(live.tokenizer)
+        unknown = unknown_tokens(live.tokenizer, ids)
+        if unknown:
+            st.caption(f"{unknown} of the question's tokens are unknown to this model's tokenizer, which drops them.")
         longest = max(most, question.tokens(live.tokenizer))
         for checkpoint in missing:
             answer, drawn = Answer(), time.monotonic()
@@ -132,7 +135,8 @@ def _draw(
 ) -> None:
     """Draw one card; it says whether the step before, as shown, was right."""
     before = row[row.index(checkpoint) - 1] if checkpoint[0] == "step" and checkpoint != row[0] else None
-    was = answers.get(before) if before is not None and before[0] == "step" else None
+    adjacent = before is not None and before[0] == "step" and before[1] == checkpoint[1] - 1
+    was = answers.get(before) if before is not None and adjacent else None
     answer = answers[checkpoint]
     box.html(card(checkpoint, answer, lost=answer.right is False and was is not None and bool(was.right)))
 

@@ -24,12 +24,11 @@ from gcwm_viz.runs.examples import (
     columns,
     example_table,
     flips,
-    read_tasks,
 )
 from gcwm_viz.runs.tables import Run
 from gcwm_viz.ui import selection
 from gcwm_viz.ui.frame import View
-from gcwm_viz.ui.roots import within
+from gcwm_viz.ui.probe_files import scored_tasks
 from gcwm_viz.ui.text import as_csv, as_markdown
 
 EVERY = "All tasks"
@@ -65,8 +64,13 @@ def choose(run: Run) -> Examples:
     split = splits[0] if splits else "test"
     if len(splits) > 1:
         split = left.segmented_control("Split", splits, default=split, required=True, key="split", bind="query-params")
+    unread = ""
     try:
-        found = _load(run, split)
+        scored_tasks(run)
+    except (InputError, OSError) as error:
+        unread = str(error)
+    try:
+        found = _load(run, split, unread)
     except InputError as error:
         st.info("This run has no examples to show.")
         st.text(str(error))
@@ -83,15 +87,10 @@ def choose(run: Run) -> Examples:
 
 
 @lru_cache(maxsize=4)
-def _load(run: Run, split: str) -> Examples:
-    """The same run is the same object until its files change: see ``loading``."""
-    unread, tasks = "", {}
-    try:
-        if run.store.file.probes.where is not None:
-            within(run.store.file.probes.where)  # a run folder from elsewhere may name any path
-        tasks = read_tasks(run, split)
-    except InputError as error:
-        unread = str(error)
+def _load(run: Run, split: str, unread: str) -> Examples:
+    """``unread``: why the probe files are not read. The same run is the same object until its files change: see
+    ``loading``."""
+    tasks = {} if unread else {name: task for (own, name), task in scored_tasks(run).items() if own == split}
     table = example_table(run, split, unread=unread)
     try:
         losses = example_table(run, split, "nll", unread=unread)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 SMALL = 10_000_000
 """Parameters below which a model computes in one thread: on busy cores the threads of one product wait for each other.
 The lab's, set to eight states, answers in 0.3 s with one thread; with two it took 0.6 to 14 s."""
+_turn = threading.RLock()
 _held: list[tuple[str, tuple[int, ...]]] = []
 """The run whose model was loaded last."""
 
@@ -49,20 +50,22 @@ def obstacle(run: Run) -> str:
 def live_model(run: Run) -> Iterator["LiveModel"]:
     """The run's model, loaded on first use; other pages and windows wait while this block holds it.
 
-    Raises :class:`~gcwm_viz.errors.InputError` where it cannot be loaded, or lies outside the app's folders.
+    Raises :class:`~gcwm_viz.errors.InputError` where it cannot be loaded, its inputs have changed, or they lie outside
+    the app's folders.
     """
     file = run.store.file
     for entry in (file.base, *file.updates, *file.states):
         within(entry.path)  # a run folder from elsewhere may name any path
     key = _key(run)
-    if key not in _held:
-        _held.clear()
-        _load.clear()  # the model of another run goes before this one comes
-    model, lock = _load(*key)
-    _held[:] = [key]
-    small = sum(parameter.numel() for parameter in model.model.parameters()) < SMALL
-    with lock, one_thread() if small else nullcontext():
-        yield model
+    with _turn:  # whichever run it is: two models may be more than the memory holds
+        if key not in _held:
+            _held.clear()
+            _load.clear()  # the model of another run goes before this one comes
+        model = _load(*key)
+        _held[:] = [key]
+        small = sum(parameter.numel() for parameter in model.model.parameters()) < SMALL
+        with one_thread() if small else nullcontext():
+            yield model
 
 
 def _key(run: Run) -> tuple[str, tuple[int, ...]]:
@@ -71,10 +74,14 @@ def _key(run: Run) -> tuple[str, tuple[int, ...]]:
 
 
 @st.cache_resource(max_entries=1, show_spinner="Loading the model, which takes some seconds once")
-def _load(path: str, stamp: tuple[int, ...]) -> tuple["LiveModel", threading.Lock]:
+def _load(path: str, stamp: tuple[int, ...]) -> "LiveModel":
     del stamp
     import torch
 
+    from gcwm_viz.continual.store import RunStore
     from gcwm_viz.probes.live import LiveModel
+    from gcwm_viz.runs.inputs import reopen_inputs
 
-    return LiveModel.open(Path(path), torch.device("cpu")), threading.Lock()
+    store = RunStore.open(Path(path))
+    reopen_inputs(store, probes=False)  # the states of another base are not this run's
+    return LiveModel(store, torch.device("cpu"))

@@ -92,7 +92,8 @@ def pointers(run: Run, scores: Scored | None) -> list[Pointer]:
             findings.append(Pointer(text, "pages/5_Scores.py", "See its retention", {"step": last}))
     worst = worst_step(run.tables["attribution"], run.updates)
     if worst is not None:
-        cells = ", ".join(f"{layer} {as_markdown(short_family(family), 24)}" for layer, family in worst.half[:5])
+        named = [(f"{layer} " if layer >= 0 else "", family) for layer, family in dict.fromkeys(worst.half[:5])]
+        cells = ", ".join(f"{layer}{as_markdown(short_family(family), 24)}" for layer, family in named)
         text = (
             f"Step {worst.step} raised the loss of {as_markdown(worst.task, 40)} most, by {num(worst.change)} nats; "
             f"half of the harm came from {len(worst.half)} of {worst.matrices} matrices ({cells}"

@@ -1,12 +1,14 @@
 """The probe files of a run, and which of their examples were lost."""
 
+from contextlib import suppress
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
 import streamlit as st
 
-from gcwm_viz.probes.tasks import SPLITS, ChoiceTask, PromptTask
-from gcwm_viz.runs.examples import tasks_as_scored
+from gcwm_viz.errors import InputError
+from gcwm_viz.probes.tasks import SPLITS, ChoiceTask, PromptTask, Task
+from gcwm_viz.runs.examples import FORGOTTEN, example_table, tasks_as_scored
 from gcwm_viz.runs.tables import Run
 from gcwm_viz.ui.roots import within
 
@@ -16,8 +18,14 @@ _lost: WeakKeyDictionary[Run, dict[tuple[str, str], list[int]]] = WeakKeyDiction
 
 
 def answered_tasks(run: Run) -> Tasks:
-    """The tasks with right answers, those to report first. Raises :class:`InputError` for files outside the app's
-    folders, and as :func:`~gcwm_viz.runs.examples.tasks_as_scored` does."""
+    """The tasks with right answers, those to report first; raises as :func:`scored_tasks` does."""
+    answered = [task for task in scored_tasks(run).values() if isinstance(task, PromptTask | ChoiceTask)]
+    return {(task.split, task.name): task for split in reversed(SPLITS) for task in answered if task.split == split}
+
+
+def scored_tasks(run: Run) -> dict[tuple[str, str], Task]:
+    """Every task that scored the run, by split and name. Raises :class:`~gcwm_viz.errors.InputError` for files outside
+    the app's folders, and as :func:`~gcwm_viz.runs.examples.tasks_as_scored` does."""
     probes = run.store.file.probes
     if probes.where is not None:
         within(probes.path)
@@ -33,21 +41,19 @@ def _stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _load(_run: Run, path: str, stamp: tuple[tuple[str, int, int], ...]) -> Tasks:
+def _load(_run: Run, path: str, stamp: tuple[tuple[str, int, int], ...]) -> dict[tuple[str, str], Task]:
     del path, stamp
-    answered = [task for task in tasks_as_scored(_run).values() if isinstance(task, PromptTask | ChoiceTask)]
-    return {(task.split, task.name): task for split in reversed(SPLITS) for task in answered if task.split == split}
+    return tasks_as_scored(_run)
 
 
 def lost_examples(run: Run, tasks: Tasks) -> dict[tuple[str, str], list[int]]:
-    """Examples (from 1) that were right after a step and are wrong after the last one."""
+    """Examples (from 1) that were right at some state and are wrong after the last step."""
     if run not in _lost:
         _lost[run] = {}
-        for split in SPLITS:
-            states = [run.examples(step, split, "accuracy") for step in range(1, run.steps + 1)]
-            for name, last in states[-1].items() if states else ():
-                right = [values[name] > 0.5 for values in states if name in values and len(values[name]) == len(last)]
-                found = [k for k, value in enumerate(last, 1) if value < 0.5 and any(step[k - 1] for step in right)]
-                if len(last) == len(tasks.get((split, name), ())):
-                    _lost[run][split, name] = found
+        for split in sorted({split for split, _ in tasks}):
+            with suppress(InputError):  # a run without scores has lost nothing that is known
+                table = example_table(run, split)
+                forgotten = table[table[f"status_{run.steps}"].isin(FORGOTTEN)]
+                for name, own in forgotten.groupby("task"):
+                    _lost[run][split, str(name)] = [int(example) for example in own["example"]]
     return _lost[run]

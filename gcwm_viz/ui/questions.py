@@ -86,9 +86,15 @@ def _question(asked: dict[str, str], tasks: Tasks, missing: str) -> tuple[Questi
             f"The run's probe files have no task {name!r} with right answers{f' in {split!r}' if split else ''}.",
         )
     example = asked.get("example", "1")
-    if not example.isascii() or not example.isdecimal() or not 1 <= int(example[:9]) <= len(task):
+    place = _number(example)
+    if not 1 <= place <= len(task):
         return None, f"Task {name!r} has the examples 1 to {len(task)}, and no {example[:20]!r}."
-    return Question.of(task, int(example)), ""
+    return Question.of(task, place), ""
+
+
+def _number(text: str) -> int:
+    """A place given as text, 0 for anything else."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 9 else 0
 
 
 def _text_box(question: Question | None, *, moved: bool) -> None:
@@ -121,8 +127,7 @@ def _probe_controls(run: Run, tasks: Tasks, asked: dict[str, str]) -> None:
     if at not in tasks:
         at = next((key for key in keys if key[1] == at[1]), max(keys, key=lambda key: len(lost.get(key, []))))
     own, most = lost.get(at, []), len(tasks[at])
-    number = asked.get("example", "1")
-    example = int(number[:9]) if "task" in asked and number.isascii() and number.isdecimal() else 1
+    example = _number(asked.get("example", "1")) if "task" in asked else 1
     st.session_state[_TASK], st.session_state[_EXAMPLE] = at, min(max(example, 1), most)
     st.selectbox("Or take a probe", keys, key=_TASK, format_func=_label, on_change=_take, args=(1,), width=210)
     st.number_input(f"Example, 1 to {most}", 1, most, key=_EXAMPLE, on_change=_take, width=170)

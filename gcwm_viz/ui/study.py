@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from gcwm_viz.attribution.spatial import spatial_summary
+from gcwm_viz.attribution.spatial import forgetting_pairs, spatial_summary
 from gcwm_viz.errors import InputError
 from gcwm_viz.experiments.lab.pipelines import PIPELINES
 from gcwm_viz.figures import spatial_correlation
@@ -100,19 +100,21 @@ def choose_measure(default: str) -> Measure:
 def in_space(method: str | None) -> None:
     """Rank correlations of signals with the harm to earlier tasks, over the matrices of one task and step."""
     try:
-        space = read_where()[1]["space"]
+        tables = read_where()[1]
     except InputError as error:
         st.text(str(error))
         return
-    rows = space[space["role"] == "earlier"]
+    space, rows = tables["space"], forgetting_pairs(tables["space"], tables["where"])
     if method is not None:
         rows = rows[rows["method"] == method]
     if rows.empty:
         known = ", ".join(dict.fromkeys(space["method"]))
         st.caption(f"Losses were split for {known} alone: choose one of these, or all methods.")
         return
-    summary = spatial_summary(rows, cluster=["method", *RUN])
-    figure = spatial_correlation.spatial_correlation(rows, summary, names(), cluster="runs")
+    summary = spatial_summary(rows, cluster=RUN)
+    figure = spatial_correlation.spatial_correlation(
+        rows, summary, names(), cluster="runs" if method else "orders and seeds"
+    )
     charts.show(figure, spatial_correlation.ABOUT, rows, key="space")
 
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import streamlit as st
 
-from gcwm_viz.attribution.plan import Way
 from gcwm_viz.attribution.search import Trial, rank, smallest_set
 from gcwm_viz.errors import InputError
 from gcwm_viz.figures import restoration as restoration_figure
@@ -22,15 +21,18 @@ from gcwm_viz.jobs.attribution import cells_json, restore_job, restored_folder, 
 from gcwm_viz.probes.metrics import METRICS, UNITS, offered
 from gcwm_viz.ui import charts, job_card
 from gcwm_viz.ui.live import live_model, obstacle
+from gcwm_viz.ui.probe_files import scored_tasks
 from gcwm_viz.ui.roots import run_root
 from gcwm_viz.ui.scoring import choose_measure
 from gcwm_viz.ui.text import as_markdown
 
 if TYPE_CHECKING:
     from gcwm_viz.attribution.restore import Restoration
+    from gcwm_viz.probes.live import LiveModel
     from gcwm_viz.ui.where import Looked
 
 Cell = tuple[int, str]
+Names = dict[Cell, list[str]]
 _CELLS, _RESULT, _SEARCH = "undo-cells", "undo-result", "undo-search"
 
 
@@ -63,13 +65,12 @@ def show(looked: "Looked") -> None:
         st.text(f"The app cannot load this run's model: {reason}")
         return
     places = looked.rows.drop_duplicates("matrix")
-    names = {
-        (int(layer), str(family)): str(matrix)
-        for layer, family, matrix in zip(places["layer"], places["family"], places["matrix"], strict=True)
-    }
+    names: Names = {}
+    for layer, family, matrix in zip(places["layer"], places["family"], places["matrix"], strict=True):
+        names.setdefault((int(layer), str(family)), []).append(str(matrix))  # all outside tensors share one place
     cells, share = _choose(looked, names)
     result = st.session_state.get(_RESULT)
-    question = (str(looked.view.run.path), looked.way, tuple(sorted(cells)), share)
+    question = (str(looked.view.run.path), looked.ends, tuple(sorted(cells)), share)
     if result and result[0] == question:
         _answer(looked, result[1], result[2], cells, share)
     elif cells:
@@ -77,29 +78,33 @@ def show(looked: "Looked") -> None:
     _found(looked)
 
 
-def _choose(looked: "Looked", names: dict[Cell, str]) -> tuple[list[Cell], float]:
+def _choose(looked: "Looked", names: Names) -> tuple[list[Cell], float]:
     """The chosen cells and the share of the step that is undone in them."""
     _forget_other(looked, names)
-    worst = rank(looked.rows, looked.tasks)
-    by_matrix = {matrix: cell for cell, matrix in names.items()}
-    ranked = [by_matrix[matrix] for matrix in worst]
+    by_matrix = {matrix: cell for cell, own in names.items() for matrix in own}
+    ranked = list(dict.fromkeys(by_matrix[matrix] for matrix in rank(looked.rows, looked.tasks)))
     st.multiselect(
-        "Matrices to put back to the state before the path", [_text(*cell) for cell in names], key=_CELLS,
+        "Matrices to undo", [_text(*cell) for cell in names], key=_CELLS,
         format_func=_label, placeholder="Click cells in a map above, or choose here",
     )  # fmt: skip
-    boxes = st.columns([1, 1.2, 1, 1.1, 1.6, 1.6], vertical_alignment="bottom")
+    boxes = st.columns([1, 1.4, 1, 1.1, 1.6], vertical_alignment="bottom")
     most = max(len(ranked), 1)
     k = int(boxes[0].number_input("The k worst", 1, most, min(5, most), key=f"undo-k-{most}"))
+    label = f"Choose the {f'{k} ' if k > 1 else ''}worst" if ranked else "No matrix did harm"
     boxes[1].button(
-        f"Choose the {k} worst" if ranked else "No matrix did harm", on_click=_replace, args=(ranked[:k],),
-        disabled=not ranked, width="stretch", help="Of the tasks chosen above, by attribution.",
-    )  # fmt: skip
+        label,
+        on_click=_replace,
+        args=(ranked[:k],),
+        disabled=not ranked,
+        width="stretch",
+        help="Of the tasks chosen above, by attribution.",
+    )
     boxes[2].button("Choose none", on_click=_replace, args=([],), width="stretch")
     share = float(boxes[3].number_input("Share undone", 0.0, 1.0, 1.0, step=0.1, key="undo-share"))
     cells = selected()
     if boxes[4].button("Undo these", type="primary", disabled=not cells or share == 0, width="stretch"):
         _score(looked, names, cells, share)
-    with boxes[5].popover("Find the smallest set", width="stretch"):
+    with st.expander("Find the smallest set that brings a share back"):
         _search_form(looked, by_matrix)
     return cells, share
 
@@ -108,19 +113,19 @@ def _search_form(looked: "Looked", by_matrix: dict[str, Cell]) -> None:
     earlier = looked.of_role("earlier")
     st.markdown(
         "Puts matrices back in the order of their attribution until the share of the earlier tasks' loss is recovered, "
-        "then leaves out each that is not needed. Judged on the development split."
+        f"then leaves out each that is not needed. Judged on the {looked.split} split."
     )
     target = st.slider("Share to recover", 0.1, 1.0, 0.5, step=0.05, key="undo-target")
     if st.button("Search", disabled=not earlier, help=None if earlier else "No task arrived before this path."):
         _search(looked, earlier, target, by_matrix)
 
 
-def _score(looked: "Looked", names: dict[Cell, str], cells: Sequence[Cell], share: float) -> None:
+def _score(looked: "Looked", names: Names, cells: Sequence[Cell], share: float) -> None:
     with live_model(looked.view.run) as model:
         begin = time.perf_counter()
-        shares = {names[cell]: share for cell in cells}
-        rows = _restoration(model, looked.way).score(shares)
-    question = (str(looked.view.run.path), looked.way, tuple(sorted(cells)), share)
+        shares = {matrix: share for cell in cells for matrix in names[cell]}
+        rows = _restoration(looked, model).score(shares)
+    question = (str(looked.view.run.path), looked.ends, tuple(sorted(cells)), share)
     st.session_state[_RESULT] = question, rows, time.perf_counter() - begin
 
 
@@ -129,7 +134,7 @@ def _search(looked: "Looked", earlier: Sequence[str], target: float, by_matrix: 
     bar = st.progress(0.0, text="Scoring the first set")
     try:
         with live_model(looked.view.run) as model:
-            restoration = _restoration(model, looked.way, "dev")
+            restoration = _restoration(looked, model, looked.split)
             for trial in smallest_set(restoration, rank(looked.rows, earlier), target):
                 trials.append(trial)
                 bar.progress(
@@ -139,32 +144,32 @@ def _search(looked: "Looked", earlier: Sequence[str], target: float, by_matrix: 
         st.warning("There is no such set:")
         st.text(str(error))
         return
-    cells = [by_matrix[name] for name in trials[-1].matrices]
-    st.session_state[_SEARCH] = (str(looked.view.run.path), looked.way), target, trials, cells
+    cells = list(dict.fromkeys(by_matrix[name] for name in trials[-1].matrices))
+    st.session_state[_SEARCH] = (str(looked.view.run.path), looked.ends), target, trials, cells
     st.rerun()
 
 
-def _restoration(model: object, way: Way, split: str = "") -> "Restoration":
+def _restoration(looked: "Looked", model: "LiveModel", split: str = "") -> "Restoration":
     from gcwm_viz.attribution.restore import Restoration
-    from gcwm_viz.probes.live import LiveModel
-    from gcwm_viz.probes.tasks import HarnessTask, load_tasks
+    from gcwm_viz.probes.tasks import HarnessTask
 
-    assert isinstance(model, LiveModel)
-    tasks = load_tasks(model.store.file.probes.path)
-    return Restoration(model, way, [t for t in tasks if not isinstance(t, HarnessTask) and split in ("", t.split)])
+    tasks = scored_tasks(looked.view.run).values()  # those whose scores at both ends are stored
+    return Restoration(
+        model, looked.ends, [t for t in tasks if not isinstance(t, HarnessTask) and split in ("", t.split)]
+    )
 
 
 def _found(looked: "Looked") -> None:
     """The last search on this path."""
     question, target, trials, cells = st.session_state.get(_SEARCH, (None, 0.0, [], []))
-    if question != (str(looked.view.run.path), looked.way):
+    if question != (str(looked.view.run.path), looked.ends):
         return
     best: Trial = trials[-1]
     leading = [trial for trial in trials if trial.matrices == trials[0].matrices[:1] or _is_prefix(trial, trials)]
     st.markdown(
         f"**The search**: {len(best.matrices)} matrices recover {percent(best.recovered)} of what the earlier tasks "
         f"lost ({percent(target)} asked for) and give up {percent(best.cost)} of the arriving task's gain; "
-        f"{len(trials) - 1} sets were scored on the development split."
+        f"{len(trials) - 1} sets were scored on the {looked.split} split."
     )
     st.button("Choose these", on_click=_replace, args=(cells,))
     frame = pd.DataFrame(
@@ -188,8 +193,8 @@ def _answer(looked: "Looked", rows: pd.DataFrame, seconds: float, cells: Sequenc
     split, metric = choose_measure("Split", splits, offered(rows), splits[-1], key="undo")
     own = rows[rows["split"] == split]
     st.markdown(_sentence(own, metric, cells, looked))
-    if split == "dev":
-        st.caption("The cells were chosen by their attribution on the development split; the test split is the check.")
+    if split == looked.split:
+        st.caption("The attribution that chooses the cells is of this split too: the other one is the check.")
     figure = restoration_figure.restoration(own, metric=metric, unit=UNITS[metric])
     charts.show(figure, restoration_figure.ABOUT, own, key="restoration", note=f"Scored in {seconds:.1f} s.")
     _export(looked, cells, share)
@@ -198,7 +203,9 @@ def _answer(looked: "Looked", rows: pd.DataFrame, seconds: float, cells: Sequenc
 def _sentence(own: pd.DataFrame, metric: str, cells: Sequence[Cell], looked: "Looked") -> str:
     rows = own[own["metric"] == metric]
     loss = own[own["metric"] == "nll"]
-    words = [f"Undoing {len(cells)} of {looked.rows['matrix'].nunique()} matrices"]
+    places = looked.rows.drop_duplicates("matrix")
+    chosen = [cell in cells for cell in zip(places["layer"].astype(int), places["family"], strict=True)]
+    words = [f"Undoing {sum(chosen)} of {len(places)} matrices"]
     earlier = loss[loss["role"] == "earlier"]
     lost = float((earlier["after"] - earlier["before"]).sum())
     if lost > 0:
@@ -217,15 +224,27 @@ def _sentence(own: pd.DataFrame, metric: str, cells: Sequence[Cell], looked: "Lo
                 f"{as_markdown(row['task'], 24)} {num(row['after'])} → {num(row['restored'])} "
                 f"({word} by {num(abs(row['change']))} {margin(row['change_se'])})"
             )
-    text = " ".join(words) + "."
+    given_up = _given_up(loss)
+    text = " ".join(words) + (f" and gives up {given_up}." if given_up else ".")
     return f"{text} {UNITS[metric].capitalize()}: {'; '.join(moved)}." if moved else f"{text} No score moves."
+
+
+def _given_up(loss: pd.DataFrame) -> str:
+    """What undoing costs the tasks that arrived, as a share of what the path brought them; empty where it cost none."""
+    arrived = loss[loss["role"] == "arrived"]
+    gained = float((arrived["before"] - arrived["after"]).sum())
+    cost = float(arrived["change"].sum())
+    if not (gained > 0 and cost > 0):
+        return ""
+    whose = f"{as_markdown(arrived['task'].iloc[0], 24)}'s gain" if len(arrived) == 1 else "the arrived tasks' gain"
+    return f"{percent(cost / gained)} of {whose}"
 
 
 def _export(looked: "Looked", cells: Sequence[Cell], share: float) -> None:
     run, root = looked.view.run.path, run_root()
-    spec = restore_job(root, run, looked.way, cells, share)
+    spec = restore_job(root, run, looked.ends, cells, share)
     job = jobs.look(root, spec.name)
-    out = restored_folder(run, looked.way, cells, share)
+    out = restored_folder(run, looked.ends, cells, share)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.download_button(
             "Download the choice", cells_json(cells, share), "cells.json", "application/json", on_click="ignore"
@@ -242,7 +261,7 @@ def _export(looked: "Looked", cells: Sequence[Cell], share: float) -> None:
         job_card.show_ending(spec, job)
 
 
-def _forget_other(looked: "Looked", names: dict[Cell, str]) -> None:
+def _forget_other(looked: "Looked", names: Names) -> None:
     """Cells of another run that this one has not are no longer chosen."""
     own = [cell for cell in selected() if cell in names]
     if len(own) != len(selected()):

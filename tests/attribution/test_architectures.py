@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from gcwm_viz.attribution.path import Path as StatePath
-from gcwm_viz.attribution.path import split_loss
+from gcwm_viz.attribution.path import StatePath, split_loss
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes.live import LiveModel
 from gcwm_viz.probes.tasks import PromptTask

@@ -1,7 +1,7 @@
 """The split of a loss: closed forms, completeness against independent scoring, and invariances."""
 
 from collections.abc import Iterator
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from gcwm_viz.attribution import path as path_module
-from gcwm_viz.attribution.path import Path, between, change_between, inner, quadrature, split_loss
+from gcwm_viz.attribution.path import StatePath, between, change_between, inner, quadrature, split_loss
 from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.lowrank import LowRank, Update, dense
 from gcwm_viz.probes.behaviour import BehaviourProbe
 from gcwm_viz.probes.live import LiveModel
 from gcwm_viz.probes.loss import TaskLoss
-from gcwm_viz.probes.tasks import HarnessTask, PromptTask, load_tasks
+from gcwm_viz.probes.tasks import HarnessTask, PromptTask, first, load_tasks
 from tests.attribution.models import CPU
 
 
@@ -32,9 +32,6 @@ class FunctionLoss:
     def parts(self, model: torch.nn.Module, device: torch.device) -> Iterator[Tensor]:
         yield self._function(self._weights)
 
-    def value(self, model: torch.nn.Module, device: torch.device) -> float:
-        return float(self._function(self._weights).detach())
-
 
 def weights_like(live: LiveModel, seed: int) -> list[Tensor]:
     generator = torch.Generator().manual_seed(seed)
@@ -42,7 +39,7 @@ def weights_like(live: LiveModel, seed: int) -> list[Tensor]:
 
 
 @pytest.fixture(scope="module")
-def live(merged: FilePath) -> LiveModel:
+def live(merged: Path) -> LiveModel:
     return LiveModel.open(merged, CPU)
 
 
@@ -55,6 +52,10 @@ def losses(live: LiveModel) -> list[TaskLoss]:
     return [TaskLoss(live.tokenizer, task) for task in tasks if not isinstance(task, HarnessTask)]
 
 
+def value_of(loss: TaskLoss, live: LiveModel) -> float:
+    return sum(float(part.detach()) for part in loss.parts(live.model, CPU))
+
+
 def test_the_loss_is_the_probes_own_nll(live: LiveModel) -> None:
     live.set(("step", 2, ""))
     own = losses(live)
@@ -62,16 +63,14 @@ def test_the_loss_is_the_probes_own_nll(live: LiveModel) -> None:
     assert {type(loss.task).__name__ for loss in own} == {"PromptTask", "ChoiceTask", "TextTask"}
     for loss, values in zip(own, measured, strict=True):
         # float32 sums of a few tens of terms
-        assert loss.value(live.model, CPU) == pytest.approx(float(values.metrics["nll"].mean()), rel=1e-5)
+        assert value_of(loss, live) == pytest.approx(float(values.metrics["nll"].mean()), rel=1e-5)
 
 
 def test_the_first_examples_alone(live: LiveModel) -> None:
     task = next(loss.task for loss in losses(live) if isinstance(loss.task, PromptTask))
     short = PromptTask(task.name, task.split, task.prompts[:2], task.answers[:2])
-    first = TaskLoss(live.tokenizer, task, examples=2)
-    assert first.examples == 2
-    whole = TaskLoss(live.tokenizer, short).value(live.model, CPU)
-    assert first.value(live.model, CPU) == pytest.approx(whole, rel=1e-6)
+    assert first(task, 2) == short
+    assert first(task, None) == task
 
 
 def test_a_linear_loss_is_split_exactly(live: LiveModel) -> None:
@@ -80,7 +79,7 @@ def test_a_linear_loss_is_split_exactly(live: LiveModel) -> None:
     start, end = ends(live, 1, 2)
     changes = [change_between(a, b) for a, b in zip(start, end, strict=True)]
     loss: Any = FunctionLoss(live, lambda weights: sum((c * w).sum() for c, w in zip(slopes, weights, strict=True)))
-    split = split_loss(Path(live.merged, start, end), loss)
+    split = split_loss(StatePath(live.merged, start, end), loss)
     assert split.nodes == path_module.FIRST_NODES
     for value, slope, change in zip(split.values, slopes, changes, strict=True):
         products = torch.zeros(1) if change is None else slope.double() * dense(change).double()
@@ -92,7 +91,7 @@ def test_two_matrices_that_interact_share_what_they_do_together(live: LiveModel)
     """L = a·b with a = ⟨X, W_0⟩, b = ⟨Y, W_1⟩: A_0 = δa (b + ½δb), A_1 = δb (a + ½δa)."""
     x, y = weights_like(live, 2)[:2]
     start, end = ends(live, 1, 2)
-    path = Path(live.merged, start, end)
+    path = StatePath(live.merged, start, end)
     loss: Any = FunctionLoss(live, lambda weights: (x * weights[0]).sum() * (y * weights[1]).sum() / 100)
     split = split_loss(path, loss)
     parameters = live.merged.parameters
@@ -110,16 +109,16 @@ def test_two_matrices_that_interact_share_what_they_do_together(live: LiveModel)
 
 
 @pytest.mark.parametrize("run", ["merged", "adapted"])
-@pytest.mark.parametrize("way", [(0, 1), (1, 2), (2, 3), (0, 3)])
-def test_it_is_complete(run: str, way: tuple[int, int], request: pytest.FixtureRequest) -> None:
+@pytest.mark.parametrize("states", [(0, 1), (1, 2), (2, 3), (0, 3)])
+def test_it_is_complete(run: str, states: tuple[int, int], request: pytest.FixtureRequest) -> None:
     """Σ A_k is the difference of two independent scorings, within the stated residual."""
     live = LiveModel.open(request.getfixturevalue(run), CPU)
-    start, end = ends(live, *way)
-    path = Path(live.merged, start, end)
+    start, end = ends(live, *states)
+    path = StatePath(live.merged, start, end)
     own = losses(live)
     splits = [split_loss(path, loss) for loss in own]
     scored = []
-    for state in way:
+    for state in states:
         live.set(("step", state, "") if state else ("base", 0, ""))
         measured = BehaviourProbe(live.tokenizer, [loss.task for loss in own]).measure(live.model)
         scored.append([float(values.metrics["nll"].mean()) for values in measured])
@@ -130,31 +129,31 @@ def test_it_is_complete(run: str, way: tuple[int, int], request: pytest.FixtureR
         assert split.residual <= max(0.02 * abs(split.change), 1e-3)
 
 
-def test_the_order_of_matrices_does_not_matter(merged: FilePath) -> None:
+def test_the_order_of_matrices_does_not_matter(merged: Path) -> None:
     live = LiveModel.open(merged, CPU)
     start, end = ends(live, 1, 2)
     loss = losses(live)[0]
-    forward = split_loss(Path(live.merged, start, end), loss)
+    forward = split_loss(StatePath(live.merged, start, end), loss)
     live.merged.keys.reverse()
-    backward = split_loss(Path(live.merged, start[::-1], end[::-1]), loss)
+    backward = split_loss(StatePath(live.merged, start[::-1], end[::-1]), loss)
     assert backward.values[::-1] == pytest.approx(forward.values, rel=1e-6, abs=1e-9)
 
 
-def test_factors_and_their_product_are_split_alike(adapted: FilePath) -> None:
+def test_factors_and_their_product_are_split_alike(adapted: Path) -> None:
     live = LiveModel.open(adapted, CPU)
     start, end = ends(live, 1, 2)
     assert all(isinstance(update, LowRank) for update in (*start, *end) if update is not None)
     loss = losses(live)[0]
-    thin = split_loss(Path(live.merged, start, end), loss)
+    thin = split_loss(StatePath(live.merged, start, end), loss)
     full = split_loss(
-        Path(live.merged, *([None if u is None else dense(u) for u in side] for side in (start, end))), loss
+        StatePath(live.merged, *([None if u is None else dense(u) for u in side] for side in (start, end))), loss
     )
     assert full.nodes == thin.nodes
     # Two orders of summation in float32 under a network's condition.
     assert thin.values == pytest.approx(full.values, rel=1e-3, abs=1e-4)
 
 
-def test_no_factor_is_multiplied_out(adapted: FilePath, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_factor_is_multiplied_out(adapted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     live = LiveModel.open(adapted, CPU)
     start, end = ends(live, 1, 2)
     assert isinstance(between(start[0], end[0], 0.3), LowRank)
@@ -178,16 +177,16 @@ def test_nodes_double_until_the_residual_holds(live: LiveModel, monkeypatch: pyt
         return torch.as_tensor(along + torch.sin(40.0 * torch.as_tensor(along)))
 
     loss: Any = FunctionLoss(live, wave)
-    split = split_loss(Path(live.merged, start, end), loss)
+    split = split_loss(StatePath(live.merged, start, end), loss)
     assert split.converged
     assert split.nodes in (17, 33)  # cos(40x) on [0, 1] has some six periods
-    few = split_loss(Path(live.merged, start, end), loss, most_nodes=5)
+    few = split_loss(StatePath(live.merged, start, end), loss, most_nodes=5)
     assert not few.converged
     assert few.nodes == 5
 
 
 def _at(live: LiveModel, start: Any, end: Any, x: float) -> list[Tensor]:
-    Path(live.merged, start, end).move(x)
+    StatePath(live.merged, start, end).move(x)
     parameters = live.merged.parameters
     assert parameters is not None
     return [parameters[key.name].detach().clone() for key in live.merged.keys]
@@ -196,8 +195,10 @@ def _at(live: LiveModel, start: Any, end: Any, x: float) -> list[Tensor]:
 def test_half_precision_says_by_its_residual_whether_it_was_enough(live: LiveModel) -> None:
     start, end = ends(live, 1, 2)
     loss = losses(live)[0]
-    exact = split_loss(Path(live.merged, start, end), loss)
-    half = split_loss(Path(live.merged, start, end, half=True), loss, most_nodes=9)
+    exact = split_loss(StatePath(live.merged, start, end), loss)
+    half = split_loss(StatePath(live.merged, start, end, half=True), loss, most_nodes=9)
+    assert half.values != exact.values
+    assert half.residual == pytest.approx(abs(sum(half.values) - half.change))
     # bfloat16 keeps 8 bits: the sum is off by no more than its own residual and the error of two losses of ~10 nats.
     assert sum(half.values) == pytest.approx(exact.change, abs=half.residual + 20 * 2**-8)
 
@@ -206,7 +207,7 @@ def test_a_loss_that_is_not_finite_is_named(live: LiveModel) -> None:
     start, end = ends(live, 1, 2)
     broken = [None if update is None else dense(update) * 1e25 for update in end]
     with pytest.raises(InputError, match=r"task '<b>odd' \(dev\): its loss between the two states is nan, expected"):
-        split_loss(Path(live.merged, start, broken), losses(live)[0])
+        split_loss(StatePath(live.merged, start, broken), losses(live)[0])
 
 
 @pytest.mark.parametrize("nodes", [3, 5, 9, 17, 65])
@@ -223,16 +224,16 @@ def test_the_quadrature_is_exact_for_polynomials_and_nested(nodes: int) -> None:
 def test_a_gradient_that_was_left_there_does_not_count(live: LiveModel) -> None:
     start, end = ends(live, 1, 2)
     loss = losses(live)[0]
-    clean = split_loss(Path(live.merged, start, end), loss)
+    clean = split_loss(StatePath(live.merged, start, end), loss)
     for parameter in live.model.parameters():
         parameter.grad = torch.ones_like(parameter)
-    assert split_loss(Path(live.merged, start, end), loss) == clean
+    assert split_loss(StatePath(live.merged, start, end), loss) == clean
 
 
 def test_nodes_of_a_doubled_rule_are_not_measured_again(live: LiveModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(path_module, "RELATIVE", 0.0)
     monkeypatch.setattr(path_module, "ABSOLUTE", -1.0)  # no residual holds
-    path = Path(live.merged, *ends(live, 1, 2))
+    path = StatePath(live.merged, *ends(live, 1, 2))
     moved: list[float] = []
     move = path.move
 

@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from gcwm_viz.attribution.attribute import attribute
-from gcwm_viz.attribution.plan import Way
+from gcwm_viz.attribution.plan import Ends
 from gcwm_viz.attribution.restore import Restoration, compare, read_cells
 from gcwm_viz.cli import main
 from gcwm_viz.engines.local import LocalEngine
@@ -37,13 +37,13 @@ def weights(live: LiveModel) -> dict[str, torch.Tensor]:
     return {name: parameter.detach().clone() for name, parameter in live.model.named_parameters()}
 
 
-@pytest.mark.parametrize("way", [Way(0, 1), Way(1, 2), Way(0, 3)])
-def test_everything_put_back_is_the_earlier_state_to_the_bit(live: LiveModel, way: Way) -> None:
-    live.set(("step", way.start, "") if way.start else ("base", 0, ""))
+@pytest.mark.parametrize("ends", [Ends(0, 1), Ends(1, 2), Ends(0, 3)])
+def test_everything_put_back_is_the_earlier_state_to_the_bit(live: LiveModel, ends: Ends) -> None:
+    live.set(("step", ends.start, "") if ends.start else ("base", 0, ""))
     before = weights(live)
-    live.set(("step", way.step, ""))
+    live.set(("step", ends.step, ""))
     after = weights(live)
-    restoration = Restoration(live, way, tasks_of(live))
+    restoration = Restoration(live, ends, tasks_of(live))
     scores = restoration.score(dict.fromkeys(restoration.matrices, 1.0))
     assert all(torch.equal(before[name], value) for name, value in weights(live).items())
     assert (scores["restored"] == scores["before"]).all()
@@ -52,7 +52,7 @@ def test_everything_put_back_is_the_earlier_state_to_the_bit(live: LiveModel, wa
 
 
 def test_one_matrix_alone_changes_and_by_its_share(live: LiveModel) -> None:
-    restoration = Restoration(live, Way(1, 2), tasks_of(live)[:1])
+    restoration = Restoration(live, Ends(1, 2), tasks_of(live)[:1])
     name = "model.layers.0.self_attn.v_proj.weight"
     live.set(("step", 1, ""))
     before = weights(live)
@@ -70,7 +70,7 @@ def test_one_matrix_alone_changes_and_by_its_share(live: LiveModel) -> None:
 
 def test_scores_are_those_of_a_model_set_by_hand(merged: Path) -> None:
     live = LiveModel.open(merged, CPU)
-    restoration = Restoration(live, Way(1, 2), tasks_of(live))
+    restoration = Restoration(live, Ends(1, 2), tasks_of(live))
     chosen = restoration.matrices[:3]
     scores = restoration.score(dict.fromkeys(chosen, 1.0))
     other = LiveModel.open(merged, CPU)
@@ -105,7 +105,7 @@ def test_the_recovered_share_and_its_undefined_cases() -> None:
 
 
 def test_roles_follow_the_path(merged: Path) -> None:
-    restoration = Restoration(LiveModel.open(merged, CPU), Way(1, 3), [])
+    restoration = Restoration(LiveModel.open(merged, CPU), Ends(1, 3), [])
     assert restoration.roles == {"sums": "earlier", "names": "arrived", "<b>odd": "arrived"}
 
 
@@ -147,7 +147,7 @@ def test_a_file_that_is_refused(merged: Path, tmp_path: Path, content: Any, sent
 
 def test_shares_are_checked(merged: Path) -> None:
     live = LiveModel.open(merged, CPU)
-    restoration = Restoration(live, Way(1, 2), tasks_of(live)[:1])
+    restoration = Restoration(live, Ends(1, 2), tasks_of(live)[:1])
     with pytest.raises(InputError, match="no matrix 'nothing' in run"):
         restoration.score({"nothing": 1.0})
     with pytest.raises(InputError, match=r"expected a share from 0 to 1, found 1\.5"):
@@ -166,7 +166,7 @@ def test_the_command_writes_the_model_that_it_scored(
     assert "7 of 14 matrices put back, step 1 to step 2 undone there" in printed
     about = json.loads((out / "restoration.json").read_text())
     assert (about["start"], about["step"], len(about["undone"])) == (1, 2, 7)
-    assert "In 7 of 14 matrices the way from step 1 to step 2 is undone" in (out / "README.md").read_text()
+    assert "In 7 of 14 matrices the path from step 1 to step 2 is undone" in (out / "README.md").read_text()
     written = AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32)
     live = LiveModel.open(run, CPU)
     scores = pd.DataFrame(about["scores"])

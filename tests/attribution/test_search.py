@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from gcwm_viz.attribution.plan import Way
+from gcwm_viz.attribution.plan import Ends
 from gcwm_viz.attribution.search import Trial, rank, smallest_set
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes.values import TaskValues
@@ -17,7 +17,7 @@ from gcwm_viz.probes.values import TaskValues
 class Effects:
     """A step whose loss on an earlier task rises by ``harm`` of each matrix; the arrived task gains ``gain`` of it."""
 
-    way = Way(1, 2)
+    ends = Ends(1, 2)
 
     def __init__(self, harm: Mapping[str, float], gain: Mapping[str, float], role: str = "earlier") -> None:
         self.harm, self.gain = harm, gain

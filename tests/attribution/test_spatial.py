@@ -173,3 +173,9 @@ def test_the_interval_over_clusters_covers_the_mean_where_one_over_pairs_does_no
             covered[cluster] += made["low"] <= 0.2 <= made["high"]
     assert 0.86 < covered["step"] / 300 <= 1
     assert covered["pair"] / 300 < 0.75
+
+
+def test_a_column_named_twice_is_refused() -> None:
+    """Its pairs would count twice."""
+    with pytest.raises(InputError, match="columns: expected each signal once"):
+        spatial_correlations(make_attribution(), make_tables()["matrices"], ["sar", "sar"], order=ORDER)

@@ -74,7 +74,7 @@ def test_without_a_selection_the_worst_three_are_named() -> None:
 def test_all_corners_are_on_the_chart_whatever_the_signs() -> None:
     for cells in (CELLS, CELLS.assign(harm=1.0, gain=-1.0), CELLS.assign(harm=0.0, gain=0.0)):
         made = harm_gain(cells, arrived="x", axes=AXES)
-        assert any("undo" in text for text in words(made))
+        assert any("candidates" in text for text in words(made))
         for axis in (made.layout.xaxis, made.layout.yaxis):
             assert axis.range[0] < 0 < axis.range[1]
 

@@ -10,8 +10,10 @@ import torch
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.errors import InputError
 from gcwm_viz.experiments.lab.bundle import locate
+from gcwm_viz.experiments.lab.model import build_tokenizer
 from gcwm_viz.probes.behaviour import BehaviourProbe
-from gcwm_viz.probes.generation import END, Token, answer_tokens, closing_ids, greedy, prompt_ids
+from gcwm_viz.probes.encoding import Encoder
+from gcwm_viz.probes.generation import END, Token, closing_ids, greedy, prompt_ids, request_tokens, unknown_tokens
 from gcwm_viz.probes.loading import load_model, load_tokenizer
 from gcwm_viz.probes.tasks import PromptTask, Style, load_tasks
 from tests.probes.models import bpe_tokenizer, tiny_llama
@@ -98,7 +100,7 @@ def test_losses_of_the_answer_are_the_probes(request: pytest.FixtureRequest, kin
     task = PromptTask("t", "dev", ("max(77,46)=", "the cat", "1 + 2 ="), ("77", " sat", "3"))
     (values,) = BehaviourProbe(tokenizer, [task]).measure(model)
     for prompt, answer, nll in zip(task.prompts, task.answers, values.metrics["nll"].tolist(), strict=True):
-        tokens = answer_tokens(model, tokenizer, prompt, answer, PLAIN)
+        tokens = request_tokens(model, tokenizer, Encoder(tokenizer).exchange(prompt, answer, PLAIN))
         assert tokens[-1].closes
         assert said(tokens) == answer
         assert math.fsum(token.loss for token in tokens) / len(tokens) == pytest.approx(nll, rel=1e-5, abs=1e-6)
@@ -173,9 +175,9 @@ def test_what_cannot_be_answered_is_said(tiny: tuple[Any, Any]) -> None:
         greedy(model, tokenizer, [5] * 70, 4)
     assert len(list(greedy(model, tokenizer, [5] * 61, 10))) <= 3
     with pytest.raises(InputError, match="at least one token each"):
-        answer_tokens(model, bpe_tokenizer(opening=False), "", "cat", PLAIN)
+        request_tokens(model, bpe_tokenizer(opening=False), ([], [5]))
     with pytest.raises(InputError, match="expected at most 64"):
-        answer_tokens(model, tokenizer, "cat " * 80, "cat", PLAIN)
+        request_tokens(model, tokenizer, Encoder(tokenizer).exchange("cat " * 80, "cat", PLAIN))
 
 
 def test_logits_that_are_not_finite_are_said_not_decoded(tmp_path: Path) -> None:
@@ -185,4 +187,15 @@ def test_logits_that_are_not_finite_are_said_not_decoded(tmp_path: Path) -> None
         model.lm_head.weight[7] = math.nan
     with pytest.raises(InputError, match="token 1 of the answer are not finite"):
         list(greedy(model, tokenizer, [0, 5], 4))
-    assert all(math.isnan(token.probability) for token in answer_tokens(model, tokenizer, "the", " cat", PLAIN))
+    assert all(
+        math.isnan(token.probability)
+        for token in request_tokens(model, tokenizer, Encoder(tokenizer).exchange("the", " cat", PLAIN))
+    )
+
+
+def test_text_without_a_token_is_counted() -> None:
+    """The lab's characters are printable ASCII; others become padding."""
+    tokenizer = build_tokenizer()
+    assert unknown_tokens(tokenizer, prompt_ids(tokenizer, "past über=", PLAIN)) == 1
+    assert unknown_tokens(tokenizer, prompt_ids(tokenizer, "past pray=", PLAIN)) == 0
+    assert unknown_tokens(bpe_tokenizer(), prompt_ids(bpe_tokenizer(), "über 日本", PLAIN)) == 0

@@ -7,7 +7,7 @@ import pytest
 
 from gcwm_viz.probes.behaviour import BehaviourProbe
 from gcwm_viz.probes.encoding import Encoder
-from gcwm_viz.probes.generation import answer_tokens, prompt_ids
+from gcwm_viz.probes.generation import prompt_ids, request_tokens
 from gcwm_viz.probes.question import Question
 from gcwm_viz.probes.tasks import ChoiceTask, PromptTask, Style
 from tests.probes.models import bpe_tokenizer, tiny_llama
@@ -43,7 +43,11 @@ def test_an_example_is_judged_as_in_its_task(loaded: tuple[Any, Any], task: Any)
         loss = float(values.metrics["nll"][example - 1]) * len(expected[1])
         assert -math.log(judged.probability) == pytest.approx(loss, rel=1e-5)
         if isinstance(task, PromptTask):
-            tokens = answer_tokens(model, tokenizer, task.prompts[example - 1], task.answers[example - 1], task.style)
+            tokens = request_tokens(
+                model,
+                tokenizer,
+                Encoder(tokenizer).exchange(task.prompts[example - 1], task.answers[example - 1], task.style),
+            )
             assert math.prod(token.probability for token in tokens) == pytest.approx(judged.probability, rel=1e-5)
 
 

@@ -3,19 +3,26 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from streamlit.testing.v1 import AppTest
 
 from gcwm_viz.attribution.attribute import attribute
-from gcwm_viz.attribution.plan import Way
+from gcwm_viz.attribution.plan import Ends
+from gcwm_viz.attribution.restore import read_cells
+from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.figures.layer_grid import GridAxes
 from gcwm_viz.jobs.attribution import cells_json, restore_job, write_cells
+from gcwm_viz.probes.live import LiveModel
+from gcwm_viz.runs.run import continue_run, create_run
 from gcwm_viz.runs.tables import open_run
 from gcwm_viz.ui import undo
 from tests import factories_lab
+from tests.attribution.models import write_inputs, write_states
 from tests.ui.test_pages import words
 
 PAGE = "pages/12_Where.py"
@@ -101,19 +108,17 @@ def test_the_search_offers_its_set(open_where: Callable[..., AppTest]) -> None:
     assert f"Undoing {len(chosen)} of 28 matrices takes back" in words(app)
 
 
-def test_a_run_that_was_not_attributed_offers_it(
-    open_where: Callable[..., AppTest], where_root: Path, tmp_path: Path
-) -> None:
-    shutil.copytree(where_root / "forgetting", tmp_path / "fresh")
-    shutil.rmtree(tmp_path / "fresh" / "attribution")
-    app = open_where(root=tmp_path, run="fresh")
+def test_a_run_that_was_not_attributed_offers_it(open_where: Callable[..., AppTest], where_root: Path) -> None:
+    shutil.copytree(where_root / "forgetting", where_root / "fresh")
+    shutil.rmtree(where_root / "fresh" / "attribution")
+    app = open_where(run="fresh")
     assert button(app, "Split the losses")
     assert not titles(app)
 
 
 def test_a_run_without_probes_says_how_to_give_it_some(open_where: Callable[..., AppTest]) -> None:
     text = words(open_where(run="merged"))
-    assert "this run has no probes, so there is no loss to split" in text
+    assert "has no probes, so no loss whose change could be split" in text
     assert "python -m gcwm_viz score" in text
 
 
@@ -141,6 +146,54 @@ def test_names_from_files_are_literal_text(
     assert "&lt;script&gt;" in specs or "\\u0026lt;script" in specs
 
 
+def test_what_training_changed_outside_is_undone_together(open_where: Callable[..., AppTest], tmp_path: Path) -> None:
+    """All tensors outside the target matrices share one place in the choice."""
+    inputs = write_inputs(tmp_path)
+    described = replace(inputs, states=write_states(tmp_path, inputs))
+    store = create_run(described, tmp_path / "run", RunSettings.preset_with("scale-free", {}, "wudi"))
+    continue_run(store, torch.device("cpu"), workers=1)
+    table = attribute(store.path)
+    app = open_where(root=tmp_path, run="run", step=2)
+    choice = app.multiselect(key="undo-cells")
+    assert choice.options.count("outside: outside") == 1
+    choice.set_value(["-1 outside"]).run()
+    button(app, "Undo these").click().run()
+    assert not app.exception
+    assert f"Undoing {table.loc[table['layer'] < 0, 'matrix'].nunique()} of {table['matrix'].nunique()}" in words(app)
+    (tmp_path / "cells.json").write_text(cells_json([(-1, "outside")], 1.0))
+    assert len(read_cells(tmp_path / "cells.json", LiveModel(store, torch.device("cpu")))) == 10
+
+
+def test_probes_that_changed_since_are_not_compared(
+    open_where: Callable[..., AppTest], where_root: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(where_root / "forgetting", tmp_path / "run"))
+    probes = Path(shutil.copytree(where_root / "forgetting-probes", tmp_path / "probes"))
+    text = (run / "run.json").read_text()
+    (run / "run.json").write_text(text.replace(str(where_root / "forgetting-probes"), str(probes)))
+    file = probes / "dev" / "past.jsonl"
+    file.write_text(file.read_text().replace("past", "paste", 1))
+    app = open_where(root=tmp_path, run="run", step=4)
+    button(app, "Choose the 5 worst").click().run()
+    button(app, "Undo these").click().run()
+    assert not app.exception
+    assert "found others" in words(app)
+
+
+def test_probes_outside_the_apps_folders_are_not_read(
+    open_where: Callable[..., AppTest], where_root: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(where_root / "forgetting", tmp_path / "root" / "run"))
+    shutil.rmtree(run / "attribution")
+    (tmp_path / "secret" / "dev").mkdir(parents=True)
+    (tmp_path / "secret" / "dev" / "x.jsonl").write_text('{"secretfield": 1}')
+    text = (run / "run.json").read_text()
+    (run / "run.json").write_text(text.replace(str(where_root / "forgetting-probes"), str(tmp_path / "secret")))
+    said = words(open_where(root=tmp_path / "root", run="run", step=4))
+    assert "lies outside the folders that this app may use" in said
+    assert "secretfield" not in said
+
+
 def test_a_click_adds_a_cell_and_takes_it_out_and_a_box_adds_its_cells(monkeypatch: pytest.MonkeyPatch) -> None:
     state: dict[str, Any] = {}
     monkeypatch.setattr("gcwm_viz.ui.undo.st.session_state", state)
@@ -165,14 +218,14 @@ def test_a_click_adds_a_cell_and_takes_it_out_and_a_box_adds_its_cells(monkeypat
 def test_the_job_writes_what_was_chosen(where_root: Path, tmp_path: Path) -> None:
     cells = [(0, "v_proj"), (1, "down_proj")]
     run = where_root / "forgetting"
-    spec = restore_job(tmp_path, run, Way(3, 4), cells, 0.5)
+    spec = restore_job(tmp_path, run, Ends(3, 4), cells, 0.5)
     write_cells(spec, cells, 0.5)
     written = Path(spec.arguments[spec.arguments.index("--cells") + 1])
     assert json.loads(written.read_text()) == json.loads(cells_json(cells, 0.5))
     assert json.loads(written.read_text())["cells"][0] == {"layer": 0, "family": "v_proj", "share": 0.5}
-    other = restore_job(tmp_path, run, Way(3, 4), cells[::-1], 0.5)
+    other = restore_job(tmp_path, run, Ends(3, 4), cells[::-1], 0.5)
     assert other.arguments == spec.arguments  # the order of clicks is not another model
-    assert restore_job(tmp_path, run, Way(2, 4), cells, 0.5).arguments != spec.arguments
+    assert restore_job(tmp_path, run, Ends(2, 4), cells, 0.5).arguments != spec.arguments
 
 
 def test_the_overview_points_to_it(open_page: Callable[..., AppTest], where_root: Path, forgotten: str) -> None:

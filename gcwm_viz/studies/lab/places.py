@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from gcwm_viz.attribution.spatial import spatial_summary
+from gcwm_viz.attribution.spatial import forgetting_pairs, spatial_summary
 from gcwm_viz.errors import InputError
 
 SHIPPED = Path(__file__).parent / "results" / "where"
@@ -36,15 +36,16 @@ def read_where(out: Path | None = None) -> tuple[dict[str, Any], dict[str, pd.Da
 
 
 def where_sections(tables: Mapping[str, pd.DataFrame]) -> dict[str, str]:
-    """Markdown: ``space``, mean ρ of every signal with the harm to earlier tasks and its interval over runs;
+    """Markdown: ``space``, mean ρ of every signal with the harm to earlier tasks whose loss rose at the step, and its
+    interval over runs;
     ``places``, shares of that harm by layer and family. By method; empty without a run."""
     if tables["space"].empty:
         return {}
-    return {"space": _space(tables["space"]), "places": _places(tables["where"])}
+    worse = forgetting_pairs(tables["space"], tables["where"])
+    return {"space": _space(worse), "places": _places(tables["where"])}
 
 
-def _space(space: pd.DataFrame) -> str:
-    earlier = space[space["role"] == "earlier"]
+def _space(earlier: pd.DataFrame) -> str:
     lines = {signal: [signal] for signal in SIGNALS}
     heads = ["signal"]
     for method, part in earlier.groupby("method", sort=False):

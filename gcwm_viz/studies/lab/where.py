@@ -24,8 +24,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from gcwm_viz.attribution.path import Path as StatePath
-from gcwm_viz.attribution.path import split_loss
+from gcwm_viz.attribution.path import StatePath, split_loss
 from gcwm_viz.attribution.spatial import spatial_correlations
 from gcwm_viz.checkpoints.atomic import write_bytes
 from gcwm_viz.continual.config import RunSettings
@@ -43,7 +42,7 @@ from gcwm_viz.probes.tasks import PromptTask
 from gcwm_viz.runs.folder import ResultFolder
 from gcwm_viz.studies.lab.bench import Bench, Rows
 from gcwm_viz.studies.lab.places import SIGNALS
-from gcwm_viz.studies.lab.plan import MERGES, METHODS, WITHOUT_BARYCENTER, Cell, study_orders
+from gcwm_viz.studies.lab.plan import METHODS, WITHOUT_BARYCENTER, Cell, definition, study_orders
 from gcwm_viz.studies.lab.study import choose
 from gcwm_viz.updates.matrices import MatrixKey
 
@@ -73,6 +72,8 @@ def where(
     unknown = [name for name in methods if name not in METHODS or name == "joint"]
     if unknown:
         raise InputError(f"method must be one of {', '.join(METHODS)} but joint, got {unknown[0]!r}")
+    if seeds < 1:
+        raise InputError(f"number of seeds: expected at least 1, found {seeds}")
     sequences = study_orders(recipe, orders)
     about = {
         "format": FORMAT,
@@ -93,13 +94,19 @@ def where(
         (out / "cells").mkdir(exist_ok=True)
         # Base and experts of a seed are trained by the first cell of it that is computed.
         cells = [Cell(m, seed, order) for order in sequences for m in methods for seed in range(seeds)]
-        todo = [cell for cell in cells if not (out / "cells" / f"{cell.name}.json").is_file()]
+        todo = [cell for cell in cells if not _finished(out, cell)]
         work = WithPlugins(partial(_work, out, recipe))
         for done, (cell, _) in enumerate(unordered(work, todo, workers), start=1):
             folder.tell("cells", done, len(todo), cell.name, event="cell")
         tables = write_where(out)
         folder.log("complete")
     return tables
+
+
+def _finished(out: Path, cell: Cell) -> bool:
+    file = out / "cells" / f"{cell.name}.json"
+    same = json.loads(json.dumps(definition(cell.method)))
+    return file.is_file() and bool(json.loads(file.read_bytes()).get("definition") == same)
 
 
 def write_where(out: Path) -> dict[str, pd.DataFrame]:
@@ -190,7 +197,7 @@ def _work(out: Path, recipe: Recipe, cell: Cell) -> None:
         "method": cell.method,
         "seed": cell.seed,
         "order": list(cell.order),
-        "settings": settings.to_dict() if cell.method in MERGES else {},
+        "definition": definition(cell.method),
         "attribution": rows,
         "signals": [{name: row.get(name, math.nan) for name in ("step", "matrix", *SIGNALS)} for row in signals],
     }
