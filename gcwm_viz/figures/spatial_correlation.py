@@ -14,7 +14,8 @@ ABOUT = About(
     title="Signals and harm over the matrices",
     line="Each point is an earlier task at a step that raised its loss: Spearman's ρ between a signal and the "
     "attribution over all matrices. Right of 0: the harm is where the signal is high. Left: where it is low. Diamond: "
-    "their mean, with a 95 % interval over the steps or runs counted on the left; with fewer than ten it is somewhat too narrow.",
+    "their mean, with a 95 % interval over the steps or runs counted on the left; of fewer than ten it is somewhat "
+    "too narrow.",
     formula=r"\rho_s\bigl(\text{signal}_k,\,A_k^{(u)}\bigr)\ \text{over matrices }k",
 )
 _ROLES = {"earlier": "earlier task", "arrived": "arriving task", "later": "later task", "other": "other task"}
