@@ -64,9 +64,11 @@ def restore(options: argparse.Namespace) -> None:
     split = "test" if "test" in set(scores["split"]) else scores["split"].iloc[0]
     part = scores[scores["split"] == split]
     metric = headline(part)
-    columns = ["task", "role", "before", "after", "restored", "change", "change_se"]
-    print(f"{UNITS[metric]} ({split} split) before the step, after it, and restored:")
-    print(rows_of_metric(part, metric)[columns].to_string(index=False, float_format=lambda value: f"{value:.3f}"))
+    columns = ["task", "role", "before", "after", "restored", "change", "change_se", "loss_undone"]
+    undone = part.loc[part["metric"] == "nll"].set_index("task")["recovered"]
+    rows = rows_of_metric(part, metric).assign(loss_undone=lambda own: own["task"].map(undone))
+    print(f"{UNITS[metric]} ({split} split) before the step, after it and restored; share of the loss change undone:")
+    print(rows[columns].to_string(index=False, float_format=lambda value: f"{value:.3f}"))
     if options.out is not None:
         from gcwm_viz.export.restored import export_restored
 

@@ -183,9 +183,7 @@ def test_refused(run: Path, options: dict[str, Any], sentence: str) -> None:
 def test_a_run_without_probes_says_how_to_give_it_some(tmp_path: Path) -> None:
     inputs = write_inputs(tmp_path)
     store = finish(Inputs(base=inputs.base, updates=inputs.updates), tmp_path / "run")
-    with pytest.raises(
-        InputError, match=r"has no probes, so no loss whose change .* score .* --probes"
-    ):
+    with pytest.raises(InputError, match=r"has no probes, so no loss whose change .* score .* --probes"):
         attribute(store.path)
 
 
