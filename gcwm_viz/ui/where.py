@@ -83,9 +83,9 @@ def control(view: View) -> None:
         return
     begun = "" if len(table) else "Nobody has asked yet where this run's losses changed. "
     st.markdown(
-        f"{begun}This splits the change of every task's loss, at every "
-        "step, over the matrices: forward and backward through the probes of the development split at some points "
-        "between the two states. The lab takes half a minute, SmolLM2 about an hour on two cores. It can be cancelled."
+        f"{begun}This splits the change of every task's loss, at every step, over the matrices: forward and backward "
+        "through the probes of the development split at some points between the two states. The README says how long "
+        "the lab and SmolLM2 take. It can be cancelled."
     )
     job_card.start_button(root, spec, "Go on" if len(table) else "Split the losses")
 
@@ -113,15 +113,16 @@ def choose(view: View) -> Looked | None:
     names = {ends: name for name, ends in reversed(offered_paths.items())}  # of equal ones the first name
     if not names:
         return None
-    left, middle, right, last = st.columns([3, 2, 3, 3], vertical_alignment="bottom")
+    left, right, last = st.columns([5, 3, 3], vertical_alignment="bottom")
+    bar = left.container(horizontal=True)
     listed = [name for name in offered_paths if names[offered_paths[name]] == name]
-    name = left.segmented_control("Path", listed, default=listed[0], required=True, key=f"where-path-{len(listed)}")
+    name = bar.segmented_control("Path", listed, default=listed[0], required=True, key=f"where-path-{len(listed)}")
     ends = offered_paths[name]
     rows = table[(table["start"] == ends.start) & (table["step"] == ends.step)]
     splits = [split for split in ("dev", "test") if (rows["split"] == split).any()]
     split = splits[0]
     if len(splits) > 1:
-        split = middle.segmented_control("Split", splits, default=split, required=True, key="where-split")
+        split = bar.segmented_control("Split", splits, default=split, required=True, key="where-split")
     looked = Looked(view, ends, split, rows[rows["split"] == split])
     earlier = looked.of_role("earlier")
     options = [*([TOGETHER] if len(earlier) > 1 else []), *by_arrival(list(looked.roles), view.run.updates)]
