@@ -8,6 +8,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes.question import Question
+from gcwm_viz.probes.tasks import PromptTask
 from gcwm_viz.runs.tables import Run
 from gcwm_viz.ui.probe_files import Tasks, answered_tasks, lost_examples
 from gcwm_viz.ui.text import as_markdown
@@ -71,7 +72,7 @@ def _question(asked: dict[str, str], tasks: Tasks, missing: str) -> tuple[Questi
         prompt = asked["prompt"]
         if len(prompt) > MAX_CHARACTERS:
             return None, f"The prompt has {len(prompt)} characters, expected at most {MAX_CHARACTERS}."
-        return (Question(prompt) if prompt.strip() else None), ""
+        return (_typed(prompt, tasks) if prompt.strip() else None), ""
     if "task" not in asked:
         return None, ""
     name, split = asked["task"], asked.get("split", "")
@@ -90,6 +91,14 @@ def _question(asked: dict[str, str], tasks: Tasks, missing: str) -> tuple[Questi
     if not 1 <= place <= len(task):
         return None, f"Task {name!r} has the examples 1 to {len(task)}, and no {example[:20]!r}."
     return Question.of(task, place), ""
+
+
+def _typed(prompt: str, tasks: Tasks) -> Question:
+    """A prompt of one's own, or the example of a task that asks the same: its answer can then be judged."""
+    for task in tasks.values():
+        if isinstance(task, PromptTask) and prompt in task.prompts:
+            return Question.of(task, task.prompts.index(prompt) + 1)
+    return Question(prompt)
 
 
 def _number(text: str) -> int:
