@@ -74,9 +74,10 @@ def test_a_typed_prompt_is_answered_by_all_and_kept_in_the_link(open_ask: Callab
     app.text_input(key="ask-text").set_value("capital Egyp=")
     named(app, "Ask").click().run()
     assert not any("right" in card for card in cards(app))
+    assert "The answer changes" in words(app)
     app.text_input(key="ask-text").set_value("capital Egypt=")
     named(app, "Ask").click().run()
-    assert "The answer changes" in words(app)
+    assert "Expected: **Cairo**. **Right** after steps 2 and 3" in words(app)
     assert query(app)["prompt"] == "capital Egypt="
     assert "task" not in query(app)
     again = open_ask(run="trained", prompt="capital Egypt=")
