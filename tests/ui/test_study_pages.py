@@ -13,7 +13,7 @@ from gcwm_viz.ui import study
 from tests.factories_study import write_study
 
 COMPARE, EXPLAIN = "pages/10_Compare.py", "pages/11_Explain.py"
-CHARTS = {COMPARE: 5, EXPLAIN: 3}
+CHARTS = {COMPARE: 5, EXPLAIN: 4}
 
 
 def charts(app: AppTest) -> list[dict[str, Any]]:
