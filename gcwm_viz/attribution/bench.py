@@ -79,7 +79,7 @@ class Bench:
 
     def _path_of(self, ends: Ends) -> StatePath:
         if self._path is None or self._path[0] != ends:
-            self._path = None  # its changes are freed before the next are read
+            self._path = None  # its states are freed before the next are read
             self._path = (
                 ends,
                 StatePath(self._live.merged, self._state(ends.start), self._state(ends.step), half=self._half),
