@@ -4,27 +4,27 @@ from functools import partial
 
 import streamlit as st
 
-from gcwm_viz.ui import frame, undo, where
+from gcwm_viz.ui import attribution_job, cell_choice, frame, looked, undo, where, where_conflict
 
 with frame.frame(
     "Where", "Which matrices made a task forget, whether conflict is in the same place, and what undoing them brings."
 ) as view:
-    where.control(view)
-    looked = where.choose(view)
-    if looked is None:
+    attribution_job.control(view)
+    place = looked.choose(view)
+    if place is None:
         st.stop()
-    select = partial(undo.select_from, axes=view.axes)
-    where.maps(looked, select)
-    undo.show(looked)
+    select = partial(cell_choice.select_from, axes=view.axes)
+    where.maps(place, select)
+    undo.show(place)
 
     st.header("Harm against gain", anchor=False)
-    where.harm_against_gain(looked, select)
+    where.harm_against_gain(place, select)
 
     st.header("Every task at every step", anchor=False)
-    where.over_time(looked)
+    where.over_time(place)
 
     st.header("Is forgetting where conflict is?", anchor=False)
-    where.same_place(looked)
+    where_conflict.same_place(place)
 
     st.header("On the way", anchor=False)
-    where.on_the_way(looked)
+    where.on_the_way(place)

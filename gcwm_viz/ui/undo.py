@@ -10,51 +10,30 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import streamlit as st
 
-from gcwm_viz.attribution.search import Trial, rank, smallest_set
+from gcwm_viz.attribution.search import rank
 from gcwm_viz.errors import InputError
 from gcwm_viz.figures import restoration as restoration_figure
-from gcwm_viz.figures import restoration_search
-from gcwm_viz.figures.layer_grid import GridAxes, short_family
 from gcwm_viz.figures.theme import margin, num, percent
 from gcwm_viz.jobs import jobs
 from gcwm_viz.jobs.attribution import cells_json, restore_job, restored_folder, write_cells
 from gcwm_viz.probes.metrics import METRICS, UNITS, offered
 from gcwm_viz.ui import charts, job_card
+from gcwm_viz.ui.cell_choice import KEY, Cell, label_of, replace_by, selected, text_of
 from gcwm_viz.ui.live import live_model, obstacle
-from gcwm_viz.ui.probe_files import scored_tasks
+from gcwm_viz.ui.looked import Looked
 from gcwm_viz.ui.roots import run_root
 from gcwm_viz.ui.scoring import choose_measure
 from gcwm_viz.ui.text import as_markdown
+from gcwm_viz.ui.undo_search import found, restoration_of, search_form
 
 if TYPE_CHECKING:
-    from gcwm_viz.attribution.restore import Restoration
-    from gcwm_viz.probes.live import LiveModel
-    from gcwm_viz.ui.where import Looked
+    pass
 
-Cell = tuple[int, str]
 Names = dict[Cell, list[str]]
-_CELLS, _RESULT, _SEARCH = "undo-cells", "undo-result", "undo-search"
+_RESULT = "undo-result"
 
 
-def selected() -> list[Cell]:
-    """The (layer, family) chosen to be undone."""
-    return [_cell(text) for text in st.session_state.get(_CELLS, [])]
-
-
-def select_from(key: str, trace: int, axes: GridAxes) -> None:
-    """Callback of a chart: a click adds a cell or takes it out again, a box adds all of its cells."""
-    event = st.session_state[key].get("selection", {})
-    points = [point["point_index"] for point in event.get("points", []) if point.get("curve_number") == trace]
-    cells = [_text(*axes.cell(int(index))) for index in points]
-    own = list(st.session_state.get(_CELLS, []))
-    if len(cells) == 1 and cells[0] in own:
-        own.remove(cells[0])
-    else:
-        own += [cell for cell in cells if cell not in own]
-    st.session_state[_CELLS] = own
-
-
-def show(looked: "Looked") -> None:
+def show(looked: Looked) -> None:
     """The controls, and what came of the cells that were undone last."""
     st.header("Undo", anchor=False)
     try:
@@ -75,17 +54,17 @@ def show(looked: "Looked") -> None:
         _answer(looked, result[1], result[2], cells, share)
     elif cells:
         st.caption("Not scored yet: “Undo these” puts the chosen matrices back and scores the model.")
-    _found(looked)
+    found(looked)
 
 
-def _choose(looked: "Looked", names: Names) -> tuple[list[Cell], float]:
+def _choose(looked: Looked, names: Names) -> tuple[list[Cell], float]:
     """The chosen cells and the share of the step that is undone in them."""
     _forget_other(looked, names)
     by_matrix = {matrix: cell for cell, own in names.items() for matrix in own}
     ranked = list(dict.fromkeys(by_matrix[matrix] for matrix in rank(looked.rows, looked.tasks)))
     st.multiselect(
-        "Matrices to undo", [_text(*cell) for cell in names], key=_CELLS,
-        format_func=_label, placeholder="Click cells in a map above, or choose here",
+        "Matrices to undo", [text_of(*cell) for cell in names], key=KEY,
+        format_func=label_of, placeholder="Click cells in a map above, or choose here",
     )  # fmt: skip
     boxes = st.columns([1, 1.4, 1, 1.1, 1.6], vertical_alignment="bottom")
     most = max(len(ranked), 1)
@@ -93,101 +72,32 @@ def _choose(looked: "Looked", names: Names) -> tuple[list[Cell], float]:
     label = f"Choose the {f'{k} ' if k > 1 else ''}worst" if ranked else "No matrix did harm"
     boxes[1].button(
         label,
-        on_click=_replace,
+        on_click=replace_by,
         args=(ranked[:k],),
         disabled=not ranked,
         width="stretch",
         help="Of the tasks chosen above, by attribution.",
     )
-    boxes[2].button("Choose none", on_click=_replace, args=([],), width="stretch")
+    boxes[2].button("Choose none", on_click=replace_by, args=([],), width="stretch")
     share = float(boxes[3].number_input("Share undone", 0.0, 1.0, 1.0, step=0.1, key="undo-share"))
     cells = selected()
     if boxes[4].button("Undo these", type="primary", disabled=not cells or share == 0, width="stretch"):
         _score(looked, names, cells, share)
     with st.expander("Find the smallest set that brings a share back"):
-        _search_form(looked, by_matrix)
+        search_form(looked, by_matrix)
     return cells, share
 
 
-def _search_form(looked: "Looked", by_matrix: dict[str, Cell]) -> None:
-    earlier = looked.of_role("earlier")
-    st.markdown(
-        "Puts matrices back in the order of their attribution until the share of the earlier tasks' loss is recovered, "
-        f"then leaves out each that is not needed. Judged on the {looked.split} split."
-    )
-    target = st.slider("Share to recover", 0.1, 1.0, 0.5, step=0.05, key="undo-target")
-    if st.button("Search", disabled=not earlier, help=None if earlier else "No task arrived before this path."):
-        _search(looked, earlier, target, by_matrix)
-
-
-def _score(looked: "Looked", names: Names, cells: Sequence[Cell], share: float) -> None:
+def _score(looked: Looked, names: Names, cells: Sequence[Cell], share: float) -> None:
     with live_model(looked.view.run) as model:
         begin = time.perf_counter()
         shares = {matrix: share for cell in cells for matrix in names[cell]}
-        rows = _restoration(looked, model).score(shares)
+        rows = restoration_of(looked, model).score(shares)
     question = (str(looked.view.run.path), looked.ends, tuple(sorted(cells)), share)
     st.session_state[_RESULT] = question, rows, time.perf_counter() - begin
 
 
-def _search(looked: "Looked", earlier: Sequence[str], target: float, by_matrix: dict[str, Cell]) -> None:
-    trials: list[Trial] = []
-    bar = st.progress(0.0, text="Scoring the first set")
-    try:
-        with live_model(looked.view.run) as model:
-            restoration = _restoration(looked, model, looked.split)
-            for trial in smallest_set(restoration, rank(looked.rows, earlier), target):
-                trials.append(trial)
-                bar.progress(
-                    min(len(trials) / 16, 1.0), text=f"{len(trial.matrices)} matrices: {percent(trial.recovered)}"
-                )
-    except InputError as error:
-        st.warning("There is no such set:")
-        st.text(str(error))
-        return
-    cells = list(dict.fromkeys(by_matrix[name] for name in trials[-1].matrices))
-    st.session_state[_SEARCH] = (str(looked.view.run.path), looked.ends), target, trials, cells
-    st.rerun()
-
-
-def _restoration(looked: "Looked", model: "LiveModel", split: str = "") -> "Restoration":
-    from gcwm_viz.attribution.restore import Restoration
-    from gcwm_viz.probes.tasks import HarnessTask
-
-    tasks = scored_tasks(looked.view.run).values()  # those whose scores at both ends are stored
-    return Restoration(
-        model, looked.ends, [t for t in tasks if not isinstance(t, HarnessTask) and split in ("", t.split)]
-    )
-
-
-def _found(looked: "Looked") -> None:
-    """The last search on this path."""
-    question, target, trials, cells = st.session_state.get(_SEARCH, (None, 0.0, [], []))
-    if question != (str(looked.view.run.path), looked.ends):
-        return
-    best: Trial = trials[-1]
-    leading = [trial for trial in trials if trial.matrices == trials[0].matrices[:1] or _is_prefix(trial, trials)]
-    st.markdown(
-        f"**The search**: {len(best.matrices)} matrices recover {percent(best.recovered)} of what the earlier tasks "
-        f"lost ({percent(target)} asked for) and give up {percent(best.cost)} of the arriving task's gain; "
-        f"{len(trials) - 1} sets were scored on the {looked.split} split."
-    )
-    st.button("Choose these", on_click=_replace, args=(cells,))
-    frame = pd.DataFrame(
-        {"k": [len(t.matrices) for t in leading], "recovered": [t.recovered for t in leading],
-         "cost": [t.cost for t in leading]}
-    ).drop_duplicates("k")  # fmt: skip
-    figure = restoration_search.restoration_search(
-        frame, target=target, kept=len(best.matrices), recovered=best.recovered
-    )
-    charts.show(figure, restoration_search.ABOUT, frame, key="search")
-
-
-def _is_prefix(trial: Trial, trials: Sequence[Trial]) -> bool:
-    longest = max(trials, key=lambda other: len(other.matrices)).matrices
-    return trial.matrices == longest[: len(trial.matrices)]
-
-
-def _answer(looked: "Looked", rows: pd.DataFrame, seconds: float, cells: Sequence[Cell], share: float) -> None:
+def _answer(looked: Looked, rows: pd.DataFrame, seconds: float, cells: Sequence[Cell], share: float) -> None:
     """What came back, what it cost, and the model as a file."""
     splits = list(dict.fromkeys(rows["split"]))
     split, metric = choose_measure("Split", splits, offered(rows), splits[-1], key="undo")
@@ -200,7 +110,7 @@ def _answer(looked: "Looked", rows: pd.DataFrame, seconds: float, cells: Sequenc
     _export(looked, cells, share)
 
 
-def _sentence(own: pd.DataFrame, metric: str, cells: Sequence[Cell], looked: "Looked") -> str:
+def _sentence(own: pd.DataFrame, metric: str, cells: Sequence[Cell], looked: Looked) -> str:
     rows = own[own["metric"] == metric]
     loss = own[own["metric"] == "nll"]
     places = looked.rows.drop_duplicates("matrix")
@@ -240,7 +150,7 @@ def _given_up(loss: pd.DataFrame) -> str:
     return f"{percent(cost / gained)} of {whose}"
 
 
-def _export(looked: "Looked", cells: Sequence[Cell], share: float) -> None:
+def _export(looked: Looked, cells: Sequence[Cell], share: float) -> None:
     run, root = looked.view.run.path, run_root()
     spec = restore_job(root, run, looked.ends, cells, share)
     job = jobs.look(root, spec.name)
@@ -261,26 +171,8 @@ def _export(looked: "Looked", cells: Sequence[Cell], share: float) -> None:
         job_card.show_ending(spec, job)
 
 
-def _forget_other(looked: "Looked", names: Names) -> None:
+def _forget_other(looked: Looked, names: Names) -> None:
     """Cells of another run that this one has not are no longer chosen."""
     own = [cell for cell in selected() if cell in names]
     if len(own) != len(selected()):
-        _replace(own)
-
-
-def _replace(cells: Sequence[Cell]) -> None:
-    st.session_state[_CELLS] = [_text(*cell) for cell in cells]
-
-
-def _text(layer: int, family: str) -> str:
-    return f"{layer} {family}"
-
-
-def _cell(text: str) -> Cell:
-    layer, _, family = text.partition(" ")
-    return int(layer), family
-
-
-def _label(text: str) -> str:
-    layer, family = _cell(text)
-    return f"outside: {as_markdown(family, 40)}" if layer < 0 else f"{layer} {short_family(family)}"
+        replace_by(own)

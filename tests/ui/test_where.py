@@ -20,7 +20,7 @@ from gcwm_viz.jobs.attribution import cells_json, restore_job, write_cells
 from gcwm_viz.probes.live import LiveModel
 from gcwm_viz.runs.run import continue_run, create_run
 from gcwm_viz.runs.tables import open_run
-from gcwm_viz.ui import undo
+from gcwm_viz.ui import cell_choice
 from tests import factories_lab
 from tests.attribution.models import write_inputs, write_states
 from tests.ui.test_pages import words
@@ -196,23 +196,23 @@ def test_probes_outside_the_apps_folders_are_not_read(
 
 def test_a_click_adds_a_cell_and_takes_it_out_and_a_box_adds_its_cells(monkeypatch: pytest.MonkeyPatch) -> None:
     state: dict[str, Any] = {}
-    monkeypatch.setattr("gcwm_viz.ui.undo.st.session_state", state)
+    monkeypatch.setattr("gcwm_viz.ui.cell_choice.st.session_state", state)
     axes = GridAxes((0, 1), ("q_proj", "k_proj"))
 
     def event(*points: tuple[int, int]) -> None:
         state["map"] = {"selection": {"points": [{"curve_number": c, "point_index": i} for c, i in points]}}
-        undo.select_from("map", 2, axes)
+        cell_choice.select_from("map", 2, axes)
 
     event((2, 1))
-    assert undo.selected() == [(0, "k_proj")]
+    assert cell_choice.selected() == [(0, "k_proj")]
     event((2, 1))
-    assert undo.selected() == []
+    assert cell_choice.selected() == []
     event((2, 0), (2, 3), (1, 2))  # marks of another trace lie in the box too
-    assert undo.selected() == [(0, "q_proj"), (1, "k_proj")]
+    assert cell_choice.selected() == [(0, "q_proj"), (1, "k_proj")]
     event((2, 0), (2, 2))
-    assert undo.selected() == [(0, "q_proj"), (1, "k_proj"), (1, "q_proj")]
+    assert cell_choice.selected() == [(0, "q_proj"), (1, "k_proj"), (1, "q_proj")]
     event()
-    assert len(undo.selected()) == 3
+    assert len(cell_choice.selected()) == 3
 
 
 def test_the_job_writes_what_was_chosen(where_root: Path, tmp_path: Path) -> None:
