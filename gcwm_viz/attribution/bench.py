@@ -17,6 +17,7 @@ from gcwm_viz.linalg.lowrank import Update
 from gcwm_viz.probes.behaviour import BehaviourProbe
 from gcwm_viz.probes.live import LiveModel
 from gcwm_viz.probes.loss import TaskLoss
+from gcwm_viz.probes.stored import state_of
 from gcwm_viz.probes.tasks import HarnessTask, first, load_tasks
 
 LAMBDAS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
@@ -87,4 +88,4 @@ class Bench:
         return self._path[1]
 
     def _state(self, step: int) -> list[Update | None]:
-        return self._live.updates(("step", step, "") if step else ("base", 0, ""))
+        return self._live.updates(state_of(self.store, step))

@@ -22,7 +22,7 @@ from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.lowrank import Update
 from gcwm_viz.probes.behaviour import BehaviourProbe
 from gcwm_viz.probes.live import LiveModel
-from gcwm_viz.probes.stored import Checkpoint, read_examples
+from gcwm_viz.probes.stored import read_examples, state_of
 from gcwm_viz.probes.tasks import Task
 from gcwm_viz.probes.values import TaskValues, difference_error
 from gcwm_viz.statistics.means import mean_error
@@ -42,7 +42,7 @@ class Restoration:
     def __init__(self, live: LiveModel, ends: Ends, tasks: Sequence[Task]) -> None:
         self.live, self.ends = live, ends
         self.matrices = [key.name for key in live.merged.keys]
-        self._start, self._end = (live.updates(_checkpoint(state)) for state in (ends.start, ends.step))
+        self._start, self._end = (live.updates(state_of(live.store, state)) for state in (ends.start, ends.step))
         self.tasks = list(tasks)
         self._probe = BehaviourProbe(live.tokenizer, tasks)
         self.before, self.after = (self._stored(state) for state in (ends.start, ends.step))
@@ -70,7 +70,7 @@ class Restoration:
         stored = {(v.split, v.name): v for v in read_examples(self.live.store, state)}
         if tasks.keys() <= stored.keys():
             return [stored[key] for key in tasks]
-        self.live.set(_checkpoint(state))
+        self.live.set(state_of(self.live.store, state))
         return self._probe.measure(self.live.model, self.live.device)
 
     def _check(self, shares: Shares) -> None:
@@ -79,10 +79,6 @@ class Restoration:
                 raise InputError(f"no matrix {name[:100]!r} in run {self.live.store.path}")
             if not 0 <= share <= 1:
                 raise InputError(f"{name}: expected a share from 0 to 1, found {share}")
-
-
-def _checkpoint(state: int) -> Checkpoint:
-    return ("step", state, "") if state else ("base", 0, "")
 
 
 def compare(

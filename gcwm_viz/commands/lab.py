@@ -1,7 +1,9 @@
 """``lab``: the small model that ships with the project."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from gcwm_viz.commands.options import Commands, add_resources, add_settings, existing_run, inputs_of_bundle, settings_of
 from gcwm_viz.commands.work import work_on
@@ -85,17 +87,7 @@ def study(options: argparse.Namespace) -> None:
     from gcwm_viz.studies.lab.study import study as run_study
     from gcwm_viz.studies.lab.summary import summary
 
-    methods = options.methods.split(",") if options.methods else METHODS
-    tables = run_study(
-        options.out,
-        orders=options.orders,
-        seeds=options.seeds,
-        methods=methods,
-        ablations=not options.no_ablations,
-        workers=options.workers,
-        report=print,
-    )
-    print(summary(tables))
+    print(summary(run_study(options.out, ablations=not options.no_ablations, **_grid(options, METHODS))))
 
 
 def where(options: argparse.Namespace) -> None:
@@ -103,13 +95,11 @@ def where(options: argparse.Namespace) -> None:
     from gcwm_viz.studies.lab.where import SYSTEMS
     from gcwm_viz.studies.lab.where import where as run_study
 
-    methods = options.methods.split(",") if options.methods else SYSTEMS
-    tables = run_study(
-        options.out,
-        orders=options.orders,
-        seeds=options.seeds,
-        methods=methods,
-        workers=options.workers,
-        report=print,
-    )
-    print("\n\n".join(where_sections(tables).values()))
+    print("\n\n".join(where_sections(run_study(options.out, **_grid(options, SYSTEMS))).values()))
+
+
+def _grid(options: argparse.Namespace, methods: Sequence[str]) -> dict[str, Any]:
+    """What both studies take: orders, seeds, methods (``methods`` by default), workers, and where progress goes."""
+    chosen = options.methods.split(",") if options.methods else methods
+    names = ("orders", "seeds", "workers")
+    return {name: getattr(options, name) for name in names} | {"methods": chosen, "report": print}

@@ -10,7 +10,6 @@ from gcwm_viz.attribution.attribute import FOLDER
 from gcwm_viz.attribution.plan import Ends, paths_of, tasks_with_loss
 from gcwm_viz.checkpoints.atomic import write_json
 from gcwm_viz.continual.store import RunStore
-from gcwm_viz.errors import InputError
 from gcwm_viz.jobs.spec import JobSpec, digest
 
 SPLIT = "dev"
@@ -29,21 +28,10 @@ def attribution_job(run: Path) -> JobSpec:
     )
 
 
-def obstacle(store: RunStore) -> str:
-    """Why this run's losses cannot be split, or an empty text."""
-    try:
-        tasks_with_loss(store, SPLIT)
-    except InputError as error:
-        return str(error)
-    return ""
-
-
 def is_complete(store: RunStore, attribution: pd.DataFrame) -> bool:
-    """Whether the table has every path and task that the job splits; what cannot be known counts as complete."""
-    try:
-        tasks, paths = tasks_with_loss(store, SPLIT).values(), paths_of(store)
-    except InputError:
-        return True
+    """Whether the table has every path and task that the job splits. Raises :class:`InputError` for a run whose losses
+    cannot be split, saying why."""
+    tasks, paths = tasks_with_loss(store, SPLIT).values(), paths_of(store)
     own = attribution[attribution["split"] == SPLIT]
     wanted = {(ends.start, ends.step, task.name) for ends in paths for task in tasks}
     have = set(zip(own["start"], own["step"], own["task"], strict=True))

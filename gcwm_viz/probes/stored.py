@@ -21,6 +21,11 @@ _COLUMNS = {
 }
 
 
+def state_of(store: RunStore, step: int) -> Checkpoint:
+    """The state after ``step``; 0 is the base."""
+    return ("step", step, store.updates[step - 1]) if step else ("base", 0, "")
+
+
 def models(store: RunStore) -> Iterator[Checkpoint]:
     """The base, every expert, and the state of every step whose tensors the run keeps."""
     yield "base", 0, ""
@@ -74,8 +79,7 @@ def read_examples(store: RunStore, step: int) -> list[TaskValues]:
 
     Empty where that was not scored, and for a run of an earlier version, which stored means alone.
     """
-    update = store.updates[step - 1] if step else ""
-    return _examples(store, ("step" if step else "base", step, update))
+    return _examples(store, state_of(store, step))
 
 
 def read_expert_examples(store: RunStore, update: str) -> list[TaskValues]:

@@ -27,6 +27,14 @@ _PLACE = {
     "family": "module family, such as q_proj",
 }
 _METRIC = "em, acc, acc_norm (higher = better); nll, ppl, bpb (lower = better): see gcwm_viz/probes/metrics.py"
+_SCORE = {
+    "task": "probe task",
+    "split": "dev or test",
+    "metric": _METRIC,
+    "value": "mean over examples",
+    "se": "its standard error",
+    "n": "examples",
+}
 _COLUMNS: dict[str, dict[str, str]] = {
     "matrices": _PLACE
     | {
@@ -103,13 +111,8 @@ _COLUMNS: dict[str, dict[str, str]] = {
         "model": "base, expert or step",
         "step": "0 for the base, else the index of the expert or step",
         "update": "update of the expert, or arriving at the step",
-        "task": "probe task",
-        "split": "dev or test",
-        "metric": _METRIC,
-        "value": "mean over examples",
-        "se": "its standard error",
-        "n": "examples",
-    },
+    }
+    | _SCORE,
     "strength": {
         "strength": "factor of the final state S_T; the merged model has 1",
         "task": "probe task; development split alone",
@@ -160,13 +163,8 @@ _COLUMNS: dict[str, dict[str, str]] = {
         "start": "state where the path begins, 0 = the base",
         "step": "state where it ends",
         "lam": "place on the path: 0 = start, 1 = end, above 1 = beyond it",
-        "task": "probe task",
-        "split": "dev or test",
-        "metric": _METRIC,
-        "value": "mean over examples",
-        "se": "its standard error",
-        "n": "examples",
-    },
+    }
+    | _SCORE,
 }
 _ELSEWHERE = {
     name: f"{folder}/tables/{name}.parquet"

@@ -4,7 +4,7 @@ import streamlit as st
 
 from gcwm_viz.errors import InputError
 from gcwm_viz.jobs import jobs
-from gcwm_viz.jobs.attribution import attribution_job, is_complete, obstacle
+from gcwm_viz.jobs.attribution import attribution_job, is_complete
 from gcwm_viz.ui import job_card
 from gcwm_viz.ui.frame import View
 from gcwm_viz.ui.roots import run_root, within
@@ -18,11 +18,16 @@ def control(view: View) -> None:
         job_card.watch(root, spec)
         return
     job_card.show_ending(spec, job)
-    table, reason = view.run.tables["attribution"], _obstacle(view)
-    if len(table) and (reason or (is_complete(view.run.store, table) and not spec.ending(job))):
+    store, table = view.run.store, view.run.tables["attribution"]
+    try:
+        if store.file.probes.where is not None:
+            within(store.file.probes.path)  # a run folder from elsewhere may name any path
+        complete = is_complete(store, table)
+    except InputError as error:
+        if table.empty:  # else the page shows what there is
+            st.text(f"Not possible: {error}")
         return
-    if reason:
-        st.text(f"Not possible: {reason}")
+    if complete and not spec.ending(job):
         return
     begun = "" if len(table) else "Nobody has asked yet where this run's losses changed. "
     st.markdown(
@@ -31,13 +36,3 @@ def control(view: View) -> None:
         "the lab and SmolLM2 take. It can be cancelled."
     )
     job_card.start_button(root, spec, "Go on" if len(table) else "Split the losses")
-
-
-def _obstacle(view: View) -> str:
-    """Why no loss of this run can be split, or an empty text."""
-    try:
-        if view.run.store.file.probes.where is not None:
-            within(view.run.store.file.probes.path)  # a run folder from elsewhere may name any path
-    except InputError as error:
-        return str(error)
-    return obstacle(view.run.store)

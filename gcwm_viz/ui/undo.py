@@ -5,7 +5,6 @@ The app scores with the run's model in its own process, so an answer takes a sec
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import pandas as pd
 import streamlit as st
@@ -25,9 +24,6 @@ from gcwm_viz.ui.roots import run_root
 from gcwm_viz.ui.scoring import choose_measure
 from gcwm_viz.ui.text import as_markdown
 from gcwm_viz.ui.undo_search import found, restoration_of, search_form
-
-if TYPE_CHECKING:
-    pass
 
 Names = dict[Cell, list[str]]
 _RESULT = "undo-result"
@@ -49,8 +45,7 @@ def show(looked: Looked) -> None:
         names.setdefault((int(layer), str(family)), []).append(str(matrix))  # all outside tensors share one place
     cells, share = _choose(looked, names)
     result = st.session_state.get(_RESULT)
-    question = (str(looked.view.run.path), looked.ends, tuple(sorted(cells)), share)
-    if result and result[0] == question:
+    if result and result[0] == _question(looked, cells, share):
         _answer(looked, result[1], result[2], cells, share)
     elif cells:
         st.caption("Not scored yet: “Undo these” puts the chosen matrices back and scores the model.")
@@ -93,8 +88,12 @@ def _score(looked: Looked, names: Names, cells: Sequence[Cell], share: float) ->
         begin = time.perf_counter()
         shares = {matrix: share for cell in cells for matrix in names[cell]}
         rows = restoration_of(looked, model).score(shares)
-    question = (str(looked.view.run.path), looked.ends, tuple(sorted(cells)), share)
-    st.session_state[_RESULT] = question, rows, time.perf_counter() - begin
+    st.session_state[_RESULT] = _question(looked, cells, share), rows, time.perf_counter() - begin
+
+
+def _question(looked: Looked, cells: Sequence[Cell], share: float) -> tuple[object, ...]:
+    """What a result answers."""
+    return str(looked.view.run.path), looked.ends, tuple(sorted(cells)), share
 
 
 def _answer(looked: Looked, rows: pd.DataFrame, seconds: float, cells: Sequence[Cell], share: float) -> None:

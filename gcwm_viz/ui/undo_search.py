@@ -72,7 +72,8 @@ def found(looked: Looked) -> None:
     if question != (str(looked.view.run.path), looked.ends):
         return
     best: Trial = trials[-1]
-    leading = [trial for trial in trials if trial.matrices == trials[0].matrices[:1] or _is_prefix(trial, trials)]
+    longest = max((trial.matrices for trial in trials), key=len)
+    leading = [trial for trial in trials if trial.matrices == longest[: len(trial.matrices)]]
     st.markdown(
         f"**The search**: {len(best.matrices)} matrices recover {percent(best.recovered)} of what the earlier tasks "
         f"lost ({percent(target)} asked for) and give up {percent(best.cost)} of the arriving task's gain; "
@@ -87,8 +88,3 @@ def found(looked: Looked) -> None:
         frame, target=target, kept=len(best.matrices), recovered=best.recovered
     )
     charts.show(figure, restoration_search.ABOUT, frame, key="search")
-
-
-def _is_prefix(trial: Trial, trials: Sequence[Trial]) -> bool:
-    longest = max(trials, key=lambda other: len(other.matrices)).matrices
-    return trial.matrices == longest[: len(trial.matrices)]

@@ -22,6 +22,7 @@ from gcwm_viz.linalg.lowrank import dense
 from gcwm_viz.merging.registry import get_method
 from gcwm_viz.merging.step import MergeStep
 from gcwm_viz.probes.behaviour import BehaviourProbe
+from gcwm_viz.probes.loss import TaskLoss
 from gcwm_viz.probes.tasks import PromptTask
 from gcwm_viz.signals.gradients import gradient_conflict, gradient_cosines, task_gradients
 from gcwm_viz.updates.matrices import MatrixKey
@@ -128,15 +129,21 @@ class Bench:
 
     @cached_property
     def _probes(self) -> Mapping[str, BehaviourProbe]:
-        tokenizer = build_tokenizer()
+        return {split: BehaviourProbe(self.tokenizer, self.prompts(split)) for split in ("dev", "test")}
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        return build_tokenizer()
+
+    def prompts(self, split: str) -> list[PromptTask]:
+        """The probes of every task on one split."""
         lab = [self.library.tasks[name] for name in self.tasks]
-        return {
-            split: BehaviourProbe(
-                tokenizer,
-                [PromptTask(t.name, split, *map(tuple, zip(*getattr(t, split), strict=True))) for t in lab],
-            )
-            for split in ("dev", "test")
-        }
+        return [PromptTask(t.name, split, *map(tuple, zip(*getattr(t, split), strict=True))) for t in lab]
+
+    @cached_property
+    def losses(self) -> list[TaskLoss]:
+        """The loss of every task on the test split."""
+        return [TaskLoss(self.tokenizer, task) for task in self.prompts("test")]
 
     @cached_property
     def _batches(self) -> Mapping[str, tuple[Tensor, Tensor]]:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from gcwm_viz.attribution.spatial import forgetting_pairs, spatial_summary
 from gcwm_viz.errors import InputError
+from gcwm_viz.studies.lab.summary import markdown
 
 SHIPPED = Path(__file__).parent / "results" / "where"
 TABLES = ("where", "space")
@@ -53,7 +54,7 @@ def _space(earlier: pd.DataFrame) -> str:
         for row in spatial_summary(part, cluster=RUN).to_dict("records"):
             interval = "" if math.isnan(row["low"]) else f" [{row['low']:+.2f}, {row['high']:+.2f}]"
             lines[row["signal"]].append(f"{row['rho']:+.2f}{interval}")
-    return _markdown([heads, *lines.values()])
+    return markdown([dict(zip(heads, line, strict=True)) for line in lines.values()])
 
 
 def _places(where: pd.DataFrame) -> str:
@@ -62,15 +63,10 @@ def _places(where: pd.DataFrame) -> str:
     layers = [f"layer {layer}" for layer in sorted(harm["layer"].unique())]
     families = list(dict.fromkeys(harm["family"]))
     heads = ["method", *layers, *(family.removesuffix("_proj") for family in families)]
-    rows = [heads]
+    rows = []
     for method, part in harm.groupby("method", sort=False):
         total = part["harm"].sum()
         by_layer, by_family = (part.groupby(name)["harm"].sum() / total for name in ("layer", "family"))
         shares = [*by_layer.sort_index(), *by_family[families]]
-        rows.append([str(method), *(f"{share:.2f}" for share in shares)])
-    return _markdown(rows)
-
-
-def _markdown(rows: list[list[str]]) -> str:
-    head, *others = (f"| {' | '.join(row)} |" for row in rows)
-    return "\n".join([head, "|" + "---|" * len(rows[0]), *others])
+        rows.append(dict(zip(heads, [str(method), *(f"{share:.2f}" for share in shares)], strict=True)))
+    return markdown(rows)

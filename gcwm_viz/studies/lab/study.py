@@ -72,9 +72,7 @@ def study(
     belongs to a study of another recipe or is being written; :class:`~gcwm_viz.continual.folder.WorkCancelledError`
     when OUT/cancel appears.
     """
-    recipe = Recipe() if recipe is None else recipe
-    # Plain dictionaries: the read-only views of the defaults cannot be sent to another process.
-    recipe = replace(recipe, base_shares=dict(recipe.base_shares), expert_steps=dict(recipe.expert_steps))
+    recipe = sendable(recipe)
     unknown = [name for name in methods if name not in METHODS]
     if unknown:
         raise InputError(f"method must be one of {', '.join(METHODS)}, got {unknown[0]!r}")
@@ -92,7 +90,7 @@ def study(
     # More orders, seeds or methods extend the same study.
     with folder.work(_about(recipe, sequences, seeds, methods), same=("format", "recipe")):
         for stage in stages(sequences, range(seeds), methods, ablations):
-            todo = [cell for cell in stage if not _finished(out, cell)]
+            todo = [cell for cell in stage if not is_finished(out, cell)]
             for done, (cell, _) in enumerate(unordered(work, todo, workers), start=1):
                 folder.tell("cells", done, len(todo), cell.name, event="cell")
             if todo:
@@ -102,7 +100,15 @@ def study(
     return tables
 
 
-def _finished(out: Path, cell: Cell) -> bool:
+def sendable(recipe: Recipe | None) -> Recipe:
+    """The recipe, by default the lab's, with plain dictionaries: the read-only views of the defaults cannot be sent to
+    another process."""
+    recipe = Recipe() if recipe is None else recipe
+    return replace(recipe, base_shares=dict(recipe.base_shares), expert_steps=dict(recipe.expert_steps))
+
+
+def is_finished(out: Path, cell: Cell) -> bool:
+    """Whether the cell's file is there and comes from what determines its result now."""
     file = cell_file(out, cell)
     if not file.is_file():
         return False
@@ -119,7 +125,7 @@ def cell_file(out: Path, cell: Cell) -> Path:
 
 
 def _work(out: Path, recipe: Recipe, cell: Cell) -> None:
-    bench = _bench(out, recipe, cell.seed)
+    bench = open_bench(out, recipe, cell.seed)
     begin = time.process_time()
     if cell.method == "experts":
         content = _references(bench)
@@ -139,7 +145,8 @@ _OPEN: dict[tuple[Path, str, int], Bench] = {}
 """The last bench of this process: encoding probes and loading a model takes longer than scoring one state."""
 
 
-def _bench(out: Path, recipe: Recipe, seed: int) -> Bench:
+def open_bench(out: Path, recipe: Recipe, seed: int) -> Bench:
+    """The bench of one seed, kept until another is opened."""
     key = (out, _digest(recipe), seed)
     if key not in _OPEN:
         _OPEN.clear()
@@ -161,14 +168,8 @@ def _references(bench: Bench) -> dict[str, Any]:
 
 
 def _run(bench: Bench, cell: Cell) -> dict[str, Any]:
-    choices: Rows = []
-    states = None
     begin = time.process_time()
-    if cell.method in PIPELINES:
-        settings = RunSettings.preset_with("scale-free", WITHOUT_BARYCENTER)
-        states = train_pipeline(cell.method, bench.library, cell.order)
-    else:
-        settings, choices = choose(bench, cell)
+    settings, choices, states = prepare(bench, cell)
     trained = time.process_time() - begin
     matrices, states = bench.describe(cell.order, settings, states)
     steps = steps_table(pd.DataFrame(order_rows(matrices)), settings).to_dict("records")
@@ -189,7 +190,16 @@ def _run(bench: Bench, cell: Cell) -> dict[str, Any]:
     }
 
 
-def choose(bench: Bench, cell: Cell) -> tuple[RunSettings, Rows]:
+def prepare(bench: Bench, cell: Cell) -> tuple[RunSettings, Rows, list[State] | None]:
+    """Settings of a run and the points they were chosen from, and the states of a pipeline, trained where they are
+    missing; None for a merge."""
+    if cell.method in PIPELINES:
+        settings = RunSettings.preset_with("scale-free", WITHOUT_BARYCENTER)
+        return settings, [], train_pipeline(cell.method, bench.library, cell.order)
+    return *_choose(bench, cell), None
+
+
+def _choose(bench: Bench, cell: Cell) -> tuple[RunSettings, Rows]:
     """The grid's best point by exact match of the final step on dev, the first of equal ones."""
     contender = MERGES[cell.method]
     cheaper = {} if get_method(contender.method).conflict_gate else WITHOUT_BARYCENTER

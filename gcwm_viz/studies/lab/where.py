@@ -16,7 +16,6 @@ import json
 import math
 import platform
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -27,23 +26,18 @@ import torch
 from gcwm_viz.attribution.path import StatePath, split_loss
 from gcwm_viz.attribution.spatial import spatial_correlations
 from gcwm_viz.checkpoints.atomic import write_bytes
-from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.engine import write_table
 from gcwm_viz.engines.local import unordered
 from gcwm_viz.errors import InputError
 from gcwm_viz.experiments.lab.library import apply
-from gcwm_viz.experiments.lab.model import build_tokenizer
-from gcwm_viz.experiments.lab.pipelines import PIPELINES, train_pipeline
 from gcwm_viz.experiments.lab.recipe import Recipe
 from gcwm_viz.linalg.lowrank import Update, dense
 from gcwm_viz.plugins.loading import WithPlugins
-from gcwm_viz.probes.loss import TaskLoss
-from gcwm_viz.probes.tasks import PromptTask
 from gcwm_viz.runs.folder import ResultFolder
 from gcwm_viz.studies.lab.bench import Bench, Rows
 from gcwm_viz.studies.lab.places import SIGNALS
-from gcwm_viz.studies.lab.plan import METHODS, WITHOUT_BARYCENTER, Cell, definition, study_orders
-from gcwm_viz.studies.lab.study import choose
+from gcwm_viz.studies.lab.plan import METHODS, Cell, definition, study_orders
+from gcwm_viz.studies.lab.study import cell_file, is_finished, open_bench, prepare, sendable
 from gcwm_viz.updates.matrices import MatrixKey
 
 FORMAT = "gcwm_viz.where"
@@ -66,9 +60,7 @@ def where(
     Raises :class:`InputError` for an unknown method, too many orders, and an ``out`` of another recipe;
     :class:`~gcwm_viz.continual.folder.WorkCancelledError` when OUT/cancel appears.
     """
-    recipe = Recipe() if recipe is None else recipe
-    # Plain dictionaries: the read-only views of the defaults cannot be sent to another process.
-    recipe = replace(recipe, base_shares=dict(recipe.base_shares), expert_steps=dict(recipe.expert_steps))
+    recipe = sendable(recipe)
     unknown = [name for name in methods if name not in METHODS or name == "joint"]
     if unknown:
         raise InputError(f"method must be one of {', '.join(METHODS)} but joint, got {unknown[0]!r}")
@@ -94,19 +86,13 @@ def where(
         (out / "cells").mkdir(exist_ok=True)
         # Base and experts of a seed are trained by the first cell of it that is computed.
         cells = [Cell(m, seed, order) for order in sequences for m in methods for seed in range(seeds)]
-        todo = [cell for cell in cells if not _finished(out, cell)]
+        todo = [cell for cell in cells if not is_finished(out, cell)]
         work = WithPlugins(partial(_work, out, recipe))
         for done, (cell, _) in enumerate(unordered(work, todo, workers), start=1):
             folder.tell("cells", done, len(todo), cell.name, event="cell")
         tables = write_where(out)
         folder.log("complete")
     return tables
-
-
-def _finished(out: Path, cell: Cell) -> bool:
-    file = out / "cells" / f"{cell.name}.json"
-    same = json.loads(json.dumps(definition(cell.method)))
-    return file.is_file() and bool(json.loads(file.read_bytes()).get("definition") == same)
 
 
 def write_where(out: Path) -> dict[str, pd.DataFrame]:
@@ -138,55 +124,32 @@ def _joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return table[[*run, *(column for column in table if column not in run)]]
 
 
-_OPEN: dict[tuple[Path, int], tuple[Bench, list[TaskLoss], LabModel]] = {}
-"""The bench of this process's last seed."""
-
-
 class LabModel:
     """The lab's model, whose target matrices are set to base + Δ."""
 
     device = torch.device("cpu")
 
     def __init__(self, bench: Bench) -> None:
-        self._bench, self.model = bench, bench.library.model
+        self._base, self.model = bench.library.base(), bench.library.model
         self.keys: list[MatrixKey] = bench.keys
-        apply(self.model, bench.library.base(), {})
         own = dict(self.model.named_parameters())
         self.parameters = {key.name: own[key.name] for key in self.keys}
 
     def set_updates(self, deltas: Sequence[Update | None]) -> None:
-        base = self._bench.library.base()
-        with torch.no_grad():
-            for key, delta in zip(self.keys, deltas, strict=True):
-                self.parameters[key.name].copy_(base[key.name] if delta is None else base[key.name] + dense(delta))
-
-
-def _open(out: Path, recipe: Recipe, seed: int) -> tuple[Bench, list[TaskLoss], LabModel]:
-    if (out, seed) not in _OPEN:
-        _OPEN.clear()
-        bench = Bench(seed, recipe, out / "trained")
-        tasks = [bench.library.tasks[name] for name in bench.tasks]
-        pairs = [PromptTask(t.name, SPLIT, *map(tuple, zip(*getattr(t, SPLIT), strict=True))) for t in tasks]
-        model = LabModel(bench)
-        _OPEN[out, seed] = bench, [TaskLoss(build_tokenizer(), task) for task in pairs], model
-    return _OPEN[out, seed]
+        both = zip(self.keys, deltas, strict=True)
+        apply(self.model, self._base, {key.name: dense(delta) for key, delta in both if delta is not None})
 
 
 def _work(out: Path, recipe: Recipe, cell: Cell) -> None:
-    bench, losses, model = _open(out, recipe, cell.seed)
-    states = None
-    if cell.method in PIPELINES:
-        settings = RunSettings.preset_with("scale-free", WITHOUT_BARYCENTER)
-        states = train_pipeline(cell.method, bench.library, cell.order)
-    else:
-        settings, _ = choose(bench, cell)
+    bench = open_bench(out, recipe, cell.seed)
+    settings, _, states = prepare(bench, cell)
     signals, states = bench.describe(cell.order, settings, states)
-    apply(model.model, bench.library.base(), {})
+    model = LabModel(bench)
     rows: Rows = []
     for step, state in enumerate(states, start=1):
         before = [None] * len(bench.keys) if step == 1 else [states[step - 2][key.name] for key in bench.keys]
         path = StatePath(model, before, [state[key.name] for key in bench.keys])
-        for loss in losses:
+        for loss in bench.losses:
             split = split_loss(path, loss)
             about = {"start": step - 1, "step": step, "task": loss.task.name}
             measured = {"change": split.change, "nodes": split.nodes, "residual": split.residual}
@@ -201,4 +164,4 @@ def _work(out: Path, recipe: Recipe, cell: Cell) -> None:
         "attribution": rows,
         "signals": [{name: row.get(name, math.nan) for name in ("step", "matrix", *SIGNALS)} for row in signals],
     }
-    write_bytes(out / "cells" / f"{cell.name}.json", json.dumps(content).encode())
+    write_bytes(cell_file(out, cell), json.dumps(content).encode())

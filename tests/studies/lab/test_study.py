@@ -1,7 +1,6 @@
 import json
 import math
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +24,6 @@ from gcwm_viz.studies.lab.tables import GRADIENTS, read_study, write_study_table
 from tests.experiments.lab.tiny_lab import TINY, TinyLibrary
 
 SOME = ("seq-sft", "gcwm", "opcm", "forever")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def tiny_lab() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gcwm_viz.studies.lab.bench.Library", TinyLibrary)
-        yield
-    study_module._OPEN.clear()
 
 
 @pytest.fixture(scope="module")
@@ -128,16 +119,16 @@ def test_a_study_goes_on_where_it_stopped(
 def test_a_cell_of_another_definition_is_done_anew(made: tuple[Path, dict[str, pd.DataFrame]]) -> None:
     out, _ = made
     cell = Cell("opcm", 0, TINY.order)
-    assert study_module._finished(out, cell)
+    assert study_module.is_finished(out, cell)
     file = study_module.cell_file(out, cell)
     content = json.loads(file.read_bytes())
     grid = content["definition"]["grid"]
     content["definition"]["grid"] = {"eta": [1.0]}
     file.write_text(json.dumps(content))
-    assert not study_module._finished(out, cell)
+    assert not study_module.is_finished(out, cell)
     content["definition"]["grid"] = grid
     file.write_text(json.dumps(content))
-    assert study_module._finished(out, cell)
+    assert study_module.is_finished(out, cell)
 
 
 def test_tables_are_read_back_and_shipped_without_trainings(

@@ -1,7 +1,6 @@
 """Where forgetting is in the lab's systems, on a tiny lab: complete splits, resuming, and the shipped tables."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,21 +10,12 @@ import pytest
 from benchmarks.study import ship_where
 from gcwm_viz.attribution.path import MOST_NODES
 from gcwm_viz.errors import InputError
-from gcwm_viz.studies.lab import where as where_module
 from gcwm_viz.studies.lab.bench import Bench
 from gcwm_viz.studies.lab.places import SIGNALS, read_where, where_sections
 from gcwm_viz.studies.lab.where import SYSTEMS, where
-from tests.experiments.lab.tiny_lab import TINY, TinyLibrary
+from tests.experiments.lab.tiny_lab import TINY
 
 SOME = ("wudi", "seq-sft")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def tiny_lab() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gcwm_viz.studies.lab.bench.Library", TinyLibrary)
-        yield
-    where_module._OPEN.clear()
 
 
 @pytest.fixture(scope="module")
