@@ -1,0 +1,162 @@
+"""The decision benchmark: pools of updates, predictors of what each does, and the scores of their plans.
+
+    OUT/decide.json               recipe, seeds, kinds, methods and their settings, versions
+    OUT/trained/                  base and updates, each trained once
+    OUT/cells/….json              one seed: predictors, or the plans of one method
+    OUT/tables/NAME.parquet       pools, updates, pairs, effects, solo, plans
+
+Resumable. Predictors use the development split; plans are scored on both splits.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from gcwm_viz.checkpoints.atomic import write_bytes
+from gcwm_viz.continual.config import RunSettings
+from gcwm_viz.continual.engine import write_table
+from gcwm_viz.decide.benchmark.lab import FITTED, REPORTED, LabPools
+from gcwm_viz.decide.benchmark.pools import KINDS, Pool, key_of, leave_one_out, lessened, subsets, with_less
+from gcwm_viz.engines.local import unordered
+from gcwm_viz.errors import InputError
+from gcwm_viz.experiments.lab.recipe import Recipe
+from gcwm_viz.runs.folder import ResultFolder
+from gcwm_viz.studies.lab.bench import Rows
+from gcwm_viz.studies.lab.study import sendable
+
+FORMAT = "gcwm_viz.decide"
+METHODS = ("wudi", "task-arithmetic", "gcwm")
+PREDICTORS, SOLO = "predictors", "solo"
+TABLES = ("pools", "updates", "pairs", "effects", "solo", "plans")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """``part``: predictors, solo, or a method whose plans are scored."""
+
+    seed: int
+    part: str
+
+    @property
+    def file(self) -> str:
+        return f"{self.seed:03d}-{self.part}.json"
+
+
+def decide(
+    out: Path,
+    *,
+    seeds: Sequence[int] = (*FITTED, *REPORTED),
+    methods: Sequence[str] = METHODS,
+    recipe: Recipe | None = None,
+    workers: int = 1,
+    report: Callable[[str], None] | None = None,
+) -> dict[str, pd.DataFrame]:
+    """Compute missing cells and return the tables. Raises :class:`InputError` for an unknown method and for an ``out``
+    of another recipe, :class:`~gcwm_viz.continual.folder.WorkCancelledError` when OUT/cancel appears."""
+    recipe = sendable(recipe)
+    unknown = [name for name in methods if name not in METHODS]
+    if unknown:
+        raise InputError(f"method must be one of {', '.join(METHODS)}, got {unknown[0]!r}")
+    about = {
+        "format": FORMAT,
+        "recipe": recipe.to_json(),
+        "kinds": list(KINDS),
+        "settings": {name: settings_of(name).to_dict() for name in METHODS},
+        "fitted": list(FITTED),
+        "reported": list(REPORTED),
+        "versions": {"python": platform.python_version()} | {n: version(n) for n in ("torch", "transformers")},
+    }
+
+    def tell(stage: str, done: int, total: int, label: str) -> None:
+        if report is not None:
+            report(f"{label} ({done} of {total})")
+
+    folder = ResultFolder(out, "decide.json", "a benchmark of", tell, before=("trained",))
+    with folder.work(about, same=("format", "recipe", "kinds", "settings")):
+        (out / "cells").mkdir(exist_ok=True)
+        # Predictors come first: they need every update of a seed, which trains what is missing.
+        for part in (PREDICTORS, SOLO, *methods):
+            todo = [cell for cell in (Cell(seed, part) for seed in seeds) if not (out / "cells" / cell.file).is_file()]
+            for done, (cell, _) in enumerate(unordered(partial(_work, out, recipe), todo, workers), start=1):
+                folder.tell("cells", done, len(todo), f"seed {cell.seed}, {cell.part}", event="cell")
+        tables = write_tables(out, recipe)
+        folder.log("complete")
+    return tables
+
+
+def settings_of(method: str) -> RunSettings:
+    """A method's settings in the benchmark: the default preset's."""
+    return RunSettings.preset_with("scale-free", {}, method)
+
+
+def plans_of(pool: Pool, method: str) -> list[tuple[float, ...]]:
+    """The plans that are scored: all subsets, everything with less of one update, and with less of everything; of the
+    plain sum, which is too strong as it is, all subsets with less too. Of GCWM, whose geometry takes six times as long
+    as the rest, everything and everything but one."""
+    size = len(pool.variants)
+    everything = [(1.0,) * size]
+    if method == "gcwm":
+        return leave_one_out(size)
+    weak = subsets(size) if method == "task-arithmetic" else everything
+    return [*subsets(size), *with_less(size), *lessened(weak)]
+
+
+def _work(out: Path, recipe: Recipe, cell: Cell) -> None:
+    report = partial(_note, out / "training.log")
+    bench = LabPools(cell.seed, recipe, out / "trained", report)
+    content: Any
+    if cell.part == PREDICTORS:
+        content = bench.predictors()
+    elif cell.part == SOLO:
+        content = {"solo": bench.solo()}
+    else:
+        content = {"plans": _plans(bench, cell.part)}
+    write_bytes(out / "cells" / cell.file, json.dumps(content).encode())
+
+
+def _note(file: Path, state: str) -> None:
+    with file.open("a", encoding="utf-8") as log:
+        log.write(f"{state}\n")
+
+
+def _plans(bench: LabPools, method: str) -> Rows:
+    settings = settings_of(method)
+    rows: Rows = []
+    done = set()
+    for pool in bench.pools:
+        for plan in plans_of(pool, method):
+            key = key_of(pool.variants, plan)
+            if key and key not in done:
+                done.add(key)
+                rows += [{"plan": key} | row for row in bench.score(pool.variants, plan, settings)]
+    return rows
+
+
+def write_tables(out: Path, recipe: Recipe) -> dict[str, pd.DataFrame]:
+    """Gather the finished cells."""
+    rows: dict[str, list[pd.DataFrame]] = {name: [] for name in TABLES}
+    for file in sorted((out / "cells").glob("*.json")):
+        seed, part = file.stem.split("-", 1)
+        for name, content in json.loads(file.read_bytes()).items():
+            frame = pd.DataFrame(content).assign(seed=int(seed))
+            rows[name].append(frame.assign(method=part) if name == "plans" else frame)
+    for seed in sorted({int(file.name[:3]) for file in (out / "cells").glob("*.json")}):
+        for pool in LabPools(seed, recipe, out / "trained").pools:
+            about = {"seed": seed, "pool": pool.name, "regime": pool.regime}
+            members = [about | {"place": k, "update": v.name, "task": v.task, "kind": v.kind} for k, v in enumerate(pool.variants)]
+            rows["pools"].append(pd.DataFrame(members))
+    tables = {name: pd.concat(parts, ignore_index=True) if parts else pd.DataFrame() for name, parts in rows.items()}
+    for name, table in tables.items():
+        for column in table.select_dtypes("float64"):
+            table[column] = table[column].astype("float32")
+        write_table(out, name, table)
+    return tables

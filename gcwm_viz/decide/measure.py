@@ -1,0 +1,84 @@
+"""Predictors that need probes: effects of an update on a task by gradients, divergence on prompts.
+
+Shape suffixes: m = number of updates, n = examples, v = vocabulary.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gcwm_viz.attribution.path import SettableModel, inner
+from gcwm_viz.linalg.lowrank import Update
+from gcwm_viz.probes.batches import IGNORED, Row, batches_of, pad_of
+from gcwm_viz.probes.behaviour import keeps_tail, tail_logits
+from gcwm_viz.probes.encoding import Encoder
+from gcwm_viz.probes.loss import TaskLoss
+from gcwm_viz.probes.tasks import PromptTask
+
+
+def first_order(model: SettableModel, loss: TaskLoss, changes: Sequence[Sequence[Update | None]]) -> Tensor:
+    """⟨∇L, Δ_j⟩ (m,) in nats at the model's present weights, for m updates of its ``keys``; above zero = L rises.
+
+    One backward pass; a matrix's gradient is freed as soon as it has been used.
+    """
+    assert model.parameters is not None
+    products = torch.zeros(len(changes), dtype=torch.float64)
+    for parameter in model.model.parameters():
+        parameter.requires_grad_(False)
+        parameter.grad = None
+    handles = []
+    for k, key in enumerate(model.keys):
+        parameter = model.parameters[key.name].requires_grad_(True)
+        handles.append(parameter.register_post_accumulate_grad_hook(partial(_take, model, k, changes, products)))
+    try:
+        for part in loss.parts(model.model, model.device):
+            part.backward()  # type: ignore[no-untyped-call]
+    finally:
+        for handle in handles:
+            handle.remove()
+    return products
+
+
+def _take(
+    model: SettableModel,
+    k: int,
+    changes: Sequence[Sequence[Update | None]],
+    products: Tensor,
+    parameter: torch.nn.Parameter,
+) -> None:
+    assert parameter.grad is not None
+    gradient = model.keys[k].to_linear(parameter.grad)
+    for j, change in enumerate(changes):
+        delta = change[k]
+        if delta is not None:
+            products[j] += inner(gradient, delta)
+    parameter.grad = None
+
+
+class FirstTokens:
+    """log p of the first answer token after every prompt of a task, (n, v) float32; answers are not used."""
+
+    def __init__(self, tokenizer: Any, task: PromptTask) -> None:
+        requests = [own[0] for own in Encoder(tokenizer).requests(task)]
+        rows = [Row(k, start, end[:1]) for k, (start, end) in enumerate(requests)]
+        self._batches = batches_of(rows, 64, len(tokenizer), pad_of(tokenizer))
+        self._n = len(rows)
+
+    @torch.no_grad()
+    def of(self, model: torch.nn.Module, device: torch.device) -> Tensor:
+        keeps = keeps_tail(model)
+        found: list[Tensor] = [torch.empty(0)] * self._n
+        for batch in self._batches:
+            logits_bav = tail_logits(model, batch, device, keeps)
+            labelled_ba = batch.labels_bl[:, -batch.tail :].to(logits_bav.device) != IGNORED
+            for row, logits_v in zip(batch.rows.tolist(), logits_bav[labelled_ba].log_softmax(-1).cpu(), strict=True):
+                found[row] = logits_v
+        return torch.stack(found)
+
+
+def divergence(base_nv: Tensor, other_nv: Tensor) -> float:
+    """Mean over examples of KL(p_base ‖ p_other) in nats, from log-probabilities."""
+    return float((base_nv.exp() * (base_nv - other_nv)).sum(1).mean())

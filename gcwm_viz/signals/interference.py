@@ -1,0 +1,209 @@
+"""What updates do to each other in one matrix, before a merge and without data: sums that matrices add up.
+
+Shape suffixes: m = number of updates, o = d_out, i = d_in, r = retained rank, p = padded rank.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gcwm_viz.geometry.config import GCWMConfig
+from gcwm_viz.geometry.layer import cross_norms
+from gcwm_viz.linalg.lowrank import LowRank, Update, dense, squared_norm, times
+from gcwm_viz.linalg.subspace import RightSubspace, right_subspace
+from gcwm_viz.signals.pairwise import Pairs
+
+NAN = float("nan")
+INTRUDER_COSINE = 0.5
+INTRUDER_COUNT = 10
+TRAILING_SHARE = 0.25
+"""Share of the right directions that count as trailing."""
+LARGEST_DENSE = 2048
+"""Quantities that need every singular vector of a matrix are left out (NaN) above this dimension."""
+
+
+@dataclass(frozen=True)
+class MatrixInterference:
+    """Of one matrix; float64; NaN where an update does not touch it, or where the quantity is left out.
+
+    squared_norm (m,): ‖Δ_i‖². base_squared_norm: ‖W‖². intruders (m,), effective_rank (m,) in (0, 1].
+    (m, m) tables [i, j], j acting on i: interference tr(Ĝ_i Δ_j Â_i Δ_jᵀ); one_sided ‖Δ_jΔ_iᵀ‖²/‖Δ_i‖²;
+    inner ⟨Δ_i, Δ_j⟩; sar ‖Δ_jV_i‖/‖Δ_j‖; conflict γ; overcount; trailing; sti. The first two from the leading
+    singular triplets that the settings retain, with the shares of ‖Δ_i‖² in place of those of the retained energy.
+    """
+
+    squared_norm: Tensor
+    base_squared_norm: float
+    intruders: Tensor
+    effective_rank: Tensor
+    tables: dict[str, Tensor]
+
+
+PAIR_TABLES = ("interference", "one_sided", "inner", "sar", "conflict", "overcount", "trailing", "sti")
+
+
+def interference(
+    weight_oi: Tensor | None, deltas: Sequence[Update | None], config: GCWMConfig | None = None
+) -> MatrixInterference:
+    """``weight_oi``: the base's matrix, None where intruder directions and norms against it are not needed.
+
+    Ranks are those of the signals (``analysis_rank``, ``analysis_energy``).
+    """
+    config = config or GCWMConfig()
+    m = len(deltas)
+    present = [k for k, delta in enumerate(deltas) if delta is not None and squared_norm(delta) > 0]
+    members = [_Leading.of(deltas[k], config) for k in present]  # type: ignore[arg-type]
+    tables = {name: torch.full((m, m), NAN, dtype=torch.float64) for name in PAIR_TABLES}
+    norms, intruders, effective = (torch.full((m,), NAN, dtype=torch.float64) for _ in range(3))
+    index = torch.tensor(present, dtype=torch.long)
+    if members:
+        norms[index] = torch.tensor([each.right.total_energy for each in members], dtype=torch.float64)
+        effective[index] = torch.tensor([each.effective_rank for each in members], dtype=torch.float64)
+        for name, values in _pair_tables(members, config).items():
+            tables[name][index[:, None], index[None, :]] = values
+        intruders[index] = _intruders(weight_oi, [each.update for each in members])
+    base = NAN if weight_oi is None else float(weight_oi.double().square().sum())
+    return MatrixInterference(norms, base, intruders, effective, tables)
+
+
+@dataclass(frozen=True)
+class _Leading:
+    """An update in float64 and its leading singular triplets: ``left_or`` and ``right.v_ir`` orthonormal."""
+
+    update: Update
+    left_or: Tensor
+    right: RightSubspace
+
+    @classmethod
+    def of(cls, update: Update, config: GCWMConfig) -> "_Leading":
+        update = update.to(device="cpu", dtype=torch.float64)
+        right = right_subspace(update, config.analysis_rank, config.analysis_energy)
+        return cls(update, times(update, right.v_ir) / right.energies_r.sqrt(), right)
+
+    @property
+    def values_r(self) -> Tensor:
+        return self.right.energies_r.sqrt()
+
+    @property
+    def effective_rank(self) -> float:
+        """(Σσ²)²/Σσ⁴ over min(d); Σσ⁴ = ‖ΔΔᵀ‖²."""
+        gram = _small_gram(self.update)
+        return self.right.total_energy**2 / float(gram.square().sum()) / min(self.update.shape)
+
+
+def _pair_tables(members: Sequence[_Leading], config: GCWMConfig) -> dict[str, Tensor]:
+    m = len(members)
+    tables = {name: torch.full((m, m), NAN, dtype=torch.float64) for name in PAIR_TABLES}
+    for i, own in enumerate(members):
+        total = own.right.total_energy
+        shares = own.right.energies_r / total
+        for j, other in enumerate(members):
+            read_or = times(other.update, own.right.v_ir)  # Δ_j V_i
+            written_rr = own.left_or.mT @ read_or  # U_iᵀ Δ_j V_i
+            tables["one_sided"][i, j] = float((read_or.square() * shares).sum())
+            tables["interference"][i, j] = float((written_rr.square() * shares * shares[:, None]).sum())
+            tables["inner"][i, j] = _inner(own.update, other.update)
+            tables["sti"][i, j] = _sti(own, other) if i != j else NAN
+            tables["overcount"][i, j] = _overcount(own, other) if i != j else NAN
+    # cross_norms[j, i] = ‖Δ_j V_i‖ / ‖Δ_j‖
+    tables["sar"] = cross_norms([each.update for each in members], [each.right for each in members]).mT.contiguous()
+    tables["conflict"] = Pairs(config).gammas([each.right for each in members])
+    tables["trailing"] = _trailing([each.update for each in members])
+    return tables
+
+
+def _small_gram(update: Update) -> Tensor:
+    """ΔᵀΔ or ΔΔᵀ up to an orthogonal change of basis, whichever is smaller."""
+    if isinstance(update, LowRank):
+        left = torch.linalg.qr(update.left_or, mode="r")[1]
+        right = torch.linalg.qr(update.right_ri.mT, mode="r")[1]
+        core: Tensor = left @ right.mT
+    else:
+        core = update
+    return core @ core.mT if core.shape[0] <= core.shape[1] else core.mT @ core
+
+
+def _inner(first: Update, second: Update) -> float:
+    """⟨Δ_i, Δ_j⟩; factors are not multiplied out."""
+    if isinstance(first, LowRank) and isinstance(second, LowRank):
+        return float(((first.left_or.mT @ second.left_or) * (first.right_ri @ second.right_ri.mT)).sum())
+    if isinstance(first, LowRank):
+        first, second = second, first
+    if isinstance(second, LowRank):
+        return float(((second.left_or.mT @ dense(first)) * second.right_ri).sum())
+    return float((dense(first) * second).sum())
+
+
+def _sti(first: _Leading, second: _Leading) -> float:
+    """(UᵀU − I) Σ (VᵀV − I) has the blocks L Σ_2 Rᵀ and Lᵀ Σ_1 R with L = U_1ᵀU_2, R = V_1ᵀV_2: every update's own
+    vectors are orthonormal."""
+    left, right = first.left_or.mT @ second.left_or, first.right.v_ir.mT @ second.right.v_ir
+    upper, lower = (left * second.values_r) @ right.mT, (left.mT * first.values_r) @ right
+    return float(upper.abs().sum() + lower.abs().sum()) / float(first.values_r.sum() + second.values_r.sum())
+
+
+def _overcount(own: _Leading, other: _Leading) -> float:
+    """1 + Σ_r ‖a_r^i‖² |s_r^i − 1| / Σ_r ‖a_r^i‖² over the left directions of Δ_i + Δ_j. The plain mean of s by energy
+    is 1 + ⟨Δ_i, Δ_j⟩/‖Δ_i‖² whatever the directions, so deviations count by their size."""
+    basis, _ = torch.linalg.qr(torch.cat([own.left_or, other.left_or], dim=1))
+    own_core, other_core = (
+        (basis.mT @ each.left_or) * each.values_r @ each.right.v_ir.mT for each in (own, other)
+    )
+    directions = torch.linalg.svd(own_core + other_core, full_matrices=False)[0]
+    a_own, a_other = directions.mT @ own_core, directions.mT @ other_core
+    return 1.0 + float((a_own * a_other).sum(1).abs().sum() / a_own.square().sum())
+
+
+def _trailing(updates: Sequence[Update]) -> Tensor:
+    """Of full-rank updates: ‖V_iᵀV_j‖²/r of the trailing quarter of the right directions; else NaN."""
+    m, width = len(updates), updates[0].shape[1]
+    out = torch.full((m, m), NAN, dtype=torch.float64)
+    rows = updates[0].shape[0]
+    count = max(1, round(TRAILING_SHARE * min(rows, width)))
+    if width > LARGEST_DENSE or any(isinstance(update, LowRank) for update in updates):
+        return out
+    # The trailing ones of the directions that the update has at all.
+    tails = []
+    for update in updates:
+        right = torch.linalg.svd(dense(update), full_matrices=False)[2]
+        tails.append(right[-count:])
+    for i in range(m):
+        for j in range(m):
+            out[i, j] = float((tails[i] @ tails[j].mT).square().sum()) / count
+    return out
+
+
+def _intruders(weight_oi: Tensor | None, updates: Sequence[Update]) -> Tensor:
+    out = torch.full((len(updates),), NAN, dtype=torch.float64)
+    if weight_oi is None or max(weight_oi.shape) > LARGEST_DENSE:
+        return out
+    base = torch.linalg.svd(weight_oi.float().cpu(), full_matrices=False)[0]
+    for k, update in enumerate(updates):
+        merged = weight_oi.float().cpu() + dense(update).float().cpu()
+        leading = torch.linalg.svd(merged, full_matrices=False)[0][:, :INTRUDER_COUNT]
+        out[k] = float(((leading.mT @ base).abs().max(1).values < INTRUDER_COSINE).sum())
+    return out
+
+
+def over_matrices(parts: Sequence[MatrixInterference]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Values (m,) of every update and tables (m, m) of every pair over all matrices, by the names of
+    :mod:`gcwm_viz.signals.predictors`.
+
+    Interference is a sum of losses, so both forms are sums over matrices, relative to ‖Δ_i‖² over all matrices; the
+    alignment is a cosine over all matrices; everything else is a mean over the matrices in which it is defined.
+    """
+    norms = torch.stack([part.squared_norm for part in parts]).nansum(0)
+    base = sum(part.base_squared_norm for part in parts)
+    tables = {name: torch.stack([part.tables[name] for part in parts]) for name in PAIR_TABLES}
+    pairs = {name: table.nanmean(0) for name, table in tables.items() if name not in ("inner", *_SUMS)}
+    pairs |= {name: tables[name].nansum(0) / norms[:, None] for name in _SUMS}
+    pairs["alignment"] = tables["inner"].nansum(0) / (norms[:, None] * norms[None, :]).sqrt()
+    updates = {"relative_norm": (norms / base).sqrt()}
+    for name in ("intruders", "effective_rank"):
+        updates[name] = torch.stack([getattr(part, name) for part in parts]).nanmean(0)
+    return updates, pairs
+
+
+_SUMS = ("interference", "one_sided")
