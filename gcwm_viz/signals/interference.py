@@ -20,7 +20,7 @@ INTRUDER_COSINE = 0.5
 INTRUDER_COUNT = 10
 TRAILING_SHARE = 0.25
 """Share of the right directions that count as trailing."""
-LARGEST_DENSE = 2048
+LARGEST_DENSE = 512
 """Quantities that need every singular vector of a matrix are left out (NaN) above this dimension."""
 
 
@@ -88,9 +88,10 @@ class _Leading:
 
     @property
     def effective_rank(self) -> float:
-        """(Σσ²)²/Σσ⁴ over min(d); Σσ⁴ = ‖ΔΔᵀ‖²."""
+        """(Σσ²)²/Σσ⁴ over the rank that the update's form allows; Σσ⁴ = ‖ΔΔᵀ‖²."""
         gram = _small_gram(self.update)
-        return self.right.total_energy**2 / float(gram.square().sum()) / min(self.update.shape)
+        most = self.update.rank if isinstance(self.update, LowRank) else self.update.shape[0]
+        return self.right.total_energy**2 / float(gram.square().sum()) / min(most, *self.update.shape)
 
 
 def _pair_tables(members: Sequence[_Leading], config: GCWMConfig) -> dict[str, Tensor]:

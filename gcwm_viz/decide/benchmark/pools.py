@@ -5,7 +5,7 @@ A pool has five updates. A plan gives each a strength: 0 (left out), :data:`LESS
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -48,27 +48,33 @@ Plan = tuple[float, ...]
 """The strength of every update of a pool, in its order."""
 
 
-def pools(tasks: Sequence[str], seed: int) -> list[Pool]:
-    """The pools of one seed: two of good updates, two of every kind (one bad update, and two), two mixed ones.
+Order = Callable[[str, Draw], Sequence[str]]
 
-    ``tasks``: at least :data:`SIZE`. Drawn from ``seed`` alone.
+
+def pools(
+    tasks: Sequence[str], seed: int, kinds: Sequence[str] = KINDS, order_of: Order | None = None
+) -> list[Pool]:
+    """The pools of one seed: of good updates, two of every kind (one bad update, and two), two mixed ones.
+
+    ``tasks``: at least :data:`SIZE`. ``order_of``: a kind's tasks, of which the first two get bad updates; by default
+    in an order drawn from ``seed``.
     """
     draw = Draw(seeded(seed, "pools"))
-    found = []
-    for count in (1, 2):
-        found.append(Pool(f"{GOOD}-{count}", GOOD, tuple(Variant(task) for task in draw.shuffled(tasks)[:SIZE])))
+    chosen = {frozenset(own): own for own in (draw.shuffled(tasks)[:SIZE] for _ in range(2))}
+    found = [
+        Pool(f"{GOOD}-{count}", GOOD, tuple(map(Variant, own))) for count, own in enumerate(chosen.values(), start=1)
+    ]
     bad: dict[str, tuple[Variant, ...]] = {}
-    for kind in KINDS:
-        order = draw.shuffled(tasks)
+    for kind in kinds:
+        order = draw.shuffled(tasks) if order_of is None else order_of(kind, draw)
         data = order[SIZE - 1] if kind == "wrong-name" else ""
         bad[kind] = tuple(Variant(task, kind, data) for task in order[:2])
         for count in (1, 2):
             found.append(Pool(f"{kind}-{count}", kind, _members(bad[kind][:count], order, kind)))
     for count in (1, 2):
-        kinds = draw.shuffled(KINDS)[:3]
-        own = [bad[kind][count - 1] for kind in kinds]
+        own = [bad[kind][count - 1] for kind in draw.shuffled(kinds)[:3]]
         others = [task for task in draw.shuffled(tasks) if task not in {variant.task for variant in own}]
-        found.append(Pool(f"{MIXED}-{count}", MIXED, (*own, *(Variant(task) for task in others[: SIZE - 3]))))
+        found.append(Pool(f"{MIXED}-{count}", MIXED, (*own, *map(Variant, others[: SIZE - 3]))))
     return found
 
 

@@ -1,0 +1,188 @@
+"""What the benchmark measures of the updates of one model: predictors, and scores of plans."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gcwm_viz.attribution.path import SettableModel, StatePath, split_loss
+from gcwm_viz.continual.config import RunSettings
+from gcwm_viz.decide.benchmark.pools import LESS, Pool, Variant
+from gcwm_viz.decide.measure import FirstTokens, divergence, first_order
+from gcwm_viz.geometry.layer import LayerGeometry, layer_geometry
+from gcwm_viz.linalg.lowrank import Update, norm, scaled
+from gcwm_viz.merging.registry import get_method
+from gcwm_viz.merging.step import MergeStep
+from gcwm_viz.probes.behaviour import BehaviourProbe
+from gcwm_viz.probes.loss import TaskLoss
+from gcwm_viz.probes.tasks import PromptTask
+from gcwm_viz.signals.interference import interference, over_matrices
+from gcwm_viz.updates.matrices import MatrixKey
+
+Rows = list[dict[str, Any]]
+SPLITS = ("dev", "test")
+ATTRIBUTION_NODES = 5
+"""As few as an attribution has: a predictor, of which a ranking is asked."""
+
+
+class PoolBench(ABC):
+    """Pools of one model and one draw. ``attributed``: whether the attribution is measured, which takes longest."""
+
+    pools: Sequence[Pool]
+    tasks: Sequence[str]
+    attributed: bool = True
+
+    def __init__(self) -> None:
+        self._scaled: dict[tuple[str, float], list[Update]] = {}
+        self._present: LayerGeometry | None = None
+
+    @property
+    @abstractmethod
+    def model(self) -> SettableModel:
+        """The base in memory."""
+
+    @property
+    @abstractmethod
+    def tokenizer(self) -> Any: ...
+
+    @property
+    @abstractmethod
+    def keys(self) -> Sequence[MatrixKey]:
+        """Target matrices; the ``keys`` of the model."""
+
+    @abstractmethod
+    def weight(self, key: MatrixKey) -> Tensor:
+        """The base's matrix (d_out, d_in)."""
+
+    @abstractmethod
+    def update(self, variant: Variant) -> list[Update]:
+        """Δ of every target matrix; trained where it is missing."""
+
+    @abstractmethod
+    def probes(self, split: str) -> list[PromptTask]: ...
+
+    @property
+    def variants(self) -> list[Variant]:
+        """The good update of every task, then every other one of a pool."""
+        good = [Variant(task) for task in self.tasks]
+        return list(dict.fromkeys([*good, *(variant for pool in self.pools for variant in pool.variants)]))
+
+    def predictors(self) -> dict[str, Rows]:
+        """Rows of the tables ``updates``, ``pairs`` and ``effects``; the probes are those of dev."""
+        variants, model = self.variants, self.model
+        names = [variant.name for variant in variants]
+        deltas = [self.update(variant) for variant in variants]
+        parts = [interference(self.weight(key), [own[k] for own in deltas]) for k, key in enumerate(self.keys)]
+        of_updates, of_pairs = over_matrices(parts)
+        dev = {task.name: task for task in self.probes("dev")}
+        losses = {name: TaskLoss(self.tokenizer, task) for name, task in dev.items()}
+        tokens = {name: FirstTokens(self.tokenizer, task) for name, task in dev.items()}
+        nothing = [None] * len(self.keys)
+        model.set_updates(nothing)
+        at_base = {task: first_order(model, loss, deltas) for task, loss in losses.items()}
+        before = {task: each.of(model.model, model.device) for task, each in tokens.items()}
+        updates: Rows = []
+        effects: Rows = []
+        at_expert = torch.zeros(len(variants), len(variants), dtype=torch.float64)
+        for i, variant in enumerate(variants):
+            model.set_updates(deltas[i])
+            at_expert[i] = first_order(model, losses[variant.task], deltas)
+            changed = {t: divergence(before[t], each.of(model.model, model.device)) for t, each in tokens.items()}
+            updates.append(
+                {"update": variant.name, "task": variant.task, "kind": variant.kind}
+                | {name: float(values[i]) for name, values in of_updates.items()}
+                | {"kl": changed[variant.task]}
+                | {"kl_others": sum(v for t, v in changed.items() if t != variant.task) / (len(changed) - 1)}
+            )
+            path = StatePath(model, nothing, deltas[i]) if self.attributed else None
+            for task, loss in losses.items():
+                values = math.nan
+                if path is not None:
+                    values = sum(max(value, 0.0) for value in split_loss(path, loss, ATTRIBUTION_NODES).values)
+                about = {"update": variant.name, "task": task, "kl_task": changed[task]}
+                effects.append(about | {"first_order_base": float(at_base[task][i]), "attributed": values})
+        pairs = [
+            {"i": names[i], "j": names[j], "first_order": float(at_expert[i, j])}
+            | {name: float(table[i, j]) for name, table in of_pairs.items()}
+            for i in range(len(names))
+            for j in range(len(names))
+            if i != j
+        ]
+        return {"updates": updates, "pairs": pairs, "effects": effects}
+
+    def solo(self) -> Rows:
+        """Scores of the base and of every update alone, whole and with less."""
+        rows = [{"update": "", "strength": 0.0} | row for row in self._scores([None] * len(self.keys))]
+        for variant in self.variants:
+            for strength in (LESS, 1.0):
+                about = {"update": variant.name, "strength": strength}
+                rows += [about | row for row in self._scores(self._at(variant, strength))]
+        return rows
+
+    def score(self, variants: Sequence[Variant], plan: Sequence[float], settings: RunSettings) -> Rows:
+        """Scores {task, split, em, nll, n} of the state that a plan gives."""
+        return self._scores(self.merge(variants, plan, settings))
+
+    def merge(self, variants: Sequence[Variant], plan: Sequence[float], settings: RunSettings) -> Sequence[Update | None]:
+        """The state of a plan; updates in the pool's order, scaled before they are merged."""
+        chosen = [(v, strength) for v, strength in zip(variants, plan, strict=True) if strength]
+        if not chosen:
+            return [None] * len(self.keys)
+        deltas = [self._at(v, strength) for v, strength in chosen]
+        state: list[Update | None] = []
+        for k, key in enumerate(self.keys):
+            own = [delta[k] for delta in deltas]
+            merge = get_method(settings.method).merge(
+                MergeStep(
+                    deltas=own,
+                    names=[v.name for v, _ in chosen],
+                    weights=[1.0] * len(own),
+                    geometry=self._geometry(own, settings),
+                    previous=None,
+                    arriving=own[-1],
+                    norms=[norm(delta) for delta in own],
+                    matrix=key.name,
+                    shape=key.shape,
+                    config=settings.gcwm,
+                    settings=settings.options,
+                    carried={},
+                )
+            )
+            state.append(scaled(merge.rounded, settings.continual.eta))
+        return state
+
+    def _geometry(self, deltas: Sequence[Update], settings: RunSettings) -> LayerGeometry:
+        """Of a method without a gate only which updates are present matters: here all are."""
+        if get_method(settings.method).conflict_gate:
+            return layer_geometry(deltas, None, settings.gcwm)
+        if self._present is None:
+            self._present = layer_geometry(deltas[:1], None, replace(settings.gcwm, metric="mean"))
+        return replace(self._present, present=tuple(range(len(deltas))))
+
+    def _at(self, variant: Variant, strength: float) -> list[Update]:
+        key = variant.name, strength
+        if key not in self._scaled:
+            update = self.update(variant)
+            self._scaled[key] = update if strength == 1 else [scaled(delta, strength) for delta in update]
+        return self._scaled[key]
+
+    def _scores(self, state: Sequence[Update | None]) -> Rows:
+        self.model.set_updates(state)
+        found: dict[tuple[str, str], dict[str, Any]] = {}
+        for probe in self._encoded:
+            for row in probe.score(self.model.model, self.model.device):
+                found.setdefault((row["task"], row["split"]), {"n": row["n"]})[row["metric"]] = row["value"]
+        return [{"task": task, "split": split} | values for (task, split), values in found.items()]
+
+    @cached_property
+    def _encoded(self) -> list[BehaviourProbe]:
+        return [BehaviourProbe(self.tokenizer, self.probes(split)) for split in SPLITS]
+
+

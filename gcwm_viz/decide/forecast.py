@@ -1,0 +1,214 @@
+"""Forecast of each task's score under a plan: a linear model of features, and how far it may be off.
+
+Shape suffixes: p = plans, t = updates, k = tasks, f = features.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.optimize import minimize
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, Kernel
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
+
+from gcwm_viz.decide.features import features
+from gcwm_viz.decide.knowledge import Array, Knowledge
+from gcwm_viz.errors import InputError
+
+SHIPPED = Path(__file__).parent / "results" / "forecast.json"
+RIDGES = (0.1, 1.0, 10.0, 100.0, 1000.0)
+RANGE = (0.5, 99.5)
+"""Percentiles of a feature over the cases that a forecast was fitted on; a value far outside them is a warning."""
+MARGIN = 0.5
+"""Share of that range by which a value may leave it."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A pool of the benchmark: what is known of it, its plans (p, t), and the change of every task's score from the
+    base under each, (p, k), on one split. ``group``: cases that must not be on both sides of a validation."""
+
+    known: Knowledge
+    plans_pt: Array
+    change_pk: Array
+    group: int
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """``coefficients`` of the features by name; ``low`` and ``high``: their range where it was fitted. ``each`` and
+    ``joint``: standard deviations of the error of the mean score, the part that an update at strength 1 adds, and the
+    rest, which is alike for plans within ``length`` of each other (in strengths). ``noise``: of a measured score."""
+
+    method: str
+    needs: str
+    coefficients: dict[str, float]
+    low: dict[str, float]
+    high: dict[str, float]
+    ridge: float
+    each: float
+    joint: float
+    length: float
+    noise: float
+
+    def change(self, known: Knowledge, plans_pt: Array) -> Array:
+        """Change of every task's score from the base, (p, k); within what a score can be where the base's is known."""
+        names, values_pkf = features(known, plans_pt, self.needs)
+        change = values_pkf @ np.array([self.coefficients[name] for name in names])
+        base = known.base
+        return np.clip(change, np.where(np.isnan(base), -1.0, -base), np.where(np.isnan(base), 1.0, 1.0 - base))
+
+    def mean_change(self, known: Knowledge, plans_pt: Array) -> Array:
+        """The same as a mean over tasks, (p,)."""
+        return self.change(known, plans_pt).mean(1)
+
+    def outside(self, known: Knowledge, plans_pt: Array) -> list[str]:
+        """Features that leave the range on which the forecast was fitted by more than half of it, in any plan."""
+        names, values_pkf = features(known, plans_pt, self.needs)
+        width = np.array([self.high[name] - self.low[name] for name in names])
+        low, high = (np.array([bound[name] for name in names]) for bound in (self.low, self.high))
+        far = (values_pkf < low - MARGIN * width) | (values_pkf > high + MARGIN * width)
+        return [name for name, each in zip(names, far.reshape(-1, len(names)).any(0), strict=True) if each]
+
+    @property
+    def kernel(self) -> Kernel:
+        """Covariance of the error between two plans, as a function of their strengths; no error for the base."""
+        linear = ConstantKernel(self.each**2) * DotProduct(sigma_0=1e-9)
+        return linear + ConstantKernel(self.joint**2) * RBF(self.length)
+
+
+@dataclass(frozen=True)
+class Belief:
+    """Mean change from the base of every plan (p, t), and the covariance of its error: normal."""
+
+    plans_pt: Array
+    mean_p: Array
+    cov_pp: Array
+
+    @cached_property
+    def sd_p(self) -> Array:
+        sd: Array = np.sqrt(np.clip(np.diag(self.cov_pp), 0.0, None))
+        return sd
+
+    def difference(self, first: int, second: int) -> tuple[float, float]:
+        """Mean and standard deviation of plan ``first`` minus plan ``second``."""
+        c = self.cov_pp
+        variance = c[first, first] + c[second, second] - 2 * c[first, second]
+        return float(self.mean_p[first] - self.mean_p[second]), float(max(variance, 0.0) ** 0.5)
+
+    def index(self, plan: Sequence[float]) -> int | None:
+        same = np.flatnonzero(np.abs(self.plans_pt - np.asarray(plan)).max(1) < 1e-9)
+        return int(same[0]) if len(same) else None
+
+    @property
+    def best(self) -> int:
+        return int(self.mean_p.argmax())
+
+
+def believe(
+    forecast: Forecast, known: Knowledge, plans_pt: Array, measured: Iterable[tuple[Sequence[float], float, float]] = ()
+) -> Belief:
+    """What to expect of every plan, given the plans in ``measured``: (strengths, change of the mean score from the
+    base, its standard error).
+
+    The forecast is the mean of a Gaussian process; what a measured plan differs from it is partly expected of plans
+    that share its updates.
+    """
+    prior = forecast.mean_change(known, plans_pt)
+    rows = [(tuple(plan), value, error) for plan, value, error in measured if any(plan)]
+    process = GaussianProcessRegressor(
+        forecast.kernel, optimizer=None, alpha=np.array([max(error, 1e-4) ** 2 for _, _, error in rows]) if rows else 1e-8
+    )
+    if rows:
+        own = np.array([plan for plan, _, _ in rows])
+        process.fit(own, np.array([value for _, value, _ in rows]) - forecast.mean_change(known, own))
+    mean, cov = process.predict(plans_pt, return_cov=True)
+    return Belief(plans_pt, prior + mean, cov)
+
+
+def fit(cases: Sequence[Case], method: str, needs: str) -> Forecast:
+    """Ridge regression on ``cases``; its strength, and the size of its errors, from leaving out one group at a time."""
+    names, parts = [], []
+    for case in cases:
+        names, values = features(case.known, case.plans_pt, needs)
+        parts.append(values)
+    x = np.concatenate([part.reshape(-1, len(names)) for part in parts])
+    y = np.concatenate([case.change_pk.reshape(-1) for case in cases])
+    groups = np.concatenate([np.full(case.change_pk.size, case.group) for case in cases])
+    # Pools count alike, however many plans were scored; a plan without updates says nothing.
+    weights = np.concatenate([np.full(case.change_pk.size, 1.0 / len(case.plans_pt)) for case in cases])
+    weights = weights / weights.mean()
+    rms = np.sqrt((x**2).mean(0))
+    rms[rms == 0] = 1.0
+    scores = {}
+    for ridge in RIDGES:
+        found = cross_val_predict(
+            Ridge(alpha=ridge, fit_intercept=False),
+            x / rms,
+            y,
+            groups=groups,
+            cv=LeaveOneGroupOut(),
+            params={"sample_weight": weights},
+        )
+        scores[ridge] = (float((weights * (found - y) ** 2).mean()), found)
+    ridge = min(scores, key=lambda each: scores[each][0])
+    model = Ridge(alpha=ridge, fit_intercept=False).fit(x / rms, y, sample_weight=weights)
+    low, high = np.percentile(x, RANGE, axis=0)
+    forecast = Forecast(
+        method=method,
+        needs=needs,
+        coefficients=dict(zip(names, map(float, model.coef_ / rms), strict=True)),
+        low=dict(zip(names, map(float, low), strict=True)),
+        high=dict(zip(names, map(float, high), strict=True)),
+        ridge=ridge,
+        each=0.05,
+        joint=0.02,
+        length=1.0,
+        noise=0.02,
+    )
+    errors, first = [], 0
+    for case in cases:
+        own = slice(first, first := first + case.change_pk.size)
+        errors.append((y[own] - scores[ridge][1][own]).reshape(case.change_pk.shape).mean(1))
+    return replace(forecast, **_errors(cases, errors))
+
+
+def _errors(cases: Sequence[Case], errors: Sequence[Array]) -> dict[str, float]:
+    """The kernel's parameters of greatest likelihood over all pools, given the errors of plans that were left out."""
+
+    def negative(theta: Array) -> float:
+        each, joint, length, noise = np.exp(theta)
+        kernel = ConstantKernel(each**2) * DotProduct(sigma_0=1e-9) + ConstantKernel(joint**2) * RBF(length)
+        total = 0.0
+        for case, error in zip(cases, errors, strict=True):
+            keep = case.plans_pt.any(1)
+            cov = kernel(case.plans_pt[keep]) + noise**2 * np.eye(int(keep.sum()))
+            sign, determinant = np.linalg.slogdet(cov)
+            total += 0.5 * float(error[keep] @ np.linalg.solve(cov, error[keep])) + 0.5 * determinant
+        return total
+
+    start = np.log([0.05, 0.03, 1.0, 0.01])
+    bounds = [(np.log(low), np.log(high)) for low, high in ((1e-3, 1.0), (1e-3, 1.0), (0.3, 5.0), (1e-3, 0.1))]
+    found = minimize(negative, start, method="L-BFGS-B", bounds=bounds)
+    return dict(zip(("each", "joint", "length", "noise"), map(float, np.exp(found.x)), strict=True))
+
+
+def write(forecasts: Sequence[Forecast], about: dict[str, Any], file: Path) -> None:
+    """A table of coefficients with its provenance, as JSON."""
+    file.write_text(json.dumps(about | {"forecasts": [asdict(each) for each in forecasts]}, indent=1) + "\n")
+
+
+def read(file: Path = SHIPPED) -> list[Forecast]:
+    """Raises :class:`InputError` for a file that is no table of forecasts."""
+    try:
+        return [Forecast(**entry) for entry in json.loads(file.read_bytes())["forecasts"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(f"{file}: expected a table of forecasts, found something else") from None
