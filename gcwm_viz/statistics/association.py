@@ -78,12 +78,12 @@ def associate(
     least = abs(row["rho"]) - EQUAL
     row["p"] = random_p(_shuffled(x_n, y_n, shuffles, rng), least)
     ones = np.ones((len(table), 1))
-    row["partial"] = float(_partial(x_n, y_n, step_n, ones)[0])
+    row["partial"] = float(weighted_partial(x_n, y_n, step_n, ones)[0])
     if r < 2:
         return row | {"reason": "one run: no interval over runs"}
     weights_nb = multiplicities(r, resamples, rng)[cluster_n]
     row["low"], row["high"] = percentile_interval(weighted_spearman(x_n, y_n, weights_nb))
-    row["partial_low"], row["partial_high"] = percentile_interval(_partial(x_n, y_n, step_n, weights_nb))
+    row["partial_low"], row["partial_high"] = percentile_interval(weighted_partial(x_n, y_n, step_n, weights_nb))
     permuted = _permuted_runs(x_n, y_n, step_n, cluster_n, shuffles, rng)
     if permuted is not None:
         row["p_runs"] = random_p(permuted, least)
@@ -101,7 +101,7 @@ def weighted_spearman(x_n: Array, y_n: Array, weights_nb: Array) -> Array:
     return _correlation(_ranks(x_n, weights_nb), _ranks(y_n, weights_nb), weights_nb)
 
 
-def _partial(x_n: Array, y_n: Array, z_n: Array, weights_nb: Array) -> Array:
+def weighted_partial(x_n: Array, y_n: Array, z_n: Array, weights_nb: Array) -> Array:
     """ρ_xy·z = (ρ_xy − ρ_xz ρ_yz) / √((1 − ρ_xz²)(1 − ρ_yz²)) in [-1, 1], (b,), of samples as in
     :func:`weighted_spearman`; ρ_xy for a constant z, NaN where z determines x or y."""
     ranks = [_ranks(values, weights_nb) for values in (x_n, y_n, z_n)]

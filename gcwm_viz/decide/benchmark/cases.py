@@ -1,0 +1,108 @@
+"""The benchmark's tables as cases: a pool, what is known of it before merging, and what its plans score."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from gcwm_viz.decide.benchmark.pools import Plan
+from gcwm_viz.decide.forecast import Case
+from gcwm_viz.decide.knowledge import Array, Knowledge
+
+HARM = 0.01
+"""An update does harm where the mean score over tasks is lower with it by more than this."""
+
+
+@dataclass(frozen=True)
+class PoolCase:
+    """One pool under one method. ``dev``, ``test``: change of every task's score from the base under every plan,
+    (p, k). ``known``: of the development split alone."""
+
+    seed: int
+    pool: str
+    regime: str
+    known: Knowledge
+    kinds: tuple[str, ...]
+    plans_pt: Array
+    dev: Array
+    test: Array
+
+    @property
+    def updates(self) -> int:
+        return len(self.kinds)
+
+    def case(self) -> Case:
+        """For fitting, with the scores of both splits, by their number of examples."""
+        return Case(self.known, self.plans_pt, (self.dev + 2 * self.test) / 3, self.seed)
+
+    def index(self, plan: Sequence[float]) -> int | None:
+        same = np.flatnonzero(np.abs(self.plans_pt - np.asarray(plan)).max(1) < 1e-3)
+        return int(same[0]) if len(same) else None
+
+    def value(self, plan: Sequence[float], split: str = "test") -> float:
+        """Change of the mean score over tasks; NaN where this plan was not scored."""
+        at = self.index(plan)
+        return float("nan") if at is None else float(getattr(self, split)[at].mean())
+
+    def everything(self) -> Plan:
+        return (1.0,) * self.updates
+
+    def with_strength(self, update: int, strength: float) -> Plan:
+        """Everything whole but one update."""
+        return tuple(strength if k == update else 1.0 for k in range(self.updates))
+
+    def marginal(self, update: int, split: str = "test") -> float:
+        """What the mean score gains by this update among all others; below zero = the others are better without it."""
+        return self.value(self.everything(), split) - self.value(self.with_strength(update, 0.0), split)
+
+
+def pool_cases(
+    tables: Mapping[str, pd.DataFrame], method: str, seeds: Sequence[int] | None = None, score: str = "em"
+) -> list[PoolCase]:
+    """Every pool of these seeds whose plans were scored under ``method``."""
+    plans = tables["plans"]
+    plans = plans[plans["method"] == method]
+    found = []
+    for seed, scored in plans.groupby("seed"):
+        if seeds is not None and seed not in seeds:
+            continue
+        own = {name: table[table["seed"] == seed] for name, table in tables.items() if name != "plans"}
+        solo, tasks = own["solo"], list(dict.fromkeys(own["solo"]["task"]))
+        base = {split: _row(solo[(solo["update"] == "") & (solo["split"] == split)], tasks, score) for split in _SPLITS}
+        wide = {
+            split: scored[scored["split"] == split].pivot(index="plan", columns="task", values=score)[tasks]
+            for split in _SPLITS
+        }
+        keys = {key: _strengths(key) for key in wide["test"].index}
+        for (pool, regime), members in own["pools"].groupby(["pool", "regime"], sort=False):
+            members = members.sort_values("place")
+            names = list(members["update"])
+            known = Knowledge.of(names, list(members["task"]), tasks, own, "dev", score)
+            chosen = [key for key, strengths in keys.items() if strengths.keys() <= set(names)]
+            strengths = np.array([[keys[key].get(name, 0.0) for name in names] for key in chosen])
+            nothing = np.zeros((1, len(names)))
+            change = {
+                split: np.concatenate([np.zeros((1, len(tasks))), wide[split].loc[chosen].to_numpy(float) - base[split]])
+                for split in _SPLITS
+            }
+            every = np.concatenate([nothing, strengths])
+            found.append(
+                PoolCase(int(seed), str(pool), str(regime), known, tuple(members["kind"]), every, change["dev"], change["test"])
+            )
+    return found
+
+
+_SPLITS = ("dev", "test")
+
+
+def _row(frame: pd.DataFrame, tasks: Sequence[str], score: str) -> Array:
+    values: Array = frame.set_index("task")[score].reindex(list(tasks)).to_numpy(float)
+    return values
+
+
+def _strengths(key: str) -> dict[str, float]:
+    parts = [part.rsplit(":", 1) for part in key.split(",")]
+    return {name: 1 / 3 if abs(float(value) - 1 / 3) < 1e-3 else float(value) for name, value in parts}
