@@ -9,119 +9,133 @@ Shape suffixes: p = plans, t = updates, k = tasks, f = features.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal, get_args
 
 import numpy as np
 
 from gcwm_viz.decide.knowledge import STRENGTHS, Array, Knowledge
 
-NEEDS = ("updates", "prompts", "labels")
-"""What a forecast may use; each contains those before it."""
-SCALES: Mapping[str, float] = {"interference": 1e-3, "one_sided": 0.05, "kl": 0.5, "loss": 0.5, "norm": 0.05}
-"""Where a feature begins to saturate: log(1 + x/scale). About the median over pairs of the lab's good updates."""
+Needs = Literal["updates", "prompts", "labels"]
+NEEDS: tuple[Needs, ...] = get_args(Needs)
+"""What a forecast uses: the updates alone; prompts of every task too; and answers, for the scores of base and experts."""
+SCALES: Mapping[str, float] = {"interference": 1e-3, "one_sided": 0.05, "kl": 0.5, "norm": 0.05}
+"""Where a feature begins to saturate, as log(1 + x/scale): about the median over pairs of the lab's good updates."""
 
 
-def features(known: Knowledge, plans_pt: Array, needs: str) -> tuple[list[str], Array]:
+def features(known: Knowledge, plans_pt: Array, needs: Needs) -> tuple[list[str], Array]:
     """Names, and (p, k, f) values. ``plans_pt``: the strength of every update in every plan, 0 = left out."""
-    carrier_pk, gain_pk = _carriers(known, plans_pt, labelled=needs == "labels")
-    own = carrier_pk >= 0
-    strength = np.where(own, np.take_along_axis(plans_pt, np.maximum(carrier_pk, 0), axis=1), 0.0)
-    # The others: every update but the carrier, (p, k, t).
-    others = np.repeat(plans_pt[:, None, :], len(known.tasks), axis=1)
-    index = np.arange(plans_pt.shape[1])
-    others = np.where(index[None, None, :] == carrier_pk[..., None], 0.0, others)
-    squared = others**2
-    values: dict[str, Array] = {}
-
-    def acting(table: str) -> Array:
-        """Σ_j s_j² T[carrier, j]; 0 without a carrier."""
-        square = np.nan_to_num(known.pairs[table])
-        return np.where(own, (square[np.maximum(carrier_pk, 0)] * squared).sum(-1), 0.0)
-
-    interference = _log(acting("interference"), "interference")
-    one_sided = _log(acting("one_sided"), "one_sided")
-    cosines = np.nan_to_num(known.pairs["alignment"])[np.maximum(carrier_pk, 0)]
-    ratio = known.relative_norm[None, None, :] / known.relative_norm[np.maximum(carrier_pk, 0)][..., None]
-    along = np.where(own, (cosines * ratio * others).sum(-1) / np.maximum(strength, 1e-9), 0.0)
-    crowd = _log((squared * known.relative_norm**2).sum(-1) ** 0.5, "norm")
-    size = np.log1p((others > 0).sum(-1) * 1.0)
-    if needs == "labels":
-        solo = _solo(known, known.solo - known.base[:, None], plans_pt)
-        loss = _solo(known, known.solo_loss - known.base_loss[:, None], plans_pt)
-        is_other = index[None, None, :] != carrier_pk[..., None]
-        moved = np.where(is_other, solo.transpose(0, 2, 1), 0.0)
-        worse = np.where(is_other, loss.transpose(0, 2, 1), 0.0).clip(0.0)
-        base = known.base[None, :]
-        values["gain"] = gain_pk
-        values["gain × interference"] = gain_pk * interference
-        values["gain × input side"] = gain_pk * one_sided
-        values["gain × crowd"] = gain_pk * crowd
-        values["gain × along"] = gain_pk * np.tanh(along)
-        values["gain × others"] = gain_pk * size
-        values["others lose"] = moved.clip(None, 0.0).sum(-1)
-        values["worst other"] = moved.min(-1).clip(None, 0.0)
-        values["others gain"] = moved.clip(0.0).sum(-1)
-        values["others' loss"] = -_log(worse.sum(-1), "loss")
-        values["base × others' loss"] = -base * _log(worse.sum(-1), "loss")
-        values["base × crowd"] = -base * crowd
-        values["gain × others' loss"] = -gain_pk * _log(worse.sum(-1), "loss")
-        reached = (base + gain_pk + moved.sum(-1)).clip(0.0, 1.0) - base
-        values["additive"] = reached
-    else:
-        has = np.minimum(strength, 1.0)
-        values["own"] = has
-        values["own × interference"] = has * interference
-        values["own × input side"] = has * one_sided
-        values["own × along"] = has * np.tanh(along)
-        values["own × crowd"] = has * crowd
-        values["own × others"] = has * size
-        values["crowd"] = crowd
-        values["others"] = size
-        values["own norm"] = _log(strength * np.where(own, known.relative_norm[np.maximum(carrier_pk, 0)], 0.0), "norm")
-        spread = np.where(own, known.effective_rank[np.maximum(carrier_pk, 0)], 0.0)
-        values["own × effective rank"] = has * spread
-        if needs == "prompts":
-            kl = np.nan_to_num(known.kl).T[None]  # (1, k, t)
-            values["others' KL"] = -_log((squared * kl).sum(-1), "kl")
-            values["own KL"] = _log(strength**2 * np.where(own, _own(kl, carrier_pk), 0.0), "kl")
-            values["own × others' KL"] = -has * _log((squared * kl).sum(-1), "kl")
+    acting = _Acting(known, plans_pt, labelled=needs == "labels")
+    values = _with_scores(acting) if needs == "labels" else _without_scores(acting, prompts=needs == "prompts")
     return list(values), np.stack(list(values.values()), axis=-1)
+
+
+class _Acting:
+    """Every task's carrier in every plan, and what the others of the plan do to it; all (p, k)."""
+
+    def __init__(self, known: Knowledge, plans_pt: Array, *, labelled: bool) -> None:
+        self.known, self.plans_pt = known, plans_pt
+        carrier_pk, self.gain = _carriers(known, plans_pt, labelled=labelled)
+        self.carried = carrier_pk >= 0
+        self.place = np.maximum(carrier_pk, 0)
+        self.strength = np.where(self.carried, np.take_along_axis(plans_pt, self.place, axis=1), 0.0)
+        self.is_other = np.arange(plans_pt.shape[1]) != carrier_pk[..., None]  # (p, k, t)
+        self.others = np.where(self.is_other, plans_pt[:, None, :], 0.0)
+        self.count = np.log1p((self.others > 0).sum(-1))
+
+    def pairs(self, table: str) -> Array:
+        """log of Σ_j s_j² T[carrier, j] over the others; 0 without a carrier."""
+        acts = np.nan_to_num(self.known.pairs[table])[self.place]
+        return _log(np.where(self.carried, (acts * self.others**2).sum(-1), 0.0), table)
+
+    def along(self) -> Array:
+        """Σ_j ⟨s_jΔ_j, Δ_c⟩ / (s_c ‖Δ_c‖²), squeezed into [-1, 1]: how much of the carrier the others repeat."""
+        norms = self.known.relative_norm
+        cosines = np.nan_to_num(self.known.pairs["alignment"])[self.place] * norms / norms[self.place][..., None]
+        share = (cosines * self.others).sum(-1) / np.where(self.carried, self.strength, 1.0)
+        return np.tanh(np.where(self.carried, share, 0.0))
+
+    def divergence(self) -> Array:
+        """log of Σ_j s_j² KL_j on the prompts of each task, over the others."""
+        return _log((self.others**2 * np.nan_to_num(self.known.kl).T).sum(-1), "kl")
+
+    def crowd(self) -> Array:
+        """log of the norm of all others together, over the base's."""
+        return _log((self.others**2 * self.known.relative_norm**2).sum(-1) ** 0.5, "norm")
+
+    def of_carrier(self, values_t: Array) -> Array:
+        return np.where(self.carried, np.nan_to_num(values_t)[self.place], 0.0)
+
+
+def _with_scores(acting: _Acting) -> dict[str, Array]:
+    known, gain, base = acting.known, acting.gain, acting.known.base
+    alone = _alone(known, acting.plans_pt).transpose(0, 2, 1)
+    moved = np.where(acting.is_other, alone, 0.0)
+    divergence = acting.divergence()
+    return {
+        "gain": gain,
+        "gain × interference": gain * acting.pairs("interference"),
+        "gain × input side": gain * acting.pairs("one_sided"),
+        "gain × others": gain * acting.count,
+        "gain × KL of others": gain * divergence,
+        "base × KL of others": base * divergence,
+        "others gain": moved.clip(0.0).sum(-1),
+        "others lose": moved.clip(None, 0.0).sum(-1),
+        "worst other": moved.min(-1).clip(None, 0.0),
+        "sum of all, within 0 and 1": (base + gain + moved.sum(-1)).clip(0.0, 1.0) - base,
+    }
+
+
+def _without_scores(acting: _Acting, *, prompts: bool) -> dict[str, Array]:
+    own, crowd = np.minimum(acting.strength, 1.0), acting.crowd()
+    values = {
+        "own": own,
+        "own × interference": own * acting.pairs("interference"),
+        "own × input side": own * acting.pairs("one_sided"),
+        "own × along": own * acting.along(),
+        "own × crowd": own * crowd,
+        "own × others": own * acting.count,
+        "own × effective rank": own * acting.of_carrier(acting.known.effective_rank),
+        "own norm": _log(acting.strength * acting.of_carrier(acting.known.relative_norm), "norm"),
+        "crowd": crowd,
+        "others": acting.count,
+    }
+    if prompts:
+        divergence = acting.divergence()
+        kl_pk = np.take_along_axis(np.nan_to_num(acting.known.kl).T[None], acting.place[..., None], axis=2)[..., 0]
+        values["KL of others"] = divergence
+        values["own × KL of others"] = own * divergence
+        values["own KL"] = _log(acting.strength**2 * kl_pk, "kl")
+    return values
 
 
 def _log(x: Array, scale: str) -> Array:
     return np.log1p(np.maximum(x, 0.0) / SCALES[scale])
 
 
-def _own(table: Array, carrier_pk: Array) -> Array:
-    k = np.arange(carrier_pk.shape[1])[None, :]
-    found: Array = table[0][k, np.maximum(carrier_pk, 0)]
-    return found
-
-
 def _carriers(known: Knowledge, plans_pt: Array, *, labelled: bool) -> tuple[Array, Array]:
-    """Index of each task's carrier, −1 without one, (p, k); and its gain alone, 0 without labels."""
+    """Index of each task's carrier, −1 without one, (p, k); and what it gains alone, 0 without labels."""
     p, k = len(plans_pt), len(known.tasks)
     if labelled:
-        gains = _solo(known, known.solo - known.base[:, None], plans_pt)  # (p, t, k)
+        gains = _alone(known, plans_pt)
         best = gains.argmax(1)
         gain = np.take_along_axis(gains, best[:, None, :], axis=1)[:, 0]
         return np.where(gain > 0, best, -1), np.maximum(gain, 0.0)
     carrier = np.full((p, k), -1)
     strongest = np.zeros((p, k))
     for t, claim in enumerate(known.claims):
-        for at in [at for at, task in enumerate(known.tasks) if task == claim]:
-            better = plans_pt[:, t] > strongest[:, at]
-            carrier[better, at] = t
-            strongest[better, at] = plans_pt[better, t]
+        for at in (at for at, task in enumerate(known.tasks) if task == claim):
+            stronger = plans_pt[:, t] > strongest[:, at]
+            carrier[stronger, at], strongest[stronger, at] = t, plans_pt[stronger, t]
     return carrier, np.zeros((p, k))
 
 
-def _solo(known: Knowledge, change_tks: Array, plans_pt: Array) -> Array:
-    """Change (p, t, k) of each task by each update alone at its strength in each plan, linear between the strengths
-    that were measured; where only the whole one was, between that and the base."""
+def _alone(known: Knowledge, plans_pt: Array) -> Array:
+    """Change (p, t, k) of every task's score by each update alone, at its strength in each plan: linear between the
+    strengths that were measured; where only the whole update was, between it and the base."""
     less, whole = STRENGTHS
-    whole_tk = np.nan_to_num(change_tks[..., 1])
-    less_tk = np.where(np.isnan(change_tks[..., 0]), less * whole_tk, change_tks[..., 0])
+    change = known.solo - known.base[:, None]
+    whole_tk = np.nan_to_num(change[..., 1])
+    less_tk = np.where(np.isnan(change[..., 0]), less * whole_tk, change[..., 0])
     s = plans_pt[:, :, None]
-    lower = s / less * less_tk[None]
-    upper = less_tk[None] + (s - less) / (whole - less) * (whole_tk - less_tk)[None]
-    return np.where(s <= less, lower, upper)
+    above = less_tk + (s - less) / (whole - less) * (whole_tk - less_tk)
+    return np.where(s <= less, s / less * less_tk, above)

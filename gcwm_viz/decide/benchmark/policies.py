@@ -15,9 +15,11 @@ import pandas as pd
 from gcwm_viz.decide.benchmark.cases import PoolCase
 from gcwm_viz.decide.forecast import Forecast
 from gcwm_viz.decide.search import Measured, search
-from gcwm_viz.decide.verdict import Thresholds
 from gcwm_viz.statistics.resampling import mean_interval
 
+HOLD_CONFLICT = 0.56
+"""Half way from the paper's τ, 0.12, to 1: the threshold on conflict alone by which an update used to be held."""
+LEAST_GAIN = 0.05
 Choose = Callable[[PoolCase], int]
 """The index of a scored plan."""
 
@@ -80,16 +82,16 @@ def _chosen(case: PoolCase, keep: Sequence[bool]) -> int:
 
 
 def _by_conflict(case: PoolCase) -> int:
-    """The verdict before forecasts: left out above the conflict half way from τ to 1, where nothing is measured."""
+    """Left out above a mean conflict of :data:`HOLD_CONFLICT` with the others."""
     mean = np.nanmean(case.known.pairs["conflict"], axis=1)
-    return _chosen(case, list(mean <= Thresholds().hold_conflict))
+    return _chosen(case, list(mean <= HOLD_CONFLICT))
 
 
 def _by_own_gain(case: PoolCase) -> int:
-    """Left out where its expert gains less than 0.05 on its own task."""
+    """Left out where its expert gains less than :data:`LEAST_GAIN` on its own task."""
     tasks = [case.known.tasks.index(claim) for claim in case.known.claims]
     gains = [case.known.solo[j, task, 1] - case.known.base[task] for j, task in enumerate(tasks)]
-    return _chosen(case, [gain >= Thresholds().min_gain for gain in gains])
+    return _chosen(case, [gain >= LEAST_GAIN for gain in gains])
 
 
 def _by_leave_one_out(case: PoolCase) -> int:

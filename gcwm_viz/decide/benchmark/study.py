@@ -100,13 +100,12 @@ def settings_of(method: str) -> RunSettings:
 
 def plans_of(pool: Pool, method: str) -> list[tuple[float, ...]]:
     """The plans that are scored: all subsets, everything with less of one update, and with less of everything; of the
-    plain sum, which is too strong as it is, all subsets with less too. Of GCWM, whose geometry takes six times as long
-    as the rest, everything and everything but one."""
+    plain sum, which is too strong as it is, everything but one with less too. Of GCWM, whose geometry takes six times
+    as long as the rest, everything and everything but one, in every second pool."""
     size = len(pool.variants)
-    everything = [(1.0,) * size]
     if method == "gcwm":
-        return leave_one_out(size)
-    weak = subsets(size) if method == "task-arithmetic" else everything
+        return [] if pool.name.endswith("-2") else leave_one_out(size)
+    weak = leave_one_out(size) if method == "task-arithmetic" else [(1.0,) * size]
     return [*subsets(size), *with_less(size), *lessened(weak)]
 
 

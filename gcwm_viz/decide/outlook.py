@@ -1,0 +1,158 @@
+"""What to expect of a run's updates: forecast, what was measured, the plan that follows, a verdict on each update.
+
+Strengths are those that reach the model: of an update times η.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from gcwm_viz.continual.config import RunSettings
+from gcwm_viz.decide.forecast import Belief, Forecast, believe
+from gcwm_viz.decide.knowledge import STRENGTHS, Array, Knowledge
+from gcwm_viz.decide.order import order_matters
+from gcwm_viz.decide.search import Measured, candidate_plans
+from gcwm_viz.decide.verdict import Verdict, judge
+from gcwm_viz.probes.metrics import rows_of_metric
+from gcwm_viz.statistics.means import error_over_tasks
+
+SPLIT = "dev"
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """``prior``: what the forecast expects of every plan before anything but base and experts is measured; ``belief``:
+    after it. ``plan``: the plan of the highest expectation; ``verdicts``: on each update beside the others of it.
+    ``outside``: features on which this run lies outside what the forecast was fitted on."""
+
+    knowledge: Knowledge
+    forecast: Forecast
+    eta: float
+    measured: list[Measured]
+    prior: Belief
+    belief: Belief
+    plan: tuple[float, ...]
+    verdicts: list[Verdict]
+    outside: list[str]
+
+    @property
+    def everything(self) -> tuple[float, ...]:
+        return (self.eta,) * len(self.knowledge.updates)
+
+    def expected(self, plan: Sequence[float]) -> tuple[float, float]:
+        """Change of the mean score from the base under a plan, and its standard deviation."""
+        belief = believe(self.forecast, self.knowledge, np.array([plan]), _rows(self.measured))
+        return float(belief.mean_p[0]), float(belief.sd_p[0])
+
+    def by_task(self, plan: Sequence[float]) -> Array:
+        """Forecast score of every task, (k,), without what was measured."""
+        change: Array = self.forecast.change(self.knowledge, np.array([plan]))[0]
+        return self.knowledge.base + change
+
+    def found(self, plan: Sequence[float]) -> Measured | None:
+        """What was measured of exactly this plan."""
+        return next((m for m in self.measured if np.allclose(m.plan, plan, atol=1e-9)), None)
+
+
+def outlook(
+    knowledge: Knowledge, forecast: Forecast, eta: float, measured: Sequence[Measured], around: Sequence[Array] = ()
+) -> Outlook:
+    """``around``: further plans to look at, such as those that were measured."""
+    own = [m for m in measured if len(m.plan) == len(knowledge.updates)]
+    looked = [tuple(float(s) / eta for s in m.plan) for m in own] + [tuple(map(float, plan)) for plan in around]
+    plans = candidate_plans(len(knowledge.updates), looked) * eta
+    solo = [m for m in own if sum(s > 0 for s in m.plan) <= 1]
+    prior = believe(forecast, knowledge, plans, _rows(solo))
+    belief = believe(forecast, knowledge, plans, _rows(own))
+    plan = tuple(map(float, plans[belief.best]))
+    # The levels of every update in the plan must be among those that are looked at.
+    needed = [tuple(level if k == u else s for k, s in enumerate(plan)) for u in range(len(plan)) for level in (eta, eta * STRENGTHS[0], 0.0)]
+    plans = np.unique(np.concatenate([plans, needed]).round(12), axis=0)
+    prior, belief = (believe(forecast, knowledge, plans, _rows(rows)) for rows in (solo, own))
+    plan = tuple(map(float, plans[int(np.abs(plans - np.array(plan)).max(1).argmin())]))
+    return Outlook(
+        knowledge=knowledge,
+        forecast=forecast,
+        eta=eta,
+        measured=list(own),
+        prior=prior,
+        belief=belief,
+        plan=plan,
+        verdicts=[judge(belief, plan, update, eta) for update in range(len(knowledge.updates))],
+        outside=forecast.outside(knowledge, np.array([(eta,) * len(knowledge.updates)])),
+    )
+
+
+def _rows(measured: Sequence[Measured]) -> list[tuple[tuple[float, ...], float, float]]:
+    return [(m.plan, m.value, m.error) for m in measured]
+
+
+def forecast_for(
+    forecasts: Sequence[Forecast], knowledge: Knowledge, settings: RunSettings, *, trained: bool = False
+) -> tuple[Forecast | None, str]:
+    """The forecast that uses most of what is known, or None and why there is none."""
+    if trained:
+        return None, "this run describes a training pipeline, so there is nothing to choose"
+    order = order_matters(settings)
+    if order:
+        return None, f"forecasts hold for merges that do not depend on the order; here {order}"
+    own = {each.needs: each for each in forecasts if each.method == settings.method}
+    if not own:
+        known = ", ".join(dict.fromkeys(each.method for each in forecasts))
+        return None, f"the benchmark has no forecast for the method {settings.method}, only for {known}"
+    if knowledge.has_labels and "labels" in own:
+        return own["labels"], ""
+    if knowledge.has_prompts and "prompts" in own:
+        return own["prompts"], ""
+    return own.get("updates"), "" if "updates" in own else "the benchmark has no forecast without probes"
+
+
+def measured_plans(tables: Mapping[str, pd.DataFrame], updates: Sequence[str], eta: float) -> list[Measured]:
+    """Every plan of the run that was scored on dev: base, experts, steps, the final state at other strengths, and what
+    leave-one-out and the search of plans measured. Mean over tasks with an accuracy.
+
+    The standard error is that of the plan's own score: a difference from the base on the same examples has about as
+    much, since both scores vary together.
+    """
+    n = len(updates)
+    place = {name: k for k, name in enumerate(updates)}
+
+    def only(*names: str, strength: float) -> tuple[float, ...]:
+        return tuple(strength if name in names else 0.0 for name in updates)
+
+    scores = _accuracy(tables["scores"])
+    base = scores[scores["model"] == "base"].set_index("task")["value"].astype(float)
+    found: dict[tuple[float, ...], Measured] = {}
+
+    def add(plan: tuple[float, ...], rows: pd.DataFrame) -> None:
+        values = rows.set_index("task")
+        tasks = [task for task in base.index if task in values.index]
+        if len(tasks) == len(base) and len(base):
+            change = (values.loc[tasks, "value"].astype(float) - base[tasks]).mean()
+            found.setdefault(plan, Measured(plan, float(change), error_over_tasks(values.loc[tasks, "se"].astype(float))))
+
+    for (model, step), rows in scores.groupby(["model", "step"], sort=False):
+        if model == "step":
+            add(tuple(eta if place[name] < step else 0.0 for name in updates), rows)
+        elif model == "expert":
+            add(only(updates[int(step) - 1], strength=1.0), rows)
+    for name, rows in _accuracy(tables["leave_one_out"]).groupby("left_out", sort=False):
+        add(tuple(0.0 if update == name else eta for update in updates), rows)
+    strength = tables["strength"]
+    if len(strength):
+        for factor, rows in _accuracy(strength.assign(split=SPLIT)).groupby("strength", sort=False):
+            add((eta * float(factor),) * n, rows)
+    plans = tables.get("plans")
+    if plans is not None and len(plans):
+        for _, rows in _accuracy(plans).groupby("plan", sort=False):
+            own = rows.iloc[0]["strengths"]
+            add(tuple(eta * float(own.get(name) or 0.0) for name in updates), rows)
+    return list(found.values())
+
+
+def _accuracy(table: pd.DataFrame) -> pd.DataFrame:
+    return rows_of_metric(table[table["split"] == SPLIT], "accuracy") if len(table) else table.reindex(columns=["model", "step", "left_out"])
