@@ -53,7 +53,7 @@ def choose_second(view: View) -> Run:
 
 def say_what_differs(first: Run, second: Run, step: int) -> None:
     """A sentence where the two runs have not integrated the same updates by this step, and one where they took them at
-    other strengths."""
+    different strengths."""
     a, b = first.updates[:step], second.updates[:step]
     if set(a) != set(b):
         st.caption(
@@ -68,7 +68,7 @@ def say_what_differs(first: Run, second: Run, step: int) -> None:
     ]
     if taken[0] != taken[1]:
         words = [as_markdown(in_words(strengths), 120) if strengths else "all at 1" for strengths in taken]
-        st.caption(f"The runs take updates at other strengths: {words[0]} against {words[1]}.")
+        st.caption(f"The runs take updates at different strengths: {words[0]} against {words[1]}.")
 
 
 def say_how_compared(differences: pd.DataFrame) -> None:

@@ -31,7 +31,7 @@ def test_a_run_against_its_copy_differs_nowhere(open_page: Callable[..., AppTest
     assert "other updates" not in words(app)
 
 
-def test_other_strengths_are_said(open_page: Callable[..., AppTest], tmp_path: Path) -> None:
+def test_different_strengths_are_said(open_page: Callable[..., AppTest], tmp_path: Path) -> None:
     write_run(tmp_path, "normal", "a")
     file = write_run(tmp_path, "normal", "b") / "run.json"
     content = json.loads(file.read_text())
@@ -39,7 +39,9 @@ def test_other_strengths_are_said(open_page: Callable[..., AppTest], tmp_path: P
     file.write_text(json.dumps(content))
     app = open_page(PAGE, root=tmp_path, run="a", against="b")
     assert not app.exception
-    assert "The runs take updates at other strengths: all at 1 against capital 0.33." in words(app).replace("\\", "")
+    assert "The runs take updates at different strengths: all at 1 against capital 0.33." in words(app).replace(
+        "\\", ""
+    )
     app = open_page(PAGE, root=tmp_path, run="a", against="b", step=1)  # before it arrives
     assert "strengths" not in words(app)
 
