@@ -60,7 +60,8 @@ def open_inputs(inputs: Inputs) -> OpenInputs:
     names = [name for name, _ in inputs.updates]
     for name in inputs.strengths:
         if name not in names:
-            raise InputError(f"a strength is given for {name[:100]!r}, expected one of the updates {', '.join(names)}")
+            listed = ", ".join(names[:6]) + ", …" * (len(names) > 6)
+            raise InputError(f"a strength is given for {name[:100]!r}, expected one of the updates {listed}")
     sources = [open_update(name, path, base, inputs.strengths.get(name, WHOLE)) for name, path in inputs.updates]
     paired = plan(base, sources)
     states = None

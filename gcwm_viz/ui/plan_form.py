@@ -100,7 +100,7 @@ def show() -> RunPlan | None:
     st.text_input("Base model (folder or hub id)", key="start-base", persist_state="session",
                   placeholder="models/base", help="In safetensors; org/name@revision from the cache")  # fmt: skip
     st.markdown("**Updates, in order of arrival**",
-                help="Strength: what an update is multiplied by before anything else; 0.5 takes half of it")  # fmt: skip
+                help="Strength: what an update is multiplied by before anything else; 0.5 takes a half")  # fmt: skip
     _rows()
     st.text_input("Probes (folder, optional)", key="start-probes", persist_state="session", placeholder="none",
                   help="Folders dev, test, representation of .jsonl files; without them nothing is scored")  # fmt: skip

@@ -21,7 +21,7 @@ class UpdateSource(ABC):
     """One update of ``base``, called ``name``; ``kind`` is "checkpoint", "adapter", "checkpoint+adapter" or "delta".
 
     Every change that it tells of, inside the target matrices or outside, is ``strength`` times that of its files;
-    ``open_update`` sets it. ``parts`` have strength 1: it is their sum that is scaled.
+    ``open_update`` sets it. Several ``parts`` have strength 1: it is their sum that is scaled.
     """
 
     kind: str
