@@ -55,14 +55,18 @@ def check(options: argparse.Namespace) -> None:
     print(json.dumps(facts | need) if options.json else "\n".join(_sentences(facts, need)))
 
 
+def _at_strength(strength: float) -> str:
+    return "" if strength == 1 else f" at strength {strength:g}"
+
+
 def _sentences(facts: dict[str, Any], need: dict[str, Any]) -> list[str]:
     from gcwm_viz.probes.preflight import probe_words
 
     base, targets = facts["base_parameters"], facts["parameters"]
     lines = [f"base {facts['base']}: {base:,} parameters, {targets:,} in target matrices"]
     lines += [
-        f"  {row['update']} ({row['kind']}): {row['matrices']} matrices, {row['missing']} missing, "
-        f"{row['ignored']} tensors ignored, {row['extra']} not in the base"
+        f"  {row['update']} ({row['kind']}{_at_strength(row['strength'])}): {row['matrices']} matrices, "
+        f"{row['missing']} missing, {row['ignored']} tensors ignored, {row['extra']} not in the base"
         for row in facts["updates"]
     ]
     lines += [

@@ -32,6 +32,14 @@ def add_inputs(parser: argparse.ArgumentParser, *, required: bool = True) -> Non
         help="checkpoint, LoRA adapter, MODEL+ADAPTER or folder of update tensors; repeat in order of arrival",
     )
     parser.add_argument(
+        "--strength",
+        action="append",
+        default=[],
+        type=_named_strength,
+        metavar="NAME=S",
+        help="take sΔ for the update's Δ, in the merge and in its expert [1]; repeat for other updates",
+    )
+    parser.add_argument(
         "--state",
         action="append",
         default=[],
@@ -123,6 +131,18 @@ def _named_path(text: str) -> tuple[str, Path]:
     return name, input_folder(path)
 
 
+def _named_strength(text: str) -> tuple[str, float]:
+    from gcwm_viz.updates.strength import checked, from_text
+
+    name, separator, value = text.rpartition("=")
+    if not separator or not name:
+        raise argparse.ArgumentTypeError(f"expected NAME=S, got {text!r}")
+    try:
+        return name, checked(from_text(value), name)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def input_folder(text: str) -> Path:
     """A folder, or a URL that fsspec reads; a hub id is looked up later."""
     if "://" not in text:
@@ -169,6 +189,14 @@ def existing_run(out: Path, options: argparse.Namespace) -> "RunStore | None":
     return store
 
 
+def strengths_of(options: argparse.Namespace) -> dict[str, float]:
+    """``--strength`` by update. Raises :class:`InputError` for one that is named twice."""
+    strengths = dict(options.strength)
+    if len(strengths) < len(options.strength):
+        raise InputError("--strength names an update twice, expected one strength for each")
+    return strengths
+
+
 def inputs_of(options: argparse.Namespace) -> "Inputs":
     from gcwm_viz.checkpoints.hub import local_folder
     from gcwm_viz.continual.run_file import PROBE_DTYPES
@@ -177,6 +205,7 @@ def inputs_of(options: argparse.Namespace) -> "Inputs":
     return Inputs(
         base=local_folder(options.base),
         updates=[(name, local_folder(path)) for name, path in options.update],
+        strengths=strengths_of(options),
         states=options.state,
         probes=options.probes,
         probe_dtype=options.probe_dtype or PROBE_DTYPES[0],
@@ -192,8 +221,8 @@ def inputs_of_bundle(bundle: "Bundle", base: Path, *, sequential: bool = False) 
 
 
 def planned(options: argparse.Namespace) -> "tuple[Inputs, RunSettings]":
-    """Inputs and settings of ``--plan FILE``, single settings and probes replaced by those given beside it, or else
-    of ``--base`` and ``--update``."""
+    """Inputs and settings of ``--plan FILE``, single settings, strengths and probes replaced by those given beside it,
+    or else of ``--base`` and ``--update``."""
     if options.plan is None:
         if options.base is None or not options.update:
             raise InputError("expected --plan, or --base with at least one --update")
@@ -213,6 +242,7 @@ def planned(options: argparse.Namespace) -> "tuple[Inputs, RunSettings]":
     inputs = Inputs(
         base=plan.base,
         updates=plan.updates,
+        strengths={**plan.strengths, **strengths_of(options)},
         states=options.state,
         probes=options.probes or plan.probes,
         probe_dtype=options.probe_dtype or plan.probe_dtype,

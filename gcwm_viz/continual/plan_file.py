@@ -3,14 +3,15 @@
     base: models/base
     updates:
     - {name: medicine, path: models/medicine}
-    - {name: law, path: models/law}
+    - {name: law, path: models/law, strength: 0.33}
     preset: scale-free
     method: gcwm
     settings: {eta: 0.5}
     probes: null
     probe_dtype: float32
 
-Only ``base`` and ``updates`` are required. Relative paths start at the plan's own folder.
+Only ``base`` and ``updates`` are required. Relative paths start at the plan's own folder. An update's Δ is multiplied
+by its ``strength``, 1 where it has none, before anything else.
 """
 
 from collections.abc import Mapping
@@ -26,6 +27,7 @@ from gcwm_viz.continual.config import RunSettings, parse_setting
 from gcwm_viz.continual.run_file import PROBE_DTYPES
 from gcwm_viz.errors import InputError
 from gcwm_viz.merging.registry import get_method
+from gcwm_viz.updates.strength import RANGE, WHOLE, from_text, is_strength
 
 MAX_BYTES = 1_000_000
 MAX_UPDATES = 10_000
@@ -35,11 +37,12 @@ _KEYS = ("base", "updates", "preset", "method", "settings", "probes", "probe_dty
 
 @dataclass(frozen=True, kw_only=True)
 class RunPlan:
-    """The content of a plan. ``updates``: (name, folder) in order of arrival. ``settings``: single settings over the
-    preset's, by the names that ``--set`` takes."""
+    """The content of a plan. ``updates``: (name, folder) in order of arrival. ``strengths``: by update, in (0, 10], 1
+    for those that are absent. ``settings``: single settings over the preset's, by the names that ``--set`` takes."""
 
     base: Path
     updates: tuple[tuple[str, Path], ...]
+    strengths: Mapping[str, float] = field(default_factory=dict)
     preset: str = "scale-free"
     method: str = "gcwm"
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -55,7 +58,7 @@ class RunPlan:
         """The file's text; :func:`parse_plan` reads the same plan from it."""
         content = {
             "base": str(self.base),
-            "updates": [{"name": name, "path": str(path)} for name, path in self.updates],
+            "updates": [self._entry(name, path) for name, path in self.updates],
             "preset": self.preset,
             "method": self.method,
             "settings": dict(self.settings),
@@ -64,6 +67,10 @@ class RunPlan:
         if self.probe_dtype != PROBE_DTYPES[0]:
             content["probe_dtype"] = self.probe_dtype
         return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=1000)
+
+    def _entry(self, name: str, path: Path) -> dict[str, Any]:
+        strength = self.strengths.get(name, WHOLE)
+        return {"name": name, "path": str(path)} | ({} if strength == WHOLE else {"strength": float(strength)})
 
 
 def read_plan(file: Path) -> RunPlan:
@@ -90,6 +97,7 @@ def parse_plan(raw: bytes, source: str, folder: Path | None = None) -> RunPlan:
         return RunPlan(
             base=content.path(content.values.get("base"), "base"),
             updates=content.updates(),
+            strengths=content.strengths(),
             preset=content.word("preset", "scale-free"),
             method=content.word("method", "gcwm"),
             settings=content.settings(),
@@ -174,11 +182,23 @@ class _Content:
             raise _PlanError(f"must list one or more updates (name and path) under updates, found {_kind(entries)}")
         listed = []
         for number, entry in enumerate(entries, start=1):
-            if not isinstance(entry, dict) or set(entry) != {"name", "path"}:
+            if not isinstance(entry, dict) or set(entry) - {"strength"} != {"name", "path"}:
                 raise _PlanError(f"must give update {number} as name and path, found {_kind(entry)}")
             name = _text(entry["name"], f"the name of update {number}", "text")
             listed.append((name, self.path(entry["path"], f"the path of update {number}")))
         return tuple(listed)
+
+    def strengths(self) -> dict[str, float]:
+        """Of the updates that have another strength than 1; :meth:`updates` has checked their names."""
+        strengths = {}
+        for entry in self.values["updates"]:
+            value = from_text(entry.get("strength", WHOLE))
+            if not is_strength(value):
+                found = _kind(entry["strength"])
+                raise _PlanError(f"must give the strength of {entry['name'][:50]!r} as {RANGE}, found {found}")
+            if value != WHOLE:
+                strengths[entry["name"]] = float(value)
+        return strengths
 
     def settings(self) -> dict[str, Any]:
         values = self.values.get("settings")

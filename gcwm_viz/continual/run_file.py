@@ -6,11 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from gcwm_viz.checkpoints.header import read_json_object
+from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.checkpoints.location import location
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.errors import InputError
 from gcwm_viz.plugins.record import PluginEntry, check_method
 from gcwm_viz.updates.matrices import MatrixKey
+from gcwm_viz.updates.source import UpdateSource
+from gcwm_viz.updates.sources import open_update
+from gcwm_viz.updates.strength import RANGE, WHOLE, is_strength
 
 SCHEMA = 1
 FORMAT = "gcwm_viz.run"
@@ -24,12 +28,13 @@ PROBE_DTYPES = ("float32", "bfloat16", "float16")
 @dataclass(frozen=True, kw_only=True)
 class InputEntry:
     """One input: the base, which has neither name nor kind, an update or a given state. ``where``: its folder or URL;
-    ``fingerprint``: sha256 (hex) when the run started; ``kind``: as in ``UpdateSource``."""
+    ``fingerprint``: sha256 (hex) when the run started; ``kind`` and ``strength``: as in ``UpdateSource``."""
 
     name: str = ""
     where: str
     kind: str = ""
     fingerprint: str
+    strength: float = WHOLE
     other: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -43,9 +48,14 @@ class InputEntry:
         """The last part of the path, which reveals nothing about the machine."""
         return self.where.rstrip("/").rpartition("/")[2]
 
+    def open(self, base: CheckpointIndex) -> UpdateSource:
+        """The update or state at its strength. Raises :class:`InputError` as :func:`open_update` does."""
+        return open_update(self.name, self.path, base, self.strength)
+
     def to_json(self) -> dict[str, Any]:
         values = {"name": self.name, "path": self.where, "kind": self.kind, "fingerprint": self.fingerprint}
-        return {key: value for key, value in values.items() if value} | dict(self.other)
+        strength = {} if self.strength == WHOLE else {"strength": self.strength}
+        return {key: value for key, value in values.items() if value} | strength | dict(self.other)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +92,11 @@ class RunFile:
     versions: Mapping[str, str] = field(default_factory=dict)
     plugins: tuple[PluginEntry, ...] = ()
     other: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def strengths(self) -> dict[str, float]:
+        """Strength by update, of those that have another than 1."""
+        return {entry.name: entry.strength for entry in self.updates if entry.strength != WHOLE}
 
     @classmethod
     def read(cls, run: Path) -> "RunFile":
@@ -134,6 +149,7 @@ class _EntryError(Exception):
 def _run_file(values: dict[str, Any]) -> RunFile:
     """Removes the known entries from ``values``; ``other`` is the rest."""
     updates, states = _inputs(values.pop("updates", None), "updates"), _inputs(values.pop("states", []), "states")
+    _expect(not states or all(e.strength == WHOLE for e in (*updates, *states)), "states", "no strength beside states")
     _expect(len({entry.name for entry in updates}) == len(updates), "updates", "a name only once")
     _expect(len(states) in (0, len(updates)), "states", "none or one an update")
     matrices = _sequence(values.pop("matrices", None), "matrices", MAX_MATRICES)
@@ -166,8 +182,10 @@ def _input(entry: Any, path: str, required: tuple[str, ...]) -> InputEntry:
     declared = ("name", "path", "kind", "fingerprint")
     name, where, kind, fingerprint = (entry.get(key, "") for key in declared)
     _expect(isinstance(name, str) and isinstance(kind, str), path, "name and kind as text")
-    other = {key: value for key, value in entry.items() if key not in declared}
-    return InputEntry(name=name, where=where, kind=kind, fingerprint=fingerprint, other=other)
+    strength = entry.get("strength", WHOLE)
+    _expect(is_strength(strength), f"{path}.strength", RANGE)
+    other = {key: value for key, value in entry.items() if key not in (*declared, "strength")}
+    return InputEntry(name=name, where=where, kind=kind, fingerprint=fingerprint, strength=float(strength), other=other)
 
 
 def _probes(values: dict[str, Any]) -> ProbeEntry:

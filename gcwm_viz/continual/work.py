@@ -23,7 +23,6 @@ from gcwm_viz.geometry.member import shared_subspaces
 from gcwm_viz.linalg.lowrank import Update
 from gcwm_viz.merging.tiles import tile_bytes
 from gcwm_viz.updates.source import UpdateSource
-from gcwm_viz.updates.sources import open_update
 
 SMALLER_TILES = (2**28, 2**26)
 """Bytes of the inner solver's tiles to try where a device is too small for whole matrices."""
@@ -88,12 +87,12 @@ def _open_runs(runs: tuple[tuple[Path, str], ...]) -> list[_OpenRun]:
     """The runs and their inputs, opened once per process; their fingerprints were checked before."""
     stores = [RunStore.open(run) for run, _ in runs]
     base = CheckpointIndex.open(stores[0].file.base.path)
-    sources: dict[tuple[str, str], UpdateSource] = {}
+    sources: dict[tuple[str, str, float], UpdateSource] = {}
 
     def source(entry: InputEntry) -> UpdateSource:
-        key = entry.name, entry.where
+        key = entry.name, entry.where, entry.strength
         if key not in sources:
-            sources[key] = open_update(entry.name, entry.path, base)
+            sources[key] = entry.open(base)
         return sources[key]
 
     return [

@@ -6,9 +6,11 @@ from typing import Any
 import yaml
 
 from gcwm_viz.checkpoints.hub import hub_id
+from gcwm_viz.continual.run_file import InputEntry
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.export.mergekit import mergekit_yaml
+from gcwm_viz.updates.strength import WHOLE
 
 _FRONT = ("license", "license_name", "license_link", "language")
 """Entries copied from the base's own card."""
@@ -52,11 +54,16 @@ def settings_block(store: RunStore, step: int) -> str:
     """Inputs and settings of the run up to ``step``."""
     settings = {
         "base": store.file.base.where,
-        "updates": [{"name": update.name, "path": update.where} for update in store.file.updates[:step]],
+        "updates": [_update(update) for update in store.file.updates[:step]],
         "step": step,
         "settings": store.settings.to_dict(),
     }
     return block(yaml.safe_dump(settings, sort_keys=False))
+
+
+def _update(entry: InputEntry) -> dict[str, Any]:
+    strength = {} if entry.strength == WHOLE else {"strength": entry.strength}
+    return {"name": entry.name, "path": entry.where} | strength
 
 
 def block(text: str) -> str:

@@ -20,7 +20,7 @@ def mergekit_yaml(store: RunStore, step: int) -> str:
     """The state after ``step`` as text of a mergekit configuration.
 
     Raises :class:`InputError`, saying why, for a method that mergekit does not have, a policy whose state is no single
-    merge, and updates given as folders of update tensors.
+    merge, updates given as folders of update tensors, and strengths that mergekit cannot express.
     """
     settings, where = store.settings, f"run {store.path}"
     if store.file.states:
@@ -34,14 +34,18 @@ def mergekit_yaml(store: RunStore, step: int) -> str:
         raise InputError(f"{where} folds earlier steps into one another; mergekit merges all updates at once")
     active = active_set(step, continual)
     base = store.file.base.where
-    models, weights = [], []
+    models, weights, strengths = [], [], []
     for index, weight in zip(active.indices, active.weights, strict=True):
         update = store.file.updates[index]
         if update.kind not in ("checkpoint", "adapter", "checkpoint+adapter"):
             raise InputError(f"{where}: update {update.name!r} is a folder of update tensors, mergekit reads models")
         models.append(f"{base}+{update.where}" if update.kind == "adapter" else update.where)
         weights.append(float(weight))
-    recipe, remark = describe(MergekitModels(models, weights, base, continual.eta, settings.options))
+        strengths.append(update.strength)
+    try:
+        recipe, remark = describe(MergekitModels(models, weights, strengths, base, continual.eta, settings.options))
+    except InputError as error:
+        raise InputError(f"{where}, merged by {settings.method}: {error}") from None
     comments = ["mergekit merges embeddings and norms too, which this run left as they are in the base.", *remark]
     return "".join(f"# {line}\n" for line in comments) + yaml.safe_dump(
         recipe | {"dtype": "float32", "tokenizer_source": "base"}, sort_keys=False, allow_unicode=True, width=1000

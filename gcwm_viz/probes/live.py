@@ -12,7 +12,6 @@ from gcwm_viz.continual.store import RunStore
 from gcwm_viz.linalg.lowrank import Update
 from gcwm_viz.probes.merged import MergedModel
 from gcwm_viz.probes.stored import Checkpoint
-from gcwm_viz.updates.sources import open_update
 
 
 class LiveModel:
@@ -27,8 +26,8 @@ class LiveModel:
         inputs that are no longer there."""
         self.store, self.device = store, device
         self.base = CheckpointIndex.open(store.file.base.path)
-        self._sources = [open_update(entry.name, entry.path, self.base) for entry in store.file.updates]
-        self._states = [open_update(entry.name, entry.path, self.base) for entry in store.file.states]
+        self._sources = [entry.open(self.base) for entry in store.file.updates]
+        self._states = [entry.open(self.base) for entry in store.file.states]
         outside = dict.fromkeys(name for state in self._states for name in state.outside_names(store.keys))
         self.merged = MergedModel(self.base, store, device, dtype, list(outside))
         self._state: Checkpoint | None = None
@@ -60,7 +59,7 @@ class LiveModel:
     def updates(self, checkpoint: Checkpoint) -> list[Update | None]:
         """θ − θ_pre of every tensor of ``merged.keys`` at one state; None where it is zero or not the state's.
 
-        An expert has its own target matrices alone.
+        An expert has its own target matrices alone, changed by its update at the strength of the run.
         """
         return self._targets(checkpoint) + self._outside(checkpoint)
 

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from gcwm_viz.continual.run_file import InputEntry
 from gcwm_viz.errors import InputError
 from gcwm_viz.figures import (
     angles,
@@ -30,6 +31,7 @@ from gcwm_viz.report.markup import Page, flat
 from gcwm_viz.runs.highlights import Scored, peak, scored
 from gcwm_viz.runs.tables import Run
 from gcwm_viz.signals.catalogue import ACTIVE, ALPHA, INCOMING, STATE, on_page, summarised
+from gcwm_viz.updates.strength import WHOLE
 
 _COURSE = {
     "overall": "overall",
@@ -71,12 +73,16 @@ def _what_was_run(page: Page, run: Run) -> None:
     )
     page.section("What was run")
     listed = [("base", file.base, "")]
-    listed += [(f"update {n}: {update.name}", update, update.kind) for n, update in enumerate(file.updates, start=1)]
+    listed += [(f"update {n}: {update.name}", update, _kind(update)) for n, update in enumerate(file.updates, start=1)]
     listed += [(state.name, state, "given state") for state in file.states]
     rows = [(name, entry.folder, kind, entry.fingerprint[:16]) for name, entry, kind in listed]
     page.table(("input", "folder", "kind", "fingerprint"), rows, words=4)
     versions = [(f"version of {name}", value) for name, value in file.versions.items()]
     page.table(("setting", "value"), [*flat(settings.to_dict()), *versions], words=2, fold="All settings and versions")
+
+
+def _kind(update: InputEntry) -> str:
+    return update.kind if update.strength == WHOLE else f"{update.kind}, taken at strength {update.strength:g}"
 
 
 def _headline(page: Page, run: Run, results: Scored | None) -> None:

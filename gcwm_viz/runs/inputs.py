@@ -1,11 +1,11 @@
 """Inputs of a run: opened for a new run, reopened for one that is resumed, and described for run.json."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gcwm_viz.checkpoints.index import CheckpointIndex
-from gcwm_viz.continual.run_file import PROBE_DTYPES, ProbeEntry
+from gcwm_viz.continual.run_file import PROBE_DTYPES, ProbeEntry, RunFile
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes.harness import check_installed
@@ -14,16 +14,19 @@ from gcwm_viz.probes.tasks import has_probe_files, load_tasks, probes_fingerprin
 from gcwm_viz.updates.pairing import Plan, plan
 from gcwm_viz.updates.source import UpdateSource, joint_rank, state_ranks
 from gcwm_viz.updates.sources import open_update
+from gcwm_viz.updates.strength import WHOLE
 
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """Paths that a run reads. ``updates``: (name, folder) in order of arrival. ``states``: for a training pipeline,
+    """Paths that a run reads. ``updates``: (name, folder) in order of arrival. ``strengths``: by update, what its Δ is
+    multiplied by before anything else, in (0, 10]; 1 for those that are absent. ``states``: for a training pipeline,
     the folder or file of S_t of every step. ``probes``: folder of probe files. ``probe_dtype``: precision in which
     models are probed, one of :data:`~gcwm_viz.continual.run_file.PROBE_DTYPES`."""
 
     base: Path
     updates: Sequence[tuple[str, Path]]
+    strengths: Mapping[str, float] = field(default_factory=dict)
     states: Sequence[Path] = ()
     probes: Path | None = None
     probe_dtype: str = PROBE_DTYPES[0]
@@ -54,7 +57,12 @@ class OpenInputs:
 def open_inputs(inputs: Inputs) -> OpenInputs:
     """Read headers and pair updates with the base; raises :class:`InputError` for what does not fit."""
     base = CheckpointIndex.open(inputs.base)
-    sources = [open_update(name, path, base) for name, path in inputs.updates]
+    names = [name for name, _ in inputs.updates]
+    for name in inputs.strengths:
+        if name not in names:
+            listed = ", ".join(names[:6]) + ", …" * (len(names) > 6)
+            raise InputError(f"a strength is given for {name[:100]!r}, expected one of the updates {listed}")
+    sources = [open_update(name, path, base, inputs.strengths.get(name, WHOLE)) for name, path in inputs.updates]
     paired = plan(base, sources)
     states = None
     if inputs.states:
@@ -62,22 +70,37 @@ def open_inputs(inputs: Inputs) -> OpenInputs:
             raise InputError(
                 f"expected one state for each of {len(sources)} updates, found {len(inputs.states)} states"
             )
+        if any(source.strength != WHOLE for source in sources):
+            raise InputError(
+                "states of a training pipeline are described, not merged: expected no strength beside them"
+            )
         states = [open_update(f"state {step}", path, base) for step, path in enumerate(inputs.states, start=1)]
         plan(base, states)
     return OpenInputs(base, sources, states, paired)
 
 
+def inputs_of_run(file: RunFile, names: Collection[str] | None = None) -> Inputs:
+    """The inputs of a run as it took them, strengths included, without its probes; ``names``: these updates alone."""
+    updates = [entry for entry in file.updates if names is None or entry.name in names]
+    return Inputs(
+        base=file.base.path,
+        updates=[(entry.name, entry.path) for entry in updates],
+        strengths={entry.name: entry.strength for entry in updates},
+        states=[state.path for state in file.states],
+    )
+
+
 def reopen_inputs(store: RunStore, *, probes: bool = True) -> OpenInputs:
     """Inputs of an existing run. Raises :class:`InputError` for changed fingerprints, with ``probes`` theirs too."""
     file = store.file
-    updates = [(update.name, update.path) for update in file.updates]
-    opened = open_inputs(Inputs(base=file.base.path, updates=updates, states=[state.path for state in file.states]))
+    opened = open_inputs(inputs_of_run(file))
     if opened.base.fingerprint() != file.base.fingerprint:
         raise InputError(f"{file.base.where}: the base has changed since run {store.path} started")
     described = [*file.updates, *file.states]
     for source, entry in zip([*opened.sources, *(opened.states or [])], described, strict=True):
         if source.fingerprint() != entry.fingerprint:
-            raise InputError(f"{entry.where}: {entry.name} has changed since run {store.path} started")
+            strength = "" if entry.strength == WHOLE else f" or its strength, {entry.strength:g} now,"
+            raise InputError(f"{entry.where}: {entry.name}{strength} has changed since run {store.path} started")
     if not probes or file.probes.where is None:
         return opened
     folder = file.probes.path

@@ -28,7 +28,6 @@ from gcwm_viz.runs.inputs import Inputs, OpenInputs, open_inputs, printable, pro
 from gcwm_viz.updates.chain import chain_note
 from gcwm_viz.updates.outside import outside_share, share_notes
 from gcwm_viz.updates.source import UpdateSource
-from gcwm_viz.updates.sources import open_update
 
 Progress = Callable[[str, int, int, str], None]
 """Called with the phase (``matrices`` or ``probes``), items done, items in all, and the item just finished."""
@@ -149,10 +148,16 @@ def _updates_table(opened: OpenInputs, shares: dict[str, dict[str, float]], chai
 def _outside_share(run: Path, worker: Worker, name: str) -> dict[str, float]:
     store = RunStore.open(run)
     base = CheckpointIndex.open(store.file.base.path)
-    path = next(update.path for update in store.file.updates if update.name == name)
-    return outside_share(base, open_update(name, path, base), store.keys)
+    entry = next(update for update in store.file.updates if update.name == name)
+    return outside_share(base, entry.open(base), store.keys)
 
 
 def _entry(source: UpdateSource) -> InputEntry:
     where = str(source.path.resolve())
-    return InputEntry(name=source.name, where=where, kind=source.kind, fingerprint=source.fingerprint())
+    return InputEntry(
+        name=source.name,
+        where=where,
+        kind=source.kind,
+        fingerprint=source.fingerprint(),
+        strength=source.strength,
+    )

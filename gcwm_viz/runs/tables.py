@@ -100,8 +100,9 @@ _COLUMNS: dict[str, dict[str, str]] = {
         "update": "name",
         "path": "folder as given",
         "kind": "checkpoint, adapter or delta",
+        "strength": "s, what its Δ was multiplied by before anything else (from run.json); 1 unless chosen",
         "matrices": "target matrices that it touches",
-        "norm": "‖θ_t − θ_pre‖ over all floating tensors",
+        "norm": "s‖θ_t − θ_pre‖ over all floating tensors",
         "target_norm": "the same over target matrices",
         "outside_share": "share of the squared norm outside the target matrices, which is ignored",
         "rounding": "relative rounding error of Δ from half-precision inputs, NaN where not applicable",
@@ -224,6 +225,9 @@ class Tables(Mapping[str, pd.DataFrame]):
         if name == "matrices":
             seconds = {self._store.keys[index].name: value for index, value in self._store.seconds().items()}
             frame["seconds"] = frame["matrix"].map(seconds).astype("float64")
+        if name == "updates":
+            strengths = {entry.name: entry.strength for entry in self._store.file.updates}
+            frame["strength"] = frame["update"].map(strengths).astype("float64")
         return frame.reindex(columns=documented)
 
 

@@ -147,16 +147,23 @@ def inputs(view: View) -> None:
     """What was merged, and with which settings."""
     st.header("What was merged", anchor=False)
     updates = view.run.tables["updates"]
+    strength = ["strength"] if view.run.store.file.strengths else []
+    columns = ["index", "update", "kind", *strength, "matrices", "norm", "outside_share", "rounding", "note"]
     st.dataframe(
         # The table's own tool bar offers a CSV, which a spreadsheet must take for data.
-        updates[["index", "update", "kind", "matrices", "norm", "outside_share", "rounding", "note"]].map(plain_cell),
+        updates[columns].map(plain_cell),
         hide_index=True,
         column_config={
             "index": st.column_config.NumberColumn("Order", width="small"),
             "update": st.column_config.TextColumn("Update"),
             "kind": st.column_config.TextColumn("Kind", help="A full checkpoint, an adapter, or the update itself"),
+            "strength": st.column_config.NumberColumn(
+                "Strength", format="%.3g", help="What the update was multiplied by before anything else; 1 = as it is"
+            ),
             "matrices": st.column_config.NumberColumn("Matrices", help="Target matrices that it changes"),
-            "norm": st.column_config.NumberColumn("Norm", format="%.3g", help="Frobenius norm of the whole update"),
+            "norm": st.column_config.NumberColumn(
+                "Norm", format="%.3g", help="Frobenius norm of the whole update, at its strength"
+            ),
             "outside_share": st.column_config.NumberColumn(
                 "Ignored share", format="percent", help="Share of the squared norm outside the target matrices; ignored"
             ),

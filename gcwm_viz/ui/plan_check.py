@@ -90,13 +90,15 @@ def _answer(answer: dict[str, Any], root: Path) -> None:
         st.warning("This needs more memory than is free: the run may end early.")
     if answer["disk_bytes"] > disk:
         st.warning("This needs more disk than is free.")
+    strength = ["strength"] if any(row["strength"] != 1 for row in answer["updates"]) else []
     st.dataframe(
         answer["updates"],
         hide_index=True,
-        column_order=["update", "kind", "matrices", "missing", "ignored", "extra"],
+        column_order=["update", "kind", *strength, "matrices", "missing", "ignored", "extra"],
         column_config={
             "update": "Update",
             "kind": "Kind",
+            "strength": st.column_config.NumberColumn("Strength", help="What the update is multiplied by"),
             "matrices": st.column_config.NumberColumn("Matrices", help="Target matrices that it changes"),
             "missing": st.column_config.NumberColumn("Unchanged", help="Target matrices that it does not change"),
             "ignored": st.column_config.NumberColumn("Ignored", help="Tensors outside the target matrices"),

@@ -20,6 +20,7 @@ from gcwm_viz.geometry.config import PRESETS
 from gcwm_viz.merging.registry import METHODS
 from gcwm_viz.ui import setting_fields, trouble
 from gcwm_viz.ui.roots import allowed_roots, allowed_url, within
+from gcwm_viz.updates.strength import WHOLE, checked, from_text
 
 ROWS, SERIAL, PROBLEM = "start-rows", "start-serial", "start-problem"
 MAX_FOLDERS = 200
@@ -33,13 +34,17 @@ def path_key(row: int) -> str:
     return f"start-path-{row}"
 
 
+def strength_key(row: int) -> str:
+    return f"start-strength-{row}"
+
+
 def fill(plan: RunPlan) -> None:
     """Put ``plan`` into the form. Call it in a callback, before the form is drawn."""
     state = st.session_state
     state["start-base"], state["start-probes"] = str(plan.base), str(plan.probes or "")
     state[ROWS] = []
     for name, path in plan.updates:
-        add_row(name, str(path))
+        add_row(name, str(path), plan.strengths.get(name, WHOLE))
     state["start-preset"], state["start-method"] = plan.preset, plan.method
     declared = RunSettings.preset_with(plan.preset, {}, plan.method).declared()
     # A plan may write 1 for a decimal, but its field takes 1.0 alone.
@@ -51,10 +56,11 @@ def fill(plan: RunPlan) -> None:
     setting_fields.fill(settings, plan.preset, plan.method)
 
 
-def add_row(name: str = "", path: str = "") -> None:
+def add_row(name: str = "", path: str = "", strength: float = WHOLE) -> None:
     state = st.session_state
     row = state[SERIAL] = state.get(SERIAL, 0) + 1
     state[name_key(row)], state[path_key(row)] = name, path
+    state[strength_key(row)] = "" if strength == WHOLE else repr(float(strength))
     state[ROWS] = [*state.get(ROWS, []), row]
 
 
@@ -93,7 +99,8 @@ def show() -> RunPlan | None:
     _fillers()
     st.text_input("Base model (folder or hub id)", key="start-base", persist_state="session",
                   placeholder="models/base", help="In safetensors; org/name@revision from the cache")  # fmt: skip
-    st.markdown("**Updates, in order of arrival**")
+    st.markdown("**Updates, in order of arrival**",
+                help="Strength: what an update is multiplied by before anything else; 0.5 takes a half")  # fmt: skip
     _rows()
     st.text_input("Probes (folder, optional)", key="start-probes", persist_state="session", placeholder="none",
                   help="Folders dev, test, representation of .jsonl files; without them nothing is scored")  # fmt: skip
@@ -162,18 +169,20 @@ def _use_folder() -> None:
 def _rows() -> None:
     rows = st.session_state[ROWS]
     for index, row in enumerate(rows):
-        boxes = st.columns([0.3, 2.2, 4.6, 0.7, 0.85, 1.05], vertical_alignment="center", gap="small")
+        boxes = st.columns([0.3, 2.1, 3.8, 1.1, 0.7, 0.85, 1.05], vertical_alignment="center", gap="small")
         boxes[0].markdown(f"{index + 1}")
         boxes[1].text_input(f"Name of update {index + 1}", key=name_key(row), persist_state="session",
                             placeholder="name", label_visibility="collapsed")  # fmt: skip
         boxes[2].text_input(f"Folder of update {index + 1}", key=path_key(row), persist_state="session",
                             placeholder="folder: checkpoint, LoRA adapter or update tensors",
                             label_visibility="collapsed")  # fmt: skip
-        boxes[3].button("Up", key=f"up-{row}", help=f"Move update {index + 1} up", on_click=move_row,
+        boxes[3].text_input(f"Strength of update {index + 1}", key=strength_key(row), persist_state="session",
+                            placeholder="strength 1", label_visibility="collapsed")  # fmt: skip
+        boxes[4].button("Up", key=f"up-{row}", help=f"Move update {index + 1} up", on_click=move_row,
                         args=(index, -1), disabled=index == 0, width="stretch")  # fmt: skip
-        boxes[4].button("Down", key=f"down-{row}", help=f"Move update {index + 1} down", on_click=move_row,
+        boxes[5].button("Down", key=f"down-{row}", help=f"Move update {index + 1} down", on_click=move_row,
                         args=(index, 1), disabled=index == len(rows) - 1, width="stretch")  # fmt: skip
-        boxes[5].button("Remove", key=f"drop-{row}", help=f"Remove update {index + 1}", on_click=drop_row, args=(row,),
+        boxes[6].button("Remove", key=f"drop-{row}", help=f"Remove update {index + 1}", on_click=drop_row, args=(row,),
                         width="stretch")  # fmt: skip
     st.button("Add an update", on_click=add_row)
 
@@ -195,8 +204,9 @@ def _settings() -> tuple[str, str, dict[str, object]]:
 
 def _plan(preset: str, method: str, settings: dict[str, object]) -> RunPlan | None:
     state = st.session_state
-    updates = [(state[name_key(row)].strip(), state[path_key(row)].strip()) for row in state[ROWS]]
-    updates = [(name, path) for name, path in updates if name or path]
+    keys = (name_key, path_key, strength_key)
+    rows = [tuple(state[key(row)].strip() for key in keys) for row in state[ROWS]]
+    updates = [(name, path) for name, path, _ in rows if name or path]
     base, probes = state["start-base"].strip(), state["start-probes"].strip()
     missing = [
         *(["the base"] if not base else []),
@@ -211,6 +221,7 @@ def _plan(preset: str, method: str, settings: dict[str, object]) -> RunPlan | No
         plan = RunPlan(
             base=_input(base, roots),
             updates=tuple((name, _input(path, roots)) for name, path in updates),
+            strengths={name: checked(from_text(strength), name) for name, _, strength in rows if name and strength},
             preset=preset, method=method, settings=settings, probes=within(probes, roots) if probes else None,
         )  # fmt: skip
         plan.run_settings()

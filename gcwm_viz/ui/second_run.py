@@ -18,6 +18,7 @@ from gcwm_viz.ui.frame import View
 from gcwm_viz.ui.loading import load_run, run_names
 from gcwm_viz.ui.roots import run_root
 from gcwm_viz.ui.text import as_markdown
+from gcwm_viz.updates.strength import in_words
 
 SIGNALS = tuple(
     replace(
@@ -51,7 +52,8 @@ def choose_second(view: View) -> Run:
 
 
 def say_what_differs(first: Run, second: Run, step: int) -> None:
-    """One sentence where the two runs have not integrated the same updates by this step."""
+    """A sentence where the two runs have not integrated the same updates by this step, and one where they took them at
+    different strengths."""
     a, b = first.updates[:step], second.updates[:step]
     if set(a) != set(b):
         st.caption(
@@ -60,6 +62,13 @@ def say_what_differs(first: Run, second: Run, step: int) -> None:
         )
     elif a != b:
         st.caption("By this step both runs have integrated the same updates, in another order.")
+    taken = [
+        {name: strength for name, strength in run.store.file.strengths.items() if name in names}
+        for run, names in ((first, a), (second, b))
+    ]
+    if taken[0] != taken[1]:
+        words = [as_markdown(in_words(strengths), 120) if strengths else "all at 1" for strengths in taken]
+        st.caption(f"The runs take updates at different strengths: {words[0]} against {words[1]}.")
 
 
 def say_how_compared(differences: pd.DataFrame) -> None:

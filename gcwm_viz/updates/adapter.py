@@ -86,7 +86,7 @@ class AdapterUpdate(UpdateSource):
                     f"expected in the base {self.base.root} a tensor {name!r}, found none"
                 )
 
-    def outside(self, keys: Iterable[MatrixKey]) -> Iterator[tuple[str, float]]:
+    def _outside(self, keys: Iterable[MatrixKey]) -> Iterator[tuple[str, float]]:
         targets = {key.name for key in keys}
         thin = {name: lora for name, lora in self.modules.items() if name not in targets} | self.embeddings
         for name, lora in thin.items():

@@ -61,7 +61,8 @@ def chain_note(base: CheckpointIndex, sources: Sequence[UpdateSource]) -> str:
         former = None
         for position, source in enumerate(sources):
             update = source.delta(key)
-            later = None if update is None else dense(update).double().flatten()
+            # As it was trained: a strength does not make a chain of experts, nor hide one.
+            later = None if update is None else dense(update).double().flatten() / source.strength
             if position and former is not None:
                 overlaps[position - 1].append(_overlap(former, later))
             former = later

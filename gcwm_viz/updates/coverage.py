@@ -7,7 +7,7 @@ from dataclasses import dataclass
 class Coverage:
     """What one update holds for the base: ``touched`` target matrices, ``missing`` ones, tensors outside them that
     are ``ignored``, those that the base does not have (``extra``), and outside ones of another shape
-    (``resized``: name, found, expected)."""
+    (``resized``: name, found, expected). ``strength``: what its Δ is multiplied by."""
 
     update: str
     kind: str
@@ -18,12 +18,14 @@ class Coverage:
     extra: list[str]
     resized: list[tuple[str, tuple[int, ...], tuple[int, ...]]]
     bytes_to_read: int
+    strength: float
 
     def row(self) -> dict[str, object]:
         """Counts for a table."""
         return {
             "update": self.update,
             "kind": self.kind,
+            "strength": self.strength,
             "path": self.path,
             "matrices": len(self.touched),
             "missing": len(self.missing),

@@ -44,10 +44,11 @@ def outside_share(base: CheckpointIndex, source: UpdateSource, keys: Sequence[Ma
     1 − target²/total² in [0, 1], NaN for an update of zero; ``outside_biases``, ``outside_head``, … are its parts by
     group (``groups.GROUPS``) and add up to it. ``rounding``: estimated ‖rounding error of Δ‖/‖Δ‖ over
     the target matrices of a half-precision checkpoint, the base taken as exact; NaN for adapters, update tensors and
-    wider checkpoints. Raises InputError as ``UpdateSource.delta`` does.
+    wider checkpoints. A strength scales the norms alone. Raises InputError as ``UpdateSource.delta`` does.
     """
     target = noise = 0.0
     half = False
+    scale = source.strength**2
     checkpoint = next((part for part in source.parts if isinstance(part, CheckpointUpdate)), None)
     whole = {name for part in source.parts if isinstance(part, AdapterUpdate) for name in part.whole}
     for key in source.touched(keys):
@@ -55,11 +56,11 @@ def outside_share(base: CheckpointIndex, source: UpdateSource, keys: Sequence[Ma
         squared = 0.0
         if checkpoint is not None and key.name in checkpoint.tensors and key.name not in whole:
             info = checkpoint.tensors[key.name]
-            squared = squared_difference(info, base.tensors[key.name])
+            squared = scale * squared_difference(info, base.tensors[key.name])
             # A frozen matrix was not rounded again.
             if squared > 0 and info.dtype in HALF_PRECISION:
                 half = True
-                noise += squared_rounding(info)
+                noise += scale * squared_rounding(info)
         if source is not checkpoint:
             delta = source.delta(key)
             squared = 0.0 if delta is None else squared_norm(delta)

@@ -117,6 +117,7 @@ def _cover(
         extra=extra,
         resized=resized,
         bytes_to_read=sum(source.nbytes(key) for key in touched),
+        strength=source.strength,
     )
     notes += [f"{source.name}: {note}" for note in update_notes(base, source, coverage, len(keys))]
     warnings += [f"{source.name}: {warning}" for warning in update_warnings(base, source, coverage, len(keys))]

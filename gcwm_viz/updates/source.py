@@ -12,14 +12,20 @@ from gcwm_viz.checkpoints.header import TensorInfo
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.checkpoints.reader import check_finite, read_tensor
 from gcwm_viz.errors import InputError
-from gcwm_viz.linalg.lowrank import LowRank, Update, squared_norm
+from gcwm_viz.linalg.lowrank import LowRank, Update, scaled, squared_norm
 from gcwm_viz.updates.matrices import MatrixKey
+from gcwm_viz.updates.strength import WHOLE
 
 
 class UpdateSource(ABC):
-    """One update of ``base``, called ``name``; ``kind`` is "checkpoint", "adapter", "checkpoint+adapter" or "delta"."""
+    """One update of ``base``, called ``name``; ``kind`` is "checkpoint", "adapter", "checkpoint+adapter" or "delta".
+
+    Every change that it tells of, inside the target matrices or outside, is ``strength`` times that of its files;
+    ``open_update`` sets it. Several ``parts`` have strength 1: it is their sum that is scaled.
+    """
 
     kind: str
+    strength: float = WHOLE
 
     def __init__(self, name: str, path: Path, base: CheckpointIndex, index: CheckpointIndex) -> None:
         self.name = name
@@ -38,7 +44,14 @@ class UpdateSource(ABC):
         return [part.path for part in self.parts]
 
     def fingerprint(self) -> str:
-        """sha256 (hex) of the source's content and kind; see ``CheckpointIndex.fingerprint``."""
+        """sha256 (hex) of the source's content (see ``CheckpointIndex.fingerprint``), its kind, and its strength where
+        that is not 1: another strength is another input."""
+        content = self._fingerprint()
+        if self.strength == WHOLE:
+            return content
+        return hashlib.sha256(f"{self.strength!r}*{content}".encode()).hexdigest()
+
+    def _fingerprint(self) -> str:
         return hashlib.sha256(f"{self.kind}:{self.index.fingerprint()}".encode()).hexdigest()
 
     @abstractmethod
@@ -60,9 +73,13 @@ class UpdateSource(ABC):
     @abstractmethod
     def _read(self, key: MatrixKey, dtype: torch.dtype) -> Update: ...
 
-    @abstractmethod
     def outside(self, keys: Iterable[MatrixKey]) -> Iterator[tuple[str, float]]:
         """(tensor name, ‖Δ‖_F²) of every change outside ``keys``, one tensor in memory at a time."""
+        for name, squared in self._outside(keys):
+            yield name, self.strength**2 * squared
+
+    @abstractmethod
+    def _outside(self, keys: Iterable[MatrixKey]) -> Iterator[tuple[str, float]]: ...
 
     def outside_names(self, keys: Iterable[MatrixKey]) -> list[str]:
         """The base's tensors outside ``keys`` that the source stores whole, in the base's shape; headers only."""
@@ -70,6 +87,10 @@ class UpdateSource(ABC):
 
     def outside_change(self, name: str) -> Tensor:
         """Δ of one of :meth:`outside_names`, float32 in the base's shape."""
+        change = self._outside_change(name)
+        return change if self.strength == WHOLE else self.strength * change
+
+    def _outside_change(self, name: str) -> Tensor:
         raise KeyError(name)
 
     def touched(self, keys: Iterable[MatrixKey]) -> list[MatrixKey]:
@@ -86,6 +107,8 @@ class UpdateSource(ABC):
             return None
         self.check(key)
         update = self._read(key, dtype)
+        if self.strength != WHOLE:
+            update = scaled(update, self.strength)
         for part in (update.left_or, update.right_ri) if isinstance(update, LowRank) else (update,):
             check_finite(part, f"{self.path}: the update of {key.name!r} in {str(dtype).removeprefix('torch.')}")
         if isinstance(update, LowRank):

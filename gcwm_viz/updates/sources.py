@@ -25,6 +25,7 @@ from gcwm_viz.updates.energy import squared_change, squared_sum
 from gcwm_viz.updates.matrices import MatrixKey
 from gcwm_viz.updates.naming import in_base_names
 from gcwm_viz.updates.source import UpdateSource, check_stored, difference
+from gcwm_viz.updates.strength import WHOLE, checked
 
 UPDATE_MARK = {"gcwm_viz": "update"}
 UPDATE_FILE = "update.json"
@@ -55,7 +56,7 @@ class StoredUpdate(UpdateSource):
             if name in base and name not in targets and info.is_floating and info.shape == base[name].shape
         ]
 
-    def outside_change(self, name: str) -> Tensor:
+    def _outside_change(self, name: str) -> Tensor:
         value = read_tensor(self.tensors[name]).float()
         return value if self.kind == "delta" else value - read_tensor(self.base.tensors[name]).float()
 
@@ -71,7 +72,7 @@ class CheckpointUpdate(StoredUpdate):
     def _read(self, key: MatrixKey, dtype: torch.dtype) -> Tensor:
         return difference(self.tensors[key.name], key, self.base, dtype)
 
-    def outside(self, keys: Iterable[MatrixKey]) -> Iterator[tuple[str, float]]:
+    def _outside(self, keys: Iterable[MatrixKey]) -> Iterator[tuple[str, float]]:
         targets = {key.name for key in keys}
         for name, info in self.tensors.items():
             if name not in targets and name in self.base.tensors:
@@ -89,7 +90,7 @@ class DeltaUpdate(StoredUpdate):
     def _read(self, key: MatrixKey, dtype: torch.dtype) -> Tensor:
         return key.to_linear(read_tensor(self.tensors[key.name]).to(dtype))
 
-    def outside(self, keys: Iterable[MatrixKey]) -> Iterator[tuple[str, float]]:
+    def _outside(self, keys: Iterable[MatrixKey]) -> Iterator[tuple[str, float]]:
         targets = {key.name for key in keys}
         for name, info in self.tensors.items():
             if name not in targets and name in self.base.tensors and info.is_floating:
@@ -110,8 +111,7 @@ class StackedUpdate(UpdateSource):
     def parts(self) -> list[UpdateSource]:
         return [self.checkpoint, self.adapter]
 
-    def fingerprint(self) -> str:
-        """sha256 (hex) of both parts'."""
+    def _fingerprint(self) -> str:
         return hashlib.sha256("+".join(part.fingerprint() for part in self.parts).encode()).hexdigest()
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -135,14 +135,14 @@ class StackedUpdate(UpdateSource):
     def outside_names(self, keys: Iterable[MatrixKey]) -> list[str]:
         return self.checkpoint.outside_names(keys)
 
-    def outside_change(self, name: str) -> Tensor:
+    def _outside_change(self, name: str) -> Tensor:
         return self.checkpoint.outside_change(name)
 
     def _read(self, key: MatrixKey, dtype: torch.dtype) -> Update:
         read = [part._read(key, dtype) for part in self._changing(key)]
         return read[0] if len(read) == 1 else accumulate(read[1], dense(read[0]))
 
-    def outside(self, keys: Iterable[MatrixKey]) -> Iterator[tuple[str, float]]:
+    def _outside(self, keys: Iterable[MatrixKey]) -> Iterator[tuple[str, float]]:
         """The energies of a tensor that both parts change are added, as if the changes were orthogonal."""
         keys = list(keys)
         whole = self.adapter.replaced
@@ -150,12 +150,18 @@ class StackedUpdate(UpdateSource):
         yield from self.adapter.outside(keys)
 
 
-def open_update(name: str, path: str | Path, base: CheckpointIndex) -> UpdateSource:
+def open_update(name: str, path: str | Path, base: CheckpointIndex, strength: float = WHOLE) -> UpdateSource:
     """The update in ``path``, whose kind follows from its files; headers only. ``MODEL+ADAPTER`` is an adapter on a
-    model, or the adapter alone where that model is the base.
+    model, or the adapter alone where that model is the base. ``strength``: what its Δ is multiplied by, in (0, 10].
 
-    Raises InputError for an unusable ``name``, and for every fault of the files that headers show.
+    Raises InputError for an unusable ``name`` or ``strength``, and for every fault of the files that headers show.
     """
+    source = _open(name, path, base)
+    source.strength = checked(strength, name)
+    return source
+
+
+def _open(name: str, path: str | Path, base: CheckpointIndex) -> UpdateSource:
     path = reached(location(path))
     if not name or len(name) > 100 or not name.isprintable() or set(name) & set("/\\") or name in {".", ".."}:
         raise InputError(
@@ -176,12 +182,12 @@ def open_update(name: str, path: str | Path, base: CheckpointIndex) -> UpdateSou
 
 
 def _open_stacked(name: str, model: Path, lora: Path, base: CheckpointIndex) -> UpdateSource:
-    adapter = open_update(name, lora, base)
+    adapter = _open(name, lora, base)
     if not isinstance(adapter, AdapterUpdate):
         raise InputError(f"{lora}: expected a LoRA adapter after the + of {model}+{lora}, found a {adapter.kind}")
     if model.resolve() == base.root.resolve():
         return adapter
-    checkpoint = open_update(name, model, base)
+    checkpoint = _open(name, model, base)
     if not isinstance(checkpoint, CheckpointUpdate):
         raise InputError(
             f"{model}: expected a full checkpoint before the + of {model}+{lora}, found a {checkpoint.kind}"

@@ -30,6 +30,15 @@ def test_round_trip() -> None:
     assert plan.run_settings().gcwm.iters == 7
 
 
+def test_strengths_are_part_of_a_plan_where_they_are_not_1() -> None:
+    plan = RunPlan(base=Path("/m"), updates=(("a", Path("/a")), ("b", Path("/b"))), strengths={"b": 0.1 + 0.2, "a": 1})
+    assert "- name: a\n  path: /a\n- name: b\n  path: /b\n  strength: 0.30000000000000004\n" in plan.to_yaml()
+    assert parsed(plan.to_yaml()).strengths == {"b": 0.1 + 0.2}
+    assert parsed(parsed(plan.to_yaml()).to_yaml()) == parsed(plan.to_yaml())
+    for text in ("2", "2.0", "'2'", "2e0"):
+        assert parsed(f"base: /b\nupdates: [{{name: a, path: /a, strength: {text}}}]").strengths == {"a": 2.0}
+
+
 def test_the_precision_of_probes_is_part_of_a_plan() -> None:
     text = b"base: /m/base\nupdates: [{name: a, path: /m/a}]\nprobe_dtype: bfloat16\n"
     plan = parse_plan(text, "p")
@@ -67,6 +76,14 @@ def test_defaults_relative_paths_and_numbers_as_on_the_command_line(tmp_path: Pa
         ("base: /b\nupdates: [a]", "must give update 1 as name and path, found 'a'"),
         ("base: /b\nupdates: [{name: 1, path: /u}]", "the name of update 1 as text on one line .* found the int 1"),
         ("base: /b\nupdates: [{name: a, path: /u, weight: 2}]", "must give update 1 as name and path"),
+        ("base: /b\nupdates: [{name: a, strength: 2}]", "must give update 1 as name and path"),
+        *(
+            (
+                f"base: /b\nupdates: [{{name: a, path: /u, strength: {value}}}]",
+                "must give the strength of 'a' as a number above 0 and at most 10, found",
+            )
+            for value in ("0", "-1", "10.1", ".inf", ".nan", "true", "much", "[1]", "")
+        ),
         ("base: b\n" + UPDATES, "uploaded, so base must be an absolute path, found 'b'"),
         ("base: /b\nsettings: [1]\n" + UPDATES, "must map setting names to values"),
         ("base: /b\nsettings: {eta: [1]}\n" + UPDATES, "setting eta a number or a word"),

@@ -1,6 +1,7 @@
 """Small finished runs over tiny random models of real architectures."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -49,10 +50,14 @@ def experts(
 
 
 def finished(
-    index: CheckpointIndex, updates: list[tuple[str, Path]], out: Path, method: str = "gcwm", **settings: object
+    index: CheckpointIndex,
+    updates: list[tuple[str, Path]],
+    out: Path,
+    method: str = "gcwm",
+    strengths: Mapping[str, float] | None = None,
+    **settings: object,
 ) -> RunStore:
-    store = create_run(
-        Inputs(base=index.root, updates=updates), out, RunSettings.preset_with("scale-free", settings, method)
-    )
+    inputs = Inputs(base=index.root, updates=updates, strengths=strengths or {})
+    store = create_run(inputs, out, RunSettings.preset_with("scale-free", settings, method))
     continue_run(store, CPU, workers=1)
     return store

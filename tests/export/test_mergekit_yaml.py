@@ -24,6 +24,9 @@ CASES: dict[str, dict[str, Any]] = {
     "dare": {"dare_drop": 0.4},
     "dare-ties": {"dare_drop": 0.4},
 }
+UNEQUAL = {"one": 0.4, "two": 1.5}
+"""Strengths by update; the third has 1."""
+EQUAL = dict.fromkeys(("one", "two", "three"), 0.4)
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +43,10 @@ def made(
     out: Path,
     method: str,
     updates: list[tuple[str, Path]] | None = None,
+    strengths: dict[str, float] | None = None,
     **settings: Any,
 ) -> RunStore:
-    return runs.finished(inputs[0], updates or inputs[1], out, method, **settings)
+    return runs.finished(inputs[0], updates or inputs[1], out, method, strengths, **settings)
 
 
 def test_what_the_configuration_says(inputs: tuple[CheckpointIndex, list[tuple[str, Path]]], tmp_path: Path) -> None:
@@ -90,17 +94,46 @@ def test_what_mergekit_cannot_say(inputs: tuple[CheckpointIndex, list[tuple[str,
         assert "mergekit:" not in card
 
 
+def test_strengths_are_in_the_weights_or_beside_them(
+    inputs: tuple[CheckpointIndex, list[tuple[str, Path]]], tmp_path: Path
+) -> None:
+    def weights(strengths: dict[str, float], method: str, **settings: Any) -> tuple[list[float], Any]:
+        store = made(inputs, tmp_path / f"{method}{len(strengths)}", method, strengths=strengths, **settings)
+        recipe = yaml.safe_load(mergekit_yaml(store, 3))
+        return [model["parameters"]["weight"] for model in recipe["models"]], recipe.get("parameters", {}).get("lambda")
+
+    assert weights(UNEQUAL, "task-arithmetic", eta=0.5, old_weight=2.0) == ([0.4, 1.5, 0.5], None)
+    assert weights(UNEQUAL, "dare", eta=0.5) == ([0.4, 1.5, 1.0], 0.5)
+    assert weights(EQUAL, "ties", eta=0.5, old_weight=2.0) == ([2.0, 2.0, 1.0], 0.2)
+    # Σ ω_i / η = 3 / 0.5, less 0.4 + 1.5 + 1, is the base's.
+    assert weights(UNEQUAL, "mean", eta=0.5)[0] == pytest.approx([0.4, 1.5, 1.0, 3.1])
+    for method in ("ties", "dare-ties"):
+        store = made(inputs, tmp_path / method, method, strengths=UNEQUAL)
+        with pytest.raises(InputError, match=f"merged by {method}: .*expected the same strength for all updates"):
+            mergekit_yaml(store, 3)
+        assert mergekit_yaml(store, 1)  # one update has one strength
+    card = (export_step(store, 3, tmp_path / "out") / "README.md").read_text()
+    assert "strength: 1.5" in card
+    assert "mergekit:" not in card
+
+
 @pytest.mark.filterwarnings("default")  # mergekit's dependencies warn
-@pytest.mark.parametrize("method", CASES)
+@pytest.mark.parametrize(
+    ("method", "strengths"),
+    [
+        *((method, {}) for method in CASES),
+        *((method, EQUAL if "ties" in method else UNEQUAL) for method in CASES),
+    ],
+)
 def test_mergekit_reads_it_and_merges_the_same(
-    inputs: tuple[CheckpointIndex, list[tuple[str, Path]]], tmp_path: Path, method: str
+    inputs: tuple[CheckpointIndex, list[tuple[str, Path]]], tmp_path: Path, method: str, strengths: dict[str, float]
 ) -> None:
     pytest.importorskip("mergekit", reason="mergekit is not installed (extra `mergekit`)")
     from mergekit.config import MergeConfiguration
     from mergekit.merge import run_merge
     from mergekit.options import MergeOptions
 
-    store = made(inputs, tmp_path / "run", method, **CASES[method])
+    store = made(inputs, tmp_path / "run", method, strengths=strengths, **CASES[method])
     recipe = MergeConfiguration.model_validate(yaml.safe_load(mergekit_yaml(store, 3)))
     if method.startswith("dare"):
         return  # masks at random

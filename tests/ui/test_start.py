@@ -24,7 +24,9 @@ from tests.ui.test_pages import words
 PAGE = "pages/0_Start.py"
 ANSWER = {
     "base": "b", "base_parameters": 1000, "parameters": 800, "warnings": [f"odd {NASTY}"], "notes": ["a note"],
-    "updates": [{"update": NASTY, "kind": "delta", "matrices": 8, "missing": 0, "ignored": 0, "extra": 0}],
+    "updates": [{
+        "update": NASTY, "kind": "delta", "strength": 1.0, "matrices": 8, "missing": 0, "ignored": 0, "extra": 0
+    }],
     "families": [{"family": "q_proj", "d_out": 4, "d_in": 4, "matrices": 8}],
     "bytes_to_read": 2_000_000, "device": "cpu", "flops": 1.0, "memory_bytes": 3e9, "disk_bytes": 40, "seconds": 200.0,
     "probes": [{"task": NASTY, "split": "test", "kind": "prompts", "examples": 7}], "probe_memory_bytes": 6e9,
@@ -134,6 +136,30 @@ def test_check_answers_for_this_plan_only(app: AppTest, root: Path, monkeypatch:
     assert next(button for button in app.button if button.label == "Start the run").disabled
 
 
+def test_strengths_of_the_form_are_in_its_plan(app: AppTest, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[RunPlan] = []
+
+    def run_check(plan: RunPlan) -> Any:
+        asked.append(plan)
+        return ANSWER | {"updates": [{"update": "b", "kind": "delta", "strength": 0.25}]}
+
+    monkeypatch.setattr(plan_check, "run_check", run_check)
+    app = filled(app, root)
+    row = app.session_state[plan_form.ROWS][1]
+    for wrong in ("much", "0", "11"):
+        app.text_input(key=plan_form.strength_key(row)).set_value(wrong).run()
+        assert "expected its strength as a number above 0 and at most 10" in words(app)
+        assert next(button for button in app.button if button.label == "Check").disabled
+    app.text_input(key=plan_form.strength_key(row)).set_value("0.25").run()
+    app = press(app, "Check")
+    assert asked[0].strengths == {"b": 0.25}
+    assert list(app.dataframe[0].value["strength"]) == [0.25]
+    # It moves with its update.
+    app.button(key=f"up-{row}").click().run()
+    assert press(app, "Check") is not None
+    assert ([name for name, _ in asked[1].updates], asked[1].strengths) == (["b", "a"], {"b": 0.25})
+
+
 def test_check_runs_the_command(root: Path) -> None:
     plan = RunPlan(
         base=root / "inputs" / "base", updates=(("a", root / "inputs" / "updates" / "a"),), settings={"eta": 0.5}
@@ -201,11 +227,13 @@ def test_uploaded_plan_fills_the_form(monkeypatch: pytest.MonkeyPatch, root: Pat
     upload = Upload()
     state: dict[str, Any] = {"start-upload": upload}
     monkeypatch.setattr(st, "session_state", state)
-    plan = RunPlan(base=root, updates=(("a", root / "a"), ("b", root / "b")), preset="paper", settings={"eta": 1})
+    updates = (("a", root / "a"), ("b", root / "b"))
+    plan = RunPlan(base=root, updates=updates, strengths={"b": 0.33}, preset="paper", settings={"eta": 1})
     upload.text = plan.to_yaml()
     plan_form._use_upload()
     assert state[plan_form.PROBLEM] == ""
     assert [state[plan_form.name_key(row)] for row in state[plan_form.ROWS]] == ["a", "b"]
+    assert [state[plan_form.strength_key(row)] for row in state[plan_form.ROWS]] == ["", "0.33"]
     assert state[setting_fields.FILLED] == (1, "paper", "gcwm", {"eta": 1.0})
     assert isinstance(state[setting_fields.FILLED][3]["eta"], float)
     for wrong, message in (

@@ -1,4 +1,4 @@
-"""Other strengths of the merge, on the Scores page and where the overview points."""
+"""Other strengths of the merge, on the Scores page and where the overview points; strengths of updates beside them."""
 
 import json
 from collections.abc import Callable
@@ -61,3 +61,16 @@ def test_no_better_strength_is_said_too_and_none_tried_shows_nothing(
     app = open_page("pages/5_Scores.py", root=tmp_path, run="b")
     assert not app.exception
     assert "How strong should the merge be?" not in [header.value for header in app.header]
+
+
+def test_the_strength_of_an_update_stands_in_the_table_of_inputs(
+    open_page: Callable[..., AppTest], tmp_path: Path
+) -> None:
+    file = write_run(tmp_path, "normal", "a") / "run.json"
+    write_run(tmp_path, "normal", "b")
+    content = json.loads(file.read_text())
+    content["updates"][1]["strength"] = 0.33
+    file.write_text(json.dumps(content))
+    tables = {name: open_page("app.py", root=tmp_path, run=name).dataframe[-1].value for name in ("a", "b")}
+    assert list(tables["a"]["strength"][:3]) == [1.0, 0.33, 1.0]
+    assert "strength" not in tables["b"]

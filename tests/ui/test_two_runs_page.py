@@ -31,6 +31,21 @@ def test_a_run_against_its_copy_differs_nowhere(open_page: Callable[..., AppTest
     assert "other updates" not in words(app)
 
 
+def test_different_strengths_are_said(open_page: Callable[..., AppTest], tmp_path: Path) -> None:
+    write_run(tmp_path, "normal", "a")
+    file = write_run(tmp_path, "normal", "b") / "run.json"
+    content = json.loads(file.read_text())
+    content["updates"][1]["strength"] = 0.33
+    file.write_text(json.dumps(content))
+    app = open_page(PAGE, root=tmp_path, run="a", against="b")
+    assert not app.exception
+    assert "The runs take updates at different strengths: all at 1 against capital 0.33." in words(app).replace(
+        "\\", ""
+    )
+    app = open_page(PAGE, root=tmp_path, run="a", against="b", step=1)  # before it arrives
+    assert "strengths" not in words(app)
+
+
 def test_a_link_names_both_runs(open_page: Callable[..., AppTest]) -> None:
     app = open_page(PAGE, run="normal", against="wide", step=2)
     assert not app.exception

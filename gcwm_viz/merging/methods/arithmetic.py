@@ -28,15 +28,17 @@ def weighted_mean(step: MergeStep) -> Tensor:
 
 
 def _sum_recipe(models: MergekitModels) -> Recipe:
-    scaled = [weight * models.eta for weight in models.weights]
+    scaled = [factor * models.eta for factor in models.factors]
     return {"merge_method": "task_arithmetic", "base_model": models.base, "models": models.listed(scaled)}, []
 
 
 def _mean_recipe(models: MergekitModels) -> Recipe:
-    # base + η·mean(θ_i − base) is the average of whole models in which the base has the weight that η leaves.
-    rest = sum(models.weights) * (1 - models.eta) / models.eta
+    # base + η Σ ω_i s_i (θ_i − base) / Σ ω_i is the average of whole models, each with the weight ω_i s_i, in which the
+    # base has what is left of Σ ω_i / η.
+    total = sum(models.weights)
+    rest = total * (1 - models.eta) / models.eta + (total - sum(models.factors))
     base = [{"model": models.base, "parameters": {"weight": rest}}] if rest else []
-    remark = [] if models.eta == 1 else ["The base takes part so that the mean of updates is scaled by eta."]
+    remark = ["The base takes part so that the mean of updates is scaled by eta and strengths."] if rest else []
     return {"merge_method": "linear", "base_model": models.base, "models": models.listed() + base}, remark
 
 

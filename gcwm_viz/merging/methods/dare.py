@@ -6,6 +6,7 @@ updates, nor on the device.
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -61,16 +62,22 @@ def drop_and_rescale(delta_oi: Tensor, matrix: str, update: str, settings: DareS
     return torch.where(keeps.to(delta_oi.device), delta_oi / (1 - settings.dare_drop), 0.0)
 
 
-def _recipe(models: MergekitModels, method: str = "dare_linear", normalize: bool = False) -> Recipe:
-    listed = models.listed(density=1 - models.settings.dare_drop)
-    parameters = {"normalize": normalize, "lambda": models.eta}
+def _recipe(models: MergekitModels) -> Recipe:
+    return _described(models, "dare_linear", models.factors, {"normalize": False, "lambda": models.eta})
+
+
+def _described(
+    models: MergekitModels, method: str, weights: Sequence[float], parameters: dict[str, bool | float]
+) -> Recipe:
+    listed = models.listed(weights, density=1 - models.settings.dare_drop)
     return {"merge_method": method, "base_model": models.base, "models": listed, "parameters": parameters}, [
         "DARE's masks are drawn anew: another sample of the same distribution. mergekit rescales to each update's norm."
     ]
 
 
 def _ties_recipe(models: MergekitModels) -> Recipe:
-    recipe, remark = _recipe(models, "dare_ties", normalize=True)
+    parameters = {"normalize": True, "lambda": models.eta * models.common_strength}
+    recipe, remark = _described(models, "dare_ties", models.weights, parameters)
     if 1 - models.settings.dare_drop > models.settings.ties_keep:
         remark.append("This run also trimmed by magnitude (ties_keep), which mergekit's dare_ties does not.")
     return recipe, remark

@@ -50,7 +50,9 @@ def trim_elect_mean(deltas: Sequence[Tensor], weights: Sequence[float], keep: fl
 
 
 def _recipe(models: MergekitModels) -> Recipe:
-    listed, parameters = models.listed(density=models.settings.ties_keep), {"normalize": True, "lambda": models.eta}
+    listed = models.listed(models.weights, density=models.settings.ties_keep)
+    # Trim and election do not depend on a strength that all updates share.
+    parameters = {"normalize": True, "lambda": models.eta * models.common_strength}
     return {"merge_method": "ties", "base_model": models.base, "models": listed, "parameters": parameters}, []
 
 
