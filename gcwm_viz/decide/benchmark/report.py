@@ -1,0 +1,212 @@
+"""What the benchmark says: forecasts fitted on some seeds, reported on others.
+
+    results/forecast.json       coefficients by method and by what they need, with their provenance
+    results/validation.csv      every predictor and forecast: ρ and AUC with the loss that an update causes
+    results/regret.csv          what each way of choosing a plan costs
+    results/reliability.csv     forecast probability of harm against how often it came
+    results/verdicts.csv        how often each verdict was right
+    results/coverage.csv        how often an interval of 95 % held
+
+``setting``: ``new seeds``, fitted on other seeds with all regimes; ``new seeds and regimes``, fitted on other seeds
+without the regime that is reported; ``smollm2``, fitted on the lab alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from gcwm_viz.decide.benchmark.cases import HARM, PoolCase
+from gcwm_viz.decide.benchmark.policies import Policy, forecast_policy, regrets, simple_policies, summary
+from gcwm_viz.decide.benchmark.pools import GOOD, MIXED
+from gcwm_viz.decide.benchmark.validation import units, validate
+from gcwm_viz.decide.features import NEEDS
+from gcwm_viz.decide.forecast import Belief, Forecast, believe, fit
+from gcwm_viz.decide.knowledge import STRENGTHS
+from gcwm_viz.decide.verdict import SMALL, Verdict, judge
+from gcwm_viz.errors import InputError
+from gcwm_viz.signals.predictors import PREDICTORS
+from gcwm_viz.statistics.means import Z95
+
+NEW_SEEDS, NEW_REGIMES, OTHER_MODEL = "new seeds", "new seeds and regimes", "smollm2"
+MEASURED = (1, 3, 5)
+"""Numbers of measured plans after which a choice is reported."""
+BINS = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
+Tables = Mapping[str, pd.DataFrame]
+Fitted = Callable[[PoolCase, str], Forecast]
+"""The forecast for a case that did not see it, by what it needs."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """``forecast``: that of a case; it never saw the case's seed, nor its regime where ``name`` says so."""
+
+    name: str
+    cases: Sequence[PoolCase]
+    tables: Tables
+    forecast: Fitted
+
+
+def check_apart(fitted: Sequence[PoolCase], reported: Sequence[PoolCase]) -> None:
+    """Raises :class:`InputError` where a seed is on both sides."""
+    both = sorted({case.seed for case in fitted} & {case.seed for case in reported})
+    if both:
+        raise InputError(f"seed {both[0]} would both fit and report; expected seeds of their own for each")
+
+
+def settings(
+    method: str, fitted: Sequence[PoolCase], reported: Sequence[PoolCase], tables: Tables
+) -> tuple[list[Setting], list[Forecast]]:
+    """How forecasts are reported, and those that ship: fitted on all regimes of ``fitted``."""
+    check_apart(fitted, reported)
+    shipped = {needs: fit([case.case() for case in fitted], method, needs) for needs in NEEDS}
+
+    @lru_cache(maxsize=None)
+    def without(regime: str, needs: str) -> Forecast:
+        # A mixed pool has three kinds of bad updates; as a regime it is new where no mixed pool was seen.
+        own = [c for c in fitted if c.regime != regime and (regime in (GOOD, MIXED) or regime not in c.kinds)]
+        return fit([case.case() for case in own], method, needs)
+
+    return [
+        Setting(NEW_SEEDS, reported, tables, lambda case, needs: shipped[needs]),
+        Setting(NEW_REGIMES, reported, tables, lambda case, needs: without(case.regime, needs)),
+    ], list(shipped.values())
+
+
+def report(parts: Sequence[Setting], method: str) -> dict[str, pd.DataFrame]:
+    """The tables of one method over its settings."""
+    found: dict[str, list[pd.DataFrame]] = {name: [] for name in ("validation", "regret", "reliability", "verdicts", "coverage")}
+    for part in parts:
+        about = {"method": method, "setting": part.name}
+        judged = pd.concat([_judged(part, needs) for needs in NEEDS], ignore_index=True)
+        table = units(part.cases, part.tables)
+        keys = ["seed", "pool", "update"]
+        for needs, rows in judged.groupby("needs", sort=False):
+            table = table.merge(rows[[*keys, "harm"]].rename(columns={"harm": f"forecast, {needs}"}), on=keys, how="left")
+        columns = [*PREDICTORS, *(f"forecast, {needs}" for needs in NEEDS)]
+        if part.name == NEW_REGIMES:
+            columns = columns[len(PREDICTORS) :]
+        found["validation"].append(validate(table, columns).assign(**about))
+        found["reliability"].append(_reliability(judged).assign(**about))
+        found["verdicts"].append(_right(judged).assign(**about))
+        found["coverage"].append(_coverage(judged).assign(**about))
+        if any(len(case.plans_pt) > 2 * case.updates for case in part.cases):
+            found["regret"].append(_regret(part).assign(**about))
+    return {name: pd.concat(tables, ignore_index=True) if tables else pd.DataFrame() for name, tables in found.items()}
+
+
+def _judged(part: Setting, needs: str) -> pd.DataFrame:
+    """One row an update of a pool: forecast and truth of its part, verdict and whether that was right."""
+    rows = []
+    for case in part.cases:
+        forecast = part.forecast(case, needs)
+        plans = np.unique(np.concatenate([case.plans_pt, _around(case)]), axis=0)
+        belief = believe(forecast, case.known, plans)
+        for j in range(case.updates):
+            loss = -case.marginal(j)
+            if np.isnan(loss):
+                continue
+            verdict = judge(belief, case.everything(), j)
+            gain, sd = _part(belief, case, j)
+            rows.append(
+                {"needs": needs, "seed": case.seed, "pool": case.pool, "regime": case.regime}
+                | {"update": case.known.updates[j], "kind": case.kinds[j], "loss": loss, "harm": verdict.harm}
+                | {"gain": gain, "sd": sd, "choice": verdict.choice, "right": _is_right(case, j, verdict)}
+            )
+    return pd.DataFrame(rows)
+
+
+def _around(case: PoolCase) -> np.ndarray:
+    """What a verdict looks at beside the scored plans: two updates of which one takes the other's place."""
+    plans = []
+    for i in range(case.updates):
+        for j in range(case.updates):
+            plan = [1.0] * case.updates
+            plan[i] = 0.0
+            plan[j] = 0.0
+            plans.append(plan)
+        plans.append([STRENGTHS[0] if k == i else 1.0 for k in range(case.updates)])
+    return np.array(plans)
+
+
+def _part(belief: Belief, case: PoolCase, j: int) -> tuple[float, float]:
+    whole, without = (belief.index(plan) for plan in (case.everything(), case.with_strength(j, 0.0)))
+    assert whole is not None
+    assert without is not None
+    return belief.difference(whole, without)
+
+
+def _is_right(case: PoolCase, j: int, verdict: Verdict) -> float:
+    """Whether the test score of what the verdict says is within :data:`SMALL` of the best of whole, less and none; NaN
+    where one of them was not scored."""
+    values = [case.value(case.with_strength(j, strength)) for strength in (1.0, STRENGTHS[0], 0.0)]
+    if any(np.isnan(values)):
+        return float("nan")
+    said = {"integrate": 0, "less": 1, "hold": 2, "redundant": 2}[verdict.choice]
+    return float(values[said] >= max(values) - SMALL)
+
+
+def _reliability(judged: pd.DataFrame) -> pd.DataFrame:
+    """Forecast probability that an update lowers the score against the share that did, in bins."""
+    rows = []
+    for needs, part in judged.groupby("needs", sort=False):
+        bins = np.clip(np.digitize(part["harm"], BINS[1:-1]), 0, len(BINS) - 2)
+        for at, own in part.groupby(bins):
+            harmful = own["loss"] > 0
+            rows.append({"needs": needs, "forecast": own["harm"].mean(), "observed": harmful.mean(), "n": len(own), "bin": int(at)})
+    return pd.DataFrame(rows)
+
+
+def _right(judged: pd.DataFrame) -> pd.DataFrame:
+    """Share of right verdicts, by verdict, with how many there were."""
+    known = judged.dropna(subset=["right"])
+    table = known.groupby(["needs", "choice"], sort=False)["right"].agg(["mean", "size"]).reset_index()
+    kinds = known[known["choice"] != "integrate"].groupby(["needs", "kind"])["right"].size()
+    del kinds
+    return table.rename(columns={"mean": "right", "size": "n"})
+
+
+def _coverage(judged: pd.DataFrame) -> pd.DataFrame:
+    """Share of updates whose part lies in its 95 % interval, the interval's mean width, and the mean error."""
+    rows = []
+    for needs, part in judged.groupby("needs", sort=False):
+        error = -part["loss"] - part["gain"]
+        rows.append(
+            {"needs": needs, "covered": (error.abs() <= Z95 * part["sd"]).mean(), "width": 2 * Z95 * part["sd"].mean()}
+            | {"error": error.abs().mean(), "bias": error.mean(), "n": len(part)}
+        )
+    return pd.DataFrame(rows)
+
+
+def _regret(part: Setting) -> pd.DataFrame:
+    policies: list[Policy] = simple_policies()
+    for needs in NEEDS:
+        policies.append(forecast_policy(f"forecast, {needs}", lambda case, needs=needs: part.forecast(case, needs)))
+    for count in MEASURED:
+        policies.append(forecast_policy(f"forecast, labels, {count} measured", lambda case: part.forecast(case, "labels"), count))
+    table = regrets(part.cases, policies)
+    return summary(table)
+
+
+def provenance(about: Mapping[str, Any], fitted: Sequence[PoolCase], reported: Sequence[PoolCase]) -> dict[str, Any]:
+    """What the coefficients come from."""
+    return {
+        "source": "python -m gcwm_viz lab decide",
+        "fitted on seeds": sorted({case.seed for case in fitted}),
+        "reported on seeds": sorted({case.seed for case in reported}),
+        "pools": len(fitted),
+        "versions": about.get("versions", {}),
+        "harm": f"mean score over tasks lower by more than {HARM}",
+    }
+
+
+def write_csv(tables: Mapping[str, pd.DataFrame], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, table in tables.items():
+        table.to_csv(folder / f"{name}.csv", index=False, float_format="%.4f")
