@@ -19,7 +19,7 @@ from gcwm_viz.continual.store import RunStore
 from gcwm_viz.continual.transfer import settle, to_device
 from gcwm_viz.engines.engine import Worker
 from gcwm_viz.errors import InputError
-from gcwm_viz.geometry.member import shared_subspaces
+from gcwm_viz.geometry.shared import shared_geometry
 from gcwm_viz.linalg.lowrank import Update
 from gcwm_viz.merging.tiles import tile_bytes
 from gcwm_viz.updates.source import UpdateSource
@@ -46,12 +46,12 @@ def work_matrix(runs: tuple[tuple[Path, str], ...], tile: int | None, worker: Wo
     Complete results of a worker that died are not computed again.
     """
     seconds = []
-    with shared_subspaces() as subspaces:
+    with shared_geometry() as geometry:
         deltas = _Deltas(worker.device)
 
         def release() -> None:
             deltas.leave_device()
-            subspaces.clear()
+            geometry.clear()
 
         def free_memory() -> None:
             release()
