@@ -18,7 +18,6 @@ from gcwm_viz.continual.run_file import InputEntry, RunFile
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.engines.engine import Engine, Worker
 from gcwm_viz.engines.local import LocalEngine
-from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.threads import one_thread
 from gcwm_viz.plugins.loading import WithPlugins
 from gcwm_viz.plugins.record import check_same, entries_for
