@@ -3,33 +3,24 @@
 import argparse
 from pathlib import Path
 
-from gcwm_viz.commands.options import Commands, add_resources
+from gcwm_viz.commands.options import Commands, add_resources, budget_of, engine_of
 from gcwm_viz.commands.work import Bars
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("leave-one-out", help="merge again without each update and compare the final scores")
+    parser = commands.add_parser("leave-one-out", help="merge without each update and compare the final scores")
     parser.add_argument("run", type=Path, metavar="RUN")
     parser.add_argument("--out", type=Path, metavar="DIR", help="[RUN/leave_one_out]; goes on where it stopped")
-    parser.add_argument("--keep-runs", action="store_true", help="keep the runs without an update, tensors included")
-    add_resources(parser)
+    add_resources(parser, engine=True)
     parser.set_defaults(command=leave_one_out)
 
 
 def leave_one_out(options: argparse.Namespace) -> None:
-    from gcwm_viz.continual.device import pick_device
     from gcwm_viz.probes.metrics import METRICS, UNITS, headline, rows_of_metric
     from gcwm_viz.studies.leave_one_out import leave_one_out as compare
 
-    with Bars() as bars:
-        effects = compare(
-            options.run,
-            options.out,
-            device=pick_device(options.device),
-            workers=options.workers,
-            keep_runs=options.keep_runs,
-            progress=bars,
-        )
+    with engine_of(options) as engine, Bars() as bars:
+        effects = compare(options.run, options.out, on=engine, memory_budget=budget_of(options), progress=bars)
     split = effects["split"].iloc[-1]
     effects = effects[effects["split"] == split]
     metric = headline(effects)

@@ -4,7 +4,16 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from gcwm_viz.commands.options import Commands, add_inputs, add_resources, add_settings, inputs_of, inputs_of_bundle
+from gcwm_viz.commands.options import (
+    Commands,
+    add_inputs,
+    add_resources,
+    add_settings,
+    budget_of,
+    engine_of,
+    inputs_of,
+    inputs_of_bundle,
+)
 from gcwm_viz.commands.work import Bars
 from gcwm_viz.errors import InputError
 
@@ -19,13 +28,12 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("--metric", help="em, acc, nll, …; by default exact match or accuracy, as the probes have")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="goes on where it stopped")
-    add_resources(parser)
+    add_resources(parser, engine=True)
     parser.set_defaults(command=tune)
 
 
 def tune(options: argparse.Namespace) -> None:
     from gcwm_viz.continual.config import parse_setting
-    from gcwm_viz.continual.device import pick_device
     from gcwm_viz.experiments.lab.bundle import locate
     from gcwm_viz.studies.grid import parse_grid
     from gcwm_viz.studies.tune import tune as choose
@@ -38,7 +46,7 @@ def tune(options: argparse.Namespace) -> None:
         raise InputError("tune needs --lab, or --base with at least one --update")
     else:
         inputs = inputs_of(options)
-    with Bars() as bars:
+    with engine_of(options) as engine, Bars() as bars:
         table = choose(
             inputs,
             options.out,
@@ -47,8 +55,8 @@ def tune(options: argparse.Namespace) -> None:
             parse_grid(options.grid),
             metric=options.metric,
             fixed=dict(parse_setting(text) for text in options.settings),
-            device=pick_device(options.device),
-            workers=options.workers,
+            on=engine,
+            memory_budget=budget_of(options),
             progress=bars,
         )
     print(table.to_string(index=False, float_format=lambda value: f"{value:.4g}"))

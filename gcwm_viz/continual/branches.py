@@ -5,7 +5,7 @@
 step share one ``right.3`` (k, d_in). Shape suffixes: o = d_out, i = d_in, k = columns of the factors.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,12 +36,17 @@ def step_tensors(step: Step) -> dict[str, Tensor]:
     if step.merge is not None:
         updates = {name: branch.update for name, branch in step.merge.branches.items()}
         updates = updates if len(updates) > 1 else dict.fromkeys([MERGED], *updates.values())
+    return stored_tensors(updates, step.number)
+
+
+def stored_tensors(updates: Mapping[str, Update], step: int) -> dict[str, Tensor]:
+    """``updates`` of one step by branch, as tensors by name."""
     tensors: dict[str, Tensor] = {}
     for name, update in updates.items():
         if isinstance(update, LowRank):
-            parts = {f"{name}_left.{step.number}": update.left_or, f"right.{step.number}": update.right_ri}
+            parts = {f"{name}_left.{step}": update.left_or, f"right.{step}": update.right_ri}
         else:
-            parts = {f"{name}.{step.number}": update}
+            parts = {f"{name}.{step}": update}
         tensors |= {key: to_host(part.float().contiguous()) for key, part in parts.items()}
     return tensors
 
@@ -58,10 +63,13 @@ def update_of(name: str, step: int, stored: Collection[str], get: Callable[[str]
     return None
 
 
-def read_branches(file: Path, step: int, shape: tuple[int, int], branches: Sequence[str]) -> Branches:
+def read_branches(
+    file: Path, step: int, shape: tuple[int, int], branches: Sequence[str], goes_on: str = "resume"
+) -> Branches:
     """The updates of one step in ``file``, of a method with these ``branches``.
 
-    Raises :class:`InputError` where they are damaged or not of this ``shape``.
+    ``goes_on``: the command that computes them again. Raises :class:`InputError` where they are damaged or not of this
+    ``shape``.
     """
     try:
         with safe_open(file, framework="pt") as handle:
@@ -70,8 +78,8 @@ def read_branches(file: Path, step: int, shape: tuple[int, int], branches: Seque
             names = [MERGED] if single else list(branches)
             updates = {name: update_of(name, step, stored, handle.get_tensor) for name in names}
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{file} is damaged ({error}); resume computes it again") from None
+        raise InputError(f"{file} is damaged ({error}); {goes_on} computes it again") from None
     complete = {name: update for name, update in updates.items() if update is not None and tuple(update.shape) == shape}
     if len(complete) < len(updates):
-        raise InputError(f"{file} is damaged (step {step} is not in it whole); resume computes it again")
+        raise InputError(f"{file} is damaged (step {step} is not in it whole); {goes_on} computes it again")
     return Branches(complete)

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from gcwm_viz.checkpoints.atomic import atomic_file, named_write_errors
 from gcwm_viz.continual.estimate import matrix_bytes
+from gcwm_viz.continual.fitting import within_budget
 from gcwm_viz.continual.rows import TABLES, Row
 from gcwm_viz.continual.session import begin_session
 from gcwm_viz.continual.store import RunStore, order_rows
@@ -45,10 +46,7 @@ def run_matrices(
     pending.sort(key=lambda index: -keys[index].parameters)
 
     needs = [max(each) for each in zip(*(matrix_bytes(keys, s.steps, s.settings, ranks) for s in stores), strict=True)]
-    limit = tile = None
-    if memory_budget is not None:
-        limit = max(1, min(engine.workers, memory_budget // max((needs[index] for index in pending), default=1)))
-        tile = memory_budget // (4 * limit)
+    limit, tile = within_budget(memory_budget, engine.workers, max((needs[index] for index in pending), default=1))
     # Workers on other machines have another current folder.
     runs = tuple((store.path.absolute(), begin_session(store.path)) for store in stores)
     _check_cancel(stores)

@@ -8,6 +8,7 @@ import torch
 
 from gcwm_viz.continual.active_set import active_set
 from gcwm_viz.continual.config import RunSettings
+from gcwm_viz.continual.state import entering
 from gcwm_viz.engines.local import default_workers, local_devices
 from gcwm_viz.merging.registry import get_method
 from gcwm_viz.updates.matrices import MatrixKey
@@ -79,10 +80,20 @@ def stored_bytes(
             for key, steps in zip(keys, states, strict=True)
             for columns in steps[first:]
         )
-    branches = len(get_method(settings.method).branches)
     steps = updates if settings.continual.keep == "all" else 1
+    return _stored(keys, _widths(keys, settings, ranks), steps, len(get_method(settings.method).branches))
+
+
+def final_bytes(
+    keys: Sequence[MatrixKey], updates: int, settings: RunSettings, ranks: Sequence[int | None] | None = None
+) -> int:
+    """Bytes of Δ_merge of the steps that enter the final state, in float32."""
+    return _stored(keys, _widths(keys, settings, ranks), len(entering(updates, settings.continual)), 1)
+
+
+def _stored(keys: Sequence[MatrixKey], widths: Sequence[int | None], steps: int, branches: int) -> int:
     total = 0
-    for key, width in zip(keys, _widths(keys, settings, ranks), strict=True):
+    for key, width in zip(keys, widths, strict=True):
         d_out, d_in = key.shape
         total += steps * (branches * key.parameters if width is None else width * (branches * d_out + d_in))
     return 4 * total

@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
 from gcwm_viz.continual.branches import step_tensors
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.matrix import steps
+from gcwm_viz.continual.merges import named_decompositions
 from gcwm_viz.continual.rows import TABLES, Row, step_rows
-from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.lowrank import Update
 from gcwm_viz.updates.matrices import MatrixKey
 
@@ -35,15 +34,10 @@ def process_matrix(
     Raises :class:`InputError` where a merge is not finite or a decomposition fails, naming the matrix.
     """
     result = MatrixResult()
-    try:
+    with named_decompositions(key):
         for step in steps(key, names, deltas, settings, states):
             for name, rows in step_rows(step).items():
                 result.rows[name] += rows
             if step.number == len(names) or settings.continual.keep == "all":
                 result.tensors |= step_tensors(step)
-    except torch.linalg.LinAlgError as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"matrix {key.name!r}: its updates cannot be decomposed ({reason}); expected updates of an ordinary scale"
-        ) from None
     return result

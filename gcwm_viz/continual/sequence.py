@@ -8,6 +8,8 @@ from gcwm_viz.settings.declare import Settings, choice, integer, number
 
 Policy = Literal["all_history", "current_anchor"]
 Keep = Literal["all", "last"]
+AFTER_MERGE = ("eta", "decay")
+"""Settings that act after the merge: sequences that differ in these alone share their merges."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,9 +24,9 @@ from gcwm_viz.checkpoints.header import read_header
 from gcwm_viz.continual.branches import Branches, read_branches
 from gcwm_viz.continual.config import as_written_now, difference
 from gcwm_viz.continual.folder import WorkFolder
-from gcwm_viz.continual.matrix import integrate
 from gcwm_viz.continual.result import MatrixResult
 from gcwm_viz.continual.run_file import RunFile
+from gcwm_viz.continual.state import state_of
 from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.lowrank import Update, dense
 from gcwm_viz.merging.merge import TRAINED
@@ -183,14 +183,7 @@ class RunStore(WorkFolder):
 
         if rows[step]["mode"] == TRAINED:
             return merged(step)
-        continual = self.settings.continual
-        first = step if continual.decay == 1.0 else 1  # with constant η no earlier step enters
-        state = previous = None
-        for at in range(first, step + 1):
-            current = merged(at)
-            state, previous = integrate(state, current, previous, continual, at), current
-        assert state is not None
-        return state
+        return state_of(step, merged, self.settings.continual)
 
     def _tensors(self, index: int) -> Path:
         return self.path / "matrices" / f"{index:05d}.safetensors"

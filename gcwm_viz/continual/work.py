@@ -2,33 +2,23 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import torch
 
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.continual.estimate import memory_of
+from gcwm_viz.continual.fitting import Deltas, fitted
 from gcwm_viz.continual.result import MatrixResult, process_matrix
 from gcwm_viz.continual.run_file import InputEntry
 from gcwm_viz.continual.session import writing
 from gcwm_viz.continual.store import RunStore
-from gcwm_viz.continual.transfer import settle, to_device
 from gcwm_viz.engines.engine import Worker
 from gcwm_viz.errors import InputError
-from gcwm_viz.geometry.member import shared_subspaces
-from gcwm_viz.linalg.lowrank import Update
-from gcwm_viz.merging.tiles import tile_bytes
+from gcwm_viz.geometry.shared import shared_geometry
 from gcwm_viz.updates.source import UpdateSource
-
-SMALLER_TILES = (2**28, 2**26)
-"""Bytes of the inner solver's tiles to try where a device is too small for whole matrices."""
-
-AHEAD = 3
-"""A second matrix may wait on a GPU whose memory is at least so many times what one needs."""
 
 
 @dataclass(frozen=True)
@@ -45,32 +35,34 @@ def work_matrix(runs: tuple[tuple[Path, str], ...], tile: int | None, worker: Wo
     Complete results of a worker that died are not computed again.
     """
     seconds = []
-    with shared_subspaces() as subspaces:
-        deltas = _Deltas(worker.device)
+    with shared_geometry() as geometry:
+        deltas = Deltas(worker.device)
 
         def release() -> None:
             deltas.leave_device()
-            subspaces.clear()
-
-        def free_memory() -> None:
-            release()
-            _free(worker.device)
+            geometry.clear()
 
         last = _open_runs(runs)[-1]
         for (run, session), opened in zip(runs, _open_runs(runs), strict=True):
             begin = time.perf_counter()
-            if _complete(opened.store, index):
+            store = opened.store
+            if _complete(store, index):
                 seconds.append(math.nan)
                 continue
-            deltas.fetch(opened.store, index, [*opened.updates, *opened.states])
+            key = store.keys[index]
+            deltas.fetch(key, [*opened.updates, *opened.states], memory_of(key.shape, store.steps, store.settings))
+
             waiting = time.perf_counter()
             with worker.turn:
                 begin += time.perf_counter() - waiting  # another matrix was computed meanwhile
-                result = _compute(opened, index, worker.device, tile, deltas, free_memory)
+                result, remark = fitted(key, worker.device, tile, partial(_result, opened, index, deltas), release)
                 if opened is last:
                     release()  # the next matrix may use the device while this one is written
+            if remark:
+                for row in result.rows["matrices"]:
+                    row["reason"] = "; ".join([row["reason"]] * bool(row["reason"]) + [remark])
             with writing(run, session):
-                opened.store.write_matrix(index, result)
+                store.write_matrix(index, result)
             seconds.append(time.perf_counter() - begin)
     return Timing(seconds, worker.name)
 
@@ -80,6 +72,13 @@ class _OpenRun:
     store: RunStore
     updates: list[UpdateSource]
     states: list[UpdateSource]
+
+
+def _result(opened: _OpenRun, index: int, deltas: Deltas, target: torch.device) -> MatrixResult:
+    store = opened.store
+    states = deltas.on(target, opened.states) if opened.states else None
+    updates = deltas.on(target, opened.updates)
+    return process_matrix(store.keys[index], store.updates, updates, store.settings, states)
 
 
 @lru_cache(maxsize=1)
@@ -111,87 +110,3 @@ def _complete(store: RunStore, index: int) -> bool:
     except InputError:
         return False
     return True
-
-
-class _Deltas:
-    """The updates of one matrix as read, and their copies on the computing device, made ahead where it has room."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self._read: dict[UpdateSource, Update | None] = {}
-        self._on_device: dict[UpdateSource, Update | None] = {}
-
-    def fetch(self, store: RunStore, index: int, sources: Sequence[UpdateSource]) -> None:
-        key = store.keys[index]
-        for source in sources:
-            if source not in self._read:
-                self._read[source] = source.delta(key)
-        if _has_room(self.device, memory_of(key.shape, store.steps, store.settings)):
-            with suppress(torch.OutOfMemoryError):  # then it is copied when it is computed
-                self.on(self.device, sources)
-
-    def on(self, device: torch.device, sources: Sequence[UpdateSource]) -> list[Update | None]:
-        if device != self.device:
-            return [_moved(self._read[source], device) for source in sources]
-        for source in sources:
-            if source not in self._on_device:
-                self._on_device[source] = _moved(self._read[source], device)
-        return [self._on_device[source] for source in sources]
-
-    def leave_device(self) -> None:
-        self._on_device.clear()
-
-
-def _has_room(device: torch.device, need: int) -> bool:
-    """Whether a matrix may wait on a GPU while another is computed, by its total memory, not by what is free."""
-    return device.type != "cuda" or AHEAD * need <= torch.cuda.get_device_properties(device).total_memory
-
-
-def _moved(delta: Update | None, device: torch.device) -> Update | None:
-    return None if delta is None else to_device(delta, device)
-
-
-def _compute(
-    opened: _OpenRun,
-    index: int,
-    device: torch.device,
-    tile: int | None,
-    deltas: _Deltas,
-    free_memory: Callable[[], None],
-) -> MatrixResult:
-    """One matrix of one run.
-
-    Where the device's memory does not suffice it is computed in tiles, then on the CPU, which its rows report.
-    """
-    store = opened.store
-    key = store.keys[index]
-
-    def compute(target: torch.device, limit: int | None) -> MatrixResult | None:
-        """None where memory runs out; by then every tensor of the attempt is free again."""
-        try:
-            with tile_bytes(limit):
-                states = deltas.on(target, opened.states) if opened.states else None
-                result = process_matrix(key, store.updates, deltas.on(target, opened.updates), store.settings, states)
-                settle(target)
-                return result
-        except torch.OutOfMemoryError:
-            return None
-
-    result = compute(device, tile)
-    for limit in SMALLER_TILES:
-        if result is None:
-            free_memory()
-            result = compute(device, limit)
-    if result is None:
-        free_memory()
-        result = compute(torch.device("cpu"), tile)
-        if result is None:
-            raise InputError(f"matrix {key.name!r}: neither {device} nor the CPU has the memory for it")
-        for row in result.rows["matrices"]:
-            row["reason"] = "; ".join([row["reason"]] * bool(row["reason"]) + [f"on the CPU: {device} is too small"])
-    return result
-
-
-def _free(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.empty_cache()

@@ -24,6 +24,7 @@ def plan_of(store: RunStore, chosen: Sequence[str]) -> RunPlan:
     return RunPlan(
         base=store.file.base.path,
         updates=tuple((name, updates[name].path) for name in chosen),
+        strengths={name: s for name, s in store.file.strengths.items() if name in chosen},
         preset=store.settings.preset,
         method=store.settings.method,
         settings=overrides(store.settings),

@@ -16,6 +16,8 @@ Precision = Literal["float32", "float64"]
 Products = Literal["float32", "tf32", "bf16x3"]
 
 RELATIVE_RIDGE = 10.0
+SOLVER_SETTINGS = ("solver", "iters", "lr", "mu_rel", "precision", "products")
+"""Settings that act after the geometry: merges that differ in these alone have the same geometry."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,11 +2,12 @@
 
 import math
 
+from gcwm_viz.continual.final import steps_to_merge
 from gcwm_viz.errors import InputError
 from gcwm_viz.jobs.progress import duration
 from gcwm_viz.jobs.spec import JobSpec, digest
 from gcwm_viz.runs.tables import Run
-from gcwm_viz.studies.leave_one_out import FOLDER, check_measurable
+from gcwm_viz.studies.leave_one_out import FOLDER, check_measurable, merged_anew
 
 
 def left_out_job(run: Run) -> JobSpec:
@@ -33,7 +34,9 @@ def obstacle(run: Run) -> str:
 
 
 def estimate(run: Run) -> str:
-    """Time of the merges on one core, in words: for each update a run without it; empty where unknown."""
+    """Time of the merges on one core, in words, empty where unknown: in proportion to those of the run, which took its
+    signals too but fewer updates at a time."""
     matrices = run.tables["matrices"].drop_duplicates("matrix")
-    seconds = float(matrices["seconds"].sum(skipna=False)) * (run.steps - 1)
+    merges = len(merged_anew(run.store)) * len(steps_to_merge(run.store.settings, run.steps - 1))
+    seconds = float(matrices["seconds"].sum(skipna=False)) * merges / run.steps
     return "" if math.isnan(seconds) else duration(seconds)

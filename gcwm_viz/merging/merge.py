@@ -84,7 +84,9 @@ class MergeMethod:
     form shows first, because the result depends on them most.
     branches: names of what ``merge`` returns; two are mixed by a gate. factored: whether, under a configuration, a
     merge of adapters stays in their span, and is stored as factors. sequential: defined one update at a time, so that
-    the result depends on their order. uses_probes: whether it uses probe data; the others are data-free.
+    the result depends on their order; only such a method may read ``step.previous`` and ``step.carried``, since the
+    final state of the others is merged without the steps before. uses_probes: whether it uses probe data; the others
+    are data-free.
     conflict_gate: whether α of its two branches is that of equation 6, so that another gate needs no new merge.
     mergekit: the same merge as a mergekit configuration, None where mergekit does not have the method.
     eta: its default η, None for that of the preset.

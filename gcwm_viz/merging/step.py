@@ -17,7 +17,8 @@ class MergeStep:
     """One matrix at one step. Updates that do not touch the matrix are left out.
 
     deltas, names, weights: active updates (d_out, d_in), their names and ω, the arriving one last. geometry: theirs.
-    previous: Δ_merge,t−1, None at step 1. arriving: Δ_t, or None when it does not touch the matrix.
+    previous: Δ_merge,t−1, for a sequential method; None at step 1. arriving: Δ_t, or None when it does not touch the
+    matrix.
     norms: ‖Δ‖_F of every update that has arrived so far, whether still active or not.
     matrix: its name. config: settings of geometry, gate and solver. settings: an instance of the method's own group.
     carried: values that a sequential method passes from step to step of this matrix; empty at step 1.

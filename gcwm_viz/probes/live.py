@@ -29,7 +29,7 @@ class LiveModel:
         self._sources = [entry.open(self.base) for entry in store.file.updates]
         self._states = [entry.open(self.base) for entry in store.file.states]
         outside = dict.fromkeys(name for state in self._states for name in state.outside_names(store.keys))
-        self.merged = MergedModel(self.base, store, device, dtype, list(outside))
+        self.merged = MergedModel(self.base, store.keys, device, dtype or store.probe_dtype, list(outside))
         self._state: Checkpoint | None = None
 
     @classmethod

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.checkpoints.reader import read_tensor
-from gcwm_viz.continual.store import RunStore
 from gcwm_viz.linalg.lowrank import LowRank, Update, dense
 from gcwm_viz.probes.loading import load_model, load_tokenizer
 from gcwm_viz.updates.matrices import MatrixKey
@@ -33,33 +32,31 @@ class OutsideTensor:
 
 
 class MergedModel:
-    """The base in memory, in ``dtype``, by default the precision in which the run is probed; its logits are those of
-    the exported checkpoint in that precision.
+    """The base in memory, in ``dtype``; its logits are those of the exported checkpoint in that precision.
 
-    ``keys``: the run's target matrices, then those of ``outside`` that the model has as tensors of their own.
+    ``keys``: the target matrices given, then those of ``outside`` that the model has as tensors of their own.
     Raises InputError for a base that transformers cannot load completely, and for one without a tokenizer.
     """
 
     def __init__(
         self,
         base: CheckpointIndex,
-        store: RunStore,
+        keys: Sequence[MatrixKey],
         device: torch.device,
-        dtype: torch.dtype | None = None,
+        dtype: torch.dtype,
         outside: Sequence[str] = (),
     ) -> None:
-        self.base, self.device = base, device
-        self.dtype = store.probe_dtype if dtype is None else dtype
+        self.base, self.device, self.dtype = base, device, dtype
         self.tokenizer = load_tokenizer(base)
         self.model: Any = load_model(base, self.dtype).to(device)
-        named = {key.name: self._parameter(key.name) for key in store.keys}
+        named = {key.name: self._parameter(key.name) for key in keys}
         whole = {name: parameter for name, parameter in named.items() if parameter is not None}
         for name in outside:
             parameter = self._parameter(name)
             # Tied tensors are one parameter under two names, and counted once.
             if parameter is not None and all(parameter is not other for other in whole.values()):
                 whole[name] = parameter
-        self.keys: list[MatrixKey | OutsideTensor] = [*store.keys]
+        self.keys: list[MatrixKey | OutsideTensor] = [*keys]
         self.keys += [OutsideTensor(name) for name in whole if name not in named]
         # Some models hold several tensors of the checkpoint, such as experts, in one parameter.
         self.parameters = whole if None not in named.values() else None

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gcwm_viz.checkpoints.index import CheckpointIndex
+from gcwm_viz.checkpoints.location import is_remote
 from gcwm_viz.continual.run_file import PROBE_DTYPES, ProbeEntry, RunFile
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
@@ -112,6 +113,14 @@ def reopen_inputs(store: RunStore, *, probes: bool = True) -> OpenInputs:
     if has_probe_files(folder)[0]:
         check_installed(load_tasks(folder))
     return opened
+
+
+def check_outside(out: Path, opened: OpenInputs) -> None:
+    """Raises :class:`InputError` where ``out`` lies in the folder of an input."""
+    folders = [folder for source in (*opened.sources, *(opened.states or [])) for folder in source.folders]
+    for folder in (opened.base.root, *folders):
+        if not is_remote(folder) and out.resolve().is_relative_to(folder.resolve()):
+            raise InputError(f"{out}: lies inside the input {folder}, expected a folder outside every input")
 
 
 def probe_entry(base: CheckpointIndex, probes: Path | None, dtype: str) -> ProbeEntry:

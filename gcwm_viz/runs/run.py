@@ -10,7 +10,6 @@ import pandas as pd
 import torch
 
 from gcwm_viz.checkpoints.index import CheckpointIndex
-from gcwm_viz.checkpoints.location import is_remote
 from gcwm_viz.checkpoints.space import check_space
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.engine import run_matrices, write_table, write_tables
@@ -19,12 +18,11 @@ from gcwm_viz.continual.run_file import InputEntry, RunFile
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.engines.engine import Engine, Worker
 from gcwm_viz.engines.local import LocalEngine
-from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.threads import one_thread
 from gcwm_viz.plugins.loading import WithPlugins
 from gcwm_viz.plugins.record import check_same, entries_for
 from gcwm_viz.probes.evaluate import evaluate
-from gcwm_viz.runs.inputs import Inputs, OpenInputs, open_inputs, printable, probe_entry, reopen_inputs
+from gcwm_viz.runs.inputs import Inputs, OpenInputs, check_outside, open_inputs, printable, probe_entry, reopen_inputs
 from gcwm_viz.updates.chain import chain_note
 from gcwm_viz.updates.outside import outside_share, share_notes
 from gcwm_viz.updates.source import UpdateSource
@@ -41,10 +39,7 @@ def in_phase(progress: Progress | None, phase: str) -> Callable[[int, int, str],
 def create_run(inputs: Inputs, out: Path, settings: RunSettings, name: str | None = None) -> RunStore:
     """A new run folder with its settings and input fingerprints. Nothing is computed yet."""
     opened = open_inputs(inputs)
-    folders = [folder for source in (*opened.sources, *(opened.states or [])) for folder in source.folders]
-    for folder in (inputs.base, *folders):
-        if not is_remote(folder) and out.resolve().is_relative_to(folder.resolve()):
-            raise InputError(f"{out}: lies inside the input {folder}, expected a folder outside every input")
+    check_outside(out, opened)
     for path in (inputs.base, *(path for _, path in inputs.updates), *inputs.states, out):
         printable(path)
     needed = stored_bytes(opened.plan.active, len(inputs.updates), settings, opened.ranks, opened.state_ranks)

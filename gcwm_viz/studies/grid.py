@@ -7,10 +7,9 @@ from itertools import product
 from typing import Any
 
 from gcwm_viz.continual.config import RunSettings, parse_setting
+from gcwm_viz.continual.sequence import AFTER_MERGE
 from gcwm_viz.errors import InputError
 
-AFTER_MERGE = ("eta", "decay")
-"""Settings that act after the merge; points that differ in these alone share one merge."""
 Grid = Mapping[str, Sequence[Any]]
 """Values by setting."""
 

@@ -1,17 +1,18 @@
-"""Effect of each update of a run on all tasks: the same run without it, its final step scored on the same examples.
+"""Effect of each update of a run on all tasks: the same updates merged without it, scored on the same examples.
 
     OUT/leave_one_out.json            the run: settings, inputs and probes by fingerprint
-    OUT/runs/001/                     the run without the first update, deleted once it is scored
+    OUT/merges/001/                   final merges without the first update, deleted once they are scored
     OUT/values/full.json, 001.json    values of every example of every task
     OUT/tables/leave_one_out.parquet  the table, rewritten after every update
     OUT/journal.jsonl                 progress
 
-Both models are scored on the same examples, so the standard error of a difference is that of paired differences.
+Of a state only what enters it is merged, and nothing where the run holds it: its own final state, and the step before
+that, which is the final state without the last update. Both models of a comparison are scored on the same examples, so
+the standard error of a difference is that of paired differences.
 """
 
 import json
 import shutil
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,20 +22,24 @@ import torch
 from torch import Tensor
 
 from gcwm_viz.checkpoints.atomic import write_bytes
-from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.continual.engine import write_table
+from gcwm_viz.continual.final_folder import FinalFolder
+from gcwm_viz.continual.final_work import Sources, merge_finals
 from gcwm_viz.continual.run_file import PROBE_DTYPES
+from gcwm_viz.continual.session import begin_session
 from gcwm_viz.continual.store import RunStore
+from gcwm_viz.engines.engine import Engine
+from gcwm_viz.engines.local import LocalEngine
 from gcwm_viz.errors import InputError
 from gcwm_viz.plugins.record import check_same
-from gcwm_viz.probes.behaviour import BehaviourProbe
-from gcwm_viz.probes.merged import MergedModel
-from gcwm_viz.probes.tasks import Task, load_tasks, probes_fingerprint
+from gcwm_viz.probes.stored import read_examples
+from gcwm_viz.probes.tasks import probes_fingerprint
 from gcwm_viz.probes.values import TaskValues, difference_error, from_json, to_json
 from gcwm_viz.runs.folder import ResultFolder
-from gcwm_viz.runs.inputs import Inputs, reopen_inputs
-from gcwm_viz.runs.run import Progress, continue_run, create_run
+from gcwm_viz.runs.inputs import check_outside, reopen_inputs
+from gcwm_viz.runs.run import Progress
 from gcwm_viz.statistics.means import mean_error
+from gcwm_viz.studies.finals import MergedState, Model, State, StoredState, scores
 
 FOLDER = "leave_one_out"
 """Folder of the results inside the run, by default."""
@@ -46,56 +51,65 @@ def leave_one_out(
     run: Path,
     out: Path | None = None,
     *,
-    device: torch.device | None = None,
+    on: torch.device | Engine | None = None,
     workers: int | None = None,
-    keep_runs: bool = False,
+    memory_budget: int | None = None,
     progress: Progress | None = None,
 ) -> pd.DataFrame:
-    """Merge again without each update in turn and compare the final models; resumes an earlier call.
+    """Merge without each update in turn and compare the final models; resumes an earlier call.
 
     Rows: left_out, task, split, metric; value, se: score without the update; full_value, full_se: with all updates;
     difference = value − full_value and its paired difference_se; n examples. Where higher is better (em, acc) a
     positive difference means that the task is better without the update, else (nll, ppl) a negative one.
-    ``keep_runs``: keep the folders of the runs without an update; by default each, with tensors of every step, is
-    deleted once it is scored. Raises :class:`InputError` for an unfinished run, one with fewer than two updates,
-    without probes, or of a training pipeline, changed inputs, and an ``out`` that belongs to another run, and
+    ``on``: an engine or a device, by default the CPU; ``workers``: processes at a time on a device. ``memory_budget``:
+    bytes for all workers. Raises :class:`InputError` for an unfinished run, one with fewer than two updates, without
+    probes, or of a training pipeline, changed inputs, and an ``out`` that belongs to another run, and
     :class:`~gcwm_viz.continual.folder.WorkCancelledError` when OUT/cancel appears.
     """
     store = RunStore.open(run)
     check_measurable(store)
     store.check_finished()
     check_same(store.settings.method, store.file.plugins, f"run {store.path}")
-    tasks = load_tasks(store.file.probes.path)
-    base = reopen_inputs(store).base
+    opened = reopen_inputs(store)
     out = out or run / FOLDER
-    device = device or torch.device("cpu")
+    check_outside(out, opened)
+    engine = on if isinstance(on, Engine) else LocalEngine(on or torch.device("cpu"), workers)
     folder = ResultFolder(out, "leave_one_out.json", "results for", progress)
     with folder.work(_about(store)):
         (out / "values").mkdir(exist_ok=True)
-        _score(out, FULL, store, store, base, tasks, device)
-        frame = _table(out, store)
-        for index, name in enumerate(store.updates, start=1):
-            label = f"{index:03d}"
-            run_folder = out / "runs" / label
-            if not _scores(out, label).is_file():
-                tell = partial(_tell, folder, store, index)
-                merged = _merge_without(index, store, run_folder, device, workers, tell)
-                _score(out, label, merged, store, base, tasks, device)
-            if not keep_runs:
-                shutil.rmtree(run_folder, ignore_errors=True)
-            frame = _table(out, store)
-            write_table(out, FOLDER, frame)
-            folder.log("probe", done=index, total=store.steps, label=f"without {name}")
-            folder.tell("scored", index, store.steps, name)
-        folder.log("complete", done=store.steps, total=store.steps)
+        stored = _stored_states(store)
+        for label, state in stored.items():
+            values = read_examples(store, state.step)
+            if values and not _scores(out, label).is_file():
+                _keep(out, label, values)
+        merged = {label: MergedState(f, store.settings.continual) for label, f in _merges(store, out).items()}
+        states: dict[str, State] = {**stored, **merged}
+        todo = {label: state for label, state in states.items() if not _scores(out, label).is_file()}
+        session = begin_session(out)
+        merge_finals(
+            out,
+            session,
+            [state.folder for label, state in merged.items() if label in todo],
+            Sources.of(store.file),
+            store.keys,
+            engine,
+            partial(folder.tell, "matrices", event="matrix"),
+            memory_budget,
+            opened.ranks,
+        )
+        frame = _write_table(out, store)
+        done = len(states) - len(todo)
+        model = Model(store.file.base.where, tuple(store.keys), store.file.probes)
+        for label, values in scores(model, todo, engine, session, memory_budget):
+            _keep(out, label, values)
+            shutil.rmtree(_merge_folder(out, label), ignore_errors=True)
+            frame = _write_table(out, store)
+            done += 1
+            what = "all updates" if label == FULL else f"without {store.updates[int(label) - 1]}"
+            folder.tell("scored", done, len(states), what, event="probe")
+        shutil.rmtree(out / "merges", ignore_errors=True)
+        folder.log("complete", done=len(states), total=len(states))
     return frame
-
-
-def _tell(folder: ResultFolder, store: RunStore, index: int, phase: str, done: int, total: int, label: str) -> None:
-    """Progress of the run without the ``index``-th update; the journal counts matrices of all these runs."""
-    without = f"without {store.updates[index - 1]}"
-    folder.log("matrix", done=(index - 1) * total + done, total=store.steps * total, label=without)
-    folder.tell(without, done, total, label)
 
 
 def check_measurable(store: RunStore) -> None:
@@ -106,6 +120,30 @@ def check_measurable(store: RunStore) -> None:
         raise InputError(f"run {store.path} has one update; leaving one out needs at least two")
     if not store.file.probes.where:
         raise InputError(f"run {store.path} was started without probes, so there is nothing to score")
+
+
+def merged_anew(store: RunStore) -> range:
+    """The updates, from 1, without which the final state must be merged. Without the last it is the state of the step
+    before, whatever the settings, which the run holds unless it kept its last step alone."""
+    return range(1, store.steps + (store.settings.continual.keep == "last"))
+
+
+def _stored_states(store: RunStore) -> dict[str, StoredState]:
+    """States that the run holds, by label."""
+    steps = {FULL: store.steps} | {_label(step): step - 1 for step in {store.steps} - {*merged_anew(store)}}
+    return {label: StoredState(store.path.absolute(), step) for label, step in steps.items()}
+
+
+def _merges(store: RunStore, out: Path) -> dict[str, FinalFolder]:
+    """Final merges without one update each, by label."""
+    return {
+        _label(left_out): FinalFolder(
+            _merge_folder(out, _label(left_out)),
+            tuple(name for step, name in enumerate(store.updates, start=1) if step != left_out),
+            store.settings,
+        )
+        for left_out in merged_anew(store)
+    }
 
 
 def _about(store: RunStore) -> dict[str, Any]:
@@ -120,40 +158,12 @@ def _about(store: RunStore) -> dict[str, Any]:
     }
 
 
-def _merge_without(
-    index: int, store: RunStore, folder: Path, device: torch.device, workers: int | None, progress: Progress
-) -> RunStore:
-    """The complete run without the ``index``-th update, counted from 1."""
-    if (folder / "run.json").is_file():
-        merged = RunStore.open(folder)
-    else:
-        updates = [(u.name, u.path) for step, u in enumerate(store.file.updates, start=1) if step != index]
-        inputs = Inputs(base=store.file.base.path, updates=updates)
-        merged = create_run(inputs, folder, store.settings, f"without {store.updates[index - 1]}")
-    if merged.status() != "complete":
-        continue_run(merged, device, workers=workers, progress=progress)
-    return merged
-
-
-def _score(
-    out: Path,
-    label: str,
-    merged: RunStore,
-    store: RunStore,
-    base: CheckpointIndex,
-    tasks: Sequence[Task],
-    device: torch.device,
-) -> None:
-    """Store the scores of the final step of ``merged``; the model is in memory only meanwhile."""
-    if _scores(out, label).is_file():
-        return
-    model = MergedModel(base, store, device)
-    indices = {key.name: index for index, key in enumerate(merged.keys)}  # fewer where only one update had a matrix
-    model.set_updates(
-        [merged.state(indices[key.name], merged.steps) if key.name in indices else None for key in store.keys]
-    )
-    values = BehaviourProbe(model.tokenizer, tasks).measure(model.model, device)
-    write_bytes(_scores(out, label), json.dumps(to_json(values)).encode())
+def _write_table(out: Path, store: RunStore) -> pd.DataFrame:
+    """The table of the updates scored so far, written where there is one."""
+    frame = _table(out, store) if _scores(out, FULL).is_file() else pd.DataFrame()
+    if len(frame):
+        write_table(out, FOLDER, frame)
+    return frame
 
 
 def _table(out: Path, store: RunStore) -> pd.DataFrame:
@@ -161,7 +171,7 @@ def _table(out: Path, store: RunStore) -> pd.DataFrame:
     full = _read(out, FULL)
     rows = []
     for index, name in enumerate(store.updates, start=1):
-        label = f"{index:03d}"
+        label = _label(index)
         if not _scores(out, label).is_file():
             continue
         for task, without in zip(full, _read(out, label), strict=True):
@@ -183,8 +193,21 @@ def _compare(metric: str, without: Tensor, full: Tensor) -> dict[str, Any]:
     }
 
 
+def _label(left_out: int) -> str:
+    """Of the state without the ``left_out``-th update, from 1, in file names."""
+    return f"{left_out:03d}"
+
+
+def _merge_folder(out: Path, label: str) -> Path:
+    return out / "merges" / label
+
+
 def _scores(out: Path, label: str) -> Path:
     return out / "values" / f"{label}.json"
+
+
+def _keep(out: Path, label: str, values: list[TaskValues]) -> None:
+    write_bytes(_scores(out, label), json.dumps(to_json(values)).encode())
 
 
 def _read(out: Path, label: str) -> list[TaskValues]:

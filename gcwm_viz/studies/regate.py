@@ -98,7 +98,7 @@ def regate(
     if not tasks:
         raise InputError(f"run {store.path} was started without probes that ask for answers, so nothing can be scored")
     alphas = [regated_alphas(store, index, config) for index in range(len(store.keys))]
-    model = MergedModel(opened.base, store, device)
+    model = MergedModel(opened.base, store.keys, device, store.probe_dtype)
     probe = BehaviourProbe(model.tokenizer, tasks)
 
     def examples(number: int, label: str, another: bool) -> list[TaskValues]:

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from gcwm_viz.continual.branches import update_of
 from gcwm_viz.continual.config import RunSettings
-from gcwm_viz.continual.matrix import integrate
 from gcwm_viz.continual.result import MatrixResult, process_matrix
+from gcwm_viz.continual.state import integrate
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.linalg.lowrank import LowRank
 from gcwm_viz.linalg.subspace import right_subspace

@@ -93,7 +93,6 @@ def test_a_device_that_is_too_small_gets_tiles_and_then_hands_the_matrix_to_the_
         return genuine(key, *rest)
 
     monkeypatch.setattr(work, "process_matrix", small_device)
-    monkeypatch.setattr(work, "_free", lambda device: None)
     store = create(inputs, tmp_path / "run")
     continue_run(store, CPU, workers=1)
     assert sorted(store.finished()) == list(range(len(store.keys)))

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from gcwm_viz.continual.config import RunSettings
+from gcwm_viz.continual.final import final_state
 from gcwm_viz.continual.result import process_matrix
 from gcwm_viz.continual.transfer import to_device
 from gcwm_viz.linalg import psd
-from gcwm_viz.linalg.lowrank import LowRank
+from gcwm_viz.linalg.lowrank import LowRank, dense
 from gcwm_viz.merging.registry import METHODS
 from gcwm_viz.updates.matrices import MatrixKey
 from tests.other_device import CUDA, There, TwoDevices, imitate_streams
@@ -56,6 +57,8 @@ def test_the_same_as_on_the_cpu(
             sent = [None if delta is None else to_device(delta, CUDA) for delta in deltas]
             assert all(isinstance(parts(delta)[0], There) for delta in sent if delta is not None)
             found = process_matrix(key, NAMES, sent, settings)
+            final = dense(final_state(key, NAMES, sent, settings)).cpu()
+        torch.testing.assert_close(final, dense(final_state(key, NAMES, deltas, settings)), rtol=1e-4, atol=1e-7)
         assert found.tensors.keys() == here.tensors.keys()
         for name, tensor in found.tensors.items():
             assert not isinstance(tensor, There)

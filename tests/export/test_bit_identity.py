@@ -17,7 +17,7 @@ from tests.export import runs
 def test_logits_are_bit_identical(name: str, dtype: torch.dtype, tmp_path: Path) -> None:
     index = runs.base(tmp_path, name, dtype)
     store = runs.finished(index, runs.experts(index, tmp_path, dtype), tmp_path / "run")
-    model = MergedModel(index, store, runs.CPU, dtype)
+    model = MergedModel(index, store.keys, runs.CPU, dtype)
     tokens = torch.arange(3, 15).reshape(2, 6)
     with torch.no_grad():
         before = model.model(tokens).logits
@@ -43,7 +43,7 @@ def test_a_base_saved_without_its_head(tmp_path: Path) -> None:
     index = type(index).open(index.root)
     store = runs.finished(index, runs.experts(index, tmp_path, torch.float32), tmp_path / "run")
     assert store.keys[0].name.startswith("h.0.")
-    model = MergedModel(index, store, runs.CPU)
+    model = MergedModel(index, store.keys, runs.CPU, store.probe_dtype)
     model.set_updates([store.state(place, 2) for place in range(len(store.keys))])
     loaded = AutoModelForCausalLM.from_pretrained(export_step(store, 2, tmp_path / "out")).eval()
     tokens = torch.arange(6)[None]

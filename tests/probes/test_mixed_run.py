@@ -42,7 +42,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
 def run(inputs: tuple[Path, list[str]]) -> Run:
     root, arguments = inputs
     assert main(["run", *arguments, "--workers", "1", "--out", str(root / "run")]) == 0
-    leave_one_out(root / "run", device=CPU, workers=1)
+    leave_one_out(root / "run", on=CPU, workers=1)
     return open_run(root / "run")
 
 
@@ -115,7 +115,7 @@ def test_another_gate(run: Run) -> None:
 def test_tuning_on_accuracy(inputs: tuple[Path, list[str]], tmp_path: Path) -> None:
     root = inputs[0]
     given = Inputs(base=root / "base", updates=[(name, root / name) for name in NAMES], probes=root / "probes")
-    frame = tune(given, tmp_path, "task-arithmetic", "scale-free", {"eta": [0.5, 1.0]}, device=CPU)
+    frame = tune(given, tmp_path, "task-arithmetic", "scale-free", {"eta": [0.5, 1.0]}, on=CPU)
     scores = json.loads((tmp_path / "scores" / "eta=1.0.json").read_bytes())["scores"]
     own = [row["value"] for row in scores if row["split"] == "dev" and row["metric"] in ("em", "acc")]
     assert len(own) == 2

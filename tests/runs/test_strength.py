@@ -54,7 +54,7 @@ def test_every_strength_is_the_base_with_so_much_of_the_state(run: Run) -> None:
     table = run.tables["strength"]
     assert list(table.columns) == list(columns("strength"))
     assert sorted(set(table["strength"])) == sorted([*STRENGTHS, 1.0])
-    model = MergedModel(CheckpointIndex.open(run.store.file.base.path), run.store, CPU)
+    model = MergedModel(CheckpointIndex.open(run.store.file.base.path), run.store.keys, CPU, torch.float32)
     tasks = [task for task in load_tasks(run.store.file.probes.path) if task.split == "dev"]
     for factor in (0.5, 1.0, 1.4):
         model.set_updates([factor * run.store.state(index, run.steps) for index in range(len(run.store.keys))])

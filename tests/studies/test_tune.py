@@ -9,9 +9,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from gcwm_viz.continual import final_work
 from gcwm_viz.continual.config import RunSettings
+from gcwm_viz.continual.final import final_merges
 from gcwm_viz.continual.folder import WorkCancelledError
-from gcwm_viz.continual.store import RunStore
+from gcwm_viz.engines.local import LocalEngine
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes.merged import MergedModel
 from gcwm_viz.runs.folder import ResultFolder
@@ -59,7 +61,7 @@ def inputs(root: Path, **more: Any) -> Inputs:
 
 
 def go(root: Path, out: Path, grid: dict[str, list[Any]], method: str = "wudi", **more: Any) -> pd.DataFrame:
-    settings: dict[str, Any] = {"metric": "nll", "device": CPU, "workers": 1}
+    settings: dict[str, Any] = {"metric": "nll", "on": CPU, "workers": 1}
     return tune(inputs(root), out, method, "scale-free", grid, **(settings | more))
 
 
@@ -74,17 +76,18 @@ def tuned(
     return out, grid, frame, seen
 
 
-def test_one_row_a_point_and_one_run_a_merge(
+def test_one_row_a_point_and_one_merge_for_what_acts_after_it(
     tuned: tuple[Path, dict[str, list[float]], pd.DataFrame, list[tuple[str, int, int, str]]],
 ) -> None:
     out, _, frame, seen = tuned
     assert len(frame) == 8
-    assert list(frame.columns) == ["mu_rel", "eta", "decay", "dev", "dev_se", "test", "test_se", "best", "run"]
-    assert sorted(path.name for path in (out / "runs").iterdir()) == ["mu_rel=0.1", "mu_rel=10.0"]
-    assert frame["run"].nunique() == 2
+    assert list(frame.columns) == ["mu_rel", "eta", "decay", "dev", "dev_se", "test", "test_se", "best", "merge"]
+    assert sorted(path.name for path in (out / "merges").iterdir()) == ["mu_rel=0.1", "mu_rel=10.0"]
+    assert frame["merge"].nunique() == 2
     assert not frame[["dev", "dev_se", "test"]].isna().any().any()
     pd.testing.assert_frame_equal(pd.read_parquet(out / "tables" / "tune.parquet"), frame)
-    assert {phase for phase, *_ in seen} == {"matrices mu_rel=0.1", "matrices mu_rel=10.0", "points"}
+    assert [event[:3] for event in seen if event[0] == "matrices"] == [("matrices", k, 14) for k in range(1, 15)]
+    assert [event[:3] for event in seen if event[0] == "points"] == [("points", k, 8) for k in range(1, 9)]
     assert [done for phase, done, _, _ in seen if phase == "points"] == list(range(1, 9))
 
 
@@ -124,7 +127,7 @@ def test_a_second_call_computes_nothing(
 ) -> None:
     out, grid, frame, _ = tuned
     monkeypatch.setattr(MergedModel, "__init__", lambda *_: pytest.fail("the model was loaded again"))
-    monkeypatch.setattr("gcwm_viz.studies.tune.continue_run", lambda *_, **__: pytest.fail("a run was continued"))
+    monkeypatch.setattr(final_work, "final_merges", lambda *_, **__: pytest.fail("merged again"))
     pd.testing.assert_frame_equal(go(model, out, grid), frame)
 
 
@@ -134,20 +137,83 @@ def test_new_points_of_a_known_merge_cost_no_merge(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     out, _, frame, _ = tuned
-    monkeypatch.setattr("gcwm_viz.studies.tune.continue_run", lambda *_, **__: pytest.fail("a run was continued"))
+    monkeypatch.setattr(final_work, "final_merges", lambda *_, **__: pytest.fail("merged again"))
     more = go(model, out, {"mu_rel": [0.1], "eta": [1.0, 2.0], "decay": [1.0]})
     assert more["dev"].iloc[0] == frame[(frame["mu_rel"] == 0.1) & (frame["eta"] == 1.0)]["dev"].iloc[0]
     assert len(more) == 2
 
 
-def test_a_run_cut_short_is_finished(model: Path, tmp_path: Path) -> None:
+def watch(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """Matrix and last step of every final merge from here on."""
+    merged: list[tuple[str, int]] = []
+    merge = final_merges
+
+    def watched(key: Any, *rest: Any) -> Any:
+        found = merge(key, *rest)
+        merged.append((key.name, len(found)))
+        return found
+
+    monkeypatch.setattr(final_work, "final_merges", watched)
+    return merged
+
+
+def test_merges_that_are_lost_or_damaged_are_made_again(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "out"
     whole = go(model, out, {"ties_keep": [0.5]}, "ties")
-    run = RunStore.open(out / "runs" / "ties_keep=0.5")
-    lines = (run.path / "journal.jsonl").read_text().splitlines(keepends=True)
-    (run.path / "journal.jsonl").write_text("".join(lines[:4]))
+    files = sorted((out / "merges" / "ties_keep=0.5").glob("*.safetensors"))
+    assert len(files) == 14
+    before = [file.read_bytes() for file in files]
+    files[3].unlink()
+    files[5].write_bytes(before[5][:-1])
+    merged = watch(monkeypatch)
+    pd.testing.assert_frame_equal(go(model, out, {"ties_keep": [0.5]}, "ties"), whole)
+    assert merged == []  # what is scored needs no merge
     (out / "scores" / "ties_keep=0.5.json").unlink()
     pd.testing.assert_frame_equal(go(model, out, {"ties_keep": [0.5]}, "ties"), whole)
+    assert len(merged) == 2
+    assert [file.read_bytes() for file in files] == before
+
+
+def test_a_decay_that_is_added_later_takes_the_merges_of_every_step(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    merged = watch(monkeypatch)
+    grid = {"eta": [1.0], "decay": [1.0]}
+    alone = go(model, tmp_path / "out", grid)
+    assert {steps for _, steps in merged} == {1}
+    merged.clear()
+    both = go(model, tmp_path / "out", {"eta": [1.0], "decay": [1.0, 0.5]})
+    assert {steps for _, steps in merged} == {2}
+    assert both["dev"].iloc[0] == alone["dev"].iloc[0]
+    merged.clear()
+    (tmp_path / "out" / "scores" / "decay=1.0,eta=1.0.json").unlink()
+    pd.testing.assert_frame_equal(go(model, tmp_path / "out", grid), alone)
+    assert merged == []
+
+
+@pytest.mark.parametrize("budget", [None, 1])
+def test_two_workers_or_little_memory_give_the_same(model: Path, tmp_path: Path, budget: int | None) -> None:
+    grid = {"mu_rel": [0.1, 10.0], "eta": [0.5, 1.0]}
+    one = go(model, tmp_path / "one", grid, "gcwm")
+    two = go(model, tmp_path / "two", grid, "gcwm", on=LocalEngine(CPU, 2), memory_budget=budget)
+    pd.testing.assert_frame_equal(two, one, rtol=1e-6)  # a budget of one byte works in tiles
+
+
+def test_merges_under_other_settings_are_not_used(model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    go(model, out, {"eta": [1.0]})
+    (out / "scores" / "eta=1.0.json").unlink()
+    file = out / "merges" / "default" / "final.json"
+    stored = json.loads(file.read_text())
+    stored["settings"]["gcwm"]["mu_rel"] = 0.7  # as a default of another version
+    file.write_text(json.dumps(stored))
+    with pytest.raises(InputError, match=r"other merges than its name says: settings.gcwm.mu_rel was 0.7, is 0.3"):
+        go(model, out, {"eta": [1.0]})
+    file.write_text("{}")
+    with pytest.raises(InputError, match="lacks or garbles an entry"):
+        go(model, out, {"eta": [1.0]})
 
 
 def test_a_cancelled_call_goes_on(
@@ -174,7 +240,7 @@ def test_words_and_none_in_a_grid(model: Path, tmp_path: Path) -> None:
     frame = go(model, tmp_path / "out", {"memory": [None, 1]}, "task-arithmetic", fixed={"eta": 0.5}, metric="em")
     assert list(frame["memory"]) == ["none", "1"]
     assert frame["best"].sum() == 1
-    assert list(frame["run"]) == ["runs/memory=none", "runs/memory=1"]
+    assert list(frame["merge"]) == ["merges/memory=none", "merges/memory=1"]
 
 
 def test_another_comparison_in_the_same_folder_is_refused(

@@ -33,11 +33,13 @@ ATTRIBUTION_NODES = 5
 
 
 class PoolBench(ABC):
-    """Pools of one model and one draw. ``attributed``: whether the attribution is measured, which takes longest."""
+    """Pools of one model and one draw. ``attributed``: whether the attribution is measured, which takes longest;
+    ``plan_splits``: on which splits plans are scored."""
 
     pools: Sequence[Pool]
     tasks: Sequence[str]
     attributed: bool = True
+    plan_splits: Sequence[str] = SPLITS
 
     def __init__(self) -> None:
         self._scaled: dict[tuple[str, float], list[Update]] = {}
@@ -128,7 +130,7 @@ class PoolBench(ABC):
 
     def score(self, variants: Sequence[Variant], plan: Sequence[float], settings: RunSettings) -> Rows:
         """Scores {task, split, em, nll, n} of the state that a plan gives."""
-        return self._scores(self.merge(variants, plan, settings))
+        return self._scores(self.merge(variants, plan, settings), self.plan_splits)
 
     def merge(self, variants: Sequence[Variant], plan: Sequence[float], settings: RunSettings) -> Sequence[Update | None]:
         """The state of a plan; updates in the pool's order, scaled before they are merged."""
@@ -173,16 +175,16 @@ class PoolBench(ABC):
             self._scaled[key] = update if strength == 1 else [scaled(delta, strength) for delta in update]
         return self._scaled[key]
 
-    def _scores(self, state: Sequence[Update | None]) -> Rows:
+    def _scores(self, state: Sequence[Update | None], splits: Sequence[str] = SPLITS) -> Rows:
         self.model.set_updates(state)
         found: dict[tuple[str, str], dict[str, Any]] = {}
-        for probe in self._encoded:
+        for probe in (self._encoded[split] for split in splits):
             for row in probe.score(self.model.model, self.model.device):
                 found.setdefault((row["task"], row["split"]), {"n": row["n"]})[row["metric"]] = row["value"]
         return [{"task": task, "split": split} | values for (task, split), values in found.items()]
 
     @cached_property
-    def _encoded(self) -> list[BehaviourProbe]:
-        return [BehaviourProbe(self.tokenizer, self.probes(split)) for split in SPLITS]
+    def _encoded(self) -> dict[str, BehaviourProbe]:
+        return {split: BehaviourProbe(self.tokenizer, self.probes(split)) for split in SPLITS}
 
 

@@ -52,15 +52,19 @@ Order = Callable[[str, Draw], Sequence[str]]
 
 
 def pools(
-    tasks: Sequence[str], seed: int, kinds: Sequence[str] = KINDS, order_of: Order | None = None
+    tasks: Sequence[str],
+    seed: int,
+    kinds: Sequence[str] = KINDS,
+    order_of: Order | None = None,
+    counts: Sequence[int] = (1, 2),
 ) -> list[Pool]:
-    """The pools of one seed: of good updates, two of every kind (one bad update, and two), two mixed ones.
+    """The pools of one seed: of good updates, of every kind with one bad update and with two, and mixed ones.
 
     ``tasks``: at least :data:`SIZE`. ``order_of``: a kind's tasks, of which the first two get bad updates; by default
-    in an order drawn from ``seed``.
+    in an order drawn from ``seed``. ``counts``: which of the two.
     """
     draw = Draw(seeded(seed, "pools"))
-    chosen = {frozenset(own): own for own in (draw.shuffled(tasks)[:SIZE] for _ in range(2))}
+    chosen = {frozenset(own): own for own in (draw.shuffled(tasks)[:SIZE] for _ in counts)}
     found = [
         Pool(f"{GOOD}-{count}", GOOD, tuple(map(Variant, own))) for count, own in enumerate(chosen.values(), start=1)
     ]
@@ -69,9 +73,9 @@ def pools(
         order = draw.shuffled(tasks) if order_of is None else order_of(kind, draw)
         data = order[SIZE - 1] if kind == "wrong-name" else ""
         bad[kind] = tuple(Variant(task, kind, data) for task in order[:2])
-        for count in (1, 2):
+        for count in counts:
             found.append(Pool(f"{kind}-{count}", kind, _members(bad[kind][:count], order, kind)))
-    for count in (1, 2):
+    for count in counts:
         own = [bad[kind][count - 1] for kind in draw.shuffled(kinds)[:3]]
         others = [task for task in draw.shuffled(tasks) if task not in {variant.task for variant in own}]
         found.append(Pool(f"{MIXED}-{count}", MIXED, (*own, *map(Variant, others[: SIZE - 3]))))

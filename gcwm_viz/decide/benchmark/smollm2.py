@@ -45,6 +45,7 @@ class SmolLM2Pools(PoolBench):
     """``base``: the base's checkpoint folder; ``folder``: where adapters are trained."""
 
     attributed = False  # a hundred attributions would take hours on a CPU
+    plan_splits = ("test",)
 
     def __init__(self, base: Path, folder: Path, report: Callable[[str], None] | None = None, draw: int = 0) -> None:
         super().__init__()
@@ -52,7 +53,7 @@ class SmolLM2Pools(PoolBench):
         self._path, self._base, self._folder = base, CheckpointIndex.open(base), folder
         self._report = report or (lambda _: None)
         self.tasks = tuple(self._bundle.updates)
-        self.pools = pools(self.tasks, draw, SMOLLM2_KINDS, self._order)
+        self.pools = pools(self.tasks, draw, SMOLLM2_KINDS, self._order, counts=(1,))
         self._updates: dict[str, list[Update]] = {}
 
     def _order(self, kind: str, draw: Draw) -> Sequence[str]:
@@ -138,12 +139,6 @@ class SmolLM2Pools(PoolBench):
     @cached_property
     def _trainer(self) -> Trainer:
         return Trainer(self._path, torch.device("cpu"))
-
-    def train(self) -> None:
-        """Train every adapter that is missing."""
-        for variant in self.variants:
-            if variant.kind in TRAINED:
-                self._trained(variant)
 
 
 def _noisy(update: Update, generator: torch.Generator) -> Update:

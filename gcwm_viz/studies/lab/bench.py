@@ -1,7 +1,6 @@
 """One seed of the lab: trained models, probes, and the description of a sequence of states."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -11,16 +10,14 @@ import torch
 from torch import Tensor
 
 from gcwm_viz.continual.config import RunSettings
+from gcwm_viz.continual.final import final_merges
 from gcwm_viz.continual.result import process_matrix
 from gcwm_viz.experiments.lab.library import Library, State, apply
 from gcwm_viz.experiments.lab.model import build_tokenizer, target_names
 from gcwm_viz.experiments.lab.recipe import Recipe
 from gcwm_viz.experiments.lab.train import CharacterCorpus
 from gcwm_viz.experiments.training import answer_loss
-from gcwm_viz.geometry.layer import LayerGeometry, layer_geometry
 from gcwm_viz.linalg.lowrank import dense
-from gcwm_viz.merging.registry import get_method
-from gcwm_viz.merging.step import MergeStep
 from gcwm_viz.probes.behaviour import BehaviourProbe
 from gcwm_viz.probes.loss import TaskLoss
 from gcwm_viz.probes.tasks import PromptTask
@@ -35,7 +32,6 @@ class Bench:
 
     def __init__(self, seed: int, recipe: Recipe, folder: Path, report: Callable[[str], None] | None = None) -> None:
         self.library = Library(seed, recipe, folder, report)
-        self._geometry: list[LayerGeometry] | None = None
 
     @cached_property
     def tasks(self) -> tuple[str, ...]:
@@ -86,46 +82,11 @@ class Bench:
 
     def final_merge(self, order: Sequence[str], settings: RunSettings) -> State:
         """Δ_merge,T with all updates active, without signals, for choosing η."""
-        method = get_method(settings.method)
         state: State = {}
-        for index, key in enumerate(self.keys):
+        for key in self.keys:
             deltas = [self.library.expert(task)[key.name] for task in order]
-            previous: Tensor | None = None
-            carried: dict[str, float] = {}
-            for t in range(1 if method.sequential else len(order), len(order) + 1):
-                merge = method.merge(
-                    MergeStep(
-                        deltas=deltas[:t],
-                        names=list(order[:t]),
-                        weights=[1.0] * t,
-                        geometry=self._geometry_of(index, deltas, settings),
-                        previous=previous,
-                        arriving=deltas[t - 1],
-                        norms=[float(delta.norm()) for delta in deltas[:t]],
-                        matrix=key.name,
-                        shape=key.shape,
-                        config=settings.gcwm,
-                        settings=settings.options,
-                        carried=carried,
-                    )
-                )
-                previous = dense(merge.merged).float()
-            assert previous is not None
-            state[key.name] = previous
+            state[key.name] = dense(final_merges(key, order, deltas, settings)[len(order)])
         return state
-
-    def _geometry_of(self, index: int, deltas: Sequence[Tensor], settings: RunSettings) -> LayerGeometry:
-        """GCWM's geometry by its own settings; the other methods only need the updates that are present, for which the
-        metric without iterations suffices."""
-        if get_method(settings.method).conflict_gate:
-            return layer_geometry(deltas, None, settings.gcwm)
-        if self._geometry is None:
-            experts = [self.library.expert(task) for task in self.tasks]
-            cheap = replace(settings.gcwm, metric="mean")
-            self._geometry = [
-                layer_geometry([expert[key.name] for expert in experts], None, cheap) for key in self.keys
-            ]
-        return self._geometry[index]
 
     @cached_property
     def _probes(self) -> Mapping[str, BehaviourProbe]:

@@ -32,6 +32,7 @@ from gcwm_viz.experiments.lab.library import State
 from gcwm_viz.experiments.lab.pipelines import PIPELINES, train_pipeline
 from gcwm_viz.experiments.lab.recipe import Recipe
 from gcwm_viz.geometry.config import GCWMConfig
+from gcwm_viz.geometry.shared import shared_geometry
 from gcwm_viz.merging.registry import get_method
 from gcwm_viz.plugins.loading import WithPlugins
 from gcwm_viz.runs.folder import ResultFolder
@@ -208,12 +209,13 @@ def _choose(bench: Bench, cell: Cell) -> tuple[RunSettings, Rows]:
         return points[0].settings, []
     rows: Rows = []
     merged: dict[str, State] = {}
-    for point in points:
-        if point.merge not in merged:
-            merged[point.merge] = bench.final_merge(cell.order, point.settings)
-        eta = point.settings.continual.eta
-        dev, error = bench.exact({n: eta * m for n, m in merged[point.merge].items()}, "dev")
-        rows.append({"point": json.dumps(point.values), "dev": dev, "dev_se": error})
+    with shared_geometry():
+        for point in points:
+            if point.merge not in merged:
+                merged[point.merge] = bench.final_merge(cell.order, point.settings)
+            eta = point.settings.continual.eta
+            dev, error = bench.exact({n: eta * m for n, m in merged[point.merge].items()}, "dev")
+            rows.append({"point": json.dumps(point.values), "dev": dev, "dev_se": error})
     best = max(range(len(rows)), key=lambda i: rows[i]["dev"])
     return points[best].settings, [row | {"best": i == best} for i, row in enumerate(rows)]
 
