@@ -41,7 +41,8 @@ def tune(options: argparse.Namespace) -> None:
     if options.lab:
         bundle = locate()
         inputs = inputs_of_bundle(bundle, bundle.base)
-        inputs = replace(inputs, probe_dtype=options.probe_dtype or inputs.probe_dtype)
+        precision = options.probe_dtype or inputs.probe_dtype
+        inputs = replace(inputs, probe_dtype=precision, strengths=strengths_of(options))
     elif options.base is None or not options.update:
         raise InputError("tune needs --lab, or --base with at least one --update")
     else:

@@ -42,7 +42,6 @@ from gcwm_viz.runs.folder import ResultFolder
 from gcwm_viz.runs.inputs import reopen_inputs
 from gcwm_viz.runs.run import Progress
 from gcwm_viz.signals.interference import MatrixInterference, interference, over_matrices
-from gcwm_viz.updates.sources import open_update
 
 FOLDER = "forecast"
 """Folder of the results inside the run."""
@@ -106,7 +105,7 @@ def _open(run: Path, identity: str) -> tuple[RunStore, CheckpointIndex, list[Any
     del identity
     store = RunStore.open(run)
     base = CheckpointIndex.open(store.file.base.path)
-    return store, base, [open_update(entry.name, entry.path, base) for entry in store.file.updates]
+    return store, base, [entry.open(base) for entry in store.file.updates]
 
 
 def _measure(run: Path, device: torch.device) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def folder(out: Path, name: str, updates: str = "abc", **changes: Any) -> FinalF
 
 def merge(inputs: Inputs, out: Path, folders: Sequence[FinalFolder], engine: Engine, budget: int | None = None) -> None:
     out.mkdir(exist_ok=True)
-    sources = Sources(str(inputs.base), tuple((name, str(path)) for name, path in inputs.updates))
+    sources = Sources(str(inputs.base), tuple((name, str(path), 1.0) for name, path in inputs.updates))
     session = begin_session(out)
     merge_finals(out, session, folders, sources, keys(inputs), engine, lambda *_: None, budget)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -14,12 +13,10 @@ from torch import Tensor
 
 from gcwm_viz.attribution.path import SettableModel, StatePath, split_loss
 from gcwm_viz.continual.config import RunSettings
+from gcwm_viz.continual.final import final_state
 from gcwm_viz.decide.benchmark.pools import LESS, Pool, Variant
 from gcwm_viz.decide.measure import FirstTokens, divergence, first_order
-from gcwm_viz.geometry.layer import LayerGeometry, layer_geometry
-from gcwm_viz.linalg.lowrank import Update, norm, scaled
-from gcwm_viz.merging.registry import get_method
-from gcwm_viz.merging.step import MergeStep
+from gcwm_viz.linalg.lowrank import Update, scaled
 from gcwm_viz.probes.behaviour import BehaviourProbe
 from gcwm_viz.probes.loss import TaskLoss
 from gcwm_viz.probes.tasks import PromptTask
@@ -43,7 +40,6 @@ class PoolBench(ABC):
 
     def __init__(self) -> None:
         self._scaled: dict[tuple[str, float], list[Update]] = {}
-        self._present: LayerGeometry | None = None
 
     @property
     @abstractmethod
@@ -137,36 +133,8 @@ class PoolBench(ABC):
         chosen = [(v, strength) for v, strength in zip(variants, plan, strict=True) if strength]
         if not chosen:
             return [None] * len(self.keys)
-        deltas = [self._at(v, strength) for v, strength in chosen]
-        state: list[Update | None] = []
-        for k, key in enumerate(self.keys):
-            own = [delta[k] for delta in deltas]
-            merge = get_method(settings.method).merge(
-                MergeStep(
-                    deltas=own,
-                    names=[v.name for v, _ in chosen],
-                    weights=[1.0] * len(own),
-                    geometry=self._geometry(own, settings),
-                    previous=None,
-                    arriving=own[-1],
-                    norms=[norm(delta) for delta in own],
-                    matrix=key.name,
-                    shape=key.shape,
-                    config=settings.gcwm,
-                    settings=settings.options,
-                    carried={},
-                )
-            )
-            state.append(scaled(merge.rounded, settings.continual.eta))
-        return state
-
-    def _geometry(self, deltas: Sequence[Update], settings: RunSettings) -> LayerGeometry:
-        """Of a method without a gate only which updates are present matters: here all are."""
-        if get_method(settings.method).conflict_gate:
-            return layer_geometry(deltas, None, settings.gcwm)
-        if self._present is None:
-            self._present = layer_geometry(deltas[:1], None, replace(settings.gcwm, metric="mean"))
-        return replace(self._present, present=tuple(range(len(deltas))))
+        names, deltas = [v.name for v, _ in chosen], [self._at(v, strength) for v, strength in chosen]
+        return [final_state(key, names, [own[k] for own in deltas], settings) for k, key in enumerate(self.keys)]
 
     def _at(self, variant: Variant, strength: float) -> list[Update]:
         key = variant.name, strength
