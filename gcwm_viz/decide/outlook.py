@@ -5,6 +5,7 @@ Strengths are those that reach the model: of an update times η.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,10 +14,10 @@ import pandas as pd
 
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.decide.forecast import Belief, Forecast, believe
-from gcwm_viz.decide.knowledge import STRENGTHS, Array, Knowledge
+from gcwm_viz.decide.knowledge import Array, Knowledge
 from gcwm_viz.decide.order import order_matters
-from gcwm_viz.decide.search import Measured, candidate_plans
-from gcwm_viz.decide.verdict import Verdict, judge
+from gcwm_viz.decide.search import Measured, candidate_plans, distinct
+from gcwm_viz.decide.verdict import Verdict, judge, looked_at
 from gcwm_viz.probes.metrics import rows_of_metric
 from gcwm_viz.statistics.means import error_over_tasks
 
@@ -26,7 +27,8 @@ SPLIT = "dev"
 @dataclass(frozen=True)
 class Outlook:
     """``prior``: what the forecast expects of every plan before anything but base and experts is measured; ``belief``:
-    after it. ``plan``: the plan of the highest expectation; ``verdicts``: on each update beside the others of it.
+    after it. ``plan``: that of the highest expectation among
+    :func:`~gcwm_viz.decide.search.candidate_plans`; ``verdicts``: on each update beside the others of it.
     ``outside``: features on which this run lies outside what the forecast was fitted on."""
 
     knowledge: Knowledge
@@ -43,6 +45,11 @@ class Outlook:
     def everything(self) -> tuple[float, ...]:
         return (self.eta,) * len(self.knowledge.updates)
 
+    def strengths(self, plan: Sequence[float]) -> dict[str, float]:
+        """The plan for a run: strength of each update that it takes, on top of η."""
+        parts = zip(self.knowledge.updates, plan, strict=True)
+        return {name: float(strength / self.eta) for name, strength in parts if strength}
+
     def expected(self, plan: Sequence[float]) -> tuple[float, float]:
         """Change of the mean score from the base under a plan, and its standard deviation."""
         belief = believe(self.forecast, self.knowledge, np.array([plan]), _rows(self.measured))
@@ -58,32 +65,26 @@ class Outlook:
         return next((m for m in self.measured if np.allclose(m.plan, plan, atol=1e-9)), None)
 
 
-def outlook(
-    knowledge: Knowledge, forecast: Forecast, eta: float, measured: Sequence[Measured], around: Sequence[Array] = ()
-) -> Outlook:
-    """``around``: further plans to look at, such as those that were measured."""
-    own = [m for m in measured if len(m.plan) == len(knowledge.updates)]
-    looked = [tuple(float(s) / eta for s in m.plan) for m in own] + [tuple(map(float, plan)) for plan in around]
-    plans = candidate_plans(len(knowledge.updates), looked) * eta
-    solo = [m for m in own if sum(s > 0 for s in m.plan) <= 1]
-    prior = believe(forecast, knowledge, plans, _rows(solo))
-    belief = believe(forecast, knowledge, plans, _rows(own))
-    plan = tuple(map(float, plans[belief.best]))
-    # The levels of every update in the plan must be among those that are looked at.
-    needed = [tuple(level if k == u else s for k, s in enumerate(plan)) for u in range(len(plan)) for level in (eta, eta * STRENGTHS[0], 0.0)]
-    plans = np.unique(np.concatenate([plans, needed]).round(12), axis=0)
-    prior, belief = (believe(forecast, knowledge, plans, _rows(rows)) for rows in (solo, own))
-    plan = tuple(map(float, plans[int(np.abs(plans - np.array(plan)).max(1).argmin())]))
+def outlook(knowledge: Knowledge, forecast: Forecast, eta: float, measured: Sequence[Measured]) -> Outlook:
+    """Plans are looked at whose updates are whole, at the lesser strength, or left out; what was measured at other
+    strengths informs the belief nevertheless."""
+    count = len(knowledge.updates)
+    alone = [m for m in measured if sum(s > 0 for s in m.plan) <= 1]
+    seen = [tuple(s / eta for s in m.plan) for m in measured if {s / eta for s in m.plan} <= {0.0, 1.0}]
+    plans = eta * candidate_plans(count, seen)
+    plan = tuple(map(float, plans[believe(forecast, knowledge, plans, _rows(measured)).best]))
+    plans = distinct(np.concatenate([plans, looked_at(plan, eta)]))
+    prior, belief = (believe(forecast, knowledge, plans, _rows(rows)) for rows in (alone, measured))
     return Outlook(
         knowledge=knowledge,
         forecast=forecast,
         eta=eta,
-        measured=list(own),
+        measured=list(measured),
         prior=prior,
         belief=belief,
         plan=plan,
-        verdicts=[judge(belief, plan, update, eta) for update in range(len(knowledge.updates))],
-        outside=forecast.outside(knowledge, np.array([(eta,) * len(knowledge.updates)])),
+        verdicts=[judge(belief, plan, update, eta) for update in range(count)],
+        outside=forecast.outside(knowledge, np.array([(eta,) * count])),
     )
 
 
@@ -146,11 +147,10 @@ def measured_plans(tables: Mapping[str, pd.DataFrame], updates: Sequence[str], e
     if len(strength):
         for factor, rows in _accuracy(strength.assign(split=SPLIT)).groupby("strength", sort=False):
             add((eta * float(factor),) * n, rows)
-    plans = tables.get("plans")
-    if plans is not None and len(plans):
-        for _, rows in _accuracy(plans).groupby("plan", sort=False):
-            own = rows.iloc[0]["strengths"]
-            add(tuple(eta * float(own.get(name) or 0.0) for name in updates), rows)
+    if len(tables["plans"]):
+        for _, rows in _accuracy(tables["plans"]).groupby("plan", sort=False):
+            own = json.loads(rows.iloc[0]["strengths"])
+            add(tuple(eta * float(own.get(name, 0.0)) for name in updates), rows)
     return list(found.values())
 
 

@@ -1,16 +1,18 @@
-"""A plan for ``run --plan`` from the updates that were chosen."""
+"""A plan for ``run --plan`` from the updates that were chosen, and how much of each."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.plan_file import RunPlan
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
+from gcwm_viz.updates.strength import WHOLE
 
 
-def plan_of(store: RunStore, chosen: Sequence[str]) -> RunPlan:
-    """The run's base, settings and probes with the updates in ``chosen``, in that order.
+def plan_of(store: RunStore, chosen: Mapping[str, float]) -> RunPlan:
+    """The run's base, settings and probes with the updates in ``chosen``, in that order, each at its strength on top of
+    the one that the run takes it at.
 
     Raises :class:`InputError` for no update and one that the run does not have.
     """
@@ -20,11 +22,12 @@ def plan_of(store: RunStore, chosen: Sequence[str]) -> RunPlan:
     for name in chosen:
         if name not in updates:
             raise InputError(f"run {store.path} has no update {name!r}")
+    strengths = {name: updates[name].strength * strength for name, strength in chosen.items()}
     probes = store.file.probes
     return RunPlan(
         base=store.file.base.path,
         updates=tuple((name, updates[name].path) for name in chosen),
-        strengths={name: s for name, s in store.file.strengths.items() if name in chosen},
+        strengths={name: round(strength, 6) for name, strength in strengths.items() if strength != WHOLE},
         preset=store.settings.preset,
         method=store.settings.method,
         settings=overrides(store.settings),

@@ -56,12 +56,13 @@ def predict(
     *,
     on: torch.device | Engine | None = None,
     workers: int | None = None,
+    memory_budget: int | None = None,
     progress: Progress | None = None,
 ) -> dict[str, pd.DataFrame]:
     """The tables of a run's predictors, after computing what they lack; resumes an earlier call.
 
     Of a run without development probes the predictors that need none. The scores of base and experts are those of the
-    run, so a run that is not finished gives no ``solo``. ``on``: an engine or a device, by default the CPU.
+    run, so a run that is not finished has none. ``on``: an engine or a device, by default the CPU.
 
     Raises :class:`InputError` for changed inputs and a run of a training pipeline, and
     :class:`~gcwm_viz.continual.folder.WorkCancelledError` when RUN/forecast/cancel appears.
@@ -81,7 +82,9 @@ def predict(
         todo = [piece for piece in pieces if _read(out, piece) is None]
         work = WithPlugins(partial(_work, store.path.absolute(), json.dumps(about)))
         done = len(pieces) - len(todo)
-        for piece, content in engine.unordered(work, todo):
+        sizes = {piece: _bytes(store, piece) for piece in todo}
+        limit = max(1, memory_budget // max(sizes.values())) if memory_budget and sizes else None
+        for piece, content in engine.unordered(work, todo, limit=limit, memory=sizes.__getitem__):
             write_bytes(_file(out, piece), json.dumps(content).encode())
             done += 1
             label = PROBES if piece == PROBES else store.keys[int(piece)].name
@@ -89,6 +92,13 @@ def predict(
         tables = write_tables(store)
         folder.log("complete", done=len(pieces), total=len(pieces))
     return tables
+
+
+def _bytes(store: RunStore, piece: str) -> int:
+    """Memory of a piece, an estimate: the updates of a matrix in float64, or the model and what scoring takes."""
+    if piece == PROBES:
+        return store.file.probes.memory or 0
+    return (2 * store.steps + 4) * 8 * store.keys[int(piece)].parameters
 
 
 def _work(run: Path, identity: str, worker: Worker, piece: str) -> dict[str, Any]:

@@ -33,24 +33,32 @@ class Measured:
 
 
 def candidate_plans(count: int, around: Sequence[Sequence[float]] = ()) -> Array:
-    """Plans (p, t) worth a look: every subset at strength 1 and at the lesser one, and each with less of one update.
+    """Plans (p, t) worth a look: every subset whole, every subset with less of everything, and every subset with less
+    of one update.
 
-    Of more than :data:`MOST_SUBSETS` updates, of the subsets only those that differ from everything, nothing or a plan
-    in ``around`` in at most two updates.
+    Of more than :data:`MOST_SUBSETS` updates, of the subsets only those that differ from everything, from nothing or
+    from a plan in ``around`` in at most two updates.
     """
     less = STRENGTHS[0]
     if count <= MOST_SUBSETS:
         whole = {tuple(map(float, bits)) for bits in product((0, 1), repeat=count)}
     else:
-        seeds = {(1.0,) * count, (0.0,) * count, *(tuple(float(s > 0) for s in plan) for plan in around)}
-        whole = {_flipped(plan, (i, j)) for plan in seeds for i in range(count) for j in range(i, count)} | seeds
+        centres = {(1.0,) * count, (0.0,) * count, *(tuple(float(s > 0) for s in plan) for plan in around)}
+        whole = {_flipped(plan, {i, j}) for plan in centres for i in range(count) for j in range(i, count)} | centres
     plans = whole | {tuple(less * s for s in plan) for plan in whole}
-    plans |= {tuple(less if k == one else s for k, s in enumerate(plan)) for plan in whole for one in range(count) if plan[one]}
-    plans |= {tuple(plan) for plan in around}
+    for one in range(count):
+        plans |= {tuple(less if k == one else s for k, s in enumerate(plan)) for plan in whole}
     return np.array(sorted(plans))
 
 
-def _flipped(plan: Sequence[float], places: tuple[int, int]) -> tuple[float, ...]:
+def distinct(plans_pt: Array) -> Array:
+    """The plans without those that differ by rounding alone."""
+    _, first = np.unique(plans_pt.round(9), axis=0, return_index=True)
+    found: Array = plans_pt[first]
+    return found
+
+
+def _flipped(plan: Sequence[float], places: set[int]) -> tuple[float, ...]:
     return tuple(1.0 - s if k in places else s for k, s in enumerate(plan))
 
 

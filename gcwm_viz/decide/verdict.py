@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import permutations
 from typing import Literal
 
+import numpy as np
 from scipy.stats import norm
 
 from gcwm_viz.decide.forecast import Belief
-from gcwm_viz.decide.knowledge import STRENGTHS
+from gcwm_viz.decide.knowledge import STRENGTHS, Array
 from gcwm_viz.errors import InputError
 from gcwm_viz.statistics.means import Z95
 
@@ -57,10 +59,19 @@ def levels(plan: Sequence[float], update: int, scale: float = 1.0) -> list[tuple
     ]
 
 
+def looked_at(plan: Sequence[float], scale: float = 1.0) -> Array:
+    """Every plan, (p, t), that the verdicts on the updates of ``plan`` compare: for :func:`judge`."""
+    size = range(len(plan))
+    plans = {level for update in size for level in levels(plan, update, scale)}
+    for i, j in permutations(size, 2):  # the i-th whole or not, the j-th left out
+        plans |= {tuple(strength if k == i else 0.0 if k == j else s for k, s in enumerate(plan)) for strength in (scale, 0.0)}
+    return np.array(sorted(plans))
+
+
 def judge(belief: Belief, plan: Sequence[float], update: int, scale: float = 1.0) -> Verdict:
     """Held where no strength is expected to bring anything. Less of it where that is better by :data:`SMALL`.
 
-    Raises :class:`InputError` where the belief lacks one of :func:`levels`.
+    Raises :class:`InputError` where the belief lacks one of :func:`levels`; :func:`looked_at` has all that count.
     """
     places = [_place(belief, each) for each in levels(plan, update, scale)]
     whole, less, without = places

@@ -133,6 +133,11 @@ _COLUMNS: dict[str, dict[str, str]] = {
         "n": "examples",
         "chance": "accuracy of always guessing the largest class",
     },
+    "plans": {
+        "plan": "a plan, by a digest of its strengths; of the run's settings, like leave_one_out",
+        "strengths": "JSON: update → strength on top of the run's own; one that is missing was left out",
+    }
+    | _SCORE,
     "leave_one_out": {
         "left_out": "update without which the others were merged; of the final step, like all of this row",
         "task": "probe task",
@@ -167,12 +172,14 @@ _COLUMNS: dict[str, dict[str, str]] = {
     }
     | _SCORE,
 }
-_ELSEWHERE = {
-    name: f"{folder}/tables/{name}.parquet"
-    for folder, names in {"leave_one_out": ("leave_one_out",), "attribution": ("attribution", "interpolation")}.items()
-    for name in names
+LATER: dict[str, tuple[str, ...]] = {
+    "leave_one_out": ("leave_one_out",),
+    "attribution": ("attribution", "interpolation"),
+    "plans": ("plans",),
+    "forecast": (),
 }
-"""Tables that later work on a run writes into its own folder."""
+"""Folders that later work on the scores of a run writes, and which of the tables here they hold."""
+_ELSEWHERE = {name: f"{folder}/tables/{name}.parquet" for folder, names in LATER.items() for name in names}
 
 
 def columns(table: str) -> dict[str, str]:

@@ -5,7 +5,6 @@ import shutil
 from contextlib import ExitStack
 from pathlib import Path
 
-from gcwm_viz.attribution.attribute import FOLDER as ATTRIBUTION
 from gcwm_viz.checkpoints.atomic import write_json
 from gcwm_viz.continual.folder import WorkFolder
 from gcwm_viz.continual.run_file import ProbeEntry
@@ -16,7 +15,7 @@ from gcwm_viz.probes.evaluate import evaluate
 from gcwm_viz.probes.stored import discard_scores, has_scores
 from gcwm_viz.runs.inputs import probe_entry, reopen_inputs
 from gcwm_viz.runs.run import Progress, begin, in_phase
-from gcwm_viz.studies import leave_one_out
+from gcwm_viz.runs.tables import LATER
 
 
 def score(
@@ -32,7 +31,7 @@ def score(
     """Score every checkpoint of a merged run by ``probes``, by default its own; resumes an interrupted call.
 
     ``dtype``: precision of the models that are scored, by default the run's. ``replace``: delete existing scores of
-    any probes and precision, and the results of leave-one-out and attribution that belong to them.
+    any probes and precision, and the results of later work that belong to them.
 
     Raises :class:`InputError` for a run that is not merged yet or has no probes, for scores that would be lost without
     ``replace``, for changed inputs, and as :func:`~gcwm_viz.probes.preflight.preflight` does.
@@ -67,7 +66,7 @@ def _differ(store: RunStore, entry: ProbeEntry) -> bool:
 
 def _delete_scores(store: RunStore, replace: bool) -> None:
     """Delete scores before run.json names other probes, so that a crash in between leaves no mixture."""
-    later = [store.path / name for name in (leave_one_out.FOLDER, ATTRIBUTION)]
+    later = [store.path / name for name in LATER]
     if not has_scores(store) and not any(folder.exists() for folder in later):
         return
     if not replace:

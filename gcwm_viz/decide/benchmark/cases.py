@@ -19,7 +19,7 @@ HARM = 0.01
 @dataclass(frozen=True)
 class PoolCase:
     """One pool under one method. ``dev``, ``test``: change of every task's score from the base under every plan,
-    (p, k). ``known``: of the development split alone."""
+    (p, k). ``known``: of the development split alone. ``scale``: what counts as a whole update."""
 
     seed: int
     pool: str
@@ -29,6 +29,7 @@ class PoolCase:
     plans_pt: Array
     dev: Array
     test: Array
+    scale: float = 1.0
 
     @property
     def updates(self) -> int:
@@ -48,11 +49,11 @@ class PoolCase:
         return float("nan") if at is None else float(getattr(self, split)[at].mean())
 
     def everything(self) -> Plan:
-        return (1.0,) * self.updates
+        return (self.scale,) * self.updates
 
     def with_strength(self, update: int, strength: float) -> Plan:
-        """Everything whole but one update."""
-        return tuple(strength if k == update else 1.0 for k in range(self.updates))
+        """Everything whole but one update, of which this much of the whole is taken."""
+        return tuple(self.scale * (strength if k == update else 1.0) for k in range(self.updates))
 
     def marginal(self, update: int, split: str = "test") -> float:
         """What the mean score gains by this update among all others; below zero = the others are better without it."""
@@ -73,7 +74,7 @@ def pool_cases(
         solo, tasks = own["solo"], list(dict.fromkeys(own["solo"]["task"]))
         base = {split: _row(solo[(solo["update"] == "") & (solo["split"] == split)], tasks, score) for split in _SPLITS}
         wide = {
-            split: scored[scored["split"] == split].pivot(index="plan", columns="task", values=score)[tasks]
+            split: scored[scored["split"] == split].pivot(index="plan", columns="task", values=score)
             for split in _SPLITS
         }
         keys = {key: _strengths(key) for key in wide["test"].index}
@@ -85,12 +86,14 @@ def pool_cases(
             strengths = np.array([[keys[key].get(name, 0.0) for name in names] for key in chosen])
             nothing = np.zeros((1, len(names)))
             change = {
-                split: np.concatenate([np.zeros((1, len(tasks))), wide[split].loc[chosen].to_numpy(float) - base[split]])
+                split: np.concatenate([np.zeros((1, len(tasks))), wide[split].reindex(index=chosen, columns=tasks).to_numpy(float) - base[split]])
                 for split in _SPLITS
             }
             every = np.concatenate([nothing, strengths])
             found.append(
-                PoolCase(int(seed), str(pool), str(regime), known, tuple(members["kind"]), every, change["dev"], change["test"])
+                PoolCase(
+                    int(seed), str(pool), str(regime), known, tuple(members["kind"]), every, change["dev"], change["test"]
+                )
             )
     return found
 

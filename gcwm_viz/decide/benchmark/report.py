@@ -29,7 +29,8 @@ from gcwm_viz.decide.benchmark.validation import units, validate
 from gcwm_viz.decide.features import NEEDS
 from gcwm_viz.decide.forecast import Belief, Forecast, believe, fit
 from gcwm_viz.decide.knowledge import STRENGTHS
-from gcwm_viz.decide.verdict import SMALL, Verdict, judge
+from gcwm_viz.decide.search import distinct
+from gcwm_viz.decide.verdict import SMALL, Verdict, judge, looked_at
 from gcwm_viz.errors import InputError
 from gcwm_viz.signals.predictors import PREDICTORS
 from gcwm_viz.statistics.means import Z95
@@ -106,13 +107,13 @@ def _judged(part: Setting, needs: str) -> pd.DataFrame:
     rows = []
     for case in part.cases:
         forecast = part.forecast(case, needs)
-        plans = np.unique(np.concatenate([case.plans_pt, _around(case)]), axis=0)
+        plans = distinct(np.concatenate([case.plans_pt, looked_at(case.everything(), case.scale)]))
         belief = believe(forecast, case.known, plans)
         for j in range(case.updates):
             loss = -case.marginal(j)
             if np.isnan(loss):
                 continue
-            verdict = judge(belief, case.everything(), j)
+            verdict = judge(belief, case.everything(), j, case.scale)
             gain, sd = _part(belief, case, j)
             rows.append(
                 {"needs": needs, "seed": case.seed, "pool": case.pool, "regime": case.regime}
@@ -120,19 +121,6 @@ def _judged(part: Setting, needs: str) -> pd.DataFrame:
                 | {"gain": gain, "sd": sd, "choice": verdict.choice, "right": _is_right(case, j, verdict)}
             )
     return pd.DataFrame(rows)
-
-
-def _around(case: PoolCase) -> np.ndarray:
-    """What a verdict looks at beside the scored plans: two updates of which one takes the other's place."""
-    plans = []
-    for i in range(case.updates):
-        for j in range(case.updates):
-            plan = [1.0] * case.updates
-            plan[i] = 0.0
-            plan[j] = 0.0
-            plans.append(plan)
-        plans.append([STRENGTHS[0] if k == i else 1.0 for k in range(case.updates)])
-    return np.array(plans)
 
 
 def _part(belief: Belief, case: PoolCase, j: int) -> tuple[float, float]:
@@ -167,8 +155,6 @@ def _right(judged: pd.DataFrame) -> pd.DataFrame:
     """Share of right verdicts, by verdict, with how many there were."""
     known = judged.dropna(subset=["right"])
     table = known.groupby(["needs", "choice"], sort=False)["right"].agg(["mean", "size"]).reset_index()
-    kinds = known[known["choice"] != "integrate"].groupby(["needs", "kind"])["right"].size()
-    del kinds
     return table.rename(columns={"mean": "right", "size": "n"})
 
 
