@@ -1,4 +1,4 @@
-"""Evidence on each update of a run, from its tables: conflict, and effects on probe scores.
+"""What a run measured of each update: at its own step, by its expert, and by leaving it out.
 
 More is better for every score: differences of NLL and perplexity have their sign changed.
 """
@@ -9,29 +9,22 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from gcwm_viz.continual.config import RunSettings
-from gcwm_viz.geometry.gate import gate
-from gcwm_viz.merging.registry import get_method
 from gcwm_viz.probes.metrics import METRICS, rows_of_metric
 from gcwm_viz.probes.scores import score_matrix
-from gcwm_viz.statistics.interval import Interval, from_error, mean_over_matrices, missing
+from gcwm_viz.statistics.interval import Interval, from_error, missing
 from gcwm_viz.statistics.means import error_over_tasks
 
 NOT_MEASURED = "not measured; run leave-one-out"
 TRAINED = "not measured; sequential fine-tuning has no merge to leave an update out of"
-PLACE = ["matrix", "layer", "family"]
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """Evidence on one update. Conflicts and α in [0, 1]; scores in the metric's unit, more = better.
+    """Evidence on one update, in the metric's unit, more = better.
 
-    step: its arrival, from 1. incoming: mean γ between the state before its step and the update. pairwise: mean γ with
-    every other update. alpha: mean gate value at its conflict with the others.
-
-    Effects at its own step, to which later updates add nothing: gain, score on its own task right after its step minus
-    right before; drop, mean loss of the earlier tasks, above zero = they lost. alone: score of its own expert on its
-    task minus the base's.
+    step: its arrival, from 1. Effects at its own step, to which later updates add nothing: gain, score on its own task
+    right after its step minus right before; drop, mean loss of the earlier tasks, above zero = they lost. alone: score
+    of its own expert on its task minus the base's.
 
     Leave-one-out: others, mean change of the other tasks when it is left out, above zero = they are better without it;
     overall, the same for all tasks.
@@ -39,9 +32,6 @@ class Candidate:
 
     update: str
     step: int
-    incoming: Interval
-    pairwise: Interval
-    alpha: Interval
     gain: Interval
     alone: Interval
     drop: Interval
@@ -49,79 +39,32 @@ class Candidate:
     overall: Interval
 
 
-def candidates(
-    tables: Mapping[str, pd.DataFrame], settings: RunSettings, split: str = "dev", metric: str = "em"
-) -> list[Candidate]:
-    """One candidate an update, in order of arrival. Uses the tables matrices, pairs, scores and leave_one_out."""
+def candidates(tables: Mapping[str, pd.DataFrame], split: str = "dev", metric: str = "em") -> list[Candidate]:
+    """One candidate an update, in order of arrival. Uses the tables matrices, scores and leave_one_out."""
     matrices = tables["matrices"]
-    pairs = latest_pairs(tables["pairs"])
     arrivals = matrices[["step", "update"]].drop_duplicates().sort_values("step")
     order = list(arrivals["update"])
     unknown = TRAINED if (matrices["mode"] == "trained").any() else NOT_MEASURED
     entries = []
-    for step, update in zip(arrivals["step"], arrivals["update"], strict=True):
-        cells = by_place(matrices, pairs, settings, update)
+    for step, update in zip(arrivals["step"], order, strict=True):
         others = left_out_effects(tables["leave_one_out"], update, split, metric)
+        earlier = order[: int(step) - 1]
         entries.append(
             Candidate(
                 update=update,
                 step=int(step),
-                incoming=missing("no state before the first step")
-                if step == 1
-                else mean_over_matrices(cells["incoming_conflict"], cells["layer"]),
-                pairwise=_or(cells, "pair_conflict", "never active together with another update"),
-                alpha=_or(cells, "pair_alpha", _no_gate(settings) or "no conflict with another update to gate on"),
                 gain=_at_step(tables["scores"], int(step), [update], split, metric, "this run has no probes of it"),
                 alone=_alone(tables["scores"], update, split, metric),
-                drop=missing("no task came before it")
-                if step == 1
-                else _at_step(
-                    tables["scores"],
-                    int(step),
-                    order[: int(step) - 1],
-                    split,
-                    metric,
-                    "this run has no probes of an earlier task",
-                ).negated,
+                drop=_at_step(
+                    tables["scores"], int(step), earlier, split, metric, "this run has no probes of an earlier task"
+                ).negated
+                if earlier
+                else missing("no task came before it"),
                 others=_mean_effect(others[~others["own"]], unknown),
                 overall=_mean_effect(others, unknown),
             )
         )
     return entries
-
-
-def latest_pairs(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Rows of active pairs, each pair of updates at each matrix once, at its last active step. Steps ascend."""
-    active = pairs[pairs["kind"] == "active"]
-    return active.drop_duplicates(["matrix", "i", "j"], keep="last")
-
-
-def pair_square(pairs: pd.DataFrame, updates: list[str]) -> pd.DataFrame:
-    """Mean γ over matrices of every two updates, (T, T) symmetric with a NaN diagonal; NaN where never defined.
-
-    pairs: of :func:`latest_pairs`.
-    """
-    means = pairs.groupby(["i", "j"])["conflict"].mean().reset_index()
-    square = pd.DataFrame(np.nan, index=updates, columns=updates)
-    for i, j, value in means.itertuples(index=False):
-        if i in square.index and j in square.index:
-            square.at[i, j] = square.at[j, i] = float(value)
-    return square
-
-
-def by_place(matrices: pd.DataFrame, pairs: pd.DataFrame, settings: RunSettings, update: str) -> pd.DataFrame:
-    """Evidence on ``update`` at each matrix: incoming_conflict, pair_conflict, pair_alpha, and why one is NaN.
-
-    pairs: of :func:`latest_pairs`. pair_conflict: mean γ with the other updates, each pair in its own basis.
-    pair_alpha: the gate (eq. 6) at the mean γ with the others in the union basis of the gate.
-    """
-    cells = matrices.loc[matrices["update"] == update, [*PLACE, "incoming_conflict", "reason"]].reset_index(drop=True)
-    mine = pairs[(pairs["i"] == update) | (pairs["j"] == update)]
-    means = mine.groupby("matrix")[["conflict", "gate_conflict"]].mean().reindex(cells["matrix"])
-    cells["pair_conflict"] = means["conflict"].to_numpy(dtype=float)
-    g = means["gate_conflict"].to_numpy(dtype=float)
-    cells["pair_alpha"] = np.nan if _no_gate(settings) else gate(g, settings.gcwm)
-    return cells
 
 
 def left_out_effects(table: pd.DataFrame, update: str, split: str, metric: str) -> pd.DataFrame:
@@ -137,17 +80,6 @@ def left_out_effects(table: pd.DataFrame, update: str, split: str, metric: str) 
             "n": rows["n"],
         }
     ).reset_index(drop=True)
-
-
-def _or(cells: pd.DataFrame, column: str, reason: str) -> Interval:
-    mean = mean_over_matrices(cells[column], cells["layer"])
-    return mean if mean.known else missing(reason)
-
-
-def _no_gate(settings: RunSettings) -> str:
-    if not get_method(settings.method).conflict_gate:
-        return f"the method {settings.method} has no gate"
-    return ""
 
 
 def _at_step(scores: pd.DataFrame, step: int, tasks: list[str], split: str, metric: str, reason: str) -> Interval:

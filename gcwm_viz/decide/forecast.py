@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -85,26 +84,24 @@ class Forecast:
         return linear + ConstantKernel(self.joint**2) * RBF(self.length)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Belief:
-    """Mean change from the base of every plan (p, t), and the covariance of its error: normal."""
+    """Mean change from the base of every plan (p, t), and the standard deviation of its error: normal. ``process``: of
+    the error."""
 
     plans_pt: Array
     mean_p: Array
-    cov_pp: Array
-
-    @cached_property
-    def sd_p(self) -> Array:
-        sd: Array = np.sqrt(np.clip(np.diag(self.cov_pp), 0.0, None))
-        return sd
+    sd_p: Array
+    process: GaussianProcessRegressor
 
     def difference(self, first: int, second: int) -> tuple[float, float]:
         """Mean and standard deviation of plan ``first`` minus plan ``second``."""
-        c = self.cov_pp
-        variance = c[first, first] + c[second, second] - 2 * c[first, second]
+        _, cov = self.process.predict(self.plans_pt[[first, second]], return_cov=True)
+        variance = cov[0, 0] + cov[1, 1] - 2 * cov[0, 1]
         return float(self.mean_p[first] - self.mean_p[second]), float(max(variance, 0.0) ** 0.5)
 
     def index(self, plan: Sequence[float]) -> int | None:
+        """The place of a plan among those that are looked at."""
         same = np.flatnonzero(np.abs(self.plans_pt - np.asarray(plan)).max(1) < 1e-9)
         return int(same[0]) if len(same) else None
 
@@ -130,8 +127,8 @@ def believe(
     if rows:
         own = np.array([plan for plan, _, _ in rows])
         process.fit(own, np.array([value for _, value, _ in rows]) - forecast.mean_change(known, own))
-    mean, cov = process.predict(plans_pt, return_cov=True)
-    return Belief(plans_pt, prior + mean, cov)
+    mean, sd = process.predict(plans_pt, return_std=True)
+    return Belief(plans_pt, prior + mean, sd, process)
 
 
 def fit(cases: Sequence[Case], method: str, needs: str) -> Forecast:

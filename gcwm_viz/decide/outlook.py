@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 from gcwm_viz.continual.config import RunSettings
+from gcwm_viz.continual.order import order_matters
 from gcwm_viz.decide.forecast import Belief, Forecast, believe
 from gcwm_viz.decide.knowledge import Array, Knowledge
-from gcwm_viz.decide.order import order_matters
 from gcwm_viz.decide.search import Measured, candidate_plans, distinct
 from gcwm_viz.decide.verdict import Verdict, judge, looked_at
 from gcwm_viz.probes.metrics import rows_of_metric
@@ -26,8 +26,7 @@ SPLIT = "dev"
 
 @dataclass(frozen=True)
 class Outlook:
-    """``prior``: what the forecast expects of every plan before anything but base and experts is measured; ``belief``:
-    after it. ``plan``: that of the highest expectation among
+    """``belief``: what is expected of every plan that is looked at. ``plan``: that of the highest expectation among
     :func:`~gcwm_viz.decide.search.candidate_plans`; ``verdicts``: on each update beside the others of it.
     ``outside``: features on which this run lies outside what the forecast was fitted on."""
 
@@ -35,7 +34,6 @@ class Outlook:
     forecast: Forecast
     eta: float
     measured: list[Measured]
-    prior: Belief
     belief: Belief
     plan: tuple[float, ...]
     verdicts: list[Verdict]
@@ -52,8 +50,12 @@ class Outlook:
 
     def expected(self, plan: Sequence[float]) -> tuple[float, float]:
         """Change of the mean score from the base under a plan, and its standard deviation."""
-        belief = believe(self.forecast, self.knowledge, np.array([plan]), _rows(self.measured))
+        belief = self.belief_of(np.array([plan]))
         return float(belief.mean_p[0]), float(belief.sd_p[0])
+
+    def belief_of(self, plans_pt: Array) -> Belief:
+        """The same of several plans."""
+        return believe(self.forecast, self.knowledge, plans_pt, _rows(self.measured))
 
     def by_task(self, plan: Sequence[float]) -> Array:
         """Forecast score of every task, (k,), without what was measured."""
@@ -69,18 +71,16 @@ def outlook(knowledge: Knowledge, forecast: Forecast, eta: float, measured: Sequ
     """Plans are looked at whose updates are whole, at the lesser strength, or left out; what was measured at other
     strengths informs the belief nevertheless."""
     count = len(knowledge.updates)
-    alone = [m for m in measured if sum(s > 0 for s in m.plan) <= 1]
     seen = [tuple(s / eta for s in m.plan) for m in measured if {s / eta for s in m.plan} <= {0.0, 1.0}]
     plans = eta * candidate_plans(count, seen)
     plan = tuple(map(float, plans[believe(forecast, knowledge, plans, _rows(measured)).best]))
     plans = distinct(np.concatenate([plans, looked_at(plan, eta)]))
-    prior, belief = (believe(forecast, knowledge, plans, _rows(rows)) for rows in (alone, measured))
+    belief = believe(forecast, knowledge, plans, _rows(measured))
     return Outlook(
         knowledge=knowledge,
         forecast=forecast,
         eta=eta,
         measured=list(measured),
-        prior=prior,
         belief=belief,
         plan=plan,
         verdicts=[judge(belief, plan, update, eta) for update in range(count)],

@@ -27,6 +27,7 @@ import torch
 
 from gcwm_viz.checkpoints.atomic import write_bytes
 from gcwm_viz.continual.engine import write_table
+from gcwm_viz.continual.final import final_state
 from gcwm_viz.continual.final_folder import FinalFolder
 from gcwm_viz.continual.final_work import Sources, merge_finals
 from gcwm_viz.continual.session import begin_session
@@ -38,8 +39,11 @@ from gcwm_viz.decide.search import WORTH, expected_improvement, next_plan
 from gcwm_viz.engines.engine import Engine
 from gcwm_viz.engines.local import LocalEngine
 from gcwm_viz.errors import InputError
+from gcwm_viz.linalg.lowrank import Update, scaled
 from gcwm_viz.plugins.record import check_same
-from gcwm_viz.probes.tasks import probes_fingerprint
+from gcwm_viz.probes.behaviour import BehaviourProbe
+from gcwm_viz.probes.live import LiveModel
+from gcwm_viz.probes.tasks import load_tasks, probes_fingerprint
 from gcwm_viz.probes.values import TaskValues, from_json, to_json
 from gcwm_viz.runs.folder import ResultFolder
 from gcwm_viz.runs.inputs import reopen_inputs
@@ -76,8 +80,8 @@ def measure(
     opened = reopen_inputs(store)
     wanted = {name_of(own): own for own in (_checked(store, plan) for plan in plans)}
     engine = on if isinstance(on, Engine) else LocalEngine(on or torch.device("cpu"), workers)
-    out = run / FOLDER
-    folder = ResultFolder(out, "plans.json", "plans of", progress, hint=f"delete {out} to begin again")
+    folder = _folder(store, progress)
+    out = folder.path
     with folder.work(_about(store)):
         (out / "values").mkdir(exist_ok=True)
         todo = {name: plan for name, plan in wanted.items() if not _values(out, name).is_file()}
@@ -102,6 +106,28 @@ def measure(
         table = write_plans(run)
         folder.log("complete", done=len(todo), total=len(todo))
     return table
+
+
+def measure_live(live: LiveModel, plan: Strengths) -> None:
+    """Measure one plan with a model that is in memory already, in this process; what it scored is stored as that of
+    :func:`measure`. Raises :class:`InputError` as :func:`measure` does."""
+    store = live.store
+    check_measurable(store)
+    own = _checked(store, plan)
+    places = [(store.updates.index(name), strength) for name, strength in own.items()]
+    deltas = [live.updates(("expert", place + 1, store.updates[place])) for place, _ in places]
+    state: list[Update | None] = []
+    for k, key in enumerate(store.keys):
+        parts = [(each[k], strength) for each, (_, strength) in zip(deltas, places, strict=True)]
+        taken = [None if delta is None else scaled(delta, strength) for delta, strength in parts]
+        state.append(final_state(key, list(own), taken, store.settings))
+    folder = _folder(store)
+    with folder.work(_about(store)):
+        live.set_updates(state)
+        probe = BehaviourProbe(live.tokenizer, load_tasks(store.file.probes.path))
+        (folder.path / "values").mkdir(exist_ok=True)
+        keep(store.path, own, probe.measure(live.model, live.device))
+        write_plans(store.path)
 
 
 def search(
@@ -199,6 +225,11 @@ def _checked(store: RunStore, plan: Strengths) -> dict[str, float]:
     if not own:
         raise InputError("a plan needs at least one update; without any it is the base, which every run scores")
     return own
+
+
+def _folder(store: RunStore, progress: Progress | None = None) -> ResultFolder:
+    out = store.path / FOLDER
+    return ResultFolder(out, "plans.json", "plans of", progress, hint=f"delete {out} to begin again")
 
 
 def _about(store: RunStore) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from scipy.stats import norm
 from gcwm_viz.decide.forecast import Belief, Forecast, believe
 from gcwm_viz.decide.knowledge import STRENGTHS, Array, Knowledge
 
-MOST_SUBSETS = 10
+MOST_SUBSETS = 8
 """Updates of which every subset is looked at; of more, subsets that differ from a good one in few updates."""
 WORTH = 0.002
 """Expected improvement below which another measurement is not worth its time, in units of the score."""
@@ -36,18 +36,18 @@ def candidate_plans(count: int, around: Sequence[Sequence[float]] = ()) -> Array
     """Plans (p, t) worth a look: every subset whole, every subset with less of everything, and every subset with less
     of one update.
 
-    Of more than :data:`MOST_SUBSETS` updates, of the subsets only those that differ from everything, from nothing or
-    from a plan in ``around`` in at most two updates.
+    Of more than :data:`MOST_SUBSETS` updates, of the subsets only everything, nothing, those of the plans in
+    ``around``, and, all of it whole, those that differ from one of them in at most two updates.
     """
     less = STRENGTHS[0]
     if count <= MOST_SUBSETS:
-        whole = {tuple(map(float, bits)) for bits in product((0, 1), repeat=count)}
+        centres = whole = {tuple(map(float, bits)) for bits in product((0, 1), repeat=count)}
     else:
         centres = {(1.0,) * count, (0.0,) * count, *(tuple(float(s > 0) for s in plan) for plan in around)}
         whole = {_flipped(plan, {i, j}) for plan in centres for i in range(count) for j in range(i, count)} | centres
-    plans = whole | {tuple(less * s for s in plan) for plan in whole}
+    plans = whole | {tuple(less * s for s in plan) for plan in centres}
     for one in range(count):
-        plans |= {tuple(less if k == one else s for k, s in enumerate(plan)) for plan in whole}
+        plans |= {tuple(less if k == one else s for k, s in enumerate(plan)) for plan in centres}
     return np.array(sorted(plans))
 
 

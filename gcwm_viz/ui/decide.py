@@ -1,120 +1,206 @@
-"""Parts of the page Decide, which helps to choose the updates to integrate."""
+"""Parts of the page Decide, which helps to choose the updates to integrate, and how much of each."""
 
 import math
-from dataclasses import asdict, replace
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
-from gcwm_viz.decide.evidence import by_place, left_out_effects
-from gcwm_viz.decide.order import measured
+from gcwm_viz.decide.benchmark.shipped import read_results
+from gcwm_viz.decide.evidence import Candidate, left_out_effects
+from gcwm_viz.decide.forecast import believe
+from gcwm_viz.decide.order import best_first
+from gcwm_viz.decide.outlook import Outlook
 from gcwm_viz.decide.plan import plan_of
-from gcwm_viz.decide.verdict import Verdict
+from gcwm_viz.decide.predict import read_tables
+from gcwm_viz.decide.sentences import basis, label, plan_name, plan_words
+from gcwm_viz.decide.verdict import Verdict, levels
 from gcwm_viz.errors import InputError
-from gcwm_viz.figures import pair_matrix
-from gcwm_viz.figures.bounds import bounds
-from gcwm_viz.figures.theme import margin, num
+from gcwm_viz.figures.theme import percent
 from gcwm_viz.probes.metrics import METRICS, rows_of_metric
-from gcwm_viz.signals.catalogue import INCOMING
-from gcwm_viz.signals.signal import Signal
+from gcwm_viz.signals.predictors import PREDICTORS
 from gcwm_viz.statistics.interval import Interval
-from gcwm_viz.ui import grids
+from gcwm_viz.statistics.means import Z95
 from gcwm_viz.ui.decision import Decision
-from gcwm_viz.ui.frame import View
 from gcwm_viz.ui.text import as_markdown
 
-PAIRWISE = Signal(
-    column="pair_conflict",
-    title="Conflict with the other updates",
-    line="Mean geometry conflict of this update with every other one. Higher = more conflict.",
-    formula=r"\operatorname{mean}_{j\ne k}\gamma_{kj}",
-    source="equation (4)",
-)
-EXPECTED = Signal(
-    column="pair_alpha",
-    title="Expected gate α",
-    line="α of the gate at that conflict. 0 = plain branch only, 1 = geometry branch only.",
-    formula=r"\alpha(\operatorname{mean}_{j\ne k}\gamma_{kj})",
-    source="equation (6)",
-)
-PAIRS = replace(
-    pair_matrix.ABOUT, line="Geometry conflict of each pair of updates, mean over matrices. 0 = same, 1 = unrelated."
-)
-MARKS = {"integrate": "✓ integrate", "integrate gated": "✓ integrate gated", "leave out": "✕ leave out"}
-_INTERVALS = {
-    "gain": ("Own task at its step", "Right after its step minus right before, {unit}"),
-    "drop": ("Earlier tasks lost", "At its step, on average; above zero: they lost"),
-    "overall": ("Δ all tasks if removed", "Above zero: all tasks together do better without it"),
-    "others": ("Δ others if removed", "Above zero: the other tasks do better without it"),
-    "alone": ("Own expert over base", "What it brings by itself on its own task"),
-    "incoming": ("Incoming conflict", "With the state before its step; 0 same, 1 unrelated"),
-    "pairwise": ("Conflict with others", "Mean over every other update; 0 same, 1 unrelated"),
-    "alpha": ("Expected α", "α of the gate at that conflict, 0 to 1"),
-}
-"""Columns of the table after the verdict: field of a candidate → heading, help."""
-_UNSIGNED = ("incoming", "pairwise", "alpha")
-ORDERS = ("as in this run", "least conflict first")
+_URGENCY = {"hold": 0, "redundant": 1, "less": 2, "integrate": 3}
+_SIGNALS = ("interference", "alignment", "sar", "conflict", "relative_norm", "effective_rank", "kl", "kl_others")
+"""Shown where there is no forecast."""
+
+
+def headline(decision: Decision) -> None:
+    """The recommended plan in one sentence, and what it rests on."""
+    now = decision.now
+    if now is None:
+        st.info(f"No forecast: {as_markdown(decision.reason, 400)}")
+        return
+    if now.outside:
+        st.warning(
+            "This run lies outside what the forecast was fitted on, so it shows no numbers: "
+            f"{as_markdown(', '.join(now.outside), 300)}."
+        )
+    else:
+        st.success(as_markdown(plan_words(now), 900))
+    st.caption(as_markdown(basis(now), 500))
 
 
 def table(decision: Decision) -> None:
-    """One row a candidate."""
+    """One row an update; those that need a decision come first."""
+    now = decision.now
+    if now is None or now.outside:
+        _signals(decision)
+        return
+    right = _right(now)
+    own = {candidate.update: candidate for candidate in decision.candidates}
     rows = []
-    for candidate in decision.evidence.candidates:
-        verdict = decision.verdicts[candidate.update]
-        row = {"step": candidate.step, "update": candidate.update}
-        row |= {"verdict": MARKS[verdict.choice], "evidence": evidence(verdict)}
+    for k in sorted(range(len(now.verdicts)), key=lambda k: _urgency(now.verdicts[k])):
+        name, verdict = now.knowledge.updates[k], now.verdicts[k]
         rows.append(
-            row | {name: _spread(getattr(candidate, name), signed=name not in _UNSIGNED) for name in _INTERVALS}
+            {
+                "update": name,
+                "verdict": label(now, k),
+                "gain": f"{verdict.gain:+.2f} [{verdict.low:+.2f}, {verdict.high:+.2f}]",
+                "harm": percent(verdict.harm),
+                "alone": _spread(own[name].alone) if name in own else "n/a",
+                "without": _spread(own[name].overall) if name in own else "n/a",
+                "rests": _rests(now, k, own.get(name)),
+                "right": right.get(verdict.choice, "n/a"),
+            }
         )
     column = st.column_config
+    texts = {
+        "update": ("Update", 130, "Sorted by what needs a decision"),
+        "verdict": ("Verdict", 210, "✓ integrate, ◐ integrate with less, ✕ hold, = redundant with another"),
+        "gain": ("All tasks gain", 165, "Expected change of the mean score by it, beside the others of the best plan"),
+        "harm": ("Harm, if whole", 105, "Probability that taking it whole lowers the mean score"),
+        "alone": ("Own task, alone", 150, "Its own expert over the base, measured"),
+        "without": ("If left out", 150, "Measured change of all tasks without it; above zero: better without"),
+        "rests": ("Rests on", 115, "What the verdict rests on"),
+        "right": ("Such verdicts right", 125, "In the benchmark, on seeds that nothing was fitted on"),
+    }
     st.dataframe(
         pd.DataFrame(rows),
         hide_index=True,
-        column_config={
-            "step": column.NumberColumn("Step", width=55),
-            **{name: column.TextColumn(name.capitalize()) for name in ("update", "verdict", "evidence")},
-            **{
-                name: column.TextColumn(label, width=145, help=line.format(unit=decision.unit))
-                for name, (label, line) in _INTERVALS.items()
-            },
-        },
+        column_config={name: column.TextColumn(head, width=width, help=line) for name, (head, width, line) in texts.items()},
     )
     missing = dict.fromkeys(
-        entry["reason"]
-        for candidate in decision.evidence.candidates
-        for entry in asdict(candidate).values()
-        if isinstance(entry, dict) and entry["reason"]
+        interval.reason
+        for candidate in decision.candidates
+        for interval in (candidate.alone, candidate.overall)
+        if not interval.known
     )
     note = f" n/a: {'; '.join(missing)}." if missing else ""
     st.caption(
-        "In brackets: 95 % intervals, for conflicts from layer to layer, for scores from example to example. Scores "
-        "are differences: above zero is for the update in the columns of its own task, and against it in the columns "
-        "“if removed” and “lost”."
-        f"{as_markdown(note, 600)}"
+        "In brackets: 95 % intervals. “All tasks gain” is a mean over tasks of exact match or accuracy, development "
+        f"split; the two measured columns are in {decision.unit} on the split above.{as_markdown(note, 600)}"
     )
 
 
-def evidence(verdict: Verdict) -> str:
-    """The certainty of a verdict, in few words; "measured" is by leave-one-out."""
-    if verdict.certainty == "clear":
-        return "measured, clear" if verdict.left_out else "clear at its step"
-    return "predicted only" if verdict.certainty == "predicted" else "inconclusive"
+def _urgency(verdict: Verdict) -> tuple[int, float]:
+    return _URGENCY[verdict.choice] + (0 if verdict.certain else -1) * (verdict.choice == "integrate") * 0.5, verdict.gain
 
 
-def explain(view: View, decision: Decision) -> None:
-    """Why the candidate of the chosen step got its verdict, and where its conflict lies."""
-    verdict = decision.verdicts[view.update]
-    st.subheader(f"Why: {as_markdown(view.update, 60)}", anchor=False)
-    st.caption("The update of the chosen step; the step slider in the side bar chooses another.")
-    box = st.warning if verdict.choice == "leave out" else st.info if verdict.certainty != "clear" else st.success
-    box(verdict.words)
-    # A threshold that does not decide is left out; net and gain also say what was not measured.
-    findings = [finding for finding in verdict.findings if finding.decides or finding.name in ("net", "gain")]
-    st.markdown("\n".join(f"- {as_markdown(finding.words, 400)}" for finding in findings))
-    cells = by_place(view.run.tables["matrices"], decision.evidence.pairs, view.run.store.settings, view.update)
-    cells.insert(0, "step", view.step)
-    limits = {signal.column: bounds(cells[signal.column], fit=True) for signal in (INCOMING, PAIRWISE, EXPECTED)}
-    grids.show_grids(view, cells, (INCOMING, PAIRWISE, EXPECTED), limits)
+def _rests(now: Outlook, k: int, candidate: Candidate | None) -> str:
+    """Measured where the plan was scored with the update and without it."""
+    plans = levels(now.plan, k, now.eta)
+    with_it = now.plan if now.plan[k] else plans[0]
+    if now.found(with_it) and now.found(plans[2]):
+        return "measured"
+    return "forecast, and left out" if candidate is not None and candidate.overall.known else "forecast"
+
+
+def _right(now: Outlook) -> dict[str, str]:
+    """How often each verdict was right in the benchmark, in words."""
+    verdicts = read_results()["verdicts"]
+    own = verdicts[(verdicts["method"] == now.forecast.method) & (verdicts["needs"] == now.forecast.needs)]
+    own = own[own["setting"] == "new seeds"]
+    return {row["choice"]: f"{percent(row['right'])} of {row['n']:.0f}" for row in own.to_dict("records")}
+
+
+def _signals(decision: Decision) -> None:
+    """Predictors without a forecast: what they say is not translated into a verdict."""
+    tables = read_tables(decision.run.path)
+    if not len(tables["updates"]):
+        return
+    names = decision.run.updates
+    own = tables["updates"].set_index("update")
+    acts = tables["pairs"].groupby("j").mean(numeric_only=True)
+    rows = []
+    for name in names:
+        row: dict[str, object] = {"update": name}
+        for column in _SIGNALS:
+            source = own if column in own else acts
+            row[column] = float(source.at[name, column]) if column in source and name in source.index else math.nan
+        rows.append(row)
+    frame = pd.DataFrame(rows).dropna(axis=1, how="all")
+    column = st.column_config
+    config = {
+        name: column.NumberColumn(PREDICTORS[name].title, help=PREDICTORS[name].line, format="%.3g")
+        for name in frame
+        if name in PREDICTORS
+    }
+    st.dataframe(frame, hide_index=True, column_config=config)
+    st.caption("Signals of each update alone, or as a mean over the others that it acts on. No verdict follows from them.")
+
+
+def level_rows(now: Outlook) -> pd.DataFrame:
+    """Expected mean score with each update whole, with less of it, and without it."""
+    base = float(now.knowledge.base.mean())
+    rows = []
+    for k in sorted(range(len(now.verdicts)), key=lambda k: _urgency(now.verdicts[k])):
+        whole, less, without = (base + value for value in now.verdicts[k].expected)
+        choice = now.verdicts[k].choice
+        rows.append({"update": now.knowledge.updates[k], "whole": whole, "less": less, "without": without, "choice": choice})
+    return pd.DataFrame(rows)
+
+
+def measured_rows(now: Outlook) -> pd.DataFrame:
+    """Every measured plan: what the model forecasts, without any measured merge, beside what was measured."""
+    if not now.measured:
+        return pd.DataFrame(columns=["plan", "kind", "forecast", "low", "high", "measured", "se"])
+    prior = believe(now.forecast, now.knowledge, np.array([m.plan for m in now.measured]))
+    rows = []
+    for m, mean, half in zip(now.measured, prior.mean_p, Z95 * prior.sd_p, strict=True):
+        taken = [strength for strength in m.plan if strength]
+        kind = "others"
+        if len(taken) == 1:
+            kind = "experts"
+        elif all(math.isclose(s, now.eta) for s in m.plan):
+            kind = "everything"
+        elif len(taken) == len(m.plan) - 1 and all(math.isclose(s, now.eta) for s in taken):
+            kind = "everything but one"
+        rows.append(
+            {"plan": plan_name(now, m.plan), "kind": kind, "forecast": mean, "low": mean - half, "high": mean + half}
+            | {"measured": m.value, "se": m.error}
+        )
+    return pd.DataFrame(rows)
+
+
+def orders(decision: Decision, now: Outlook) -> dict[str, pd.DataFrame]:
+    """Expected and measured mean score as updates are taken one by one."""
+    as_run = [k for k in range(len(now.plan))]
+    named = {"largest expectation first": (best_first(now), now.plan), "as in this run": (as_run, now.everything)}
+    base = float(now.knowledge.base.mean())
+    found = {}
+    for name, (order, plan) in named.items():
+        rows = []
+        for size in range(1, len(order) + 1):
+            own = tuple(s if k in order[:size] else 0.0 for k, s in enumerate(plan))
+            mean, sd = now.expected(own)
+            seen = now.found(own)
+            rows.append(
+                {"size": size, "update": now.knowledge.updates[order[size - 1]], "expected": base + mean}
+                | {"low": base + mean - Z95 * sd, "high": base + mean + Z95 * sd}
+                | {"value": base + seen.value if seen else math.nan, "se": seen.error if seen else math.nan}
+            )
+        found[name] = pd.DataFrame(rows)
+    return found
+
+
+def joined(paths: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """All orders as one table."""
+    return pd.concat([path.assign(order=name) for name, path in paths.items()], ignore_index=True)
 
 
 def effects(decision: Decision, update: str) -> pd.DataFrame:
@@ -122,19 +208,6 @@ def effects(decision: Decision, update: str) -> pd.DataFrame:
     rows = left_out_effects(decision.run.tables["leave_one_out"], update, decision.split, decision.metric)
     arrival = {name: step for step, name in enumerate(decision.run.updates)}
     return rows.sort_values("task", key=lambda tasks: tasks.map(arrival).fillna(len(arrival)), kind="stable")
-
-
-def accountable(decision: Decision) -> None:
-    """Whether conflict predicts, in this run, which updates cost the others."""
-    agreement = decision.evidence.agreement
-    if agreement.reason:
-        return
-    st.markdown(
-        "Does conflict predict which updates cost the others? Over these "
-        f"{agreement.n} updates its rank correlation with the gain of the others is "
-        f"ρ = {num(agreement.rho, signed=True)} (permutation p = {num(agreement.p)}; 1 = the same ranking, 0 = no "
-        "relation, below 0 = the opposite ranking)."
-    )
 
 
 def left_out_square(decision: Decision, column: str) -> pd.DataFrame:
@@ -149,46 +222,7 @@ def left_out_square(decision: Decision, column: str) -> pd.DataFrame:
     return sign * square.reindex(index=updates, columns=[*tasks, *(t for t in square.columns if t not in tasks)])
 
 
-def orders(decision: Decision) -> dict[str, list[str]]:
-    """The orders that the curve compares, by name."""
-    return {ORDERS[1]: decision.greedy, ORDERS[0]: [candidate.update for candidate in decision.evidence.candidates]}
-
-
-def order_note(decision: Decision) -> str:
-    if decision.order_matters:
-        return f"In this run the final model depends on the order: {decision.order_matters}."
-    return (
-        "In this run every step keeps all updates and η is constant, so the final model does not depend on the order, "
-        "only the path to it: the curve compares sets of updates."
-    )
-
-
-def choose_plan(decision: Decision) -> list[str]:
-    """Check boxes for the updates, and their order; the conflict and the measured score of the chosen set."""
-    boxes = st.columns(min(6, len(decision.evidence.candidates)))
-    selected = []
-    for index, candidate in enumerate(decision.evidence.candidates):
-        take = decision.verdicts[candidate.update].choice != "leave out"
-        key = f"take-{decision.run.path.name}-{index}-{take}"  # another verdict resets its box
-        if boxes[index % len(boxes)].checkbox(as_markdown(candidate.update, 40), value=take, key=key):
-            selected.append(candidate.update)
-    order = st.segmented_control("Order of arrival", ORDERS, default=ORDERS[0], required=True, key="plan-order")
-    ranks = decision.run.updates if order == ORDERS[0] else decision.greedy
-    chosen = sorted(selected, key=ranks.index)
-    if len(chosen) > 1:
-        predicted = decision.path(chosen)["subset_conflict"].iloc[-1]
-        st.markdown(f"Mean conflict between the {len(chosen)} updates: {num(predicted)}, higher = more conflict.")
-    outcome = measured(decision.evidence.outcomes, chosen, ordered=bool(decision.order_matters))
-    st.markdown(
-        f"Measured for exactly these updates ({outcome.source}): {num(outcome.value)} {margin(outcome.se)} "
-        f"{decision.unit} (95 %), mean over all tasks."
-        if outcome
-        else "This set has not been measured yet: run the plan to know."
-    )
-    return chosen
-
-
-def plan_text(decision: Decision, chosen: list[str]) -> str | None:
+def plan_text(decision: Decision, chosen: dict[str, float]) -> str | None:
     """The plan as YAML, or None with a sentence on the page."""
     try:
         return plan_of(decision.run.store, chosen).to_yaml()
@@ -197,9 +231,8 @@ def plan_text(decision: Decision, chosen: list[str]) -> str | None:
         return None
 
 
-def _spread(interval: Interval, *, signed: bool = False) -> str:
+def _spread(interval: Interval) -> str:
     if not interval.known:
         return "n/a"
-    numbers, plus = (interval.value, interval.low, interval.high), "+" if signed else ""
-    value, low, high = (f"{round(number, 2) + 0.0:{plus}.2f}" for number in numbers)
+    value, low, high = (f"{round(number, 2) + 0.0:+.2f}" for number in (interval.value, interval.low, interval.high))
     return value if math.isnan(interval.low) else f"{value} [{low}, {high}]"
