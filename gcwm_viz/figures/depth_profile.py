@@ -30,7 +30,7 @@ def depth_profile(cells: pd.DataFrame, signals: Sequence[Signal], chosen_layer: 
         fill="toself",
         mode="lines",
         line={"width": 0},
-        fillcolor="rgba(0,114,178,0.13)",
+        fillcolor=theme.faded(theme.OKABE_ITO[0], 0.13),
         hoverinfo="skip",
         showlegend=False,
         name="range",

@@ -102,6 +102,12 @@ def category(index: int) -> dict[str, str]:
     }
 
 
+def faded(color: str, opacity: float) -> str:
+    """A colour of the palette, such as ``#0072B2``, at ``opacity`` in [0, 1]: for bands and bars behind marks."""
+    red, green, blue = (int(color[at : at + 2], 16) for at in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{opacity:g})"
+
+
 def figure(title: str, *, height: int, x: str = "", y: str = "", legend: bool = False) -> go.Figure:
     """An empty figure; ``title``, ``x`` and ``y`` are the package's own labels, not text from files."""
     figure = go.Figure()

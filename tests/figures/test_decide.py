@@ -1,11 +1,10 @@
-"""Leave-one-out effects and orders draw the numbers of their tables."""
+"""Leave-one-out effects draw the numbers of their tables."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from gcwm_viz.decide.evidence import left_out_effects as effects_of
-from gcwm_viz.figures.addition_curve import addition_curve
 from gcwm_viz.figures.left_out_effects import left_out_effects
 from gcwm_viz.figures.left_out_matrix import left_out_matrix
 from tests.factories_runs import NASTY, TASKS, make_tables
@@ -43,32 +42,3 @@ def test_matrix_is_centred_and_marks_what_is_told_from_zero() -> None:
     assert "<b>" not in made.to_json()
     assert "run leave-one-out" in left_out_matrix(change * np.nan, errors).layout.annotations[0].text
     assert left_out_matrix(change.iloc[:0], errors).layout.annotations
-
-
-def path(updates: list[str], conflicts: list[float], values: list[float]) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "size": range(1, len(updates) + 1),
-            "update": updates,
-            "subset_conflict": conflicts,
-            "value": values,
-            "se": 0.02,
-        }
-    )
-
-
-def test_curve_has_conflict_above_and_scores_below() -> None:
-    paths = {
-        "least conflict first": path(["b", NASTY], [np.nan, 0.3], [np.nan, 0.7]),
-        "as in this run": path([NASTY, "b"], [np.nan, 0.3], [0.4, 0.7]),
-    }
-    made = addition_curve(paths)
-    assert [trace.name for trace in made.data] == ["least conflict first"] * 2 + ["as in this run"] * 2
-    assert list(made.data[3].y) == [0.4, 0.7]
-    assert list(made.data[3].error_y.array) == pytest.approx([1.96 * 0.02] * 2, rel=1e-4)
-    assert "<b>" not in made.to_json()
-    bare = addition_curve({name: rows.assign(value=np.nan) for name, rows in paths.items()})
-    assert len(bare.data) == 2
-    assert bare.layout.xaxis.title.text == "updates taken"
-    alone = addition_curve({"as in this run": path(["b"], [np.nan], [0.4])})
-    assert "two updates" in alone.layout.annotations[0].text
