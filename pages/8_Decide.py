@@ -6,7 +6,7 @@ from gcwm_viz.figures import expected_levels, forecast_measured, left_out_effect
 from gcwm_viz.ui import charts, decide, decision, forecast_job, frame, left_out_job, plan_choice, trust
 
 with frame.frame(
-    "Decide", "Which updates to integrate, how much of each, and which to hold: a forecast that was tested, and measurements."
+    "Decide", "Which updates to integrate, how much of each, which to hold: tested forecasts beside measurements."
 ) as view:
     forecast_job.control(view.run)
     decided = decision.decide(view.run)
@@ -20,7 +20,9 @@ with frame.frame(
             charts.show(expected_levels.expected_levels(rows), expected_levels.ABOUT, rows, key="levels")
         with right:
             rows = decide.measured_rows(now)
-            charts.show(forecast_measured.forecast_measured(rows), forecast_measured.ABOUT, rows, key="forecast-measured")
+            charts.show(
+                forecast_measured.forecast_measured(rows), forecast_measured.ABOUT, rows, key="forecast-measured"
+            )
 
     st.header("The plan", anchor=False)
     chosen = plan_choice.choose(decided)
@@ -29,7 +31,9 @@ with frame.frame(
     text = decide.plan_text(decided, chosen)
     if text is not None:
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.download_button("Download the plan", text, "plan.yaml", "application/yaml", on_click="ignore", type="primary")
+            st.download_button(
+                "Download the plan", text, "plan.yaml", "application/yaml", on_click="ignore", type="primary"
+            )
             st.caption("Run it with: python -m gcwm_viz run --plan plan.yaml --out RUN")
         with st.expander("The plan as YAML"):
             st.code(text, language="yaml")
@@ -37,7 +41,6 @@ with frame.frame(
         if not now.outside:
             paths = decide.orders(decided, now)
             charts.show(plan_curve.plan_curve(paths), plan_curve.ABOUT, decide.joined(paths), key="order")
-        st.header("How trustworthy is this", anchor=False)
         trust.card(now.forecast.method, now.forecast.needs)
 
     st.header("What leaving one out does", anchor=False)

@@ -19,7 +19,7 @@ def add(commands: Commands) -> None:
 
     parser = commands.add_parser("plan", help="search the updates to take in and their strengths, measuring the best")
     parser.add_argument("run", type=Path, metavar="RUN")
-    parser.add_argument("--measure", type=int, metavar="N", help="plans to merge and score at most [while it is worth it]")
+    parser.add_argument("--measure", type=int, metavar="N", help="most plans to merge and score [while worth it]")
     parser.add_argument("--minutes", type=float, help="time to measure in, at most")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the plan for `run --plan`")
     add_resources(parser, engine=True)

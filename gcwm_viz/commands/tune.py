@@ -13,6 +13,7 @@ from gcwm_viz.commands.options import (
     engine_of,
     inputs_of,
     inputs_of_bundle,
+    strengths_of,
 )
 from gcwm_viz.commands.work import Bars
 from gcwm_viz.errors import InputError

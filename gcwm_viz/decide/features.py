@@ -17,7 +17,7 @@ from gcwm_viz.decide.knowledge import STRENGTHS, Array, Knowledge
 
 Needs = Literal["updates", "prompts", "labels"]
 NEEDS: tuple[Needs, ...] = get_args(Needs)
-"""What a forecast uses: the updates alone; prompts of every task too; and answers, for the scores of base and experts."""
+"""What a forecast uses: the updates alone; prompts of every task too; and answers, for scores of base and experts."""
 SCALES: Mapping[str, float] = {"interference": 1e-3, "one_sided": 0.05, "kl": 0.5, "norm": 0.05}
 """Where a feature begins to saturate, as log(1 + x/scale): about the median over pairs of the lab's good updates."""
 

@@ -18,7 +18,7 @@ from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, Ke
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
 
-from gcwm_viz.decide.features import features
+from gcwm_viz.decide.features import Needs, features
 from gcwm_viz.decide.knowledge import Array, Knowledge
 from gcwm_viz.errors import InputError
 
@@ -48,7 +48,7 @@ class Forecast:
     rest, which is alike for plans within ``length`` of each other (in strengths). ``noise``: of a measured score."""
 
     method: str
-    needs: str
+    needs: Needs
     coefficients: dict[str, float]
     low: dict[str, float]
     high: dict[str, float]
@@ -63,11 +63,14 @@ class Forecast:
         names, values_pkf = features(known, plans_pt, self.needs)
         change = values_pkf @ np.array([self.coefficients[name] for name in names])
         base = known.base
-        return np.clip(change, np.where(np.isnan(base), -1.0, -base), np.where(np.isnan(base), 1.0, 1.0 - base))
+        known_base = np.isfinite(base)
+        within: Array = np.clip(change, np.where(known_base, -base, -1.0), np.where(known_base, 1.0 - base, 1.0))
+        return within
 
     def mean_change(self, known: Knowledge, plans_pt: Array) -> Array:
         """The same as a mean over tasks, (p,)."""
-        return self.change(known, plans_pt).mean(1)
+        change: Array = self.change(known, plans_pt).mean(1)
+        return change
 
     def outside(self, known: Knowledge, plans_pt: Array) -> list[str]:
         """Features that leave the range on which the forecast was fitted by more than half of it, in any plan."""
@@ -75,7 +78,8 @@ class Forecast:
         width = np.array([self.high[name] - self.low[name] for name in names])
         low, high = (np.array([bound[name] for name in names]) for bound in (self.low, self.high))
         far = (values_pkf < low - MARGIN * width) | (values_pkf > high + MARGIN * width)
-        return [name for name, each in zip(names, far.reshape(-1, len(names)).any(0), strict=True) if each]
+        anywhere = np.atleast_1d(far.reshape(-1, len(names)).any(axis=0))
+        return [name for name, each in zip(names, anywhere, strict=True) if each]
 
     @property
     def kernel(self) -> Kernel:
@@ -122,7 +126,9 @@ def believe(
     prior = forecast.mean_change(known, plans_pt)
     rows = [(tuple(plan), value, error) for plan, value, error in measured if any(plan)]
     process = GaussianProcessRegressor(
-        forecast.kernel, optimizer=None, alpha=np.array([max(error, 1e-4) ** 2 for _, _, error in rows]) if rows else 1e-8
+        forecast.kernel,
+        optimizer=None,
+        alpha=np.array([max(error, 1e-4) ** 2 for _, _, error in rows]) if rows else 1e-8,
     )
     if rows:
         own = np.array([plan for plan, _, _ in rows])
@@ -131,9 +137,9 @@ def believe(
     return Belief(plans_pt, prior + mean, sd, process)
 
 
-def fit(cases: Sequence[Case], method: str, needs: str) -> Forecast:
+def fit(cases: Sequence[Case], method: str, needs: Needs) -> Forecast:
     """Ridge regression on ``cases``; its strength, and the size of its errors, from leaving out one group at a time."""
-    names, parts = [], []
+    names, parts = list[str](), []
     for case in cases:
         names, values = features(case.known, case.plans_pt, needs)
         parts.append(values)
@@ -175,11 +181,12 @@ def fit(cases: Sequence[Case], method: str, needs: str) -> Forecast:
     for case in cases:
         own = slice(first, first := first + case.change_pk.size)
         errors.append((y[own] - scores[ridge][1][own]).reshape(case.change_pk.shape).mean(1))
-    return replace(forecast, **_errors(cases, errors))
+    each, joint, length, noise = _errors(cases, errors)
+    return replace(forecast, each=each, joint=joint, length=length, noise=noise)
 
 
-def _errors(cases: Sequence[Case], errors: Sequence[Array]) -> dict[str, float]:
-    """The kernel's parameters of greatest likelihood over all pools, given the errors of plans that were left out."""
+def _errors(cases: Sequence[Case], errors: Sequence[Array]) -> list[float]:
+    """each, joint, length and noise of greatest likelihood over all pools, from the errors of groups left out."""
 
     def negative(theta: Array) -> float:
         each, joint, length, noise = np.exp(theta)
@@ -188,14 +195,14 @@ def _errors(cases: Sequence[Case], errors: Sequence[Array]) -> dict[str, float]:
         for case, error in zip(cases, errors, strict=True):
             keep = case.plans_pt.any(1)
             cov = kernel(case.plans_pt[keep]) + noise**2 * np.eye(int(keep.sum()))
-            sign, determinant = np.linalg.slogdet(cov)
+            _, determinant = np.linalg.slogdet(cov)
             total += 0.5 * float(error[keep] @ np.linalg.solve(cov, error[keep])) + 0.5 * determinant
         return total
 
     start = np.log([0.05, 0.03, 1.0, 0.01])
     bounds = [(np.log(low), np.log(high)) for low, high in ((1e-3, 1.0), (1e-3, 1.0), (0.3, 5.0), (1e-3, 0.1))]
     found = minimize(negative, start, method="L-BFGS-B", bounds=bounds)
-    return dict(zip(("each", "joint", "length", "noise"), map(float, np.exp(found.x)), strict=True))
+    return [float(value) for value in np.exp(found.x)]
 
 
 def write(forecasts: Sequence[Forecast], about: dict[str, Any], file: Path) -> None:

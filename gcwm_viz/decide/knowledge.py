@@ -61,7 +61,9 @@ class Knowledge:
         pairs = tables["pairs"]
         pairs = pairs[pairs["i"].isin(names) & pairs["j"].isin(names)]
         square = {
-            column: pairs.pivot(index="i", columns="j", values=column).reindex(index=names, columns=names).to_numpy(float)
+            column: pairs.pivot(index="i", columns="j", values=column)
+            .reindex(index=names, columns=names)
+            .to_numpy(float)
             for column in pairs.columns
             if column not in ("i", "j", "seed")
         }

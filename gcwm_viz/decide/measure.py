@@ -35,7 +35,7 @@ def first_order(model: SettableModel, loss: TaskLoss, changes: Sequence[Sequence
         handles.append(parameter.register_post_accumulate_grad_hook(partial(_take, model, k, changes, products)))
     try:
         for part in loss.parts(model.model, model.device):
-            part.backward()  # type: ignore[no-untyped-call]
+            part.backward()
     finally:
         for handle in handles:
             handle.remove()

@@ -134,19 +134,22 @@ def measured_plans(tables: Mapping[str, pd.DataFrame], updates: Sequence[str], e
         tasks = [task for task in base.index if task in values.index]
         if len(tasks) == len(base) and len(base):
             change = (values.loc[tasks, "value"].astype(float) - base[tasks]).mean()
-            found.setdefault(plan, Measured(plan, float(change), error_over_tasks(values.loc[tasks, "se"].astype(float))))
+            found.setdefault(
+                plan, Measured(plan, float(change), error_over_tasks(values.loc[tasks, "se"].astype(float)))
+            )
 
-    for (model, step), rows in scores.groupby(["model", "step"], sort=False):
+    for _, rows in scores.groupby(["model", "step"], sort=False):
+        model, step = rows["model"].iloc[0], int(rows["step"].iloc[0])
         if model == "step":
             add(tuple(eta if place[name] < step else 0.0 for name in updates), rows)
         elif model == "expert":
-            add(only(updates[int(step) - 1], strength=1.0), rows)
+            add(only(updates[step - 1], strength=1.0), rows)
     for name, rows in _accuracy(tables["leave_one_out"]).groupby("left_out", sort=False):
         add(tuple(0.0 if update == name else eta for update in updates), rows)
     strength = tables["strength"]
     if len(strength):
-        for factor, rows in _accuracy(strength.assign(split=SPLIT)).groupby("strength", sort=False):
-            add((eta * float(factor),) * n, rows)
+        for _, rows in _accuracy(strength.assign(split=SPLIT)).groupby("strength", sort=False):
+            add((eta * float(rows["strength"].iloc[0]),) * n, rows)
     if len(tables["plans"]):
         for _, rows in _accuracy(tables["plans"]).groupby("plan", sort=False):
             own = json.loads(rows.iloc[0]["strengths"])
@@ -155,4 +158,8 @@ def measured_plans(tables: Mapping[str, pd.DataFrame], updates: Sequence[str], e
 
 
 def _accuracy(table: pd.DataFrame) -> pd.DataFrame:
-    return rows_of_metric(table[table["split"] == SPLIT], "accuracy") if len(table) else table.reindex(columns=["model", "step", "left_out"])
+    return (
+        rows_of_metric(table[table["split"] == SPLIT], "accuracy")
+        if len(table)
+        else table.reindex(columns=["model", "step", "left_out"])
+    )

@@ -77,7 +77,7 @@ def measure(
     check_measurable(store)
     store.check_finished()
     check_same(store.settings.method, store.file.plugins, f"run {store.path}")
-    opened = reopen_inputs(store)
+    reopen_inputs(store)
     wanted = {name_of(own): own for own in (_checked(store, plan) for plan in plans)}
     engine = on if isinstance(on, Engine) else LocalEngine(on or torch.device("cpu"), workers)
     folder = _folder(store, progress)

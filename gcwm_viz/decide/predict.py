@@ -183,13 +183,17 @@ def knowledge_of(updates: Sequence[str], scores: pd.DataFrame, tables: dict[str,
     Tasks: those with an accuracy or exact match on the development split. An update claims the task of its name.
     """
     own = scores[(scores["split"] == SPLIT) & scores["model"].isin(["base", "expert"])]
-    alone = own.assign(strength=(own["model"] == "expert") * 1.0, update=own["update"].where(own["model"] == "expert", ""))
+    alone = own.assign(
+        strength=(own["model"] == "expert") * 1.0, update=own["update"].where(own["model"] == "expert", "")
+    )
     rows = pd.concat([alone, tables["solo"]], ignore_index=True) if len(tables["solo"]) else alone
     rows = rows[rows["split"] == SPLIT]
     accuracy = rows_of_metric(rows, "accuracy")[["update", "strength", "task", "split", "value"]]
     losses = rows_of_metric(rows, "nll")[["update", "strength", "task", "split", "value"]]
     keys = ["update", "strength", "task", "split"]
-    solo = accuracy.rename(columns={"value": "score"}).merge(losses.rename(columns={"value": "nll"}), on=keys, how="left")
+    solo = accuracy.rename(columns={"value": "score"}).merge(
+        losses.rename(columns={"value": "nll"}), on=keys, how="left"
+    )
     tasks = list(dict.fromkeys(accuracy["task"]))
     effects = tables["effects"] if len(tables["effects"]) else pd.DataFrame(columns=["update", "task"])
     claims = [name if name in tasks else "" for name in updates]

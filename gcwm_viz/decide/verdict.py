@@ -64,7 +64,9 @@ def looked_at(plan: Sequence[float], scale: float = 1.0) -> Array:
     size = range(len(plan))
     plans = {level for update in size for level in levels(plan, update, scale)}
     for i, j in permutations(size, 2):  # the i-th whole or not, the j-th left out
-        plans |= {tuple(strength if k == i else 0.0 if k == j else s for k, s in enumerate(plan)) for strength in (scale, 0.0)}
+        plans |= {
+            tuple(strength if k == i else 0.0 if k == j else s for k, s in enumerate(plan)) for strength in (scale, 0.0)
+        }
     return np.array(sorted(plans))
 
 
@@ -75,7 +77,7 @@ def judge(belief: Belief, plan: Sequence[float], update: int, scale: float = 1.0
     """
     places = [_place(belief, each) for each in levels(plan, update, scale)]
     whole, less, without = places
-    expected = tuple(float(belief.mean_p[place]) for place in places)
+    expected = (float(belief.mean_p[whole]), float(belief.mean_p[less]), float(belief.mean_p[without]))
     at = 2
     if max(expected[:2]) > expected[2]:
         at = 0 if expected[0] > expected[2] and expected[0] >= expected[1] - SMALL else 1
@@ -88,7 +90,7 @@ def judge(belief: Belief, plan: Sequence[float], update: int, scale: float = 1.0
     if other is not None and (choice == "hold" or gain < SMALL):
         choice = "redundant"
     strength = 0.0 if choice in ("hold", "redundant") else scale * (1.0, STRENGTHS[0])[at]
-    return Verdict(choice, strength, gain, gain - Z95 * sd, gain + Z95 * sd, harm, expected, other)  # type: ignore[arg-type]
+    return Verdict(choice, strength, gain, gain - Z95 * sd, gain + Z95 * sd, harm, expected, other)
 
 
 def _twin(belief: Belief, plan: Sequence[float], update: int, scale: float) -> int | None:
@@ -103,7 +105,7 @@ def _twin(belief: Belief, plan: Sequence[float], update: int, scale: float) -> i
         places = [belief.index(each) for each in (neither, instead, both)]
         if None in places:
             continue
-        nothing, alone, together = (float(belief.mean_p[place]) for place in places)  # type: ignore[index]
+        nothing, alone, together = (float(belief.mean_p[place]) for place in places)
         if alone - nothing > most and together - alone < SMALL:
             found, most = k, alone - nothing
     return found

@@ -91,7 +91,7 @@ class _Leading:
         """(Σσ²)²/Σσ⁴ over the rank that the update's form allows; Σσ⁴ = ‖ΔΔᵀ‖²."""
         gram = _small_gram(self.update)
         most = self.update.rank if isinstance(self.update, LowRank) else self.update.shape[0]
-        return self.right.total_energy**2 / float(gram.square().sum()) / min(most, *self.update.shape)
+        return self.right.total_energy**2 / float(gram.square().sum()) / float(min(most, *self.update.shape))
 
 
 def _pair_tables(members: Sequence[_Leading], config: GCWMConfig) -> dict[str, Tensor]:
@@ -149,9 +149,7 @@ def _overcount(own: _Leading, other: _Leading) -> float:
     """1 + Σ_r ‖a_r^i‖² |s_r^i − 1| / Σ_r ‖a_r^i‖² over the left directions of Δ_i + Δ_j. The plain mean of s by energy
     is 1 + ⟨Δ_i, Δ_j⟩/‖Δ_i‖² whatever the directions, so deviations count by their size."""
     basis, _ = torch.linalg.qr(torch.cat([own.left_or, other.left_or], dim=1))
-    own_core, other_core = (
-        (basis.mT @ each.left_or) * each.values_r @ each.right.v_ir.mT for each in (own, other)
-    )
+    own_core, other_core = ((basis.mT @ each.left_or) * each.values_r @ each.right.v_ir.mT for each in (own, other))
     directions = torch.linalg.svd(own_core + other_core, full_matrices=False)[0]
     a_own, a_other = directions.mT @ own_core, directions.mT @ other_core
     return 1.0 + float((a_own * a_other).sum(1).abs().sum() / a_own.square().sum())

@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from gcwm_viz.decide.benchmark.shipped import read_results
-from gcwm_viz.decide.evidence import Candidate, left_out_effects
+from gcwm_viz.decide.evidence import left_out_effects
 from gcwm_viz.decide.forecast import believe
 from gcwm_viz.decide.order import best_first
 from gcwm_viz.decide.outlook import Outlook
@@ -16,7 +16,6 @@ from gcwm_viz.decide.predict import read_tables
 from gcwm_viz.decide.sentences import basis, label, plan_name, plan_words
 from gcwm_viz.decide.verdict import Verdict, levels
 from gcwm_viz.errors import InputError
-from gcwm_viz.figures.theme import percent
 from gcwm_viz.probes.metrics import METRICS, rows_of_metric
 from gcwm_viz.signals.predictors import PREDICTORS
 from gcwm_viz.statistics.interval import Interval
@@ -61,28 +60,34 @@ def table(decision: Decision) -> None:
                 "update": name,
                 "verdict": label(now, k),
                 "gain": f"{verdict.gain:+.2f} [{verdict.low:+.2f}, {verdict.high:+.2f}]",
-                "harm": percent(verdict.harm),
+                "harm": f"{verdict.harm:.0%}".replace("%", " %"),
                 "alone": _spread(own[name].alone) if name in own else "n/a",
                 "without": _spread(own[name].overall) if name in own else "n/a",
-                "rests": _rests(now, k, own.get(name)),
+                "rests": _rests(now, k),
                 "right": right.get(verdict.choice, "n/a"),
             }
         )
     column = st.column_config
     texts = {
-        "update": ("Update", 130, "Sorted by what needs a decision"),
-        "verdict": ("Verdict", 210, "✓ integrate, ◐ integrate with less, ✕ hold, = redundant with another"),
-        "gain": ("All tasks gain", 165, "Expected change of the mean score by it, beside the others of the best plan"),
-        "harm": ("Harm, if whole", 105, "Probability that taking it whole lowers the mean score"),
-        "alone": ("Own task, alone", 150, "Its own expert over the base, measured"),
-        "without": ("If left out", 150, "Measured change of all tasks without it; above zero: better without"),
-        "rests": ("Rests on", 115, "What the verdict rests on"),
-        "right": ("Such verdicts right", 125, "In the benchmark, on seeds that nothing was fitted on"),
+        "update": ("Update", 110, "Sorted by what needs a decision"),
+        "verdict": ("Verdict", 185, "✓ integrate, ◐ integrate with less, ✕ hold, = redundant with another"),
+        "gain": ("All tasks gain", 135, "Expected change of the mean score by it, beside the others of the best plan"),
+        "harm": ("Harm, whole", 85, "Probability that taking it whole lowers the mean score"),
+        "alone": ("Own task, alone", 130, "Its own expert over the base, measured"),
+        "without": ("If left out", 125, "Measured change of all tasks without it; above zero: better without"),
+        "rests": ("Rests on", 85, "What the verdict rests on"),
+        "right": (
+            "Right",
+            95,
+            "How often such a verdict was right in the benchmark, on seeds of their own",
+        ),
     }
     st.dataframe(
         pd.DataFrame(rows),
         hide_index=True,
-        column_config={name: column.TextColumn(head, width=width, help=line) for name, (head, width, line) in texts.items()},
+        column_config={
+            name: column.TextColumn(head, width=width, help=line) for name, (head, width, line) in texts.items()
+        },
     )
     missing = dict.fromkeys(
         interval.reason
@@ -97,17 +102,19 @@ def table(decision: Decision) -> None:
     )
 
 
-def _urgency(verdict: Verdict) -> tuple[int, float]:
-    return _URGENCY[verdict.choice] + (0 if verdict.certain else -1) * (verdict.choice == "integrate") * 0.5, verdict.gain
+def _urgency(verdict: Verdict) -> tuple[float, float]:
+    """Smaller = needs a decision more: held first, and of those to integrate the uncertain ones."""
+    doubt = 0.5 if verdict.choice == "integrate" and not verdict.certain else 0.0
+    return _URGENCY[verdict.choice] - doubt, verdict.gain
 
 
-def _rests(now: Outlook, k: int, candidate: Candidate | None) -> str:
+def _rests(now: Outlook, k: int) -> str:
     """Measured where the plan was scored with the update and without it."""
     plans = levels(now.plan, k, now.eta)
     with_it = now.plan if now.plan[k] else plans[0]
     if now.found(with_it) and now.found(plans[2]):
         return "measured"
-    return "forecast, and left out" if candidate is not None and candidate.overall.known else "forecast"
+    return "forecast"
 
 
 def _right(now: Outlook) -> dict[str, str]:
@@ -115,7 +122,7 @@ def _right(now: Outlook) -> dict[str, str]:
     verdicts = read_results()["verdicts"]
     own = verdicts[(verdicts["method"] == now.forecast.method) & (verdicts["needs"] == now.forecast.needs)]
     own = own[own["setting"] == "new seeds"]
-    return {row["choice"]: f"{percent(row['right'])} of {row['n']:.0f}" for row in own.to_dict("records")}
+    return {row["choice"]: f"{row['right']:.0%} of {row['n']:.0f}".replace("%", " %") for row in own.to_dict("records")}
 
 
 def _signals(decision: Decision) -> None:
@@ -131,17 +138,19 @@ def _signals(decision: Decision) -> None:
         row: dict[str, object] = {"update": name}
         for column in _SIGNALS:
             source = own if column in own else acts
-            row[column] = float(source.at[name, column]) if column in source and name in source.index else math.nan
+            defined = column in source and name in source.index
+            row[column] = float(source[column][name]) if defined else math.nan
         rows.append(row)
     frame = pd.DataFrame(rows).dropna(axis=1, how="all")
-    column = st.column_config
     config = {
-        name: column.NumberColumn(PREDICTORS[name].title, help=PREDICTORS[name].line, format="%.3g")
+        name: st.column_config.NumberColumn(PREDICTORS[name].title, help=PREDICTORS[name].line, format="%.3g")
         for name in frame
         if name in PREDICTORS
     }
     st.dataframe(frame, hide_index=True, column_config=config)
-    st.caption("Signals of each update alone, or as a mean over the others that it acts on. No verdict follows from them.")
+    st.caption(
+        "Signals of each update alone, or as a mean over the others that it acts on. No verdict follows from them."
+    )
 
 
 def level_rows(now: Outlook) -> pd.DataFrame:
@@ -151,7 +160,9 @@ def level_rows(now: Outlook) -> pd.DataFrame:
     for k in sorted(range(len(now.verdicts)), key=lambda k: _urgency(now.verdicts[k])):
         whole, less, without = (base + value for value in now.verdicts[k].expected)
         choice = now.verdicts[k].choice
-        rows.append({"update": now.knowledge.updates[k], "whole": whole, "less": less, "without": without, "choice": choice})
+        rows.append(
+            {"update": now.knowledge.updates[k], "whole": whole, "less": less, "without": without, "choice": choice}
+        )
     return pd.DataFrame(rows)
 
 
@@ -163,12 +174,15 @@ def measured_rows(now: Outlook) -> pd.DataFrame:
     rows = []
     for m, mean, half in zip(now.measured, prior.mean_p, Z95 * prior.sd_p, strict=True):
         taken = [strength for strength in m.plan if strength]
+        whole = all(math.isclose(s, now.eta) for s in taken)
         kind = "others"
         if len(taken) == 1:
             kind = "experts"
-        elif all(math.isclose(s, now.eta) for s in m.plan):
+        elif whole and len(taken) == len(m.plan):
             kind = "everything"
-        elif len(taken) == len(m.plan) - 1 and all(math.isclose(s, now.eta) for s in taken):
+        elif whole and all(m.plan[: len(taken)]):
+            kind = "steps"
+        elif whole and len(taken) == len(m.plan) - 1:
             kind = "everything but one"
         rows.append(
             {"plan": plan_name(now, m.plan), "kind": kind, "forecast": mean, "low": mean - half, "high": mean + half}
@@ -179,7 +193,7 @@ def measured_rows(now: Outlook) -> pd.DataFrame:
 
 def orders(decision: Decision, now: Outlook) -> dict[str, pd.DataFrame]:
     """Expected and measured mean score as updates are taken one by one."""
-    as_run = [k for k in range(len(now.plan))]
+    as_run = list(range(len(now.plan)))
     named = {"largest expectation first": (best_first(now), now.plan), "as in this run": (as_run, now.everything)}
     base = float(now.knowledge.base.mean())
     found = {}

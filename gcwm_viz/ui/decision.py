@@ -1,4 +1,4 @@
-"""What the parts of the page Decide share: the outlook of a run, computed once, and what was measured of each update."""
+"""What the parts of the page Decide share: a run's outlook, computed once, and what was measured of each update."""
 
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary

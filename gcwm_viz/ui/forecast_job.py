@@ -31,7 +31,7 @@ def control(run: Run) -> None:
         st.text(f"No forecast is possible: {reason}")
         return
     st.markdown(
-        "A forecast needs predictors that this run does not have yet: what the updates do to each other in every matrix, "
+        "A forecast needs predictors that this run does not have yet: what updates do to each other in every matrix, "
         "and, with probes, what each does alone. Some seconds on the lab; of a large model, singular values of every "
         "update and two scores each."
     )

@@ -4,6 +4,7 @@ import time
 
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from gcwm_viz.decide.knowledge import STRENGTHS
 from gcwm_viz.decide.outlook import Outlook
@@ -79,7 +80,7 @@ def _by_task(now: Outlook, plan: tuple[float, ...]) -> None:
         st.caption("Exact match or accuracy, from the model alone, without what was measured of other plans.")
 
 
-def _measure_now(decision: Decision, now: Outlook, plan: tuple[float, ...], place: "st.delta_generator.DeltaGenerator") -> None:
+def _measure_now(decision: Decision, now: Outlook, plan: tuple[float, ...], place: DeltaGenerator) -> None:
     try:
         reason = obstacle(decision.run)
     except InputError as error:

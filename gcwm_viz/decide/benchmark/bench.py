@@ -128,7 +128,9 @@ class PoolBench(ABC):
         """Scores {task, split, em, nll, n} of the state that a plan gives."""
         return self._scores(self.merge(variants, plan, settings), self.plan_splits)
 
-    def merge(self, variants: Sequence[Variant], plan: Sequence[float], settings: RunSettings) -> Sequence[Update | None]:
+    def merge(
+        self, variants: Sequence[Variant], plan: Sequence[float], settings: RunSettings
+    ) -> Sequence[Update | None]:
         """The state of a plan; updates in the pool's order, scaled before they are merged."""
         chosen = [(v, strength) for v, strength in zip(variants, plan, strict=True) if strength]
         if not chosen:
@@ -154,5 +156,3 @@ class PoolBench(ABC):
     @cached_property
     def _encoded(self) -> dict[str, BehaviourProbe]:
         return {split: BehaviourProbe(self.tokenizer, self.probes(split)) for split in SPLITS}
-
-

@@ -67,7 +67,8 @@ def pool_cases(
     plans = tables["plans"]
     plans = plans[plans["method"] == method]
     found = []
-    for seed, scored in plans.groupby("seed"):
+    for seed in sorted(map(int, plans["seed"].unique())):
+        scored = plans[plans["seed"] == seed]
         if seeds is not None and seed not in seeds:
             continue
         own = {name: table[table["seed"] == seed] for name, table in tables.items() if name != "plans"}
@@ -78,21 +79,34 @@ def pool_cases(
             for split in _SPLITS
         }
         keys = {key: _strengths(key) for key in wide["test"].index}
-        for (pool, regime), members in own["pools"].groupby(["pool", "regime"], sort=False):
+        for pool, members in own["pools"].groupby("pool", sort=False):
             members = members.sort_values("place")
+            regime = members["regime"].iloc[0]
             names = list(members["update"])
             known = Knowledge.of(names, list(members["task"]), tasks, own, "dev", score)
             chosen = [key for key, strengths in keys.items() if strengths.keys() <= set(names)]
             strengths = np.array([[keys[key].get(name, 0.0) for name in names] for key in chosen])
             nothing = np.zeros((1, len(names)))
             change = {
-                split: np.concatenate([np.zeros((1, len(tasks))), wide[split].reindex(index=chosen, columns=tasks).to_numpy(float) - base[split]])
+                split: np.concatenate(
+                    [
+                        np.zeros((1, len(tasks))),
+                        wide[split].reindex(index=chosen, columns=tasks).to_numpy(float) - base[split],
+                    ]
+                )
                 for split in _SPLITS
             }
             every = np.concatenate([nothing, strengths])
             found.append(
                 PoolCase(
-                    int(seed), str(pool), str(regime), known, tuple(members["kind"]), every, change["dev"], change["test"]
+                    int(seed),
+                    str(pool),
+                    str(regime),
+                    known,
+                    tuple(members["kind"]),
+                    every,
+                    change["dev"],
+                    change["test"],
                 )
             )
     return found

@@ -95,4 +95,5 @@ class LabPools(PoolBench):
 
 def _noisy(delta: Tensor, generator: torch.Generator) -> Tensor:
     noise = torch.randn(delta.shape, generator=generator)
-    return delta + NOISE * delta.norm() / noise.norm() * noise
+    noisy: Tensor = delta + NOISE * delta.norm() / noise.norm() * noise
+    return noisy

@@ -107,8 +107,19 @@ def regrets(cases: Sequence[PoolCase], policies: Sequence[Policy]) -> pd.DataFra
         about = {"seed": case.seed, "pool": case.pool, "regime": case.regime}
         for policy in policies:
             value = float(values[policy.choose(case)])
-            rows.append(about | {"policy": policy.name, "value": value, "regret": float(values.max()) - value, "cost": policy.cost})
-        rows.append(about | {"policy": "a random subset", "value": float(values.mean()), "regret": float(values.max() - values.mean()), "cost": 0})
+            rows.append(
+                about
+                | {"policy": policy.name, "value": value, "regret": float(values.max()) - value, "cost": policy.cost}
+            )
+        rows.append(
+            about
+            | {
+                "policy": "a random subset",
+                "value": float(values.mean()),
+                "regret": float(values.max() - values.mean()),
+                "cost": 0,
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -120,5 +131,15 @@ def summary(table: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
         clusters = part.groupby("seed").ngroup().to_numpy()
         low, high = mean_interval(part["regret"].to_numpy(float), clusters, 2000, seed)
         mean = part["regret"].mean()
-        rows.append({"policy": policy, "regret": mean, "low": low, "high": high, "share": mean / reference, "pools": len(part), "cost": part["cost"].iloc[0]})
+        rows.append(
+            {
+                "policy": policy,
+                "regret": mean,
+                "low": low,
+                "high": high,
+                "share": mean / reference,
+                "pools": len(part),
+                "cost": part["cost"].iloc[0],
+            }
+        )
     return pd.DataFrame(rows)

@@ -73,8 +73,7 @@ def pools(
         order = draw.shuffled(tasks) if order_of is None else order_of(kind, draw)
         data = order[SIZE - 1] if kind == "wrong-name" else ""
         bad[kind] = tuple(Variant(task, kind, data) for task in order[:2])
-        for count in counts:
-            found.append(Pool(f"{kind}-{count}", kind, _members(bad[kind][:count], order, kind)))
+        found += [Pool(f"{kind}-{n}", kind, _members(bad[kind][:n], order, kind)) for n in counts]
     for count in counts:
         own = [bad[kind][count - 1] for kind in draw.shuffled(kinds)[:3]]
         others = [task for task in draw.shuffled(tasks) if task not in {variant.task for variant in own}]

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from gcwm_viz.decide.benchmark.cases import HARM, PoolCase
 from gcwm_viz.decide.benchmark.policies import Policy, forecast_policy, regrets, simple_policies, summary
 from gcwm_viz.decide.benchmark.pools import GOOD, MIXED
 from gcwm_viz.decide.benchmark.validation import units, validate
-from gcwm_viz.decide.features import NEEDS
+from gcwm_viz.decide.features import NEEDS, Needs
 from gcwm_viz.decide.forecast import Belief, Forecast, believe, fit
 from gcwm_viz.decide.knowledge import STRENGTHS
 from gcwm_viz.decide.search import distinct
@@ -40,7 +40,7 @@ MEASURED = (1, 3, 5)
 """Numbers of measured plans after which a choice is reported."""
 BINS = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 Tables = Mapping[str, pd.DataFrame]
-Fitted = Callable[[PoolCase, str], Forecast]
+Fitted = Callable[[PoolCase, Needs], Forecast]
 """The forecast for a case that did not see it, by what it needs."""
 
 
@@ -68,8 +68,8 @@ def settings(
     check_apart(fitted, reported)
     shipped = {needs: fit([case.case() for case in fitted], method, needs) for needs in NEEDS}
 
-    @lru_cache(maxsize=None)
-    def without(regime: str, needs: str) -> Forecast:
+    @cache
+    def without(regime: str, needs: Needs) -> Forecast:
         # A mixed pool has three kinds of bad updates; as a regime it is new where no mixed pool was seen.
         own = [c for c in fitted if c.regime != regime and (regime in (GOOD, MIXED) or regime not in c.kinds)]
         return fit([case.case() for case in own], method, needs)
@@ -82,14 +82,18 @@ def settings(
 
 def report(parts: Sequence[Setting], method: str) -> dict[str, pd.DataFrame]:
     """The tables of one method over its settings."""
-    found: dict[str, list[pd.DataFrame]] = {name: [] for name in ("validation", "regret", "reliability", "verdicts", "coverage")}
+    found: dict[str, list[pd.DataFrame]] = {
+        name: [] for name in ("validation", "regret", "reliability", "verdicts", "coverage")
+    }
     for part in parts:
         about = {"method": method, "setting": part.name}
         judged = pd.concat([_judged(part, needs) for needs in NEEDS], ignore_index=True)
         table = units(part.cases, part.tables)
         keys = ["seed", "pool", "update"]
         for needs, rows in judged.groupby("needs", sort=False):
-            table = table.merge(rows[[*keys, "harm"]].rename(columns={"harm": f"forecast, {needs}"}), on=keys, how="left")
+            table = table.merge(
+                rows[[*keys, "harm"]].rename(columns={"harm": f"forecast, {needs}"}), on=keys, how="left"
+            )
         columns = [*PREDICTORS, *(f"forecast, {needs}" for needs in NEEDS)]
         if part.name == NEW_REGIMES:
             columns = columns[len(PREDICTORS) :]
@@ -102,7 +106,7 @@ def report(parts: Sequence[Setting], method: str) -> dict[str, pd.DataFrame]:
     return {name: pd.concat(tables, ignore_index=True) if tables else pd.DataFrame() for name, tables in found.items()}
 
 
-def _judged(part: Setting, needs: str) -> pd.DataFrame:
+def _judged(part: Setting, needs: Needs) -> pd.DataFrame:
     """One row an update of a pool: forecast and truth of its part, verdict and whether that was right."""
     rows = []
     for case in part.cases:
@@ -145,9 +149,18 @@ def _reliability(judged: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for needs, part in judged.groupby("needs", sort=False):
         bins = np.clip(np.digitize(part["harm"], BINS[1:-1]), 0, len(BINS) - 2)
-        for at, own in part.groupby(bins):
+        for at in sorted(set(bins.tolist())):
+            own = part[bins == at]
             harmful = own["loss"] > 0
-            rows.append({"needs": needs, "forecast": own["harm"].mean(), "observed": harmful.mean(), "n": len(own), "bin": int(at)})
+            rows.append(
+                {
+                    "needs": needs,
+                    "forecast": own["harm"].mean(),
+                    "observed": harmful.mean(),
+                    "n": len(own),
+                    "bin": at,
+                }
+            )
     return pd.DataFrame(rows)
 
 
@@ -172,12 +185,18 @@ def _coverage(judged: pd.DataFrame) -> pd.DataFrame:
 
 def _regret(part: Setting) -> pd.DataFrame:
     policies: list[Policy] = simple_policies()
-    for needs in NEEDS:
-        policies.append(forecast_policy(f"forecast, {needs}", lambda case, needs=needs: part.forecast(case, needs)))
-    for count in MEASURED:
-        policies.append(forecast_policy(f"forecast, labels, {count} measured", lambda case: part.forecast(case, "labels"), count))
+    policies += [forecast_policy(f"forecast, {needs}", partial(_forecast, part, needs)) for needs in NEEDS]
+    if all(np.isfinite(case.dev).all() for case in part.cases):
+        labels = partial(_forecast, part, "labels")
+        policies += [forecast_policy(f"forecast, labels, {count} measured", labels, count) for count in MEASURED]
+    else:  # without scores on dev nothing can be measured before the choice
+        policies = [policy for policy in policies if not policy.cost]
     table = regrets(part.cases, policies)
     return summary(table)
+
+
+def _forecast(part: Setting, needs: Needs, case: PoolCase) -> Forecast:
+    return part.forecast(case, needs)
 
 
 def provenance(about: Mapping[str, Any], fitted: Sequence[PoolCase], reported: Sequence[PoolCase]) -> dict[str, Any]:

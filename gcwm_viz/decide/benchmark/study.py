@@ -65,7 +65,9 @@ def decide(
     report: Callable[[str], None] | None = None,
 ) -> dict[str, pd.DataFrame]:
     """Compute missing cells and return the tables. ``model``: the lab, whose updates are trained for every seed, or
-    SmolLM2 with the shipped adapters, where ``seeds`` and ``recipe`` have no meaning. Raises :class:`InputError` for an unknown method and for an ``out``
+    SmolLM2 with the shipped adapters, where ``seeds`` and ``recipe`` have no meaning.
+
+    Raises :class:`InputError` for an unknown method and for an ``out``
     of another recipe, :class:`~gcwm_viz.continual.folder.WorkCancelledError` when OUT/cancel appears."""
     recipe = sendable(recipe)
     unknown = [name for name in methods if name not in METHODS]
@@ -106,7 +108,9 @@ def settings_of(method: str) -> RunSettings:
     return RunSettings.preset_with("scale-free", {}, method)
 
 
-def _bench(model: str, recipe: Recipe, folder: Path, seed: int, report: Callable[[str], None] | None = None) -> PoolBench:
+def _bench(
+    model: str, recipe: Recipe, folder: Path, seed: int, report: Callable[[str], None] | None = None
+) -> PoolBench:
     if model == LAB:
         return LabPools(seed, recipe, folder, report)
     return SmolLM2Pools(base_folder(), folder, report, seed)
@@ -165,10 +169,13 @@ def write_tables(out: Path, open_bench: Callable[..., PoolBench]) -> dict[str, p
         for name, content in json.loads(file.read_bytes()).items():
             frame = pd.DataFrame(content).assign(seed=int(seed))
             rows[name].append(frame.assign(method=part) if name == "plans" else frame)
-    for seed in sorted({int(file.name[:3]) for file in (out / "cells").glob("*.json")}):
-        for pool in open_bench(seed).pools:
-            about = {"seed": seed, "pool": pool.name, "regime": pool.regime}
-            members = [about | {"place": k, "update": v.name, "task": v.task, "kind": v.kind} for k, v in enumerate(pool.variants)]
+    for number in sorted({int(file.name[:3]) for file in (out / "cells").glob("*.json")}):
+        for pool in open_bench(number).pools:
+            about = {"seed": number, "pool": pool.name, "regime": pool.regime}
+            members = [
+                about | {"place": k, "update": v.name, "task": v.task, "kind": v.kind}
+                for k, v in enumerate(pool.variants)
+            ]
             rows["pools"].append(pd.DataFrame(members))
     tables = {name: pd.concat(parts, ignore_index=True) if parts else pd.DataFrame() for name, parts in rows.items()}
     for name, table in tables.items():

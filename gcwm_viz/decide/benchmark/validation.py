@@ -27,8 +27,10 @@ SIGNS: Mapping[str, float] = {"alignment": 1.0, "conflict": 1.0, "solo": -1.0}
 def units(cases: Sequence[PoolCase], tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """One row an update of a pool: seed, pool, regime, kind, update; loss, what the mean score loses by it; and every
     predictor as one number: of pairs the mean over the others that it acts on, of tasks the mean over other tasks."""
-    by_seed = {seed: {name: t[t["seed"] == seed] for name, t in tables.items() if name in _READ} for seed in
-               {case.seed for case in cases}}
+    by_seed = {
+        seed: {name: t[t["seed"] == seed] for name, t in tables.items() if name in _READ}
+        for seed in {case.seed for case in cases}
+    }
     rows = []
     for case in cases:
         own = by_seed[case.seed]
@@ -48,7 +50,7 @@ def units(cases: Sequence[PoolCase], tables: Mapping[str, pd.DataFrame]) -> pd.D
                 elif column == "base_loss":
                     row[column] = float(case.known.base_loss[case.known.tasks.index(case.known.claims[j])])
                 elif predictor.between == "update":
-                    row[column] = float(of_updates.loc[name, column])
+                    row[column] = float(of_updates[column][name])
                 elif column == "solo":
                     row[column] = float((case.known.solo[j, :, 1] - case.known.base).mean())
                 else:
