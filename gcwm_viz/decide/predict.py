@@ -15,6 +15,7 @@ import json
 import math
 from collections.abc import Sequence
 from functools import lru_cache, partial
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -155,18 +156,17 @@ def write_tables(store: RunStore) -> dict[str, pd.DataFrame]:
     if len(parts) == len(store.keys):
         of_updates, of_pairs = over_matrices(parts)
         tables["updates"] = pd.DataFrame({"update": names} | {name: v.tolist() for name, v in of_updates.items()})
-        tables["pairs"] = pd.DataFrame(
-            {"i": names[i], "j": names[j]} | {name: float(table[i, j]) for name, table in of_pairs.items()}
-            for i in range(len(names))
-            for j in range(len(names))
-            if i != j
-        )
+        rows = [
+            [names[i], names[j], *(float(table[i, j]) for table in of_pairs.values())]
+            for i, j in permutations(range(len(names)), 2)
+        ]
+        tables["pairs"] = pd.DataFrame(rows, columns=["i", "j", *of_pairs])  # of one update: no rows
     probes = _read(out, PROBES)
     if probes is not None:
         tables["effects"] = pd.DataFrame(probes["effects"])
         tables["solo"] = pd.DataFrame(probes["solo"])
     for name, table in tables.items():
-        if len(table):
+        if len(table.columns):
             write_table(out, name, table)
     return tables
 
@@ -180,7 +180,8 @@ def read_tables(run: Path) -> dict[str, pd.DataFrame]:
 def knowledge_of(updates: Sequence[str], scores: pd.DataFrame, tables: dict[str, pd.DataFrame]) -> Knowledge:
     """What is known of a run's updates. ``scores``: its table of that name; ``tables``: of :func:`read_tables`.
 
-    Tasks: those with an accuracy or exact match on the development split. An update claims the task of its name.
+    Tasks: those with an accuracy or exact match on the development split; without any, those with prompts, and without
+    these, one for every update. An update claims the task of its name.
     """
     own = scores[(scores["split"] == SPLIT) & scores["model"].isin(["base", "expert"])]
     alone = own.assign(
@@ -194,8 +195,8 @@ def knowledge_of(updates: Sequence[str], scores: pd.DataFrame, tables: dict[str,
     solo = accuracy.rename(columns={"value": "score"}).merge(
         losses.rename(columns={"value": "nll"}), on=keys, how="left"
     )
-    tasks = list(dict.fromkeys(accuracy["task"]))
     effects = tables["effects"] if len(tables["effects"]) else pd.DataFrame(columns=["update", "task"])
+    tasks = list(dict.fromkeys(accuracy["task"])) or list(dict.fromkeys(effects["task"])) or list(updates)
     claims = [name if name in tasks else "" for name in updates]
     return Knowledge.of(updates, claims, tasks, {**tables, "solo": solo, "effects": effects}, SPLIT, "score")
 
