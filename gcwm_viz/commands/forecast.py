@@ -97,7 +97,7 @@ def _signals(run: "Run") -> str:
     from gcwm_viz.signals.predictors import PREDICTORS
 
     signals = signal_rows(run.updates, read_tables(run.path))
-    heads = [PREDICTORS[name].title if name in PREDICTORS else name for name in signals]
+    heads = [PREDICTORS[name].title if name in PREDICTORS else str(name) for name in signals]
     rows = [[str(name), *(f"{x:.3g}" if x == x else "n/a" for x in row)] for name, *row in signals.to_numpy()]
     return f"{_aligned([heads, *rows])}\n\nNo verdict follows from these signals alone."
 

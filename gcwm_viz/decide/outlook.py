@@ -73,11 +73,6 @@ class Outlook:
         """The same of several plans."""
         return believe(self.forecast, self.knowledge, plans_pt, _rows(self.measured))
 
-    def by_task(self, plan: Sequence[float]) -> Array:
-        """Forecast score of every task, (k,), without what was measured."""
-        change: Array = self.forecast.change(self.knowledge, np.array([plan]))[0]
-        return self.knowledge.base + change
-
     def found(self, plan: Sequence[float]) -> Measured | None:
         """What was measured of exactly this plan."""
         return measurement(self.measured, plan)
@@ -162,6 +157,12 @@ def no_forecast(forecasts: Sequence[Forecast], settings: RunSettings, *, trained
     return ""
 
 
+def base_scores(scores: pd.DataFrame) -> pd.Series:
+    """Score of the base on every task with an accuracy, on dev. scores: a run's table of that name."""
+    own = _accuracy(scores)
+    return own[own["model"] == "base"].set_index("task")["value"].astype(float)
+
+
 def measured_plans(tables: Mapping[str, pd.DataFrame], updates: Sequence[str], eta: float) -> list[Measured]:
     """Every plan of the run that was scored on dev: base, experts, steps, the final state at other strengths, and what
     leave-one-out and the search of plans measured. Mean over tasks with an accuracy.
@@ -175,8 +176,7 @@ def measured_plans(tables: Mapping[str, pd.DataFrame], updates: Sequence[str], e
     def only(*names: str, strength: float) -> tuple[float, ...]:
         return tuple(strength if name in names else 0.0 for name in updates)
 
-    scores = _accuracy(tables["scores"])
-    base = scores[scores["model"] == "base"].set_index("task")["value"].astype(float)
+    scores, base = _accuracy(tables["scores"]), base_scores(tables["scores"])
     found: dict[tuple[float, ...], Measured] = {}
 
     def add(plan: tuple[float, ...], rows: pd.DataFrame) -> None:

@@ -132,6 +132,7 @@ def measure_live(live: LiveModel, plan: Strengths) -> None:
         (folder.path / "values").mkdir(exist_ok=True)
         keep(store.path, own, probe.measure(live.model, live.device))
         write_plans(store.path)
+        folder.log("complete", done=1, total=1)
 
 
 def search(

@@ -116,7 +116,8 @@ def next_words(now: Outlook, found: tuple[int, float] | None) -> str:
         return f"No further plan is worth measuring: none is expected to be better by more than {WORTH:g}."
     place, gain = found
     name = plan_name(now.knowledge.updates, now.strengths(tuple(now.belief.plans_pt[place])))
-    return f"Worth measuring next: {name}. Expected improvement over the best that was measured: {fixed(gain)}."
+    more = "" if now.outside else f" Expected improvement over the best that was measured: {fixed(gain)}."
+    return f"Worth measuring next: {name}.{more}"
 
 
 def basis(now: Outlook) -> str:

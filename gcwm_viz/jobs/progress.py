@@ -19,6 +19,7 @@ _WHAT = {
     "plans": "plans scored",
 }
 _PHASES = {"probe": "probes", "complete": "probes", "loss": "losses", "piece": "predictors", "plan": "plans"}
+"""By the event in the journal; any other is of matrices."""
 SLOW = 0.67
 """Below this speed a worker is called slow."""
 
@@ -27,8 +28,7 @@ SLOW = 0.67
 class Progress:
     """Progress at one moment. ``left``: seconds to the end of the phase, NaN before its first piece is done.
 
-    phase: ``starting``, ``matrices``, or a key of ``_WHAT``. label: the last finished piece, text
-    from files.
+    phase: ``starting``, ``matrices``, or a key of ``_WHAT``. label: the last finished piece, text from files.
     """
 
     phase: str
@@ -61,7 +61,9 @@ def progress_of(folder: Path, now: float | None = None) -> Progress:
     try:
         entries = journal.entries(folder / "journal.jsonl")
         if entries and not (folder / "run.json").is_file():
-            return _newest(entries[-1])
+            newest = _newest(entries[-1])
+            work = next((entry["event"] for entry in reversed(entries) if entry["event"] != "complete"), "")
+            return replace(newest, phase=_PHASES.get(work, newest.phase))
         store = RunStore.open(folder)
     except InputError:
         return Progress("starting")
