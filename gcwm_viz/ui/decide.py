@@ -22,6 +22,7 @@ from gcwm_viz.statistics.interval import Interval
 from gcwm_viz.ui import charts
 from gcwm_viz.ui.decision import Decision, Known
 from gcwm_viz.ui.text import as_markdown
+from gcwm_viz.ui.trust import usual
 
 _COLUMNS = {
     "update": ("Update", 110, "Sorted by what needs a decision"),
@@ -117,7 +118,9 @@ def _right(now: Outlook) -> dict[str, str]:
     except InputError:
         return {}
     own = verdicts[(verdicts["method"] == now.forecast.method) & (verdicts["needs"] == now.forecast.needs)]
-    own = own[own["setting"] == "new seeds"]
+    if own.empty:
+        return {}
+    own = own[own["setting"] == usual(set(own["setting"]))]
     return {row["choice"]: f"{100 * row['right']:.0f} % of {row['n']:.0f}" for row in own.to_dict("records")}
 
 

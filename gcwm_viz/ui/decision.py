@@ -28,7 +28,8 @@ class Known:
 
     outlook: None where there is no forecast; ``reason`` says why, and is empty where it was not computed yet. base:
     mean score of the base, NaN where nobody measured it; unit: of that score. Tables for the figures, empty without a
-    forecast: levels, plans, orders; signals, empty before they are computed.
+    forecast: levels, plans, orders; signals, empty before they are computed. computed: whether the predictors are all
+    there, those from probes too where the run has scores on dev.
     """
 
     outlook: Outlook | None
@@ -38,6 +39,7 @@ class Known:
     unit: str
     measured: list[Measured]
     signals: pd.DataFrame
+    computed: bool
     levels: pd.DataFrame = field(default_factory=pd.DataFrame)
     plans: pd.DataFrame = field(default_factory=pd.DataFrame)
     orders: dict[str, pd.DataFrame] = field(default_factory=dict)
@@ -102,6 +104,7 @@ def _read(run: Run) -> Known:
         unit=UNITS[headline(scores[scores["split"] == "dev"])],
         measured=outlook.measured if outlook else measured_plans(run.tables, run.updates, eta),
         signals=signal_rows(run.updates, tables),
+        computed=bool(len(tables["updates"]) and (len(tables["solo"]) or not (scores["split"] == "dev").any())),
     )
     if known.now is None:
         return known

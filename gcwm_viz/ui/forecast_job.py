@@ -21,10 +21,13 @@ def control(run: Run, known: Known) -> None:
         job_card.watch(root, spec)
         return
     job_card.show_ending(spec, job)
-    if len(known.signals):
+    if known.computed:
         return
     obstacle = _obstacle(run)
-    if known.reason:
+    if len(known.signals):
+        st.markdown("The run has been scored since: what each update does alone is not in the forecast yet.")
+        label = "Compute the rest"
+    elif known.reason:
         st.markdown(f"What updates do to each other can be computed nevertheless, as signals. {_COST}.")
         label = "Compute the signals"
     else:

@@ -56,7 +56,7 @@ def choose(run: Run, known: Known) -> dict[str, float]:
     advised = dict.fromkeys(run.updates, 1.0) if now is None else now.strengths(now.recommended)
     st.caption("How much of each update to take: 0 = none, ⅓ = a third of it, 1 = all of it.")
     boxes = st.columns(min(COLUMNS, len(run.updates)))
-    picked, advice = dict[str, float](), dict[str, float]()
+    picked, advice = dict[str, float | None](), dict[str, float]()
     for k, name in enumerate(run.updates):
         part = advised.get(name, 0.0)
         part = next((each for each in PARTS if math.isclose(each, part, abs_tol=1e-6)), part)
