@@ -44,8 +44,15 @@ class _Acting:
 
     def pairs(self, table: str) -> Array:
         """log of Σ_j s_j² T[carrier, j] over the others; 0 without a carrier."""
-        acts = np.nan_to_num(self.known.pairs[table])[self.place]
-        return _log(np.where(self.carried, (acts * self.others**2).sum(-1), 0.0), table)
+        return _log(np.where(self.carried, self._acts(table).sum(-1), 0.0), table)
+
+    def worst(self, table: str) -> Array:
+        """The same of the largest s_j² T[carrier, j] alone."""
+        return _log(np.where(self.carried, self._acts(table).max(-1), 0.0), table)
+
+    def _acts(self, table: str) -> Array:
+        acts: Array = np.nan_to_num(self.known.pairs[table])[self.place] * self.others**2
+        return acts
 
     def along(self) -> Array:
         """Σ_j ⟨s_jΔ_j, Δ_c⟩ / (s_c ‖Δ_c‖²), squeezed into [-1, 1]: how much of the carrier the others repeat."""
@@ -75,6 +82,9 @@ def _with_scores(acting: _Acting) -> dict[str, Array]:
         "gain": gain,
         "gain × interference": gain * acting.pairs("interference"),
         "gain × input side": gain * acting.pairs("one_sided"),
+        "gain × worst interference": gain * acting.worst("interference"),
+        "gain × worst input side": gain * acting.worst("one_sided"),
+        "gain × along": gain * acting.along(),
         "gain × others": gain * acting.count,
         "gain × KL of others": gain * divergence,
         "base × KL of others": base * divergence,
