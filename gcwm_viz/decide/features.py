@@ -34,6 +34,7 @@ class _Acting:
 
     def __init__(self, known: Knowledge, plans_pt: Array, *, labelled: bool) -> None:
         self.known, self.plans_pt = known, plans_pt
+        self.norms = np.nan_to_num(known.relative_norm)
         carrier_pk, self.gain = _carriers(known, plans_pt, labelled=labelled)
         self.carried = carrier_pk >= 0
         self.place = np.maximum(carrier_pk, 0)
@@ -56,9 +57,10 @@ class _Acting:
 
     def along(self) -> Array:
         """Σ_j ⟨s_jΔ_j, Δ_c⟩ / (s_c ‖Δ_c‖²), squeezed into [-1, 1]: how much of the carrier the others repeat."""
-        norms = self.known.relative_norm
-        cosines = np.nan_to_num(self.known.pairs["alignment"])[self.place] * norms / norms[self.place][..., None]
-        share = (cosines * self.others).sum(-1) / np.where(self.carried, self.strength, 1.0)
+        inner = np.nan_to_num(self.known.pairs["alignment"])[self.place] * self.norms
+        own = self.norms[self.place][..., None]  # 0 of an update that changes nothing
+        each = np.divide(inner, own, out=np.zeros_like(inner), where=own > 0)
+        share = (each * self.others).sum(-1) / np.where(self.carried, self.strength, 1.0)
         return np.tanh(np.where(self.carried, share, 0.0))
 
     def divergence(self) -> Array:
@@ -67,15 +69,15 @@ class _Acting:
 
     def crowd(self) -> Array:
         """log of the norm of all others together, over the base's."""
-        return _log((self.others**2 * self.known.relative_norm**2).sum(-1) ** 0.5, "norm")
+        return _log((self.others**2 * self.norms**2).sum(-1) ** 0.5, "norm")
 
     def of_carrier(self, values_t: Array) -> Array:
         return np.where(self.carried, np.nan_to_num(values_t)[self.place], 0.0)
 
 
 def _with_scores(acting: _Acting) -> dict[str, Array]:
-    known, gain, base = acting.known, acting.gain, acting.known.base
-    alone = _alone(known, acting.plans_pt).transpose(0, 2, 1)
+    gain, base = acting.gain, np.nan_to_num(acting.known.base)
+    alone = _alone(acting.known, acting.plans_pt).transpose(0, 2, 1)
     moved = np.where(acting.is_other, alone, 0.0)
     divergence = acting.divergence()
     return {
@@ -105,7 +107,7 @@ def _without_scores(acting: _Acting, *, prompts: bool) -> dict[str, Array]:
         "own × crowd": own * crowd,
         "own × others": own * acting.count,
         "own × effective rank": own * acting.of_carrier(acting.known.effective_rank),
-        "own norm": _log(acting.strength * acting.of_carrier(acting.known.relative_norm), "norm"),
+        "own norm": _log(acting.strength * acting.of_carrier(acting.norms), "norm"),
         "crowd": crowd,
         "others": acting.count,
     }
