@@ -86,15 +86,15 @@ class Forecast:
 
     @property
     def kernel(self) -> Kernel:
-        """Covariance of the error between two plans, as a function of their strengths; no error for the base."""
+        """Covariance of the error between two plans with updates, as a function of their strengths."""
         linear = ConstantKernel(self.each**2) * DotProduct(sigma_0=1e-9)
         return linear + ConstantKernel(self.joint**2) * RBF(self.length)
 
 
 @dataclass(frozen=True, eq=False)
 class Belief:
-    """Mean change from the base of every plan (p, t), and the standard deviation of its error: normal. ``process``: of
-    the error."""
+    """Mean change from the base of every plan (p, t), and the standard deviation of its error: normal; both are 0 for
+    the base itself. ``process``: of the error, for plans with updates."""
 
     plans_pt: Array
     mean_p: Array
@@ -103,7 +103,9 @@ class Belief:
 
     def difference(self, first: int, second: int) -> tuple[float, float]:
         """Mean and standard deviation of plan ``first`` minus plan ``second``."""
-        _, cov = self.process.predict(self.plans_pt[[first, second]], return_cov=True)
+        both = self.plans_pt[[first, second]]
+        _, cov = self.process.predict(both, return_cov=True)
+        cov = np.where(np.outer(both.any(1), both.any(1)), cov, 0.0)
         variance = cov[0, 0] + cov[1, 1] - 2 * cov[0, 1]
         return float(self.mean_p[first] - self.mean_p[second]), float(max(variance, 0.0) ** 0.5)
 
@@ -137,7 +139,8 @@ def believe(
         own = np.array([plan for plan, _, _ in rows])
         process.fit(own, np.array([value for _, value, _ in rows]) - forecast.mean_change(known, own))
     mean, sd = process.predict(plans_pt, return_std=True)
-    return Belief(plans_pt, prior + mean, sd, process)
+    taken = plans_pt.any(1)
+    return Belief(plans_pt, prior + np.where(taken, mean, 0.0), np.where(taken, sd, 0.0), process)
 
 
 def fit(cases: Sequence[Case], method: str, needs: Needs) -> Forecast:
