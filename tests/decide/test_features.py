@@ -81,6 +81,21 @@ def test_of_two_claims_the_stronger_carries() -> None:
     assert found["crowd"][:, 0] == pytest.approx(np.log1p(np.array([0.1, 0.05]) / 3 / SCALES["norm"]))
 
 
+def test_what_the_others_do_adds_up_with_squares_of_their_strengths() -> None:
+    known = make_knowledge(3)
+    plan = [[0.5, 1 / 3, 1.0]]  # the first carries the first task
+    acts = known.pairs["one_sided"][0, 1] / 9, known.pairs["one_sided"][0, 2]
+    kl = known.kl[1, 0] / 9 + known.kl[2, 0]
+    found = by_name(known, plan, "prompts")
+    every = np.log1p(sum(acts) / SCALES["one_sided"])
+    assert found["own × input side"][0, 0] == pytest.approx(0.5 * every)
+    assert found["KL of others"][0, 0] == pytest.approx(np.log1p(kl / SCALES["kl"]))
+    scored = by_name(known, plan)
+    gain = scored["gain"][0, 0]
+    assert scored["gain × input side"][0, 0] == pytest.approx(gain * every)
+    assert scored["gain × worst input side"][0, 0] == pytest.approx(gain * np.log1p(max(acts) / SCALES["one_sided"]))
+
+
 def test_strengths_are_linear_between_what_was_measured() -> None:
     known = make_knowledge(1, tasks=1)
     solo = np.array([[[0.5, 0.9]]])  # at a third, and whole
