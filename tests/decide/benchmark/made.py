@@ -22,7 +22,7 @@ def make_tables(
     seeds: Sequence[int] = (0, 1, 2), methods: Sequence[str] = ("wudi",), noise: float = 0.0
 ) -> dict[str, pd.DataFrame]:
     """Every good update gains 0.3 on its task, and a third of it 0.1; the bad one loses 0.2 on every task, a third of
-    it nothing. Scores of a plan are sums of these. Other numbers are drawn."""
+    it 0.02. Scores of a plan are sums of these. Other numbers are drawn."""
     rows: dict[str, list[dict[str, object]]] = {
         name: [] for name in ("pools", "updates", "pairs", "effects", "solo", "plans")
     }
@@ -66,7 +66,7 @@ def part(name: str, task: str, strength: float) -> float:
     """What an update changes of a task."""
     if kind_of(name) == "good":
         return (0.3 if strength == 1 else 0.1) if CLAIMS[name] == task else 0.0
-    return -0.2 if strength == 1 else 0.0
+    return -0.2 if strength == 1 else -0.02
 
 
 def _plans() -> list[dict[str, float]]:
