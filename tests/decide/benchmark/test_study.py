@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from gcwm_viz.continual.folder import WorkCancelledError, WorkFolder
+from gcwm_viz.decide.benchmark import study
 from gcwm_viz.decide.benchmark.cases import pool_cases
 from gcwm_viz.decide.benchmark.lab import FITTED, REPORTED, LabPools
 from gcwm_viz.decide.benchmark.pools import KINDS, LESS, NOISE, RESCALED, SIZE, Variant, leave_one_out, pools
@@ -152,6 +154,51 @@ def test_plans_of_methods_and_models() -> None:
     of_smollm2 = plans_of(first, "gcwm", "smollm2")
     assert len(set(of_smollm2)) == 2 * (SIZE + 1)
     assert {plan for plan in of_smollm2 if 1.0 in plan} == set(leave_one_out(SIZE))
+
+
+class OtherModel(LabPools):
+    """In place of SmolLM2: pools of the tiny lab, scored on test alone."""
+
+    attributed = False
+    plan_splits = ("test",)
+    scored = 0
+
+    def __init__(self, base: Path, folder: Path, report: Any = None, draw: int = 0) -> None:
+        super().__init__(draw, RECIPE, folder, report)
+        self.pools = [*self.pools, replace(self.pools[0], name="good-2")]
+
+    def score(self, *arguments: Any) -> Any:
+        type(self).scored += 1
+        return super().score(*arguments)
+
+
+def test_another_model_is_scored_pool_by_pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study, "SmolLM2Pools", OtherModel)
+    monkeypatch.setattr(study, "base_folder", lambda: tmp_path)
+    out, told = tmp_path / "out", list[str]()
+
+    def stop(text: str) -> None:
+        told.append(text)
+        if len(told) == 4:
+            WorkFolder(out).request_cancel()
+
+    with pytest.raises(WorkCancelledError):
+        decide(out, model="smollm2", methods=["wudi"], report=stop)
+    assert [text.split(" (")[0] for text in told[:3]] == ["seed 0, predictors", "seed 0, solo", "seed 0, wudi+good-1"]
+    tables = decide(out, model="smollm2", methods=["wudi"])
+    plans = tables["plans"]
+    assert set(plans["method"]) == {"wudi"}
+    assert set(plans["split"]) == {"test"}
+    assert tables["effects"]["attributed"].isna().all()
+    # Each once, though two pools are the same and the work was interrupted.
+    assert OtherModel.scored == plans["plan"].nunique() <= 5 * 2 * (SIZE + 1)
+    assert not plans.duplicated(["plan", "task"]).any()
+    cases = pool_cases(tables, "wudi")
+    assert len(cases) == 6
+    for case in cases:
+        assert np.isnan(case.dev[1:]).all()
+        for scale in (1.0, LESS):
+            assert all(np.isfinite(replace(case, scale=scale).marginal(j)) for j in range(SIZE))
 
 
 def of_past(bench: LabPools, kind: str, data: str = "") -> list[Tensor]:
