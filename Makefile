@@ -41,10 +41,13 @@ bench: $(VENV)/.installed-dev     ## speed and memory on this machine, stored in
 bench-gpu: setup      ## Qwen3-8B shapes, on a machine with a GPU
 	$(BIN)/python -m benchmarks.gpu
 
-study: setup          ## the lab's study: its shipped tables and those of docs/findings.md; takes hours
+study: setup          ## the studies: their shipped tables and those of docs/findings.md; takes hours
 	$(BIN)/python -m gcwm_viz lab study --out runs/study
 	$(BIN)/python -m gcwm_viz lab where --out runs/where
 	$(BIN)/python -m benchmarks.study runs/study --where runs/where
+	$(BIN)/python -m gcwm_viz lab decide --out runs/decide
+	$(BIN)/python -m gcwm_viz lab decide --smollm2 --out runs/decide-smollm2
+	$(BIN)/python -m benchmarks.decide runs/decide --smollm2 runs/decide-smollm2
 
 screenshots: $(VENV)/.installed-dev   ## docs/screenshots, from two runs of the lab
 	$(BIN)/python -m gcwm_viz lab run --out runs/lab

@@ -49,6 +49,16 @@ def add(commands: Commands) -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/where"), metavar="DIR", help="goes on where it stopped")
     parser.set_defaults(command=where)
 
+    parser = lab_commands.add_parser(
+        "decide", help="pools of good and bad updates: what foretells harm, and which choice of updates is right"
+    )
+    parser.add_argument("--seeds", metavar="A,B,…", help="[0,1,2,3,4 to fit on; 5,6,7,8 to report on]")
+    parser.add_argument("--methods", metavar="A,B,…", help="[wudi,task-arithmetic,gcwm]")
+    parser.add_argument("--smollm2", action="store_true", help="pools of SmolLM2's adapters instead of the lab's")
+    parser.add_argument("--workers", type=int, default=1, help="processes, one thread each [1]")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="[runs/decide or runs/decide-smollm2]; goes on")
+    parser.set_defaults(command=decide)
+
 
 def build(options: argparse.Namespace) -> None:
     from gcwm_viz.experiments.lab import bundle
@@ -96,6 +106,23 @@ def where(options: argparse.Namespace) -> None:
     from gcwm_viz.studies.lab.where import where as run_study
 
     print("\n\n".join(where_sections(run_study(options.out, **_grid(options, SYSTEMS))).values()))
+
+
+def decide(options: argparse.Namespace) -> None:
+    from gcwm_viz.decide.benchmark.lab import FITTED, REPORTED
+    from gcwm_viz.decide.benchmark.study import LAB, METHODS, SMOLLM2
+    from gcwm_viz.decide.benchmark.study import decide as run_benchmark
+
+    model = SMOLLM2 if options.smollm2 else LAB
+    out = options.out or Path("runs/decide-smollm2" if options.smollm2 else "runs/decide")
+    try:
+        seeds = [int(text) for text in options.seeds.split(",")] if options.seeds else [*FITTED, *REPORTED]
+    except ValueError:
+        raise InputError(f"--seeds: expected whole numbers with commas, got {options.seeds!r}") from None
+    methods = options.methods.split(",") if options.methods else METHODS
+    tables = run_benchmark(out, model=model, seeds=seeds, methods=methods, workers=options.workers, report=print)
+    scored = len(tables["plans"].drop_duplicates(["method", "seed", "plan"])) if len(tables["plans"]) else 0
+    print(f"{out}: {scored} plans scored; python -m benchmarks.decide {out} writes what they say")
 
 
 def _grid(options: argparse.Namespace, methods: Sequence[str]) -> dict[str, Any]:

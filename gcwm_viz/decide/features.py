@@ -34,6 +34,7 @@ class _Acting:
 
     def __init__(self, known: Knowledge, plans_pt: Array, *, labelled: bool) -> None:
         self.known, self.plans_pt = known, plans_pt
+        self.norms = np.nan_to_num(known.relative_norm)
         carrier_pk, self.gain = _carriers(known, plans_pt, labelled=labelled)
         self.carried = carrier_pk >= 0
         self.place = np.maximum(carrier_pk, 0)
@@ -44,14 +45,22 @@ class _Acting:
 
     def pairs(self, table: str) -> Array:
         """log of Σ_j s_j² T[carrier, j] over the others; 0 without a carrier."""
-        acts = np.nan_to_num(self.known.pairs[table])[self.place]
-        return _log(np.where(self.carried, (acts * self.others**2).sum(-1), 0.0), table)
+        return _log(np.where(self.carried, self._acts(table).sum(-1), 0.0), table)
+
+    def worst(self, table: str) -> Array:
+        """The same of the largest s_j² T[carrier, j] alone."""
+        return _log(np.where(self.carried, self._acts(table).max(-1), 0.0), table)
+
+    def _acts(self, table: str) -> Array:
+        acts: Array = np.nan_to_num(self.known.pairs[table])[self.place] * self.others**2
+        return acts
 
     def along(self) -> Array:
         """Σ_j ⟨s_jΔ_j, Δ_c⟩ / (s_c ‖Δ_c‖²), squeezed into [-1, 1]: how much of the carrier the others repeat."""
-        norms = self.known.relative_norm
-        cosines = np.nan_to_num(self.known.pairs["alignment"])[self.place] * norms / norms[self.place][..., None]
-        share = (cosines * self.others).sum(-1) / np.where(self.carried, self.strength, 1.0)
+        inner = np.nan_to_num(self.known.pairs["alignment"])[self.place] * self.norms
+        own = self.norms[self.place][..., None]  # 0 of an update that changes nothing
+        each = np.divide(inner, own, out=np.zeros_like(inner), where=own > 0)
+        share = (each * self.others).sum(-1) / np.where(self.carried, self.strength, 1.0)
         return np.tanh(np.where(self.carried, share, 0.0))
 
     def divergence(self) -> Array:
@@ -60,21 +69,24 @@ class _Acting:
 
     def crowd(self) -> Array:
         """log of the norm of all others together, over the base's."""
-        return _log((self.others**2 * self.known.relative_norm**2).sum(-1) ** 0.5, "norm")
+        return _log((self.others**2 * self.norms**2).sum(-1) ** 0.5, "norm")
 
     def of_carrier(self, values_t: Array) -> Array:
         return np.where(self.carried, np.nan_to_num(values_t)[self.place], 0.0)
 
 
 def _with_scores(acting: _Acting) -> dict[str, Array]:
-    known, gain, base = acting.known, acting.gain, acting.known.base
-    alone = _alone(known, acting.plans_pt).transpose(0, 2, 1)
+    gain, base = acting.gain, np.nan_to_num(acting.known.base)
+    alone = _alone(acting.known, acting.plans_pt).transpose(0, 2, 1)
     moved = np.where(acting.is_other, alone, 0.0)
     divergence = acting.divergence()
     return {
         "gain": gain,
         "gain × interference": gain * acting.pairs("interference"),
         "gain × input side": gain * acting.pairs("one_sided"),
+        "gain × worst interference": gain * acting.worst("interference"),
+        "gain × worst input side": gain * acting.worst("one_sided"),
+        "gain × along": gain * acting.along(),
         "gain × others": gain * acting.count,
         "gain × KL of others": gain * divergence,
         "base × KL of others": base * divergence,
@@ -95,7 +107,7 @@ def _without_scores(acting: _Acting, *, prompts: bool) -> dict[str, Array]:
         "own × crowd": own * crowd,
         "own × others": own * acting.count,
         "own × effective rank": own * acting.of_carrier(acting.known.effective_rank),
-        "own norm": _log(acting.strength * acting.of_carrier(acting.known.relative_norm), "norm"),
+        "own norm": _log(acting.strength * acting.of_carrier(acting.norms), "norm"),
         "crowd": crowd,
         "others": acting.count,
     }

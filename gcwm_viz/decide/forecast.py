@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,9 @@ from gcwm_viz.errors import InputError
 
 SHIPPED = Path(__file__).parent / "results" / "forecast.json"
 RIDGES = (0.1, 1.0, 10.0, 100.0, 1000.0)
+WITHIN = 10.0
+"""Weight of the rows of means within a pool against those of single scores; by leaving out seeds of the fit, 3 to 30
+choose about as well."""
 RANGE = (0.5, 99.5)
 """Percentiles of a feature over the cases that a forecast was fitted on; a value far outside them is a warning."""
 MARGIN = 0.5
@@ -83,15 +86,15 @@ class Forecast:
 
     @property
     def kernel(self) -> Kernel:
-        """Covariance of the error between two plans, as a function of their strengths; no error for the base."""
+        """Covariance of the error between two plans with updates, as a function of their strengths."""
         linear = ConstantKernel(self.each**2) * DotProduct(sigma_0=1e-9)
         return linear + ConstantKernel(self.joint**2) * RBF(self.length)
 
 
 @dataclass(frozen=True, eq=False)
 class Belief:
-    """Mean change from the base of every plan (p, t), and the standard deviation of its error: normal. ``process``: of
-    the error."""
+    """Mean change from the base of every plan (p, t), and the standard deviation of its error: normal; both are 0 for
+    the base itself. ``process``: of the error, for plans with updates."""
 
     plans_pt: Array
     mean_p: Array
@@ -100,7 +103,9 @@ class Belief:
 
     def difference(self, first: int, second: int) -> tuple[float, float]:
         """Mean and standard deviation of plan ``first`` minus plan ``second``."""
-        _, cov = self.process.predict(self.plans_pt[[first, second]], return_cov=True)
+        both = self.plans_pt[[first, second]]
+        _, cov = self.process.predict(both, return_cov=True)
+        cov = np.where(np.outer(both.any(1), both.any(1)), cov, 0.0)
         variance = cov[0, 0] + cov[1, 1] - 2 * cov[0, 1]
         return float(self.mean_p[first] - self.mean_p[second]), float(max(variance, 0.0) ** 0.5)
 
@@ -134,26 +139,32 @@ def believe(
         own = np.array([plan for plan, _, _ in rows])
         process.fit(own, np.array([value for _, value, _ in rows]) - forecast.mean_change(known, own))
     mean, sd = process.predict(plans_pt, return_std=True)
-    return Belief(plans_pt, prior + mean, sd, process)
+    taken = plans_pt.any(1)
+    return Belief(plans_pt, prior + np.where(taken, mean, 0.0), np.where(taken, sd, 0.0), process)
 
 
 def fit(cases: Sequence[Case], method: str, needs: Needs) -> Forecast:
-    """Ridge regression on ``cases``; its strength, and the size of its errors, from leaving out one group at a time."""
-    names, parts = list[str](), []
+    """Ridge regression on ``cases``; its strength, and the size of its errors, from leaving out one group at a time.
+
+    Every plan gives a row a task, and one for its mean over tasks, relative to the mean of its pool: choosing a plan
+    compares means within a pool, which a fit of single scores hardly weighs. Pools count alike, however many plans were
+    scored.
+    """
+    names, rows = list[str](), []
     for case in cases:
-        names, values = features(case.known, case.plans_pt, needs)
-        parts.append(values)
-    x = np.concatenate([part.reshape(-1, len(names)) for part in parts])
-    y = np.concatenate([case.change_pk.reshape(-1) for case in cases])
-    groups = np.concatenate([np.full(case.change_pk.size, case.group) for case in cases])
-    # Pools count alike, however many plans were scored; a plan without updates says nothing.
-    weights = np.concatenate([np.full(case.change_pk.size, 1.0 / len(case.plans_pt)) for case in cases])
+        names, values_pkf = features(case.known, case.plans_pt, needs)
+        change_pk, (p, k) = case.change_pk, case.change_pk.shape
+        mean_pf, mean_p = values_pkf.mean(1), change_pk.mean(1)
+        x = np.concatenate([values_pkf.reshape(p * k, -1), mean_pf - mean_pf.mean(0)])
+        y = np.concatenate([change_pk.reshape(-1), mean_p - mean_p.mean()])
+        weights = np.concatenate([np.full(p * k, 1 / (p * k)), np.full(p, WITHIN / p)])
+        rows.append((x, y, weights, np.full(len(y), case.group)))
+    x, y, weights, groups = (np.concatenate(parts) for parts in zip(*rows, strict=True))
     weights = weights / weights.mean()
     rms = np.sqrt((x**2).mean(0))
     rms[rms == 0] = 1.0
-    scores = {}
-    for ridge in RIDGES:
-        found = cross_val_predict(
+    left_out = {
+        ridge: cross_val_predict(
             Ridge(alpha=ridge, fit_intercept=False),
             x / rms,
             y,
@@ -161,28 +172,30 @@ def fit(cases: Sequence[Case], method: str, needs: Needs) -> Forecast:
             cv=LeaveOneGroupOut(),
             params={"sample_weight": weights},
         )
-        scores[ridge] = (float((weights * (found - y) ** 2).mean()), found)
-    ridge = min(scores, key=lambda each: scores[each][0])
+        for ridge in RIDGES
+    }
+    ridge = min(RIDGES, key=lambda each: float((weights * (left_out[each] - y) ** 2).mean()))
     model = Ridge(alpha=ridge, fit_intercept=False).fit(x / rms, y, sample_weight=weights)
-    low, high = np.percentile(x, RANGE, axis=0)
-    forecast = Forecast(
+    errors, seen, first = [], [], 0
+    for case, (own, *_) in zip(cases, rows, strict=True):
+        last = first + case.change_pk.size
+        errors.append((y[first:last] - left_out[ridge][first:last]).reshape(case.change_pk.shape).mean(1))
+        seen.append(own[: case.change_pk.size])
+        first += len(own)
+    low, high = np.percentile(np.concatenate(seen), RANGE, axis=0)
+    each, joint, length, noise = _errors(cases, errors)
+    return Forecast(
         method=method,
         needs=needs,
         coefficients=dict(zip(names, map(float, model.coef_ / rms), strict=True)),
         low=dict(zip(names, map(float, low), strict=True)),
         high=dict(zip(names, map(float, high), strict=True)),
         ridge=ridge,
-        each=0.05,
-        joint=0.02,
-        length=1.0,
-        noise=0.02,
+        each=each,
+        joint=joint,
+        length=length,
+        noise=noise,
     )
-    errors, first = [], 0
-    for case in cases:
-        own = slice(first, first := first + case.change_pk.size)
-        errors.append((y[own] - scores[ridge][1][own]).reshape(case.change_pk.shape).mean(1))
-    each, joint, length, noise = _errors(cases, errors)
-    return replace(forecast, each=each, joint=joint, length=length, noise=noise)
 
 
 def _errors(cases: Sequence[Case], errors: Sequence[Array]) -> list[float]:

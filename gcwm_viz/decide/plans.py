@@ -35,7 +35,7 @@ from gcwm_viz.continual.store import RunStore
 from gcwm_viz.decide.forecast import Forecast, read
 from gcwm_viz.decide.outlook import Outlook, forecast_for, measured_plans, no_forecast, outlook
 from gcwm_viz.decide.predict import knowledge_of, read_tables
-from gcwm_viz.decide.search import WORTH, expected_improvement, next_plan
+from gcwm_viz.decide.search import improvement, next_plan
 from gcwm_viz.decide.sentences import plan_name
 from gcwm_viz.engines.engine import Engine
 from gcwm_viz.engines.local import LocalEngine
@@ -195,12 +195,8 @@ def outlook_of(run: Run, forecasts: Sequence[Forecast] | None = None) -> Outlook
 
 def worth(now: Outlook) -> tuple[int, float] | None:
     """The plan to measure next and what is expected to be gained by knowing it; None where it is not worth it."""
-    at = next_plan(now.belief, now.measured, WORTH)
-    if at is None:
-        return None
-    known = [place for place in (now.belief.index(m.plan) for m in now.measured) if place is not None]
-    best = max((float(now.belief.mean_p[place]) for place in known), default=0.0)
-    return at, float(expected_improvement(now.belief, best)[at])
+    at = next_plan(now.belief, now.measured)
+    return None if at is None else (at, float(improvement(now.belief, now.measured)[at]))
 
 
 def keep(run: Path, plan: Strengths, values: Sequence[TaskValues]) -> None:

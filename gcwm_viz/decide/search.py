@@ -63,7 +63,7 @@ def _flipped(plan: Sequence[float], places: set[int]) -> tuple[float, ...]:
 
 
 def expected_improvement(belief: Belief, best: float) -> Array:
-    """E max(0, v − best) of every plan, (p,), in units of the score; 0 where the plan's score is certain."""
+    """E max(0, v − best) of every plan, (p,), in units of the score."""
     sd = belief.sd_p
     gap = belief.mean_p - best
     z = np.divide(gap, sd, out=np.zeros_like(gap), where=sd > 1e-9)
@@ -79,8 +79,8 @@ def search(
     measured: Sequence[Measured] = (),
     worth: float = WORTH,
 ) -> Iterator[tuple[Measured, Belief]]:
-    """Measure one plan after another, each time that of the greatest expected improvement over the best expectation
-    among measured plans; ends where that is below ``worth``. Yields what was measured and the belief after it."""
+    """Measure one plan after another, each time that of the greatest :func:`improvement`; ends where that is below
+    ``worth``. Yields what was measured and the belief after it."""
     done = list(measured)
     while True:
         belief = believe(forecast, known, plans_pt, [(m.plan, m.value, m.error) for m in done])
@@ -93,9 +93,16 @@ def search(
 
 def next_plan(belief: Belief, measured: Sequence[Measured], worth: float = WORTH) -> int | None:
     """Index of the plan to measure next, None where none is worth it."""
-    known = {index for index in (belief.index(m.plan) for m in measured) if index is not None}
-    best = max((float(belief.mean_p[index]) for index in known), default=0.0)
-    gain = expected_improvement(belief, best)
-    gain[list(known)] = 0.0
+    gain = improvement(belief, measured)
     at = int(gain.argmax())
     return at if gain[at] > worth else None
+
+
+def improvement(belief: Belief, measured: Sequence[Measured]) -> Array:
+    """Expected improvement of every plan, (p,), over the best of those that were measured and of the base, whose change
+    is 0 by definition; 0 for these themselves."""
+    known = {index for index in (belief.index(m.plan) for m in measured) if index is not None}
+    best = max((float(belief.mean_p[index]) for index in known), default=0.0)
+    gain = expected_improvement(belief, max(best, 0.0))
+    gain[list(known)] = 0.0
+    return gain

@@ -1,6 +1,6 @@
-"""What updates do to each other in one matrix, before a merge and without data: sums that matrices add up.
+"""What updates do to each other in one matrix and over all, before a merge and without data.
 
-Shape suffixes: m = number of updates, o = d_out, i = d_in, r = retained rank, p = padded rank.
+Shape suffixes: m = number of updates, o = d_out, i = d_in, r = retained rank.
 """
 
 from collections.abc import Sequence
@@ -42,6 +42,7 @@ class MatrixInterference:
 
 
 PAIR_TABLES = ("interference", "one_sided", "inner", "sar", "conflict", "overcount", "trailing", "sti")
+_SUMS = ("interference", "one_sided")
 
 
 def interference(
@@ -203,6 +204,3 @@ def over_matrices(parts: Sequence[MatrixInterference]) -> tuple[dict[str, Tensor
     for name in ("intruders", "effective_rank"):
         updates[name] = torch.stack([getattr(part, name) for part in parts]).nanmean(0)
     return updates, pairs
-
-
-_SUMS = ("interference", "one_sided")

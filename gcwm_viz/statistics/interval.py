@@ -1,16 +1,11 @@
-"""A number with its 95 % interval, and the intervals of the numbers that decisions use."""
+"""A number with its 95 % interval."""
 
 import math
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-import pandas as pd
-
 from gcwm_viz.statistics.means import Z95
-from gcwm_viz.statistics.resampling import cluster_sums, multiplicities, percentile_interval
 
-RESAMPLES = 2000
 Place = Literal["above", "below", "covers", "unknown"]
 
 
@@ -55,21 +50,3 @@ def from_error(value: float, se: float) -> Interval:
     if math.isnan(se):
         return Interval(value, reason="no standard error, so no interval")
     return Interval(value, value - Z95 * se, value + Z95 * se)
-
-
-def mean_over_matrices(values: pd.Series, layers: pd.Series, seed: int = 0) -> Interval:
-    """Mean of a per-matrix value and its bootstrap interval over layers (2,000 resamples, seeded).
-
-    Layers are the clusters, because matrices of one layer are alike; undefined values are left out. It shows how far
-    the mean depends on the choice of layers, not how precise each value is. One layer gives no interval.
-    """
-    numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=float)
-    defined = np.isfinite(numbers)
-    if not defined.any():
-        return missing("not defined in any matrix")
-    mean = float(numbers[defined].mean())
-    sums, counts = cluster_sums(numbers[defined], layers.to_numpy()[defined])
-    if len(sums) < 2:
-        return Interval(mean, reason="one layer, so no interval")
-    weights_br = multiplicities(len(sums), RESAMPLES, np.random.default_rng(seed)).T
-    return Interval(mean, *percentile_interval((weights_br @ sums) / (weights_br @ counts)))

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 
 from gcwm_viz.cli import main
 from gcwm_viz.decide.evidence import candidates
-from gcwm_viz.decide.order import outcomes
+from gcwm_viz.decide.outlook import measured_plans
 from gcwm_viz.report.document import report
 from gcwm_viz.runs.highlights import scored
 from gcwm_viz.runs.inputs import Inputs
@@ -87,19 +88,26 @@ def test_leave_one_out_and_what_decides_on_it(run: Run) -> None:
     known = final.set_index("split")["value"]
     for _, row in table[table["metric"] == "acc"].iterrows():
         assert row["full_value"] == pytest.approx(known[row["split"]], abs=rounding(11))
-    evidence = {c.update: c for c in candidates(run.tables, run.store.settings, "test", "accuracy")}
+    evidence = {c.update: c for c in candidates(run.tables, "test", "accuracy")}
     assert evidence["first"].gain.known
     assert evidence["second"].gain.known
     assert not evidence["third"].gain.known
-    perplexity = {c.update: c for c in candidates(run.tables, run.store.settings, "test", "ppl")}["third"].gain
+    perplexity = {c.update: c for c in candidates(run.tables, "test", "ppl")}["third"].gain
     before, after = (
         scores.query("task == 'third' and metric == 'ppl' and split == 'test' and model == 'step' and step == @s")
         for s in (2, 3)
     )
     assert perplexity.value == pytest.approx(before["value"].item() - after["value"].item())  # more is better
-    assert {outcome.source for outcome in outcomes(run.tables, list(NAMES), "test", "accuracy")} == {
-        "base", "step 1", "step 2", "step 3", "leave-one-out",
-    }  # fmt: skip
+    # Experts, steps, and what leave-one-out measured, each subset once; and the final state at other strengths.
+    measured = measured_plans(run.tables, list(NAMES), run.store.settings.continual.eta)
+    plans = {each.plan: each for each in measured}
+    subsets = {plan for plan in plans if set(plan) <= {0.0, 1.0}}
+    assert len(plans) == len(measured)
+    assert subsets == set(product((0.0, 1.0), repeat=3)) - {(0.0, 0.0, 0.0)}
+    assert all(len(set(plan)) == 1 for plan in plans.keys() - subsets)
+    dev = scores[(scores["split"] == "dev") & scores["metric"].isin(["em", "acc"])].set_index(["model", "step", "task"])
+    changes = [dev["value"]["step", 3, task] - dev["value"]["base", 0, task] for task in ("first", "second")]
+    assert plans[1.0, 1.0, 1.0].value == pytest.approx(sum(changes) / 2)
 
 
 def test_another_gate(run: Run) -> None:

@@ -14,6 +14,7 @@ from gcwm_viz.decide.knowledge import Array, Knowledge
 
 HARM = 0.01
 """An update does harm where the mean score over tasks is lower with it by more than this."""
+_SPLITS, _SCORE = ("dev", "test"), "em"
 
 
 @dataclass(frozen=True)
@@ -60,63 +61,50 @@ class PoolCase:
         return self.value(self.everything(), split) - self.value(self.with_strength(update, 0.0), split)
 
 
-def pool_cases(
-    tables: Mapping[str, pd.DataFrame], method: str, seeds: Sequence[int] | None = None, score: str = "em"
-) -> list[PoolCase]:
-    """Every pool of these seeds whose plans were scored under ``method``."""
+def pool_cases(tables: Mapping[str, pd.DataFrame], method: str, seeds: Sequence[int] | None = None) -> list[PoolCase]:
+    """Every pool of these seeds whose plans were scored under ``method``, by exact match. A pool shares plans with
+    others; one whose updates were not scored together is no case."""
     plans = tables["plans"]
     plans = plans[plans["method"] == method]
     found = []
     for seed in sorted(map(int, plans["seed"].unique())):
-        scored = plans[plans["seed"] == seed]
         if seeds is not None and seed not in seeds:
             continue
+        scored = plans[plans["seed"] == seed]
         own = {name: table[table["seed"] == seed] for name, table in tables.items() if name != "plans"}
         solo, tasks = own["solo"], list(dict.fromkeys(own["solo"]["task"]))
-        base = {split: _row(solo[(solo["update"] == "") & (solo["split"] == split)], tasks, score) for split in _SPLITS}
+        base = {split: _row(solo[(solo["update"] == "") & (solo["split"] == split)], tasks) for split in _SPLITS}
         wide = {
-            split: scored[scored["split"] == split].pivot(index="plan", columns="task", values=score)
+            split: scored[scored["split"] == split].pivot(index="plan", columns="task", values=_SCORE)
             for split in _SPLITS
         }
         keys = {key: _strengths(key) for key in wide["test"].index}
         for pool, members in own["pools"].groupby("pool", sort=False):
             members = members.sort_values("place")
-            regime = members["regime"].iloc[0]
             names = list(members["update"])
-            known = Knowledge.of(names, list(members["task"]), tasks, own, "dev", score)
             chosen = [key for key, strengths in keys.items() if strengths.keys() <= set(names)]
-            strengths = np.array([[keys[key].get(name, 0.0) for name in names] for key in chosen])
-            nothing = np.zeros((1, len(names)))
-            change = {
-                split: np.concatenate(
-                    [
-                        np.zeros((1, len(tasks))),
-                        wide[split].reindex(index=chosen, columns=tasks).to_numpy(float) - base[split],
-                    ]
-                )
-                for split in _SPLITS
-            }
-            every = np.concatenate([nothing, strengths])
+            if not any(keys[key] == dict.fromkeys(names, 1.0) for key in chosen):
+                continue
+            strengths = [[keys[key].get(name, 0.0) for name in names] for key in chosen]
+            dev, test = (wide[s].reindex(index=chosen, columns=tasks).to_numpy(float) - base[s] for s in _SPLITS)
+            nothing = np.zeros((1, len(tasks)))
             found.append(
                 PoolCase(
-                    int(seed),
-                    str(pool),
-                    str(regime),
-                    known,
-                    tuple(members["kind"]),
-                    every,
-                    change["dev"],
-                    change["test"],
+                    seed=seed,
+                    pool=str(pool),
+                    regime=str(members["regime"].iloc[0]),
+                    known=Knowledge.of(names, list(members["task"]), tasks, own, "dev", _SCORE),
+                    kinds=tuple(members["kind"]),
+                    plans_pt=np.array([[0.0] * len(names), *strengths]),
+                    dev=np.concatenate([nothing, dev]),
+                    test=np.concatenate([nothing, test]),
                 )
             )
     return found
 
 
-_SPLITS = ("dev", "test")
-
-
-def _row(frame: pd.DataFrame, tasks: Sequence[str], score: str) -> Array:
-    values: Array = frame.set_index("task")[score].reindex(list(tasks)).to_numpy(float)
+def _row(frame: pd.DataFrame, tasks: Sequence[str]) -> Array:
+    values: Array = frame.set_index("task")[_SCORE].reindex(list(tasks)).to_numpy(float)
     return values
 
 

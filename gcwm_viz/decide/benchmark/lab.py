@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gcwm_viz.decide.benchmark.bench import PoolBench
-from gcwm_viz.decide.benchmark.pools import GOOD, Variant, pools
+from gcwm_viz.decide.benchmark.pools import GOOD, NOISE, RESCALED, Variant, pools
 from gcwm_viz.experiments.draw import Draw, seeded
 from gcwm_viz.experiments.lab.library import Library, State
 from gcwm_viz.experiments.lab.recipe import Recipe
@@ -23,9 +23,6 @@ from gcwm_viz.studies.lab.bench import Bench
 from gcwm_viz.studies.lab.where import LabModel
 from gcwm_viz.updates.matrices import MatrixKey
 
-NOISE = 1.5
-"""Norm of the noise over that of the update, in every matrix."""
-RESCALED = 3.0
 FITTED = (0, 1, 2, 3, 4)
 """Seeds on which predictors are chosen and forecasts fitted."""
 REPORTED = (5, 6, 7, 8)
@@ -74,8 +71,9 @@ class LabPools(PoolBench):
         if variant.kind == "rescaled":
             return {name: RESCALED * delta for name, delta in library.expert(task).items()}
         if variant.kind == "noise":
-            generator = seeded(library.seed, "noise", task)
-            return {name: _noisy(delta, generator) for name, delta in library.expert(task).items()}
+            generator, expert = seeded(library.seed, "noise", task), library.expert(task)
+            # By name: a state that has just been trained has another order than the same one read from its file.
+            return {name: _noisy(expert[name], generator) for name in sorted(expert)}
         return library.stored(f"pool-{variant.name}", partial(self._train, variant))
 
     def _train(self, variant: Variant) -> State:

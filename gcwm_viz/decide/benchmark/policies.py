@@ -1,7 +1,8 @@
 """What a way of choosing a plan is worth: its regret on the test split, over pools.
 
 Regret: mean test score over tasks of the pool's best scored plan, minus that of the chosen one. The best is chosen on
-test, so the regret of any honest policy is above zero by that choice alone. Policies see the development split.
+test, so the regret of any honest policy is above zero by that choice alone. Policies see the development split. Where
+not every subset was scored, a policy takes the scored plan nearest to the one it wants.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Policy:
 
 def simple_policies() -> list[Policy]:
     return [
-        Policy("integrate all", lambda case: _index(case, case.everything()), 0),
+        Policy("integrate all", lambda case: _nearest(case, case.everything()), 0),
         Policy("conflict threshold", _by_conflict, 0),
         Policy("own gain", _by_own_gain, 0),
         Policy("leave-one-out on dev", _by_leave_one_out, 6),
@@ -70,15 +71,14 @@ def searched(forecast: Forecast, case: PoolCase, measure: int) -> list[int]:
     return chosen
 
 
-def _index(case: PoolCase, plan: Sequence[float]) -> int:
-    at = case.index(plan)
-    assert at is not None, (case.pool, plan)
-    return at
+def _nearest(case: PoolCase, plan: Sequence[float]) -> int:
+    """The plan itself; where it was not scored, the first of the scored ones with the least difference in strengths."""
+    return int(np.abs(case.plans_pt - np.asarray(plan)).sum(1).round(6).argmin())
 
 
 def _chosen(case: PoolCase, keep: Sequence[bool]) -> int:
-    """The plan of these updates; the base where none is left."""
-    return _index(case, [float(each) for each in keep])
+    """The plan of these updates, whole; the base where none is left."""
+    return _nearest(case, [case.scale * each for each in keep])
 
 
 def _by_conflict(case: PoolCase) -> int:
@@ -114,7 +114,7 @@ def regrets(cases: Sequence[PoolCase], policies: Sequence[Policy]) -> pd.DataFra
         rows.append(
             about
             | {
-                "policy": "a random subset",
+                "policy": "a random plan",
                 "value": float(values.mean()),
                 "regret": float(values.max() - values.mean()),
                 "cost": 0,

@@ -19,6 +19,10 @@ REGIMES = (GOOD, *KINDS, MIXED)
 SIZE = 5
 LESS = 1 / 3
 """The strength of an update that is integrated with less."""
+NOISE = 1.5
+"""Norm of the noise over that of the update, in every matrix."""
+RESCALED = 3.0
+"""Factor of a rescaled update."""
 
 
 @dataclass(frozen=True, order=True)

@@ -14,7 +14,7 @@ without the regime that is reported; ``smollm2``, fitted on the lab alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gcwm_viz.decide.benchmark.cases import HARM, PoolCase
+from gcwm_viz.decide.benchmark.cases import PoolCase, pool_cases
+from gcwm_viz.decide.benchmark.lab import FITTED, REPORTED
 from gcwm_viz.decide.benchmark.policies import Policy, forecast_policy, regrets, simple_policies, summary
 from gcwm_viz.decide.benchmark.pools import GOOD, MIXED
 from gcwm_viz.decide.benchmark.validation import units, validate
@@ -36,6 +37,8 @@ from gcwm_viz.signals.predictors import PREDICTORS
 from gcwm_viz.statistics.means import Z95
 
 NEW_SEEDS, NEW_REGIMES, OTHER_MODEL = "new seeds", "new seeds and regimes", "smollm2"
+LEAST_GROUPS = 3
+"""Fewest seeds that a forecast is fitted on: one is left out at a time."""
 MEASURED = (1, 3, 5)
 """Numbers of measured plans after which a choice is reported."""
 BINS = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
@@ -199,15 +202,12 @@ def _forecast(part: Setting, needs: Needs, case: PoolCase) -> Forecast:
     return part.forecast(case, needs)
 
 
-def provenance(about: Mapping[str, Any], fitted: Sequence[PoolCase], reported: Sequence[PoolCase]) -> dict[str, Any]:
-    """What the coefficients come from."""
+def provenance(fitted: Sequence[PoolCase], reported: Sequence[PoolCase]) -> dict[str, Any]:
+    """Seeds and pools that a method's forecasts come from."""
     return {
-        "source": "python -m gcwm_viz lab decide",
         "fitted on seeds": sorted({case.seed for case in fitted}),
         "reported on seeds": sorted({case.seed for case in reported}),
         "pools": len(fitted),
-        "versions": about.get("versions", {}),
-        "harm": f"mean score over tasks lower by more than {HARM}",
     }
 
 
@@ -215,3 +215,39 @@ def write_csv(tables: Mapping[str, pd.DataFrame], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, table in tables.items():
         table.to_csv(folder / f"{name}.csv", index=False, float_format="%.4f")
+
+
+def results(
+    lab: Tables, smollm2: Tables | None, methods: Sequence[str], report_progress: Callable[[str], None] | None = None
+) -> tuple[dict[str, pd.DataFrame], list[Forecast], dict[str, Any]]:
+    """All tables, the forecasts that ship, and what they come from. ``smollm2``: tables of its benchmark, which only
+    report; None leaves that setting out."""
+    parts: dict[str, list[pd.DataFrame]] = {}
+    forecasts: list[Forecast] = []
+    source: dict[str, Any] = {}
+    for method in methods:
+        fitted, reported = (pool_cases(lab, method, seeds) for seeds in (FITTED, REPORTED))
+        if len({case.seed for case in fitted}) < LEAST_GROUPS or not reported:
+            continue
+        if report_progress:
+            report_progress(f"{method}: fitting on {len(fitted)} pools, reporting on {len(reported)}")
+        own, shipped = settings(method, fitted, reported, lab)
+        other = [] if smollm2 is None else other_model(smollm2, method)
+        if other:
+            by_needs = {each.needs: each for each in shipped}
+            own.append(Setting(OTHER_MODEL, other, smollm2 or {}, partial(_pick, by_needs)))
+        forecasts += shipped
+        source.setdefault("methods", {})[method] = provenance(fitted, reported)
+        for name, table in report(own, method).items():
+            parts.setdefault(name, []).append(table)
+    return {name: pd.concat(tables, ignore_index=True) for name, tables in parts.items()}, forecasts, source
+
+
+def _pick(forecasts: Mapping[Needs, Forecast], case: PoolCase, needs: Needs) -> Forecast:
+    return forecasts[needs]
+
+
+def other_model(tables: Tables, method: str) -> list[PoolCase]:
+    """Its pools, once with every update whole and once with less of all, which suits updates that hardly overlap."""
+    cases = pool_cases(tables, method)
+    return [replace(case, scale=scale) for scale in (1.0, STRENGTHS[0]) for case in cases]

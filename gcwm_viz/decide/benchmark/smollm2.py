@@ -21,7 +21,7 @@ from gcwm_viz.checkpoints.reader import read_tensor
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.decide.benchmark.bench import PoolBench
-from gcwm_viz.decide.benchmark.pools import GOOD, KINDS, Variant, pools
+from gcwm_viz.decide.benchmark.pools import GOOD, KINDS, NOISE, RESCALED, Variant, pools
 from gcwm_viz.experiments.draw import Draw, Example, seeded
 from gcwm_viz.experiments.smollm2.build import STEPS
 from gcwm_viz.experiments.smollm2.bundle import locate
@@ -38,7 +38,6 @@ from gcwm_viz.updates.sources import open_update
 SMOLLM2_KINDS = tuple(kind for kind in KINDS if kind != "over-trained")
 QUICK = ("country", "chemistry", "words")
 TRAINED = ("under-trained", "shuffled", "wrong-name", "duplicate")
-NOISE, RESCALED = 1.5, 3.0
 
 
 class SmolLM2Pools(PoolBench):

@@ -44,7 +44,8 @@ TABLES = ("pools", "updates", "pairs", "effects", "solo", "plans")
 
 @dataclass(frozen=True)
 class Cell:
-    """``part``: predictors, solo, or a method whose plans are scored."""
+    """``part``: predictors, solo, or a method whose plans are scored; of SmolLM2 a method and a pool (``wudi+good-1``),
+    so that little is lost when it is interrupted."""
 
     seed: int
     part: str
@@ -94,8 +95,11 @@ def decide(
     with folder.work(about, same=("format", "model", "recipe", "kinds", "settings")):
         (out / "cells").mkdir(exist_ok=True)
         # Predictors come first: they need every update of a seed, which trains what is missing.
-        for part in (PREDICTORS, SOLO, *methods):
-            todo = [cell for cell in (Cell(seed, part) for seed in seeds) if not (out / "cells" / cell.file).is_file()]
+        pools = [""] if model == LAB else [f"+{pool.name}" for pool in open_bench(0).pools]
+        stages = [[PREDICTORS], [SOLO], *([f"{method}{pool}" for pool in pools] for method in methods)]
+        for parts in stages:
+            cells = [Cell(seed, part) for seed in seeds for part in parts]
+            todo = [cell for cell in cells if not (out / "cells" / cell.file).is_file()]
             for done, (cell, _) in enumerate(unordered(partial(_work, out, open_bench), todo, workers), start=1):
                 folder.tell("cells", done, len(todo), f"seed {cell.seed}, {cell.part}", event="cell")
         tables = write_tables(out, open_bench)
@@ -138,8 +142,7 @@ def _work(out: Path, open_bench: Callable[..., PoolBench], cell: Cell) -> None:
     elif cell.part == SOLO:
         content = {"solo": bench.solo()}
     else:
-        model = SMOLLM2 if isinstance(bench, SmolLM2Pools) else LAB
-        content = {"plans": _plans(bench, cell.part, model)}
+        content = {"plans": _plans(bench, cell, out / "cells")}
     write_bytes(out / "cells" / cell.file, json.dumps(content).encode())
 
 
@@ -148,16 +151,23 @@ def _note(file: Path, state: str) -> None:
         log.write(f"{state}\n")
 
 
-def _plans(bench: PoolBench, method: str, model: str) -> Rows:
-    settings = settings_of(method)
+def _plans(bench: PoolBench, cell: Cell, cells: Path) -> Rows:
+    """Scores of the plans of every pool, or of one; a plan that pools share is scored once."""
+    method, _, name = cell.part.partition("+")
+    settings, model = settings_of(method), SMOLLM2 if isinstance(bench, SmolLM2Pools) else LAB
     rows: Rows = []
-    done = set()
+    done = {row["plan"] for file in cells.glob(f"{cell.seed:03d}-{method}+*.json") for row in _stored(file)}
     for pool in bench.pools:
-        for plan in plans_of(pool, method, model):
+        for plan in plans_of(pool, method, model) if name in ("", pool.name) else []:
             key = key_of(pool.variants, plan)
             if key and key not in done:
                 done.add(key)
                 rows += [{"plan": key} | row for row in bench.score(pool.variants, plan, settings)]
+    return rows
+
+
+def _stored(file: Path) -> Rows:
+    rows: Rows = json.loads(file.read_bytes())["plans"]
     return rows
 
 
@@ -168,7 +178,7 @@ def write_tables(out: Path, open_bench: Callable[..., PoolBench]) -> dict[str, p
         seed, part = file.stem.split("-", 1)
         for name, content in json.loads(file.read_bytes()).items():
             frame = pd.DataFrame(content).assign(seed=int(seed))
-            rows[name].append(frame.assign(method=part) if name == "plans" else frame)
+            rows[name].append(frame.assign(method=part.partition("+")[0]) if name == "plans" else frame)
     for number in sorted({int(file.name[:3]) for file in (out / "cells").glob("*.json")}):
         for pool in open_bench(number).pools:
             about = {"seed": number, "pool": pool.name, "regime": pool.regime}
@@ -178,6 +188,10 @@ def write_tables(out: Path, open_bench: Callable[..., PoolBench]) -> dict[str, p
             ]
             rows["pools"].append(pd.DataFrame(members))
     tables = {name: pd.concat(parts, ignore_index=True) if parts else pd.DataFrame() for name, parts in rows.items()}
+    if len(tables["plans"]):  # two pools scored at the same time may both have scored what they share
+        tables["plans"] = tables["plans"].drop_duplicates(
+            ["method", "seed", "plan", "task", "split"], ignore_index=True
+        )
     for name, table in tables.items():
         for column in table.select_dtypes("float64"):
             table[column] = table[column].astype("float32")

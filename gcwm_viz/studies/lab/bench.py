@@ -39,11 +39,11 @@ class Bench:
 
     @cached_property
     def keys(self) -> list[MatrixKey]:
-        """The target matrices in the model's order."""
-        base = self.library.base()
+        """The target matrices in the model's order, which a base that was read from its file does not keep."""
+        parameters = dict(self.library.model.named_parameters())
         return [
-            MatrixKey(name, int(name.split(".")[2]), name.split(".")[-2], (base[name].shape[0], base[name].shape[1]))
-            for name in target_names(base)
+            MatrixKey(name, int(name.split(".")[2]), name.split(".")[-2], (own.shape[0], own.shape[1]))
+            for name, own in ((name, parameters[name]) for name in target_names(parameters))
         ]
 
     def score(self, delta: State, splits: Sequence[str] = ("dev", "test")) -> Rows:
