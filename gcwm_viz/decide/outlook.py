@@ -165,7 +165,8 @@ def base_scores(scores: pd.DataFrame) -> pd.Series:
 
 def measured_plans(tables: Mapping[str, pd.DataFrame], updates: Sequence[str], eta: float) -> list[Measured]:
     """Every plan of the run that was scored on dev: base, experts, steps, the final state at other strengths, and what
-    leave-one-out and the search of plans measured. Mean over tasks with an accuracy.
+    leave-one-out and the search of plans measured. Mean over tasks with an accuracy; a plan without one of these scores
+    is left out.
 
     The standard error is that of the plan's own score: a difference from the base on the same examples has about as
     much, since both scores vary together.
@@ -183,10 +184,10 @@ def measured_plans(tables: Mapping[str, pd.DataFrame], updates: Sequence[str], e
         values = rows.set_index("task")
         tasks = [task for task in base.index if task in values.index]
         if len(tasks) == len(base) and len(base):
-            change = (values.loc[tasks, "value"].astype(float) - base[tasks]).mean()
-            found.setdefault(
-                plan, Measured(plan, float(change), error_over_tasks(values.loc[tasks, "se"].astype(float)))
-            )
+            change = float((values.loc[tasks, "value"].astype(float) - base[tasks]).mean(skipna=False))
+            error = error_over_tasks(values.loc[tasks, "se"].astype(float))
+            if math.isfinite(change) and math.isfinite(error):
+                found.setdefault(plan, Measured(plan, change, error))
 
     for _, rows in scores.groupby(["model", "step"], sort=False):
         model, step = rows["model"].iloc[0], int(rows["step"].iloc[0])

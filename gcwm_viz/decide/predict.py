@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import torch
 
 from gcwm_viz.checkpoints.atomic import named_write_errors, write_bytes
@@ -173,9 +174,17 @@ def write_tables(store: RunStore) -> dict[str, pd.DataFrame]:
 
 
 def read_tables(run: Path) -> dict[str, pd.DataFrame]:
-    """The tables as stored; empty ones where nothing was computed."""
-    files = {name: run / FOLDER / "tables" / f"{name}.parquet" for name in TABLES}
-    return {name: pd.read_parquet(file) if file.is_file() else pd.DataFrame() for name, file in files.items()}
+    """The tables as stored; empty ones where nothing was computed. Raises :class:`InputError` for a damaged file."""
+    return {name: _table(run / FOLDER / "tables" / f"{name}.parquet") for name in TABLES}
+
+
+def _table(file: Path) -> pd.DataFrame:
+    if not file.is_file():
+        return pd.DataFrame()
+    try:
+        return pd.read_parquet(file)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(f"{file} is not a readable table: {str(error).splitlines()[0]}") from None
 
 
 def knowledge_of(updates: Sequence[str], scores: pd.DataFrame, tables: dict[str, pd.DataFrame]) -> Knowledge:
