@@ -64,20 +64,17 @@ def plan_name(updates: Sequence[str], strengths: Mapping[str, float]) -> str:
     parts = {name: strengths.get(name, 0.0) for name in updates}
     whole = [name for name, part in parts.items() if math.isclose(part, 1.0, abs_tol=1e-6)]
     left = [name for name, part in parts.items() if not part]
-    less: dict[str, list[str]] = {}
-    for name, part in parts.items():
-        if part and name not in whole:
-            less.setdefault(part_words(part), []).append(name)
-    some = _listed([f"{part} of {_listed(names)}" for part, names in less.items()])
+    less = {name: part_words(part) for name, part in parts.items() if part and name not in whole}
+    some = [f"{part} of {name}" for name, part in less.items()]
     if len(left) == len(parts):
         return "nothing, which is the base"
-    if len(parts) > 1 and len(less) == 1 and not whole and not left:
-        return f"{next(iter(less))} of everything"
+    if len(parts) > 1 and len(less) == len(parts) and len(set(less.values())) == 1:
+        return f"{next(iter(less.values()))} of everything"
     if len(parts) == 1 or len(left) > 2 or 2 * len(whole) <= len(parts):
-        return _listed([*whole, *filter(None, [some])])
+        return _listed([*whole, *some])
     if not left:
-        return f"everything, but {some}" if some else "everything"
-    return f"everything but {_listed(left)}" + (f", with {some}" if some else "")
+        return f"everything, but {_listed(some)}" if some else "everything"
+    return f"everything but {_listed(left)}" + (f", with {_listed(some)}" if some else "")
 
 
 def plan_words(now: Outlook) -> str:
