@@ -31,12 +31,13 @@ ATTRIBUTION_NODES = 5
 
 class PoolBench(ABC):
     """Pools of one model and one draw. ``attributed``: whether the attribution is measured, which takes longest;
-    ``plan_splits``: on which splits plans are scored."""
+    ``plan_splits`` and ``solo_splits``: on which splits plans, and updates alone, are scored; the base always on all."""
 
     pools: Sequence[Pool]
     tasks: Sequence[str]
     attributed: bool = True
     plan_splits: Sequence[str] = SPLITS
+    solo_splits: Sequence[str] = SPLITS
 
     def __init__(self) -> None:
         self._scaled: dict[tuple[str, float], list[Update]] = {}
@@ -121,7 +122,7 @@ class PoolBench(ABC):
         for variant in self.variants:
             for strength in (LESS, 1.0):
                 about = {"update": variant.name, "strength": strength}
-                rows += [about | row for row in self._scores(self._at(variant, strength))]
+                rows += [about | row for row in self._scores(self._at(variant, strength), self.solo_splits)]
         return rows
 
     def score(self, variants: Sequence[Variant], plan: Sequence[float], settings: RunSettings) -> Rows:

@@ -45,6 +45,7 @@ class SmolLM2Pools(PoolBench):
 
     attributed = False  # a hundred attributions would take hours on a CPU
     plan_splits = ("test",)
+    solo_splits = ("dev",)
 
     def __init__(self, base: Path, folder: Path, report: Callable[[str], None] | None = None, draw: int = 0) -> None:
         super().__init__()
