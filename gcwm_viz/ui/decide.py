@@ -61,6 +61,7 @@ def table(decision: Decision) -> None:
         _signals(decision.known.signals)
         return
     right = _right(now)
+    checked = "" if right else f" The benchmark checked no verdict under {now.forecast.method}, so “Was right” is n/a."
     own = {candidate.update: candidate for candidate in decision.candidates}
     rows = []
     for k in by_urgency(now):
@@ -84,7 +85,7 @@ def table(decision: Decision) -> None:
     )
     st.caption(
         f"In brackets: 95 % intervals. “All tasks gain” is a mean over tasks of {decision.known.unit}, development "
-        f"split; the two measured columns are in {decision.unit} on the split above.{_missing(decision)}"
+        f"split; the two measured columns are in {decision.unit} on the split above.{_missing(decision)}{checked}"
     )
 
 

@@ -12,6 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 from gcwm_viz.continual.plan_file import RunPlan, parse_plan
 from gcwm_viz.decide import plans
+from gcwm_viz.decide.benchmark.shipped import read_results
 from gcwm_viz.errors import InputError
 from gcwm_viz.jobs import jobs, left_out
 from gcwm_viz.jobs.forecast import cost, search_job
@@ -78,6 +79,10 @@ def test_verdicts_stand_in_the_order_in_which_they_need_a_decision(decided: tupl
     assert set(table["rests"]) == {"forecast"}
     assert "Recommended: past, capital, close and ⅓ of index (expected 0.640" in said(app)
     assert "n/a: “If left out” is not measured; run leave-one-out" in said(app)
+    checked = read_results()["verdicts"]
+    own = checked[(checked["method"] == "gcwm") & (checked["needs"] == "labels")]
+    assert ("so “Was right” is n/a" in said(app)) == own.empty
+    assert (set(table["right"]) == {"n/a"}) == own.empty
     drawn = titles(app)
     assert drawn[:2] == ["Whole, less or without", "Forecast against measured"]
     assert "Taking updates one by one" in drawn
