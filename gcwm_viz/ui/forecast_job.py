@@ -2,13 +2,12 @@
 
 import streamlit as st
 
-from gcwm_viz.errors import InputError
 from gcwm_viz.jobs import jobs
 from gcwm_viz.jobs.forecast import forecast_job
 from gcwm_viz.runs.tables import Run
 from gcwm_viz.ui import job_card
-from gcwm_viz.ui.decision import Known
-from gcwm_viz.ui.roots import run_root, within
+from gcwm_viz.ui.decision import Known, unreadable
+from gcwm_viz.ui.roots import run_root
 
 _COST = "Some seconds on the lab; of a large model, products of every two updates in every matrix"
 
@@ -23,7 +22,7 @@ def control(run: Run, known: Known) -> None:
     job_card.show_ending(spec, job)
     if known.computed:
         return
-    obstacle = _obstacle(run)
+    obstacle = unreadable(run)
     if len(known.signals):
         st.markdown("The run has been scored since: what each update does alone is not in the forecast yet.")
         label = "Compute the rest"
@@ -39,15 +38,3 @@ def control(run: Run, known: Known) -> None:
     job_card.start_button(root, spec, label, obstacle=obstacle)
     if obstacle:
         st.text(f"Not possible: {obstacle}")
-
-
-def _obstacle(run: Run) -> str:
-    """Why the job would fail at once, or an empty text."""
-    try:
-        for entry in (run.store.file.base, *run.store.file.updates):
-            path = within(entry.path)  # a run folder from elsewhere may name any path
-            if "://" not in entry.where and "+" not in entry.where and not path.exists():
-                return f"{entry.path} is not there any more"
-    except InputError as error:
-        return str(error)
-    return ""

@@ -22,7 +22,7 @@ from gcwm_viz.runs.tables import Run
 from gcwm_viz.statistics.means import Z95
 from gcwm_viz.studies.leave_one_out import check_scorable
 from gcwm_viz.ui import job_card, trouble
-from gcwm_viz.ui.decision import Known
+from gcwm_viz.ui.decision import Known, unreadable
 from gcwm_viz.ui.live import live_model, obstacle
 from gcwm_viz.ui.roots import run_root
 from gcwm_viz.ui.text import as_markdown
@@ -157,7 +157,7 @@ def _not_measurable(run: Run) -> str:
         check_scorable(run.store, PURPOSE)
         if jobs.look(run_root(), search_job(run.path, 0).name).status == "running":
             return "The search is running."
-        return obstacle(run)
+        return unreadable(run) or obstacle(run)
     except InputError as error:
         return str(error)
 
@@ -186,7 +186,7 @@ def _search(run: Run, now: Outlook) -> None:
     st.markdown(as_markdown(words, 400) + price)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.number_input("Minutes", 0.5, 600.0, 2.0, step=0.5, format="%.1f", key="plan-minutes", width=130)
-        job_card.start_button(root, spec, "Measure the most promising plans")
+        job_card.start_button(root, spec, "Measure the most promising plans", obstacle=unreadable(run))
 
 
 def _download(store: RunStore, chosen: dict[str, float]) -> None:

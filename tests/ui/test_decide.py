@@ -170,6 +170,10 @@ def test_what_cannot_be_measured_says_why(
     assert "without probes" in button.help
     assert "No plan can be measured" in said(app)
     probed(run)
+    app.run()
+    assert "models/base is not there any more" in app.button(key="measure-plan").help
+    assert app.button(key="plan-search-start").disabled
+    with_inputs(run)
     monkeypatch.setattr(plan_choice, "obstacle", lambda run: "")
 
     def fails(*call: Any) -> None:
@@ -188,6 +192,7 @@ def test_the_search_is_a_job_with_its_value_and_cost(
 ) -> None:
     app, run = decided
     probed(run)
+    with_inputs(run)
     folder = run / "plans"
     folder.mkdir(exist_ok=True)
     times = [("start", 10.0), ("matrix", 11.0), ("plan", 14.0), ("complete", 14.1), ("start", 20.0), ("plan", 26.0)]
@@ -221,6 +226,7 @@ def test_while_the_search_runs_nothing_else_is_measured(
     app.run()
     assert not app.exception
     assert app.button(key="measure-plan").disabled
+    assert "The search is running" in app.button(key="measure-plan").help
     assert "1 of 1 plans scored" in [bar.proto.text for bar in app.get("progress")]
     assert NASTY not in words(app)
     assert NASTY in said(app)
@@ -241,6 +247,14 @@ def probed(run: Path) -> None:
     (run / "run.json").write_text(json.dumps(info))
 
 
+def with_inputs(run: Path) -> None:
+    """Folders where the run's base and updates were."""
+    root = run.parent
+    for name in ("models/base", *(f"models/updates/{k}" for k in range(6))):
+        (root / name).mkdir(parents=True, exist_ok=True)
+    (run / "run.json").write_text((run / "run.json").read_text().replace('"models/', f'"{root}/models/'))
+
+
 def test_a_forecast_is_computed_by_a_job_and_then_shown(
     open_page: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -248,10 +262,7 @@ def test_a_forecast_is_computed_by_a_job_and_then_shown(
     run = write_decided(tmp_path)
     for file in (run / "forecast" / "tables").glob("*.parquet"):
         file.unlink()
-    for name in ("models/base", *(f"models/updates/{k}" for k in range(6))):
-        (tmp_path / name).mkdir(parents=True, exist_ok=True)
-    info = json.loads((run / "run.json").read_text().replace('"models/', f'"{tmp_path}/models/'))
-    (run / "run.json").write_text(json.dumps(info))
+    with_inputs(run)
     started: list[Any] = []
     monkeypatch.setattr(jobs, "start", lambda *call: started.append(call))
     app = open_page(PAGE, root=tmp_path, run="decided")
