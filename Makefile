@@ -52,6 +52,8 @@ study: setup          ## the studies: their shipped tables and those of docs/fin
 screenshots: $(VENV)/.installed-dev   ## docs/screenshots, from two runs of the lab
 	$(BIN)/python -m gcwm_viz lab run --out runs/lab
 	$(BIN)/python -m gcwm_viz attribute runs/lab
+	$(BIN)/python -m gcwm_viz forecast runs/lab
+	$(BIN)/python -m gcwm_viz leave-one-out runs/lab
 	$(BIN)/python -m gcwm_viz lab run --sequential --out runs/seq
 	$(BIN)/python -m tests.browser.screenshots --run-root runs --run lab --schemes light --out docs/screenshots
 

@@ -51,7 +51,7 @@ def headline(known: Known) -> None:
             st.markdown(as_markdown(plan_words(now), 900))
     else:
         st.success(as_markdown(plan_words(now), 900))
-        st.caption(f"{as_markdown(basis(now), 500)} Mean {known.unit} over tasks, development split; ± 95 %.")
+        st.caption(f"{as_markdown(basis(now), 500)} Mean {known.unit}, development split; ± 95 %.")
 
 
 def table(decision: Decision) -> None:

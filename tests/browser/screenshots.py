@@ -26,8 +26,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/screenshots"))
     parser.add_argument("--matrix", default="layer=3&family=down_proj", help="query parameters of the matrix to show")
     parser.add_argument("--question", default="task=capital&split=dev&example=2", help="query parameters of Ask")
-    parser.add_argument("--step", type=int, default=3, help="step to show on Where; the run has its losses split")
+    parser.add_argument("--step", type=int, default=3, help="step to show on Where; the run has its losses split and its forecast")
     parser.add_argument("--schemes", nargs="+", default=["light", "dark"], choices=["light", "dark"])
+    parser.add_argument("--pages", nargs="+", default=list(PAGES.values()), help="names of pages [all]")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     server = Server(options.run_root.resolve())
@@ -39,7 +40,7 @@ def main() -> None:
             for scheme in options.schemes:
                 page = browser.new_page(color_scheme=scheme, viewport={"width": WIDTH, "height": TALLEST})
                 page.set_default_timeout(120_000)
-                for name in PAGES.values():
+                for name in options.pages:
                     path = "" if name == "Overview" else name.replace(" ", "_")
                     file = options.out / f"{name.lower().replace(' ', '-')}-{scheme}.png"
                     if name == "Start":
