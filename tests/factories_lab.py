@@ -85,3 +85,16 @@ def _sequence(probes: Path) -> Inputs:
     states = [lab.sft[step] for step in range(1, len(ORDER) + 1)]
     updates = [(update, lab.updates[update]) for update in ORDER]
     return Inputs(base=lab.base, updates=updates, states=states, probes=probes)
+
+
+def mergeable(root: Path, name: str = "mergeable", examples: int = 10) -> RunStore:
+    """Three updates merged by wudi, with probes of four tasks; a forecast of it can be computed and plans measured."""
+    lab = locate()
+    inputs = Inputs(
+        base=lab.base,
+        updates=[(update, lab.updates[update]) for update in ("past", "capital", "symbol")],
+        probes=short_probes(root / f"{name}-probes", examples),
+    )
+    store = create_run(inputs, root / name, RunSettings.preset_with("scale-free", {}, "wudi"))
+    continue_run(store, torch.device("cpu"), workers=1)
+    return store

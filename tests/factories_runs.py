@@ -72,7 +72,7 @@ def make_tables(kind: str = "normal", seed: int = 0) -> dict[str, pd.DataFrame]:
     return tables
 
 
-def write_run(root: Path, kind: str = "normal", name: str | None = None, seed: int = 0) -> Path:
+def write_run(root: Path, kind: str = "normal", name: str | None = None, seed: int = 0, method: str = "gcwm") -> Path:
     """Write a run folder of ``kind`` below ``root`` and return its path."""
     run = root / (name or kind)
     shapes = make_tables("normal" if kind == "empty" else kind, seed)
@@ -87,7 +87,7 @@ def write_run(root: Path, kind: str = "normal", name: str | None = None, seed: i
             InputEntry(name=name, where=f"models/updates/{index}", kind="delta", fingerprint=f"{index:064x}")
             for index, name in enumerate(shapes["updates"]["update"])
         ),
-        settings=RunSettings.preset_with("scale-free", {}),
+        settings=RunSettings.preset_with("scale-free", {}, method),
         matrices=tuple(keys),
     )
     store = RunStore.create(run, file)

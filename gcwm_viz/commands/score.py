@@ -13,7 +13,9 @@ def add(commands: Commands) -> None:
     parser.add_argument("--probes", type=input_folder, metavar="DIR", help="[the run's own]; goes on where it stopped")
     add_probe_dtype(parser, "the run's own")
     parser.add_argument(
-        "--replace", action="store_true", help="delete the scores that are there, leave-one-out and attribution"
+        "--replace",
+        action="store_true",
+        help="delete the scores that are there, with leave-one-out, attribution, forecast and plans",
     )
     add_resources(parser, engine=True)
     parser.set_defaults(command=score)

@@ -6,6 +6,7 @@ Strengths are those that reach the model: of an update times η.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -27,8 +28,9 @@ SPLIT = "dev"
 @dataclass(frozen=True)
 class Outlook:
     """``belief``: what is expected of every plan that is looked at. ``plan``: that of the highest expectation among
-    :func:`~gcwm_viz.decide.search.candidate_plans`; ``verdicts``: on each update beside the others of it.
-    ``outside``: features on which this run lies outside what the forecast was fitted on."""
+    :func:`~gcwm_viz.decide.search.candidate_plans`, changed until it does what the ``verdicts`` say, which are on each
+    update beside the others of it. ``outside``: features on which this run lies outside what the forecast was fitted
+    on."""
 
     knowledge: Knowledge
     forecast: Forecast
@@ -42,6 +44,20 @@ class Outlook:
     @property
     def everything(self) -> tuple[float, ...]:
         return (self.eta,) * len(self.knowledge.updates)
+
+    @property
+    def base(self) -> float:
+        """Mean score of the base over tasks; NaN where nobody measured it: then there are changes from it alone."""
+        known = self.knowledge.base[np.isfinite(self.knowledge.base)]
+        return float(known.mean()) if len(known) else math.nan
+
+    @property
+    def recommended(self) -> tuple[float, ...]:
+        """:attr:`plan`; outside the range of the forecast the best that was measured, everything where nothing was."""
+        if not self.outside:
+            return self.plan
+        best = max(self.measured, key=lambda m: m.value, default=None)
+        return best.plan if best else self.everything
 
     def strengths(self, plan: Sequence[float]) -> dict[str, float]:
         """The plan for a run: strength of each update that it takes, on top of η."""
@@ -57,14 +73,14 @@ class Outlook:
         """The same of several plans."""
         return believe(self.forecast, self.knowledge, plans_pt, _rows(self.measured))
 
-    def by_task(self, plan: Sequence[float]) -> Array:
-        """Forecast score of every task, (k,), without what was measured."""
-        change: Array = self.forecast.change(self.knowledge, np.array([plan]))[0]
-        return self.knowledge.base + change
-
     def found(self, plan: Sequence[float]) -> Measured | None:
         """What was measured of exactly this plan."""
-        return next((m for m in self.measured if np.allclose(m.plan, plan, atol=1e-9)), None)
+        return measurement(self.measured, plan)
+
+
+def measurement(measured: Sequence[Measured], plan: Sequence[float]) -> Measured | None:
+    """What was measured of exactly this plan."""
+    return next((m for m in measured if np.allclose(m.plan, plan, atol=1e-9)), None)
 
 
 def outlook(knowledge: Knowledge, forecast: Forecast, eta: float, measured: Sequence[Measured]) -> Outlook:
@@ -74,6 +90,7 @@ def outlook(knowledge: Knowledge, forecast: Forecast, eta: float, measured: Sequ
     seen = [tuple(s / eta for s in m.plan) for m in measured if {s / eta for s in m.plan} <= {0.0, 1.0}]
     plans = eta * candidate_plans(count, seen)
     plan = tuple(map(float, plans[believe(forecast, knowledge, plans, _rows(measured)).best]))
+    plan = _settled(forecast, knowledge, plan, eta, measured)
     plans = distinct(np.concatenate([plans, looked_at(plan, eta)]))
     belief = believe(forecast, knowledge, plans, _rows(measured))
     return Outlook(
@@ -88,6 +105,23 @@ def outlook(knowledge: Knowledge, forecast: Forecast, eta: float, measured: Sequ
     )
 
 
+def _settled(
+    forecast: Forecast, knowledge: Knowledge, plan: tuple[float, ...], eta: float, measured: Sequence[Measured]
+) -> tuple[float, ...]:
+    """``plan`` with every update at the strength that the verdict on it says. The candidates have less of one update
+    alone, or of all, and a verdict prefers the whole update where the difference does not count."""
+    for _ in range(2 * len(plan)):
+        belief = believe(forecast, knowledge, looked_at(plan, eta), _rows(measured))
+        verdicts = [judge(belief, plan, update, eta) for update in range(len(plan))]
+        other = [k for k, verdict in enumerate(verdicts) if not math.isclose(verdict.strength, plan[k], abs_tol=1e-9)]
+        if not other:
+            break
+        # One at a time, as each verdict is on the others as they are; first the one that brings most.
+        most = max(other, key=lambda k: max(verdicts[k].expected))
+        plan = tuple(verdicts[most].strength if k == most else strength for k, strength in enumerate(plan))
+    return plan
+
+
 def _rows(measured: Sequence[Measured]) -> list[tuple[tuple[float, ...], float, float]]:
     return [(m.plan, m.value, m.error) for m in measured]
 
@@ -96,15 +130,10 @@ def forecast_for(
     forecasts: Sequence[Forecast], knowledge: Knowledge, settings: RunSettings, *, trained: bool = False
 ) -> tuple[Forecast | None, str]:
     """The forecast that uses most of what is known, or None and why there is none."""
-    if trained:
-        return None, "this run describes a training pipeline, so there is nothing to choose"
-    order = order_matters(settings)
-    if order:
-        return None, f"forecasts hold for merges that do not depend on the order; here {order}"
+    reason = no_forecast(forecasts, settings, trained=trained)
+    if reason:
+        return None, reason
     own = {each.needs: each for each in forecasts if each.method == settings.method}
-    if not own:
-        known = ", ".join(dict.fromkeys(each.method for each in forecasts))
-        return None, f"the benchmark has no forecast for the method {settings.method}, only for {known}"
     if knowledge.has_labels and "labels" in own:
         return own["labels"], ""
     if knowledge.has_prompts and "prompts" in own:
@@ -112,9 +141,32 @@ def forecast_for(
     return own.get("updates"), "" if "updates" in own else "the benchmark has no forecast without probes"
 
 
+def no_forecast(forecasts: Sequence[Forecast], settings: RunSettings, *, trained: bool = False) -> str:
+    """Why runs of these settings have no forecast, whatever is known of their updates; empty where they may have one.
+
+    trained: the run describes the states of a training pipeline.
+    """
+    if trained:
+        return "this run describes a training pipeline, so there is nothing to choose"
+    order = order_matters(settings)
+    if order:
+        return f"forecasts hold for merges that do not depend on the order; here {order}"
+    methods = dict.fromkeys(each.method for each in forecasts)
+    if settings.method not in methods:
+        return f"the benchmark has no forecast for the method {settings.method}, only for {', '.join(methods)}"
+    return ""
+
+
+def base_scores(scores: pd.DataFrame) -> pd.Series:
+    """Score of the base on every task with an accuracy, on dev. scores: a run's table of that name."""
+    own = _accuracy(scores)
+    return own[own["model"] == "base"].set_index("task")["value"].astype(float)
+
+
 def measured_plans(tables: Mapping[str, pd.DataFrame], updates: Sequence[str], eta: float) -> list[Measured]:
     """Every plan of the run that was scored on dev: base, experts, steps, the final state at other strengths, and what
-    leave-one-out and the search of plans measured. Mean over tasks with an accuracy.
+    leave-one-out and the search of plans measured. Mean over tasks with an accuracy; a plan without one of these scores
+    is left out.
 
     The standard error is that of the plan's own score: a difference from the base on the same examples has about as
     much, since both scores vary together.
@@ -125,18 +177,17 @@ def measured_plans(tables: Mapping[str, pd.DataFrame], updates: Sequence[str], e
     def only(*names: str, strength: float) -> tuple[float, ...]:
         return tuple(strength if name in names else 0.0 for name in updates)
 
-    scores = _accuracy(tables["scores"])
-    base = scores[scores["model"] == "base"].set_index("task")["value"].astype(float)
+    scores, base = _accuracy(tables["scores"]), base_scores(tables["scores"])
     found: dict[tuple[float, ...], Measured] = {}
 
     def add(plan: tuple[float, ...], rows: pd.DataFrame) -> None:
         values = rows.set_index("task")
         tasks = [task for task in base.index if task in values.index]
         if len(tasks) == len(base) and len(base):
-            change = (values.loc[tasks, "value"].astype(float) - base[tasks]).mean()
-            found.setdefault(
-                plan, Measured(plan, float(change), error_over_tasks(values.loc[tasks, "se"].astype(float)))
-            )
+            change = float((values.loc[tasks, "value"].astype(float) - base[tasks]).mean(skipna=False))
+            error = error_over_tasks(values.loc[tasks, "se"].astype(float))
+            if math.isfinite(change) and math.isfinite(error):
+                found.setdefault(plan, Measured(plan, change, error))
 
     for _, rows in scores.groupby(["model", "step"], sort=False):
         model, step = rows["model"].iloc[0], int(rows["step"].iloc[0])
@@ -158,8 +209,5 @@ def measured_plans(tables: Mapping[str, pd.DataFrame], updates: Sequence[str], e
 
 
 def _accuracy(table: pd.DataFrame) -> pd.DataFrame:
-    return (
-        rows_of_metric(table[table["split"] == SPLIT], "accuracy")
-        if len(table)
-        else table.reindex(columns=["model", "step", "left_out"])
-    )
+    own = table[table["split"] == SPLIT]
+    return rows_of_metric(own, "accuracy") if len(own) else own

@@ -33,9 +33,10 @@ from gcwm_viz.continual.final_work import Sources, merge_finals
 from gcwm_viz.continual.session import begin_session
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.decide.forecast import Forecast, read
-from gcwm_viz.decide.outlook import Outlook, forecast_for, measured_plans, outlook
+from gcwm_viz.decide.outlook import Outlook, forecast_for, measured_plans, no_forecast, outlook
 from gcwm_viz.decide.predict import knowledge_of, read_tables
 from gcwm_viz.decide.search import improvement, next_plan
+from gcwm_viz.decide.sentences import plan_name
 from gcwm_viz.engines.engine import Engine
 from gcwm_viz.engines.local import LocalEngine
 from gcwm_viz.errors import InputError
@@ -50,10 +51,12 @@ from gcwm_viz.runs.inputs import reopen_inputs
 from gcwm_viz.runs.run import Progress
 from gcwm_viz.runs.tables import Run, open_run
 from gcwm_viz.studies.finals import MergedState, Model, scores
-from gcwm_viz.studies.leave_one_out import check_measurable
+from gcwm_viz.studies.leave_one_out import check_scorable
 
 FOLDER = "plans"
 FORMAT = "gcwm_viz.plans"
+PURPOSE = "to plan"
+"""What a merge is needed for, in messages."""
 Strengths = Mapping[str, float]
 """Strength by update; one that is missing is left out."""
 
@@ -69,12 +72,12 @@ def measure(
 ) -> pd.DataFrame:
     """The table ``plans`` of a finished run, after merging and scoring those of ``plans`` that it lacks.
 
-    Raises :class:`InputError` for an unfinished run, one without probes, of one update or of a training pipeline,
-    changed inputs, and a plan of other updates or without any, and
+    Raises :class:`InputError` for an unfinished run, one without probes or of a training pipeline, changed inputs, and
+    a plan of other updates or without any, and
     :class:`~gcwm_viz.continual.folder.WorkCancelledError` when RUN/plans/cancel appears.
     """
     store = RunStore.open(run)
-    check_measurable(store)
+    check_scorable(store, PURPOSE)
     store.check_finished()
     check_same(store.settings.method, store.file.plugins, f"run {store.path}")
     reopen_inputs(store)
@@ -101,7 +104,7 @@ def measure(
         for done, (name, values) in enumerate(scores(model, states, engine, session, memory_budget), start=1):
             keep(run, todo[name], values)
             shutil.rmtree(out / "merges" / name, ignore_errors=True)
-            folder.tell("plans", done, len(todo), ", ".join(todo[name]), event="plan")
+            folder.tell("plans", done, len(todo), plan_name(store.updates, todo[name]), event="plan")
         shutil.rmtree(out / "merges", ignore_errors=True)
         table = write_plans(run)
         folder.log("complete", done=len(todo), total=len(todo))
@@ -112,7 +115,8 @@ def measure_live(live: LiveModel, plan: Strengths) -> None:
     """Measure one plan with a model that is in memory already, in this process; what it scored is stored as that of
     :func:`measure`. Raises :class:`InputError` as :func:`measure` does."""
     store = live.store
-    check_measurable(store)
+    check_scorable(store, PURPOSE)
+    store.check_finished()
     own = _checked(store, plan)
     places = [(store.updates.index(name), strength) for name, strength in own.items()]
     deltas = [live.updates(("expert", place + 1, store.updates[place])) for place, _ in places]
@@ -128,6 +132,7 @@ def measure_live(live: LiveModel, plan: Strengths) -> None:
         (folder.path / "values").mkdir(exist_ok=True)
         keep(store.path, own, probe.measure(live.model, live.device))
         write_plans(store.path)
+        folder.log("complete", done=1, total=1)
 
 
 def search(
@@ -145,6 +150,7 @@ def search(
     Ends after ``most`` plans, where the next one would end after ``seconds``, or where no plan is worth its time.
     Raises :class:`InputError` as :func:`outlook_of` and :func:`measure` do.
     """
+    check_searchable(RunStore.open(run))
     begin, times = time.monotonic(), list[float]()
     while True:
         now = outlook_of(open_run(run))
@@ -156,6 +162,15 @@ def search(
         plan = now.strengths(tuple(now.belief.plans_pt[at]))
         measure(run, [plan], on=on, workers=workers, memory_budget=memory_budget, progress=progress)
         times.append(time.monotonic() - before)
+
+
+def check_searchable(store: RunStore) -> None:
+    """Raises :class:`InputError` for a run whose plans cannot be measured, or have no forecast to search by."""
+    check_scorable(store, PURPOSE)
+    store.check_finished()
+    reason = no_forecast(read(), store.settings)
+    if reason:
+        raise InputError(f"run {store.path}: {reason}")
 
 
 def outlook_of(run: Run, forecasts: Sequence[Forecast] | None = None) -> Outlook:

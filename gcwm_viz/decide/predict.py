@@ -2,11 +2,12 @@
 
     RUN/forecast/forecast.json          the run's inputs and probes by fingerprint
     RUN/forecast/pieces/00000.json      interference of the updates in one matrix
-    RUN/forecast/pieces/probes.json     divergence, first-order effects, scores of every update alone with less of it
+    RUN/forecast/pieces/probes-*.json   divergence, first-order effects, scores of every update alone with less of it,
+                                        on the probes of this fingerprint
     RUN/forecast/tables/NAME.parquet    updates, pairs, effects, solo: the tables of the decision benchmark
     RUN/forecast/journal.jsonl          progress
 
-A piece is committed by renaming, so an interrupted call resumes.
+A piece is committed by renaming, so an interrupted call resumes. Probes that the run got or changed later add a piece.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ import json
 import math
 from collections.abc import Sequence
 from functools import lru_cache, partial
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import torch
 
 from gcwm_viz.checkpoints.atomic import named_write_errors, write_bytes
@@ -75,10 +78,10 @@ def predict(
     out = store.path / FOLDER
     folder = ResultFolder(out, "forecast.json", "predictors for", progress, hint=f"delete {out} to begin again")
     about = _about(store)
-    with folder.work(about):
+    with folder.work(about, same=[name for name in about if name != "probes"]):
         with named_write_errors(out):
             (out / "pieces").mkdir(exist_ok=True)
-        pieces = [f"{index:05d}" for index in range(len(store.keys))] + ([PROBES] if _probed(store) else [])
+        pieces = [f"{index:05d}" for index in range(len(store.keys))] + ([_probes(store)] if _probed(store) else [])
         todo = [piece for piece in pieces if _read(out, piece) is None]
         work = WithPlugins(partial(_work, store.path.absolute(), json.dumps(about)))
         done = len(pieces) - len(todo)
@@ -87,7 +90,7 @@ def predict(
         for piece, content in engine.unordered(work, todo, limit=limit, memory=sizes.__getitem__):
             write_bytes(_file(out, piece), json.dumps(content).encode())
             done += 1
-            label = PROBES if piece == PROBES else store.keys[int(piece)].name
+            label = PROBES if piece.startswith(PROBES) else store.keys[int(piece)].name
             folder.tell("predictors", done, len(pieces), label, event="piece")
         tables = write_tables(store)
         folder.log("complete", done=len(pieces), total=len(pieces))
@@ -96,13 +99,13 @@ def predict(
 
 def _bytes(store: RunStore, piece: str) -> int:
     """Memory of a piece, an estimate: the updates of a matrix in float64, or the model and what scoring takes."""
-    if piece == PROBES:
+    if piece.startswith(PROBES):
         return store.file.probes.memory or 0
     return (2 * store.steps + 4) * 8 * store.keys[int(piece)].parameters
 
 
 def _work(run: Path, identity: str, worker: Worker, piece: str) -> dict[str, Any]:
-    if piece == PROBES:
+    if piece.startswith(PROBES):
         return _measure(run, worker.device)
     store, base, sources = _open(run, identity)
     key = store.keys[int(piece)]
@@ -155,32 +158,40 @@ def write_tables(store: RunStore) -> dict[str, pd.DataFrame]:
     if len(parts) == len(store.keys):
         of_updates, of_pairs = over_matrices(parts)
         tables["updates"] = pd.DataFrame({"update": names} | {name: v.tolist() for name, v in of_updates.items()})
-        tables["pairs"] = pd.DataFrame(
-            {"i": names[i], "j": names[j]} | {name: float(table[i, j]) for name, table in of_pairs.items()}
-            for i in range(len(names))
-            for j in range(len(names))
-            if i != j
-        )
-    probes = _read(out, PROBES)
+        rows = [
+            [names[i], names[j], *(float(table[i, j]) for table in of_pairs.values())]
+            for i, j in permutations(range(len(names)), 2)
+        ]
+        tables["pairs"] = pd.DataFrame(rows, columns=["i", "j", *of_pairs])  # of one update: no rows
+    probes = _read(out, _probes(store))
     if probes is not None:
         tables["effects"] = pd.DataFrame(probes["effects"])
         tables["solo"] = pd.DataFrame(probes["solo"])
     for name, table in tables.items():
-        if len(table):
+        if len(table.columns):
             write_table(out, name, table)
     return tables
 
 
 def read_tables(run: Path) -> dict[str, pd.DataFrame]:
-    """The tables as stored; empty ones where nothing was computed."""
-    files = {name: run / FOLDER / "tables" / f"{name}.parquet" for name in TABLES}
-    return {name: pd.read_parquet(file) if file.is_file() else pd.DataFrame() for name, file in files.items()}
+    """The tables as stored; empty ones where nothing was computed. Raises :class:`InputError` for a damaged file."""
+    return {name: _table(run / FOLDER / "tables" / f"{name}.parquet") for name in TABLES}
+
+
+def _table(file: Path) -> pd.DataFrame:
+    if not file.is_file():
+        return pd.DataFrame()
+    try:
+        return pd.read_parquet(file)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(f"{file} is not a readable table: {str(error).splitlines()[0]}") from None
 
 
 def knowledge_of(updates: Sequence[str], scores: pd.DataFrame, tables: dict[str, pd.DataFrame]) -> Knowledge:
     """What is known of a run's updates. ``scores``: its table of that name; ``tables``: of :func:`read_tables`.
 
-    Tasks: those with an accuracy or exact match on the development split. An update claims the task of its name.
+    Tasks: those with an accuracy or exact match on the development split; without any, those with prompts, and without
+    these, one for every update. An update claims the task of its name.
     """
     own = scores[(scores["split"] == SPLIT) & scores["model"].isin(["base", "expert"])]
     alone = own.assign(
@@ -194,10 +205,15 @@ def knowledge_of(updates: Sequence[str], scores: pd.DataFrame, tables: dict[str,
     solo = accuracy.rename(columns={"value": "score"}).merge(
         losses.rename(columns={"value": "nll"}), on=keys, how="left"
     )
-    tasks = list(dict.fromkeys(accuracy["task"]))
     effects = tables["effects"] if len(tables["effects"]) else pd.DataFrame(columns=["update", "task"])
+    tasks = list(dict.fromkeys(accuracy["task"])) or list(dict.fromkeys(effects["task"])) or list(updates)
     claims = [name if name in tasks else "" for name in updates]
     return Knowledge.of(updates, claims, tasks, {**tables, "solo": solo, "effects": effects}, SPLIT, "score")
+
+
+def _probes(store: RunStore) -> str:
+    """Name of the piece on the run's probes."""
+    return f"{PROBES}-{(store.file.probes.fingerprint or '')[:16]}"
 
 
 def _probed(store: RunStore) -> bool:

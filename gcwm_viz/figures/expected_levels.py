@@ -3,13 +3,15 @@
 import pandas as pd
 import plotly.graph_objects as go
 
+from gcwm_viz.decide.verdict import SMALL
 from gcwm_viz.figures import theme
 from gcwm_viz.figures.about import About
 
 ABOUT = About(
     title="Whole, less or without",
     line="Expected mean score over all tasks with each update whole, at a third of its strength, and without it, "
-    "beside the other updates of the plan. Right = better; the ring marks the best. At the right: the verdict.",
+    "beside the other updates of the plan. Right = better; the ring marks the best. At the right: the verdict, "
+    f"for which a difference of {SMALL} does not count.",
 )
 LEVELS = {"whole": "whole", "less": "a third", "without": "without"}
 """Columns of the table and what they are called."""
@@ -28,7 +30,8 @@ def expected_levels(updates: pd.DataFrame, unit: str = "exact match") -> go.Figu
     numbers = updates[names].astype(float).reset_index(drop=True)
     if not numbers.notna().any(axis=None):
         return theme.nothing(ABOUT.title, "Nothing is expected of these updates: there is no forecast here.")
-    figure = theme.figure(ABOUT.title, height=int(118 + 24 * len(numbers)), x=f"expected mean {unit}", legend=True)
+    room = 24 * max(len(numbers), 4)  # below the rows stand ticks, axis title and legend, whose place is a share of it
+    figure = theme.figure(ABOUT.title, height=118 + room, x=f"expected mean {unit}", legend=True)
     rows = list(range(len(numbers)))
     shown = [theme.as_text(update, limit=22) for update in updates["update"]]
     _spans(figure, numbers)
@@ -55,7 +58,7 @@ def expected_levels(updates: pd.DataFrame, unit: str = "exact match") -> go.Figu
         words = WORDS.get(choice) or theme.as_text(choice, limit=18)
         theme.note(figure, words, x=1, xref="paper", xshift=8, y=row, xanchor="left")
     figure.update_yaxes(tickvals=rows, ticktext=shown, range=[len(rows) - 0.4, -0.6], showgrid=False)
-    figure.update_layout(margin_r=82, legend_y=-66 / (24 * len(numbers) + 20))
+    figure.update_layout(margin_r=82, legend_y=-66 / (room + 20))
     return figure
 
 

@@ -12,7 +12,14 @@ from gcwm_viz.continual import journal
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
 
-_WHAT = {"probes": "models scored", "losses": "losses split"}
+_WHAT = {
+    "probes": "models scored",
+    "losses": "losses split",
+    "predictors": "parts of the forecast computed",
+    "plans": "plans scored",
+}
+_PHASES = {"probe": "probes", "complete": "probes", "loss": "losses", "piece": "predictors", "plan": "plans"}
+"""By the event in the journal; any other is of matrices."""
 SLOW = 0.67
 """Below this speed a worker is called slow."""
 
@@ -21,7 +28,7 @@ SLOW = 0.67
 class Progress:
     """Progress at one moment. ``left``: seconds to the end of the phase, NaN before its first piece is done.
 
-    phase: ``starting``, ``matrices``, ``probes`` or ``losses``. label: the last finished piece, text from files.
+    phase: ``starting``, ``matrices``, or a key of ``_WHAT``. label: the last finished piece, text from files.
     """
 
     phase: str
@@ -54,7 +61,9 @@ def progress_of(folder: Path, now: float | None = None) -> Progress:
     try:
         entries = journal.entries(folder / "journal.jsonl")
         if entries and not (folder / "run.json").is_file():
-            return _newest(entries[-1])
+            newest = _newest(entries[-1])
+            work = next((entry["event"] for entry in reversed(entries) if entry["event"] != "complete"), "")
+            return replace(newest, phase=_PHASES.get(work, newest.phase))
         store = RunStore.open(folder)
     except InputError:
         return Progress("starting")
@@ -140,7 +149,7 @@ def _session(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _newest(entry: dict[str, Any]) -> Progress:
     """Progress as one journal line tells it; the last line of a study is that of its models."""
-    phase = {"probe": "probes", "complete": "probes", "loss": "losses"}.get(entry["event"], "matrices")
+    phase = _PHASES.get(entry["event"], "matrices")
     return Progress(phase, _count(entry, "done"), _count(entry, "total"), str(entry.get("label", "")))
 
 

@@ -114,10 +114,16 @@ def leave_one_out(
 
 def check_measurable(store: RunStore) -> None:
     """Raises :class:`InputError` for a run of a training pipeline, of fewer than two updates, or without probes."""
-    if store.file.states:
-        raise InputError(f"run {store.path} describes a training pipeline: there is no merge to leave an update out of")
-    if store.steps < 2:
+    if store.steps < 2 and not store.file.states:
         raise InputError(f"run {store.path} has one update; leaving one out needs at least two")
+    check_scorable(store, "to leave an update out of")
+
+
+def check_scorable(store: RunStore, purpose: str) -> None:
+    """Raises :class:`InputError` for a run of a training pipeline, which has no merge for ``purpose``, and one without
+    probes."""
+    if store.file.states:
+        raise InputError(f"run {store.path} describes a training pipeline: there is no merge {purpose}")
     if not store.file.probes.where:
         raise InputError(f"run {store.path} was started without probes, so there is nothing to score")
 

@@ -2,16 +2,18 @@
 
 import streamlit as st
 
-from gcwm_viz.decide.predict import read_tables
 from gcwm_viz.errors import InputError
 from gcwm_viz.jobs import jobs
 from gcwm_viz.jobs.forecast import forecast_job
 from gcwm_viz.runs.tables import Run
 from gcwm_viz.ui import job_card
+from gcwm_viz.ui.decision import Known
 from gcwm_viz.ui.roots import run_root, within
 
+_COST = "Some seconds on the lab; of a large model, products of every two updates in every matrix"
 
-def control(run: Run) -> None:
+
+def control(run: Run, known: Known) -> None:
     """Start or watch the job where predictors are missing."""
     root, spec = run_root(), forecast_job(run.path)
     job = jobs.look(root, spec.name)
@@ -19,20 +21,33 @@ def control(run: Run) -> None:
         job_card.watch(root, spec)
         return
     job_card.show_ending(spec, job)
-    if len(read_tables(run.path)["updates"]):
+    if known.computed:
         return
+    obstacle = _obstacle(run)
+    if len(known.signals):
+        st.markdown("The run has been scored since: what each update does alone is not in the forecast yet.")
+        label = "Compute the rest"
+    elif known.reason:
+        st.markdown(f"What updates do to each other can be computed nevertheless, as signals. {_COST}.")
+        label = "Compute the signals"
+    else:
+        st.markdown(
+            "There is no forecast yet. It needs what the updates do to each other in every matrix and, with probes, "
+            f"what each does alone. {_COST}, and two scores for each update."
+        )
+        label = "Compute the forecast"
+    job_card.start_button(root, spec, label, obstacle=obstacle)
+    if obstacle:
+        st.text(f"Not possible: {obstacle}")
+
+
+def _obstacle(run: Run) -> str:
+    """Why the job would fail at once, or an empty text."""
     try:
         for entry in (run.store.file.base, *run.store.file.updates):
-            within(entry.path)  # a run folder from elsewhere may name any path
-        reason = "it describes a training pipeline" if run.store.file.states else ""
+            path = within(entry.path)  # a run folder from elsewhere may name any path
+            if "://" not in entry.where and "+" not in entry.where and not path.exists():
+                return f"{entry.path} is not there any more"
     except InputError as error:
-        reason = str(error)
-    if reason:
-        st.text(f"No forecast is possible: {reason}")
-        return
-    st.markdown(
-        "A forecast needs predictors that this run does not have yet: what updates do to each other in every matrix, "
-        "and, with probes, what each does alone. Some seconds on the lab; of a large model, singular values of every "
-        "update and two scores each."
-    )
-    job_card.start_button(root, spec, "Compute the forecast")
+        return str(error)
+    return ""

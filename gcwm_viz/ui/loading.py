@@ -6,7 +6,7 @@ from pathlib import Path
 import streamlit as st
 
 from gcwm_viz.errors import InputError
-from gcwm_viz.runs.tables import Run, open_run
+from gcwm_viz.runs.tables import LATER, Run, open_run
 from gcwm_viz.ui.roots import within
 
 DEFAULT_RUN = "lab"
@@ -32,11 +32,7 @@ def load_run(path: Path) -> Run:
 
 
 def _stamp(path: Path) -> tuple[tuple[str, int, int], ...]:
-    tables = [
-        *sorted((path / "tables").glob("*.parquet")),
-        *sorted((path / "leave_one_out" / "tables").glob("*.parquet")),
-        *sorted((path / "attribution" / "tables").glob("*.parquet")),
-    ]
+    tables = [table for folder in ("", *LATER) for table in sorted((path / folder / "tables").glob("*.parquet"))]
     files = [path / "run.json", path / "journal.jsonl", *tables]
     return tuple((file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files if file.is_file())
 

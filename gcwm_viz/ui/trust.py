@@ -1,5 +1,7 @@
 """The card "How trustworthy is this": what the decision benchmark says of a forecast."""
 
+from collections.abc import Collection
+
 import pandas as pd
 import streamlit as st
 
@@ -65,13 +67,18 @@ def _forecasts(here: Tables) -> pd.DataFrame:
     return rows[rows["predictor"].str.startswith("forecast")]
 
 
+def usual(own: Collection[str]) -> str:
+    """Of the ways in which a forecast was tested the one to show first: kinds of bad updates that the fit never saw,
+    since a user's are of no kind that was planned."""
+    return NEW_REGIMES if NEW_REGIMES in own else next(name for name in SETTINGS if name in own)
+
+
 def _choose(method: str, own: list[str]) -> str:
-    """By default kinds of bad updates that the fit never saw, since a user's are of no kind that was planned."""
     options = [name for name in SETTINGS if name in own]
     return st.segmented_control(
         "Tested on",
         options,
-        default=NEW_REGIMES if NEW_REGIMES in options else options[0],
+        default=usual(own),
         required=True,
         format_func=lambda name: SETTINGS[name][0],
         key=f"trust-setting-{method}",

@@ -112,6 +112,15 @@ def test_progress_of_a_study_is_the_newest_whole_line(tmp_path: Path) -> None:
     assert progress_of(tmp_path).sentence == "2 of 4 matrices merged"
     (tmp_path / "journal.jsonl").write_text(line.replace("matrix", "probe") % 4)
     assert progress_of(tmp_path).sentence == "4 of 4 models scored"
+    for event, words in (("piece", "parts of the forecast computed"), ("plan", "plans scored")):
+        (tmp_path / "journal.jsonl").write_text(line.replace("matrix", event) % 4)
+        assert progress_of(tmp_path).sentence == f"4 of 4 {words}"
+        with (tmp_path / "journal.jsonl").open("a") as journal:
+            journal.write(line.replace("matrix", "complete") % 4)
+        assert progress_of(tmp_path).sentence == f"4 of 4 {words}"
+    with (tmp_path / "journal.jsonl").open("a") as journal:
+        journal.write('{"event": "start"}\n')
+    assert progress_of(tmp_path).sentence == "Starting: reading the inputs"
 
 
 def test_a_shell_at_work_is_asked_to_stop_through_its_folder(tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ import pytest
 from gcwm_viz.cli import main
 from gcwm_viz.continual.folder import WorkFolder
 from gcwm_viz.continual.store import RunStore
-from gcwm_viz.runs.tables import open_run
+from gcwm_viz.decide.plans import measure
+from gcwm_viz.decide.predict import predict
+from gcwm_viz.runs.tables import LATER, open_run
 from gcwm_viz.studies.two_runs import example_differences
 from tests.torture.small import contents, write_inputs, write_lines
 
@@ -47,6 +49,8 @@ def test_scores_of_other_probes_are_given_up_when_that_is_said(
     run = tmp_path / "run"
     assert main(["run", *arguments, "--workers", "1", "--out", str(run)]) == 0
     assert main(["leave-one-out", str(run), "--workers", "1", "--device", "cpu"]) == 0
+    measure(run, [{"first": 1.0}], workers=1)
+    predict(run, workers=1)
     other = tmp_path / "other"
     (other / "test").mkdir(parents=True)
     write_lines(other / "test" / "first.jsonl", [{"prompt": "1+1=", "answer": "2"}, {"prompt": "2=", "answer": "2"}])
@@ -62,6 +66,10 @@ def test_scores_of_other_probes_are_given_up_when_that_is_said(
     assert set(scores["n"]) == {2}
     assert open_run(run).tables["representation"].empty
     assert open_run(run).tables["leave_one_out"].empty
+    assert open_run(run).tables["plans"].empty
+    assert not [folder for folder in LATER if (run / folder).exists()]  # plans and forecast are of the other probes too
+    predict(run, workers=1)
+    assert set(measure(run, [{"first": 1.0}], workers=1)["task"]) == {"first"}
     assert RunStore.open(run).file.probes.path == other
     assert main(["score", str(run), "--probe-dtype", "bfloat16", "--workers", "1"]) == 2
 
@@ -94,13 +102,14 @@ def test_a_refusal_costs_no_scores(
     assert contents(run) == before
 
 
-def test_a_leave_one_out_at_work_is_not_deleted(
-    model: tuple[list[str], list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("later", list(LATER))
+def test_later_work_that_is_going_on_is_not_deleted(
+    model: tuple[list[str], list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str], later: str
 ) -> None:
     _, arguments = model
     run = tmp_path / "run"
     assert main(["run", *arguments, "--workers", "1", "--out", str(run)]) == 0
-    measured = run / "leave_one_out"
+    measured = run / later
     measured.mkdir()
     with WorkFolder(measured).lock():
         assert main(["score", str(run), "--replace", "--workers", "1"]) == 2

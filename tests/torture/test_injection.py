@@ -26,6 +26,7 @@ from gcwm_viz.runs.run import continue_run, create_run
 from gcwm_viz.ui.frame import PAGES
 from gcwm_viz.updates.sources import open_update
 from tests.browser.conftest import Server
+from tests.factories_forecast import write_predictors
 from tests.factories_runs import _representation, _scores
 from tests.torture.test_recovery import small_inputs
 
@@ -56,6 +57,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> RunStore:
         if name == "representation":
             table["dataset"] = [LINK if index % 2 else SCRIPT for index in range(len(table))]
         table.to_parquet(store.path / "tables" / f"{name}.parquet")
+    write_predictors(store.path, NAMES)
     return store
 
 

@@ -20,7 +20,7 @@ from tests.ui.test_pages import VIEWS, words
 READ = {
     "steps": ("app.py",),
     "updates": ("app.py",),
-    "pairs": ("pages/1_Conflict.py", "pages/2_Spectra.py", "pages/8_Decide.py"),
+    "pairs": ("pages/1_Conflict.py", "pages/2_Spectra.py"),
     "spectra": ("pages/2_Spectra.py",),
     "barycenter": ("pages/2_Spectra.py",),
     "solver": ("pages/4_Solver.py",),
