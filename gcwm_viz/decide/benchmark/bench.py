@@ -31,7 +31,7 @@ ATTRIBUTION_NODES = 5
 
 class PoolBench(ABC):
     """Pools of one model and one draw. ``attributed``: whether the attribution is measured, which takes longest;
-    ``plan_splits`` and ``solo_splits``: on which splits plans, and updates alone, are scored; the base always on all."""
+    ``plan_splits`` and ``solo_splits``: on which plans, and updates alone, are scored; the base always on all."""
 
     pools: Sequence[Pool]
     tasks: Sequence[str]
