@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/screenshots"))
     parser.add_argument("--matrix", default="layer=3&family=down_proj", help="query parameters of the matrix to show")
     parser.add_argument("--question", default="task=capital&split=dev&example=2", help="query parameters of Ask")
-    parser.add_argument("--step", type=int, default=3, help="step to show on Where; the run has its losses split and its forecast")
+    parser.add_argument("--step", type=int, default=3, help="step to show on Where; its losses are split")
     parser.add_argument("--schemes", nargs="+", default=["light", "dark"], choices=["light", "dark"])
     parser.add_argument("--pages", nargs="+", default=list(PAGES.values()), help="names of pages [all]")
     options = parser.parse_args()
