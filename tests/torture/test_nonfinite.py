@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from gcwm_viz.cli import main
-from gcwm_viz.continual import matrix
+from gcwm_viz.continual import merges
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.result import process_matrix
 from gcwm_viz.continual.store import RunStore
@@ -61,7 +61,7 @@ def test_found_after_the_merge(monkeypatch: pytest.MonkeyPatch, record: Callable
             merged[3, 4] = NAN
         return Merge.of(merged)
 
-    monkeypatch.setattr(matrix, "get_method", lambda name: type("Method", (), {"merge": staticmethod(faulty)}))
+    monkeypatch.setattr(merges, "get_method", lambda name: type("Method", (), {"merge": staticmethod(faulty)}))
     generator = torch.Generator().manual_seed(1)
     deltas = [torch.randn(16, 12, generator=generator) for _ in range(3)]
     with pytest.raises(InputError, match=r"q_proj\.weight': the merge of step 2 \(b\) holds NaN at \(3, 4\)"):
