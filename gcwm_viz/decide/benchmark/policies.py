@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from gcwm_viz.decide.benchmark.cases import PoolCase
+from gcwm_viz.decide.benchmark.validation import clusters
 from gcwm_viz.decide.forecast import Forecast
 from gcwm_viz.decide.search import Measured, search
 from gcwm_viz.statistics.resampling import mean_interval
@@ -124,12 +125,13 @@ def regrets(cases: Sequence[PoolCase], policies: Sequence[Policy]) -> pd.DataFra
 
 
 def summary(table: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
-    """Mean regret of every policy with its interval over seeds, and its share of that of integrating everything."""
+    """Mean regret of every policy with its interval over seeds (of one seed, over pools), and its share of that of
+    integrating everything."""
     reference = table[table["policy"] == "integrate all"]["regret"].mean()
     rows = []
     for policy, part in table.groupby("policy", sort=False):
-        clusters = part.groupby("seed").ngroup().to_numpy()
-        low, high = mean_interval(part["regret"].to_numpy(float), clusters, 2000, seed)
+        own = part.groupby(clusters(part)).ngroup().to_numpy()
+        low, high = mean_interval(part["regret"].to_numpy(float), own, 2000, seed)
         mean = part["regret"].mean()
         rows.append(
             {

@@ -92,7 +92,7 @@ def report(parts: Sequence[Setting], method: str) -> dict[str, pd.DataFrame]:
         about = {"method": method, "setting": part.name}
         judged = pd.concat([_judged(part, needs) for needs in NEEDS], ignore_index=True)
         table = units(part.cases, part.tables)
-        keys = ["seed", "pool", "update"]
+        keys = ["seed", "pool", "scale", "update"]
         for needs, rows in judged.groupby("needs", sort=False):
             table = table.merge(
                 rows[[*keys, "harm"]].rename(columns={"harm": f"forecast, {needs}"}), on=keys, how="left"
@@ -123,7 +123,7 @@ def _judged(part: Setting, needs: Needs) -> pd.DataFrame:
             verdict = judge(belief, case.everything(), j, case.scale)
             gain, sd = _part(belief, case, j)
             rows.append(
-                {"needs": needs, "seed": case.seed, "pool": case.pool, "regime": case.regime}
+                {"needs": needs, "seed": case.seed, "pool": case.pool, "regime": case.regime, "scale": case.scale}
                 | {"update": case.known.updates[j], "kind": case.kinds[j], "loss": loss, "harm": verdict.harm}
                 | {"gain": gain, "sd": sd, "choice": verdict.choice, "right": _is_right(case, j, verdict)}
             )

@@ -43,6 +43,7 @@ def units(cases: Sequence[PoolCase], tables: Mapping[str, pd.DataFrame]) -> pd.D
             others = [task for task in case.known.tasks if task != case.known.claims[j]]
             felt = effects.loc[[(name, task) for task in others]]
             row = {"seed": case.seed, "pool": case.pool, "regime": case.regime, "update": name, "kind": case.kinds[j]}
+            row["scale"] = case.scale
             row["loss"] = -case.marginal(j)
             for column, predictor in PREDICTORS.items():
                 if predictor.between == "pair":
@@ -72,7 +73,7 @@ def validate(table: pd.DataFrame, columns: Sequence[str], seed: int = 0) -> pd.D
         x, y, norm = (known[name].to_numpy(float) for name in (column, "loss", "relative_norm"))
         x = x * SIGNS.get(column, 1.0)
         row: dict[str, float | str] = {"predictor": column, "n": len(known), "harmful": int((y > HARM).sum())}
-        cluster_n = known.groupby("seed").ngroup().to_numpy()
+        cluster_n = known.groupby(clusters(known)).ngroup().to_numpy()
         if len(known) > 2 and np.ptp(x) > 0:
             rng = np.random.default_rng(seed)
             weights = multiplicities(int(cluster_n.max()) + 1, RESAMPLES, rng)[cluster_n]
@@ -84,6 +85,11 @@ def validate(table: pd.DataFrame, columns: Sequence[str], seed: int = 0) -> pd.D
             row["auc"], row["auc_low"], row["auc_high"] = auc(x, y > HARM, weights)
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def clusters(table: pd.DataFrame) -> str:
+    """What intervals resample: seeds; of a single one its pools."""
+    return "pool" if table["seed"].nunique() == 1 and "pool" in table else "seed"
 
 
 def auc(x_n: Array, harm_n: NDArray[np.bool_], weights_nb: Array) -> tuple[float, float, float]:
