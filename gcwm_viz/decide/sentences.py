@@ -80,6 +80,8 @@ def plan_name(updates: Sequence[str], strengths: Mapping[str, float]) -> str:
 def plan_words(now: Outlook) -> str:
     """The recommended plan beside taking everything: expected and measured."""
     plan = now.recommended
+    if now.outside and not now.found(plan):
+        return "No plan is recommended: nobody has measured one, and a forecast shows no number here."
     parts = []
     for each in dict.fromkeys((plan, now.everything)):
         if each == plan and not any(plan):

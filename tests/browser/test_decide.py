@@ -1,7 +1,6 @@
 """The page Decide in a real browser: the forecast is computed, follows a choice at once, is measured and downloaded."""
 
 import re
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -26,6 +25,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, chromium: Browser) -> Iterator
 
 
 def downloaded(page: Page) -> RunPlan:
+    ended(page, "Decide")  # the button comes after the figures that a choice changes
     with page.expect_download() as waiting:
         page.get_by_role("button", name="Download the plan").click()
     file = Path(waiting.value.path())
@@ -56,10 +56,8 @@ def test_a_forecast_is_computed_chosen_from_measured_and_downloaded(lab: Server,
         take(page, update, part)
     expect(page.get_by_text("everything, but ⅓ of symbol", exact=True)).to_be_visible()
     before = number(page, "Expected").inner_text()
-    begin = time.monotonic()
     take(page, "symbol", "0")
     expect(number(page, "Expected")).not_to_have_text(before)
-    assert time.monotonic() - begin < 5  # 0.2 s on an idle machine
     expect(page.get_by_text("everything but symbol", exact=True)).to_be_visible()
     assert [name for name, _ in downloaded(page).updates] == ["past", "capital"]
 
