@@ -110,9 +110,9 @@ def _measured(now: "Outlook") -> str:
     plans = measured_rows(now).sort_values("measured", ascending=False, kind="stable")
     rows = [("best measured plans", "measured", *(() if now.outside else ("forecast",)), "less than the best")]
     for row in plans.head(BEST).to_dict("records"):
-        expected = () if now.outside else (level_words(now, row["forecast"]),)
+        expected = () if now.outside else (level_words(now.base, row["forecast"]),)
         less = fixed(plans["measured"].iloc[0] - row["measured"])
-        rows.append((row["plan"], level_words(now, row["measured"]), *expected, less))
+        rows.append((row["plan"], level_words(now.base, row["measured"]), *expected, less))
     return _aligned(rows)
 
 

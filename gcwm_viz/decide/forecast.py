@@ -119,16 +119,29 @@ class Belief:
         return int(self.mean_p.argmax())
 
 
-def believe(
-    forecast: Forecast, known: Knowledge, plans_pt: Array, measured: Iterable[tuple[Sequence[float], float, float]] = ()
-) -> Belief:
-    """What to expect of every plan, given the plans in ``measured``: (strengths, change of the mean score from the
-    base, its standard error).
+Measurements = Iterable[tuple[Sequence[float], float, float]]
+"""(strengths, change of the mean score from the base, its standard error) of every measured plan."""
 
-    The forecast is the mean of a Gaussian process; what a measured plan differs from it is partly expected of plans
-    that share its updates.
-    """
-    prior = forecast.mean_change(known, plans_pt)
+
+@dataclass(frozen=True, eq=False)
+class Posterior:
+    """A forecast of some updates, corrected by what was measured of them."""
+
+    forecast: Forecast
+    known: Knowledge
+    process: GaussianProcessRegressor
+
+    def of(self, plans_pt: Array) -> Belief:
+        """What to expect of every plan."""
+        mean, sd = self.process.predict(plans_pt, return_std=True)
+        taken = plans_pt.any(1)
+        prior = self.forecast.mean_change(self.known, plans_pt)
+        return Belief(plans_pt, prior + np.where(taken, mean, 0.0), np.where(taken, sd, 0.0), self.process)
+
+
+def posterior(forecast: Forecast, known: Knowledge, measured: Measurements = ()) -> Posterior:
+    """The forecast is the mean of a Gaussian process; what a measured plan differs from it is partly expected of plans
+    that share its updates."""
     rows = [(tuple(plan), value, error) for plan, value, error in measured if any(plan)]
     process = GaussianProcessRegressor(
         forecast.kernel,
@@ -138,9 +151,12 @@ def believe(
     if rows:
         own = np.array([plan for plan, _, _ in rows])
         process.fit(own, np.array([value for _, value, _ in rows]) - forecast.mean_change(known, own))
-    mean, sd = process.predict(plans_pt, return_std=True)
-    taken = plans_pt.any(1)
-    return Belief(plans_pt, prior + np.where(taken, mean, 0.0), np.where(taken, sd, 0.0), process)
+    return Posterior(forecast, known, process)
+
+
+def believe(forecast: Forecast, known: Knowledge, plans_pt: Array, measured: Measurements = ()) -> Belief:
+    """What to expect of every plan, given those in ``measured``."""
+    return posterior(forecast, known, measured).of(plans_pt)
 
 
 def fit(cases: Sequence[Case], method: str, needs: Needs) -> Forecast:

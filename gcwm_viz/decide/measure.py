@@ -3,6 +3,7 @@
 Shape suffixes: m = number of updates, n = examples, v = vocabulary.
 """
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -16,7 +17,7 @@ from gcwm_viz.probes.batches import IGNORED, Row, batches_of, pad_of
 from gcwm_viz.probes.behaviour import keeps_tail, tail_logits
 from gcwm_viz.probes.encoding import Encoder
 from gcwm_viz.probes.loss import TaskLoss
-from gcwm_viz.probes.tasks import PromptTask
+from gcwm_viz.probes.tasks import HarnessTask, PromptTask, Task
 
 
 def first_order(model: SettableModel, loss: TaskLoss, changes: Sequence[Sequence[Update | None]]) -> Tensor:
@@ -56,6 +57,42 @@ def _take(
         if delta is not None:
             products[j] += inner(gradient, delta)
     parameter.grad = None
+
+
+class Effects:
+    """What updates, given as changes of the model's ``keys``, do to tasks, by passes at the base and at base + Δ.
+
+    The model must be the base when this is made. Without tasks that have a loss, and for a model that holds several
+    matrices in one parameter, there are no first-order effects (NaN); divergence is of tasks with prompts.
+    """
+
+    def __init__(
+        self, model: SettableModel, tokenizer: Any, tasks: Sequence[Task], changes: Sequence[Sequence[Update | None]]
+    ) -> None:
+        self._model, self._changes = model, changes
+        self._tasks = [task.name for task in tasks]
+        with_loss = [task for task in tasks if not isinstance(task, HarnessTask)] if model.parameters else []
+        self.losses = {task.name: TaskLoss(tokenizer, task) for task in with_loss}
+        self._at_base = {name: first_order(model, loss, changes) for name, loss in self.losses.items()}
+        self._tokens = {task.name: FirstTokens(tokenizer, task) for task in tasks if isinstance(task, PromptTask)}
+        self._before = {name: each.of(model.model, model.device) for name, each in self._tokens.items()}
+
+    def of(self, j: int) -> dict[str, dict[str, float]]:
+        """{kl_task, first_order_base} of update j by task; sets the model to base + Δ_j."""
+        model = self._model
+        model.set_updates(self._changes[j])
+        after = {name: each.of(model.model, model.device) for name, each in self._tokens.items()}
+        return {
+            name: {
+                "kl_task": divergence(self._before[name], after[name]) if name in after else math.nan,
+                "first_order_base": float(self._at_base[name][j]) if name in self._at_base else math.nan,
+            }
+            for name in self._tasks
+        }
+
+    def at_present(self, task: str) -> Tensor:
+        """First-order effects (m,) of every update on one task, at the model's present weights."""
+        return first_order(self._model, self.losses[task], self._changes)
 
 
 class FirstTokens:

@@ -15,7 +15,7 @@ import pandas as pd
 
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.order import order_matters
-from gcwm_viz.decide.forecast import Belief, Forecast, believe
+from gcwm_viz.decide.forecast import Belief, Forecast, Posterior, posterior
 from gcwm_viz.decide.knowledge import Array, Knowledge
 from gcwm_viz.decide.search import Measured, candidate_plans, distinct
 from gcwm_viz.decide.verdict import Verdict, judge, looked_at
@@ -27,15 +27,16 @@ SPLIT = "dev"
 
 @dataclass(frozen=True)
 class Outlook:
-    """``belief``: what is expected of every plan that is looked at. ``plan``: that of the highest expectation among
-    :func:`~gcwm_viz.decide.search.candidate_plans`, changed until it does what the ``verdicts`` say, which are on each
-    update beside the others of it. ``outside``: features on which this run lies outside what the forecast was fitted
-    on."""
+    """``posterior``: the forecast after what was measured; ``belief``: what it expects of every plan that is looked at.
+    ``plan``: that of the highest expectation among :func:`~gcwm_viz.decide.search.candidate_plans`, changed until it
+    does what the ``verdicts`` say, which are on each update beside the others of it. ``outside``: features on which
+    this run lies outside what the forecast was fitted on."""
 
     knowledge: Knowledge
     forecast: Forecast
     eta: float
     measured: list[Measured]
+    posterior: Posterior
     belief: Belief
     plan: tuple[float, ...]
     verdicts: list[Verdict]
@@ -71,7 +72,7 @@ class Outlook:
 
     def belief_of(self, plans_pt: Array) -> Belief:
         """The same of several plans."""
-        return believe(self.forecast, self.knowledge, plans_pt, _rows(self.measured))
+        return self.posterior.of(plans_pt)
 
     def found(self, plan: Sequence[float]) -> Measured | None:
         """What was measured of exactly this plan."""
@@ -89,15 +90,15 @@ def outlook(knowledge: Knowledge, forecast: Forecast, eta: float, measured: Sequ
     count = len(knowledge.updates)
     seen = [tuple(s / eta for s in m.plan) for m in measured if {s / eta for s in m.plan} <= {0.0, 1.0}]
     plans = eta * candidate_plans(count, seen)
-    plan = tuple(map(float, plans[believe(forecast, knowledge, plans, _rows(measured)).best]))
-    plan = _settled(forecast, knowledge, plan, eta, measured)
-    plans = distinct(np.concatenate([plans, looked_at(plan, eta)]))
-    belief = believe(forecast, knowledge, plans, _rows(measured))
+    expected = posterior(forecast, knowledge, [(m.plan, m.value, m.error) for m in measured])
+    plan = _settled(expected, tuple(map(float, plans[expected.of(plans).best])), eta)
+    belief = expected.of(distinct(np.concatenate([plans, looked_at(plan, eta)])))
     return Outlook(
         knowledge=knowledge,
         forecast=forecast,
         eta=eta,
         measured=list(measured),
+        posterior=expected,
         belief=belief,
         plan=plan,
         verdicts=[judge(belief, plan, update, eta) for update in range(count)],
@@ -105,13 +106,11 @@ def outlook(knowledge: Knowledge, forecast: Forecast, eta: float, measured: Sequ
     )
 
 
-def _settled(
-    forecast: Forecast, knowledge: Knowledge, plan: tuple[float, ...], eta: float, measured: Sequence[Measured]
-) -> tuple[float, ...]:
+def _settled(expected: Posterior, plan: tuple[float, ...], eta: float) -> tuple[float, ...]:
     """``plan`` with every update at the strength that the verdict on it says. The candidates have less of one update
     alone, or of all, and a verdict prefers the whole update where the difference does not count."""
     for _ in range(2 * len(plan)):
-        belief = believe(forecast, knowledge, looked_at(plan, eta), _rows(measured))
+        belief = expected.of(looked_at(plan, eta))
         verdicts = [judge(belief, plan, update, eta) for update in range(len(plan))]
         other = [k for k, verdict in enumerate(verdicts) if not math.isclose(verdict.strength, plan[k], abs_tol=1e-9)]
         if not other:
@@ -120,10 +119,6 @@ def _settled(
         most = max(other, key=lambda k: max(verdicts[k].expected))
         plan = tuple(verdicts[most].strength if k == most else strength for k, strength in enumerate(plan))
     return plan
-
-
-def _rows(measured: Sequence[Measured]) -> list[tuple[tuple[float, ...], float, float]]:
-    return [(m.plan, m.value, m.error) for m in measured]
 
 
 def forecast_for(

@@ -44,14 +44,14 @@ from gcwm_viz.linalg.lowrank import Update, scaled
 from gcwm_viz.plugins.record import check_same
 from gcwm_viz.probes.behaviour import BehaviourProbe
 from gcwm_viz.probes.live import LiveModel
-from gcwm_viz.probes.tasks import load_tasks, probes_fingerprint
+from gcwm_viz.probes.tasks import load_tasks
 from gcwm_viz.probes.values import TaskValues, from_json, to_json
 from gcwm_viz.runs.folder import ResultFolder
 from gcwm_viz.runs.inputs import reopen_inputs
 from gcwm_viz.runs.run import Progress
 from gcwm_viz.runs.tables import Run, open_run
 from gcwm_viz.studies.finals import MergedState, Model, scores
-from gcwm_viz.studies.leave_one_out import check_scorable
+from gcwm_viz.studies.leave_one_out import check_scorable, identity
 
 FOLDER = "plans"
 FORMAT = "gcwm_viz.plans"
@@ -85,7 +85,7 @@ def measure(
     engine = on if isinstance(on, Engine) else LocalEngine(on or torch.device("cpu"), workers)
     folder = _folder(store, progress)
     out = folder.path
-    with folder.work(_about(store)):
+    with folder.work(identity(store, FORMAT)):
         (out / "values").mkdir(exist_ok=True)
         todo = {name: plan for name, plan in wanted.items() if not _values(out, name).is_file()}
         labels = {name: {_label(u, s): (u, s) for u, s in plan.items()} for name, plan in todo.items()}
@@ -126,7 +126,7 @@ def measure_live(live: LiveModel, plan: Strengths) -> None:
         taken = [None if delta is None else scaled(delta, strength) for delta, strength in parts]
         state.append(final_state(key, list(own), taken, store.settings))
     folder = _folder(store)
-    with folder.work(_about(store)):
+    with folder.work(identity(store, FORMAT)):
         live.set_updates(state)
         probe = BehaviourProbe(live.tokenizer, load_tasks(store.file.probes.path))
         (folder.path / "values").mkdir(exist_ok=True)
@@ -241,17 +241,6 @@ def _checked(store: RunStore, plan: Strengths) -> dict[str, float]:
 def _folder(store: RunStore, progress: Progress | None = None) -> ResultFolder:
     out = store.path / FOLDER
     return ResultFolder(out, "plans.json", "plans of", progress, hint=f"delete {out} to begin again")
-
-
-def _about(store: RunStore) -> dict[str, Any]:
-    return {
-        "format": FORMAT,
-        "settings": store.settings.to_dict(),
-        "base": store.file.base.fingerprint,
-        "updates": [[update.name, update.fingerprint] for update in store.file.updates],
-        "probes": probes_fingerprint(store.file.probes.path),
-        "probe_dtype": store.file.probes.dtype,
-    }
 
 
 def _values(out: Path, name: str) -> Path:

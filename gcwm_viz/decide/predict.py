@@ -13,15 +13,12 @@ A piece is committed by renaming, so an interrupted call resumes. Probes that th
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from functools import lru_cache, partial
-from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
 import torch
 
 from gcwm_viz.checkpoints.atomic import named_write_errors, write_bytes
@@ -30,7 +27,7 @@ from gcwm_viz.checkpoints.reader import read_tensor
 from gcwm_viz.continual.engine import write_table
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.decide.knowledge import STRENGTHS, Knowledge
-from gcwm_viz.decide.measure import FirstTokens, divergence, first_order
+from gcwm_viz.decide.measure import Effects
 from gcwm_viz.engines.engine import Engine, Worker
 from gcwm_viz.engines.local import LocalEngine
 from gcwm_viz.errors import InputError
@@ -38,13 +35,13 @@ from gcwm_viz.linalg.lowrank import scaled
 from gcwm_viz.plugins.loading import WithPlugins
 from gcwm_viz.probes.behaviour import BehaviourProbe
 from gcwm_viz.probes.live import LiveModel
-from gcwm_viz.probes.loss import TaskLoss
 from gcwm_viz.probes.metrics import rows_of_metric
-from gcwm_viz.probes.tasks import HarnessTask, PromptTask, load_tasks
+from gcwm_viz.probes.tasks import load_tasks
 from gcwm_viz.runs.folder import ResultFolder
 from gcwm_viz.runs.inputs import reopen_inputs
 from gcwm_viz.runs.run import Progress
-from gcwm_viz.signals.interference import MatrixInterference, interference, over_matrices
+from gcwm_viz.runs.tables import read_table
+from gcwm_viz.signals.interference import MatrixInterference, interference, over_matrices, pair_rows
 
 FOLDER = "forecast"
 """Folder of the results inside the run."""
@@ -126,25 +123,12 @@ def _measure(run: Path, device: torch.device) -> dict[str, Any]:
     live = LiveModel.open(run, device)
     store = live.store
     tasks = [task for task in load_tasks(store.file.probes.path) if task.split == SPLIT]
-    prompts = [task for task in tasks if isinstance(task, PromptTask)]
     deltas = [live.updates(("expert", step, name)) for step, name in enumerate(store.updates, start=1)]
     live.set(("base", 0, ""))
-    tokens = {task.name: FirstTokens(live.tokenizer, task) for task in prompts}
-    before = {name: each.of(live.model, device) for name, each in tokens.items()}
-    at_base = {}
-    if live.merged.parameters is not None:
-        with_loss = [task for task in tasks if not isinstance(task, HarnessTask)]
-        at_base = {task.name: first_order(live.merged, TaskLoss(live.tokenizer, task), deltas) for task in with_loss}
-    probe = BehaviourProbe(live.tokenizer, tasks)
-    effects, solo = [], []
+    measured, probe = Effects(live.merged, live.tokenizer, tasks, deltas), BehaviourProbe(live.tokenizer, tasks)
+    effects, solo, less = [], [], STRENGTHS[0]
     for index, (name, own) in enumerate(zip(store.updates, deltas, strict=True)):
-        live.set_updates(own)
-        changed = {task: divergence(before[task], each.of(live.model, device)) for task, each in tokens.items()}
-        for task in tasks:
-            first = float(at_base[task.name][index]) if task.name in at_base else math.nan
-            values = {"kl_task": changed.get(task.name, math.nan), "first_order_base": first}
-            effects.append({"update": name, "task": task.name} | values)
-        less = STRENGTHS[0]
+        effects += [{"update": name, "task": task} | values for task, values in measured.of(index).items()]
         live.set_updates([None if delta is None else scaled(delta, less) for delta in own])
         solo += [{"update": name, "strength": less} | row for row in probe.score(live.model, device)]
     return {"effects": effects, "solo": solo}
@@ -158,11 +142,7 @@ def write_tables(store: RunStore) -> dict[str, pd.DataFrame]:
     if len(parts) == len(store.keys):
         of_updates, of_pairs = over_matrices(parts)
         tables["updates"] = pd.DataFrame({"update": names} | {name: v.tolist() for name, v in of_updates.items()})
-        rows = [
-            [names[i], names[j], *(float(table[i, j]) for table in of_pairs.values())]
-            for i, j in permutations(range(len(names)), 2)
-        ]
-        tables["pairs"] = pd.DataFrame(rows, columns=["i", "j", *of_pairs])  # of one update: no rows
+        tables["pairs"] = pd.DataFrame(pair_rows(names, of_pairs), columns=["i", "j", *of_pairs])  # of one update: none
     probes = _read(out, _probes(store))
     if probes is not None:
         tables["effects"] = pd.DataFrame(probes["effects"])
@@ -175,16 +155,8 @@ def write_tables(store: RunStore) -> dict[str, pd.DataFrame]:
 
 def read_tables(run: Path) -> dict[str, pd.DataFrame]:
     """The tables as stored; empty ones where nothing was computed. Raises :class:`InputError` for a damaged file."""
-    return {name: _table(run / FOLDER / "tables" / f"{name}.parquet") for name in TABLES}
-
-
-def _table(file: Path) -> pd.DataFrame:
-    if not file.is_file():
-        return pd.DataFrame()
-    try:
-        return pd.read_parquet(file)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(f"{file} is not a readable table: {str(error).splitlines()[0]}") from None
+    files = {name: run / FOLDER / "tables" / f"{name}.parquet" for name in TABLES}
+    return {name: read_table(file) if file.is_file() else pd.DataFrame() for name, file in files.items()}
 
 
 def knowledge_of(updates: Sequence[str], scores: pd.DataFrame, tables: dict[str, pd.DataFrame]) -> Knowledge:

@@ -82,13 +82,15 @@ def search(
     """Measure one plan after another, each time that of the greatest :func:`improvement`; ends where that is below
     ``worth``. Yields what was measured and the belief after it."""
     done = list(measured)
-    while True:
-        belief = believe(forecast, known, plans_pt, [(m.plan, m.value, m.error) for m in done])
-        at = next_plan(belief, done, worth)
-        if at is None:
-            return
+    belief = _after(forecast, known, plans_pt, done)
+    while (at := next_plan(belief, done, worth)) is not None:
         done.append(measure(tuple(map(float, plans_pt[at]))))
-        yield done[-1], believe(forecast, known, plans_pt, [(m.plan, m.value, m.error) for m in done])
+        belief = _after(forecast, known, plans_pt, done)
+        yield done[-1], belief
+
+
+def _after(forecast: Forecast, known: Knowledge, plans_pt: Array, done: Sequence[Measured]) -> Belief:
+    return believe(forecast, known, plans_pt, [(m.plan, m.value, m.error) for m in done])
 
 
 def next_plan(belief: Belief, measured: Sequence[Measured], worth: float = WORTH) -> int | None:

@@ -94,9 +94,9 @@ def plan_words(now: Outlook) -> str:
     return f"{first}: {parts[0]}.{second}"
 
 
-def level_words(now: Outlook, change: float) -> str:
+def level_words(base: float, change: float) -> str:
     """A mean score, from its change from the base; that change where nobody measured the base."""
-    return fixed(change, signed=True) if math.isnan(now.base) else fixed(now.base + change)
+    return fixed(change, signed=True) if math.isnan(base) else fixed(base + change)
 
 
 def _said(now: Outlook, plan: tuple[float, ...]) -> str:
@@ -104,8 +104,10 @@ def _said(now: Outlook, plan: tuple[float, ...]) -> str:
     if not now.outside:
         mean, sd = now.expected(plan)
         base = " from the base" if math.isnan(now.base) else ""
-        words.append(f"expected {level_words(now, mean)} ± {fixed(Z95 * sd)}{base}")
-    words.append(f"measured {level_words(now, found.value)} ± {fixed(Z95 * found.error)}" if found else "not measured")
+        words.append(f"expected {level_words(now.base, mean)} ± {fixed(Z95 * sd)}{base}")
+    words.append(
+        f"measured {level_words(now.base, found.value)} ± {fixed(Z95 * found.error)}" if found else "not measured"
+    )
     return ", ".join(words)
 
 

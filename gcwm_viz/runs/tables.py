@@ -225,10 +225,7 @@ class Tables(Mapping[str, pd.DataFrame]):
         file = self._store.path / _ELSEWHERE.get(name, f"tables/{name}.parquet")
         if not file.is_file():
             return pd.DataFrame({column: pd.Series(dtype="object") for column in documented})
-        try:
-            frame: pd.DataFrame = pq.read_table(file).to_pandas()
-        except (pa.ArrowInvalid, OSError) as error:
-            raise InputError(f"{file} is not a readable table: {str(error).splitlines()[0]}") from None
+        frame = read_table(file)
         if name == "matrices":
             seconds = {self._store.keys[index].name: value for index, value in self._store.seconds().items()}
             frame["seconds"] = frame["matrix"].map(seconds).astype("float64")
@@ -236,6 +233,15 @@ class Tables(Mapping[str, pd.DataFrame]):
             strengths = {entry.name: entry.strength for entry in self._store.file.updates}
             frame["strength"] = frame["update"].map(strengths).astype("float64")
         return frame.reindex(columns=documented)
+
+
+def read_table(file: Path) -> pd.DataFrame:
+    """A stored table. Raises :class:`InputError` for a file that is none."""
+    try:
+        frame: pd.DataFrame = pq.read_table(file).to_pandas()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(f"{file} is not a readable table: {str(error).splitlines()[0]}") from None
+    return frame
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,10 @@
 Shape suffixes: m = number of updates, o = d_out, i = d_in, r = retained rank.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import permutations
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -42,6 +44,14 @@ class MatrixInterference:
 
 
 PAIR_TABLES = ("interference", "one_sided", "inner", "sar", "conflict", "overcount", "trailing", "sti")
+
+
+def pair_rows(names: Sequence[str], tables: Mapping[str, Tensor]) -> list[dict[str, Any]]:
+    """A row {i, j, value of each table} of every ordered pair of updates."""
+    pairs = permutations(range(len(names)), 2)
+    return [{"i": names[i], "j": names[j]} | {n: float(t[i, j]) for n, t in tables.items()} for i, j in pairs]
+
+
 _SUMS = ("interference", "one_sided")
 
 

@@ -75,7 +75,7 @@ def leave_one_out(
     check_outside(out, opened)
     engine = on if isinstance(on, Engine) else LocalEngine(on or torch.device("cpu"), workers)
     folder = ResultFolder(out, "leave_one_out.json", "results for", progress)
-    with folder.work(_about(store)):
+    with folder.work(identity(store, FORMAT)):
         (out / "values").mkdir(exist_ok=True)
         stored = _stored_states(store)
         for label, state in stored.items():
@@ -152,11 +152,12 @@ def _merges(store: RunStore, out: Path) -> dict[str, FinalFolder]:
     }
 
 
-def _about(store: RunStore) -> dict[str, Any]:
-    """What identifies the run; results of an earlier version have no precision, which was the default."""
+def identity(store: RunStore, kind: str) -> dict[str, Any]:
+    """What identifies the run that results of this ``kind``, a format, belong to; those of an earlier version have no
+    precision, which was the default."""
     precision = store.file.probes.dtype
     return ({} if precision == PROBE_DTYPES[0] else {"probe_dtype": precision}) | {
-        "format": FORMAT,
+        "format": kind,
         "settings": store.settings.to_dict(),
         "base": store.file.base.fingerprint,
         "updates": [[update.name, update.fingerprint] for update in store.file.updates],

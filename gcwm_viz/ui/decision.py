@@ -1,7 +1,7 @@
 """What the parts of the page Decide share: what is expected of its updates, computed once, and what was measured."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from weakref import WeakKeyDictionary
 
 import pandas as pd
@@ -121,5 +121,5 @@ def _read(run: Run) -> Known:
     )
     if known.now is None:
         return known
-    drawn = {"levels": level_rows(known.now), "plans": measured_rows(known.now), "orders": order_rows(known.now)}
-    return Known(**{**vars(known), **drawn})
+    levels, plans, orders = level_rows(known.now), measured_rows(known.now), order_rows(known.now)
+    return replace(known, levels=levels, plans=plans, orders=orders)

@@ -13,7 +13,7 @@ from gcwm_viz.decide.knowledge import STRENGTHS
 from gcwm_viz.decide.outlook import Outlook
 from gcwm_viz.decide.plan import plan_of
 from gcwm_viz.decide.plans import PURPOSE, measure_live, worth
-from gcwm_viz.decide.sentences import fixed, next_words, part_words, plan_name
+from gcwm_viz.decide.sentences import fixed, level_words, next_words, part_words, plan_name
 from gcwm_viz.errors import InputError
 from gcwm_viz.jobs import jobs
 from gcwm_viz.jobs.forecast import cost, search_job
@@ -80,13 +80,13 @@ def _outcome(run: Run, known: Known, chosen: dict[str, float]) -> None:
     boxes = st.columns(4)
     if known.now is not None:
         mean, sd = known.now.expected(plan)
-        _number(boxes[0], "Expected", _level(known, mean), f"± {fixed(Z95 * sd)}")
+        _number(boxes[0], "Expected", level_words(known.base, mean), f"± {fixed(Z95 * sd)}")
     else:
         _number(boxes[0], "Expected", "n/a", "no forecast")
     if found:
         seconds = st.session_state.get(_SECONDS, {}).get((str(run.path), plan))
         took = f" · {seconds:.1f} s" if seconds else ""
-        _number(boxes[1], "Measured", _level(known, found.value), f"± {fixed(Z95 * found.error)}{took}")
+        _number(boxes[1], "Measured", level_words(known.base, found.value), f"± {fixed(Z95 * found.error)}{took}")
     else:
         with boxes[1]:
             _measure_now(run, chosen, plan)
@@ -104,10 +104,6 @@ def _outcome(run: Run, known: Known, chosen: dict[str, float]) -> None:
 
 def _number(box: DeltaGenerator, label: str, value: str, note: str) -> None:
     box.metric(label, value, as_markdown(note, 60), delta_color="off", delta_arrow="off")
-
-
-def _level(known: Known, change: float) -> str:
-    return fixed(change, signed=True) if math.isnan(known.base) else fixed(known.base + change)
 
 
 def _against_everything(known: Known, plan: Plan) -> tuple[str, str]:

@@ -21,15 +21,13 @@ from gcwm_viz.continual.session import SupersededError, begin_session
 from gcwm_viz.engines.engine import Engine, Worker
 from gcwm_viz.engines.local import LocalEngine
 from gcwm_viz.errors import InputError
-from gcwm_viz.geometry import member
 from gcwm_viz.linalg.lowrank import LowRank, dense
-from gcwm_viz.linalg.subspace import right_subspace
 from gcwm_viz.merging.merge import MERGED
 from gcwm_viz.runs.inputs import Inputs
 from gcwm_viz.runs.run import continue_run, create_run
 from gcwm_viz.updates.matrices import MatrixKey, target_matrices
-from gcwm_viz.updates.source import UpdateSource
 from tests.continual.inputs import write_base, write_updates
+from tests.counted import counted_work
 from tests.factories import low_rank_updates
 
 CPU = torch.device("cpu")
@@ -74,18 +72,7 @@ def test_the_states_are_those_of_complete_runs(inputs: Inputs, tmp_path: Path) -
 def test_a_matrix_is_read_and_its_updates_are_decomposed_once_for_all_sequences(
     inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    counts = {"read": 0, "decomposed": 0}
-    decompose, read = right_subspace, UpdateSource.delta
-
-    def counted(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any) -> Any:
-            counts[name] += 1
-            return work(*arguments)
-
-        return call
-
-    monkeypatch.setattr(member, "right_subspace", counted("decomposed", decompose))
-    monkeypatch.setattr(UpdateSource, "delta", counted("read", read))
+    counts = counted_work(monkeypatch)
     out = tmp_path / "out"
     folders = [folder(out, names, names) for names in ("abc", "bc", "ac", "ab")]
     merge(inputs, out, folders, LocalEngine(CPU, 1))

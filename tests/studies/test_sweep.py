@@ -1,8 +1,6 @@
 """A sweep is its points: every one the bytes of an ordinary run, what they share computed once."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -14,13 +12,11 @@ from gcwm_viz.continual.folder import WorkCancelledError, WorkFolder
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.engines.local import LocalEngine
 from gcwm_viz.errors import InputError
-from gcwm_viz.geometry import member
-from gcwm_viz.linalg.subspace import right_subspace
 from gcwm_viz.runs.inputs import Inputs
 from gcwm_viz.runs.run import continue_run, create_run
 from gcwm_viz.studies.sweep import sweep, sweep_runs
-from gcwm_viz.updates.source import UpdateSource
 from tests.continual.inputs import write_base, write_updates
+from tests.counted import counted_work
 from tests.torture.small import contents, write_inputs
 
 CPU = torch.device("cpu")
@@ -51,18 +47,7 @@ def test_every_point_has_the_bytes_of_an_ordinary_run(inputs: Inputs, tmp_path: 
 def test_a_matrix_is_read_and_its_updates_are_decomposed_once_for_all_points(
     inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    counts = {"read": 0, "decomposed": 0}
-    decompose, read = right_subspace, UpdateSource.delta
-
-    def counted(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any) -> Any:
-            counts[name] += 1
-            return work(*arguments)
-
-        return call
-
-    monkeypatch.setattr(member, "right_subspace", counted("decomposed", decompose))
-    monkeypatch.setattr(UpdateSource, "delta", counted("read", read))
+    counts = counted_work(monkeypatch)
     present = 3 * 8 - 2  # b lacks one of four families in both layers
     points = sweep_runs("abc", ["gcwm", "wudi"], {"eta": [0.5, 1.0]}, orders=3)
     assert len(points) == 12

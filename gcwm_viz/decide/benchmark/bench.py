@@ -15,12 +15,11 @@ from gcwm_viz.attribution.path import SettableModel, StatePath, split_loss
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.final import final_state
 from gcwm_viz.decide.benchmark.pools import LESS, Pool, Variant
-from gcwm_viz.decide.measure import FirstTokens, divergence, first_order
+from gcwm_viz.decide.measure import Effects
 from gcwm_viz.linalg.lowrank import Update, scaled
 from gcwm_viz.probes.behaviour import BehaviourProbe
-from gcwm_viz.probes.loss import TaskLoss
 from gcwm_viz.probes.tasks import PromptTask
-from gcwm_viz.signals.interference import interference, over_matrices
+from gcwm_viz.signals.interference import interference, over_matrices, pair_rows
 from gcwm_viz.updates.matrices import MatrixKey
 
 Rows = list[dict[str, Any]]
@@ -80,40 +79,29 @@ class PoolBench(ABC):
         deltas = [self.update(variant) for variant in variants]
         parts = [interference(self.weight(key), [own[k] for own in deltas]) for k, key in enumerate(self.keys)]
         of_updates, of_pairs = over_matrices(parts)
-        dev = {task.name: task for task in self.probes("dev")}
-        losses = {name: TaskLoss(self.tokenizer, task) for name, task in dev.items()}
-        tokens = {name: FirstTokens(self.tokenizer, task) for name, task in dev.items()}
         nothing = [None] * len(self.keys)
         model.set_updates(nothing)
-        at_base = {task: first_order(model, loss, deltas) for task, loss in losses.items()}
-        before = {task: each.of(model.model, model.device) for task, each in tokens.items()}
+        measured = Effects(model, self.tokenizer, self.probes("dev"), deltas)
         updates: Rows = []
         effects: Rows = []
         at_expert = torch.zeros(len(variants), len(variants), dtype=torch.float64)
         for i, variant in enumerate(variants):
-            model.set_updates(deltas[i])
-            at_expert[i] = first_order(model, losses[variant.task], deltas)
-            changed = {t: divergence(before[t], each.of(model.model, model.device)) for t, each in tokens.items()}
+            by_task = measured.of(i)
+            at_expert[i] = measured.at_present(variant.task)
+            others = [values["kl_task"] for task, values in by_task.items() if task != variant.task]
             updates.append(
                 {"update": variant.name, "task": variant.task, "kind": variant.kind}
                 | {name: float(values[i]) for name, values in of_updates.items()}
-                | {"kl": changed[variant.task]}
-                | {"kl_others": sum(v for t, v in changed.items() if t != variant.task) / (len(changed) - 1)}
+                | {"kl": by_task[variant.task]["kl_task"], "kl_others": sum(others) / len(others)}
             )
             path = StatePath(model, nothing, deltas[i]) if self.attributed else None
-            for task, loss in losses.items():
-                values = math.nan
+            for task, values in by_task.items():
+                harm = math.nan
                 if path is not None:
-                    values = sum(max(value, 0.0) for value in split_loss(path, loss, ATTRIBUTION_NODES).values)
-                about = {"update": variant.name, "task": task, "kl_task": changed[task]}
-                effects.append(about | {"first_order_base": float(at_base[task][i]), "attributed": values})
-        pairs = [
-            {"i": names[i], "j": names[j], "first_order": float(at_expert[i, j])}
-            | {name: float(table[i, j]) for name, table in of_pairs.items()}
-            for i in range(len(names))
-            for j in range(len(names))
-            if i != j
-        ]
+                    split = split_loss(path, measured.losses[task], ATTRIBUTION_NODES)
+                    harm = sum(max(value, 0.0) for value in split.values)
+                effects.append({"update": variant.name, "task": task} | values | {"attributed": harm})
+        pairs = pair_rows(names, {"first_order": at_expert} | of_pairs)
         return {"updates": updates, "pairs": pairs, "effects": effects}
 
     def solo(self) -> Rows:

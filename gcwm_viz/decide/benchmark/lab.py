@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from gcwm_viz.decide.benchmark.bench import PoolBench
-from gcwm_viz.decide.benchmark.pools import GOOD, NOISE, RESCALED, Variant, pools
-from gcwm_viz.experiments.draw import Draw, seeded
+from gcwm_viz.decide.benchmark.pools import GOOD, NOISE, RESCALED, Variant, pools, shuffled_answers
+from gcwm_viz.experiments.draw import seeded
 from gcwm_viz.experiments.lab.library import Library, State
 from gcwm_viz.experiments.lab.recipe import Recipe
 from gcwm_viz.experiments.lab.train import CharacterCorpus, train_update
@@ -85,8 +85,7 @@ class LabPools(PoolBench):
         elif variant.kind == "over-trained":
             settings = replace(settings, steps=3 * settings.steps, lr=3 * settings.lr)
         elif variant.kind == "shuffled":
-            answers = Draw(seeded(library.seed, "shuffled", variant.task)).shuffled([answer for _, answer in examples])
-            examples = tuple((prompt, answer) for (prompt, _), answer in zip(examples, answers, strict=True))
+            examples = shuffled_answers(examples, library.seed, variant.task)
         stream = seeded(library.seed, variant.kind, variant.task)
         return train_update(library.model, library.base(), CharacterCorpus(examples), settings, stream)
 

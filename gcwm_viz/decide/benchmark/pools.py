@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from gcwm_viz.experiments.draw import Draw, seeded
+from gcwm_viz.decide.knowledge import STRENGTHS
+from gcwm_viz.experiments.draw import Draw, Example, seeded
 
 KINDS = ("under-trained", "over-trained", "shuffled", "wrong-name", "duplicate", "noise", "rescaled", "other-base")
 """What can be wrong with an update."""
@@ -17,7 +18,7 @@ GOOD = "good"
 MIXED = "mixed"
 REGIMES = (GOOD, *KINDS, MIXED)
 SIZE = 5
-LESS = 1 / 3
+LESS = STRENGTHS[0]
 """The strength of an update that is integrated with less."""
 NOISE = 1.5
 """Norm of the noise over that of the update, in every matrix."""
@@ -116,3 +117,9 @@ def key_of(variants: Sequence[Variant], plan: Plan) -> str:
     """A plan as text that does not depend on the pool, so that pools share what was measured."""
     parts = [f"{v.name}:{strength:.3g}" for v, strength in zip(variants, plan, strict=True) if strength]
     return ",".join(sorted(parts))
+
+
+def shuffled_answers(examples: Sequence[Example], seed: int, task: str) -> tuple[Example, ...]:
+    """The prompts with each other's answers."""
+    answers = Draw(seeded(seed, "shuffled", task)).shuffled([answer for _, answer in examples])
+    return tuple((prompt, answer) for (prompt, _), answer in zip(examples, answers, strict=True))

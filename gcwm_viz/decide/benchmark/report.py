@@ -43,8 +43,8 @@ MEASURED = (1, 3, 5)
 """Numbers of measured plans after which a choice is reported."""
 BINS = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 Tables = Mapping[str, pd.DataFrame]
-Fitted = Callable[[PoolCase, Needs], Forecast]
-"""The forecast for a case that did not see it, by what it needs."""
+Fitted = Callable[[Needs, PoolCase], Forecast]
+"""The forecast, by what it needs, for a case that it did not see."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def check_apart(fitted: Sequence[PoolCase], reported: Sequence[PoolCase]) -> Non
 def settings(
     method: str, fitted: Sequence[PoolCase], reported: Sequence[PoolCase], tables: Tables
 ) -> tuple[list[Setting], list[Forecast]]:
-    """How forecasts are reported, and those that ship: fitted on all regimes of ``fitted``."""
+    """How forecasts are reported, first those that ship, fitted on all regimes of ``fitted``; and these themselves."""
     check_apart(fitted, reported)
     shipped = {needs: fit([case.case() for case in fitted], method, needs) for needs in NEEDS}
 
@@ -78,8 +78,8 @@ def settings(
         return fit([case.case() for case in own], method, needs)
 
     return [
-        Setting(NEW_SEEDS, reported, tables, lambda case, needs: shipped[needs]),
-        Setting(NEW_REGIMES, reported, tables, lambda case, needs: without(case.regime, needs)),
+        Setting(NEW_SEEDS, reported, tables, lambda needs, case: shipped[needs]),
+        Setting(NEW_REGIMES, reported, tables, lambda needs, case: without(case.regime, needs)),
     ], list(shipped.values())
 
 
@@ -113,7 +113,7 @@ def _judged(part: Setting, needs: Needs) -> pd.DataFrame:
     """One row an update of a pool: forecast and truth of its part, verdict and whether that was right."""
     rows = []
     for case in part.cases:
-        forecast = part.forecast(case, needs)
+        forecast = part.forecast(needs, case)
         plans = distinct(np.concatenate([case.plans_pt, looked_at(case.everything(), case.scale)]))
         belief = believe(forecast, case.known, plans)
         for j in range(case.updates):
@@ -188,18 +188,14 @@ def _coverage(judged: pd.DataFrame) -> pd.DataFrame:
 
 def _regret(part: Setting) -> pd.DataFrame:
     policies: list[Policy] = simple_policies()
-    policies += [forecast_policy(f"forecast, {needs}", partial(_forecast, part, needs)) for needs in NEEDS]
+    policies += [forecast_policy(f"forecast, {needs}", partial(part.forecast, needs)) for needs in NEEDS]
     if all(np.isfinite(case.dev).all() for case in part.cases):
-        labels = partial(_forecast, part, "labels")
+        labels = partial(part.forecast, "labels")
         policies += [forecast_policy(f"forecast, labels, {count} measured", labels, count) for count in MEASURED]
     else:  # without scores on dev nothing can be measured before the choice
         policies = [policy for policy in policies if not policy.cost]
     table = regrets(part.cases, policies)
     return summary(table)
-
-
-def _forecast(part: Setting, needs: Needs, case: PoolCase) -> Forecast:
-    return part.forecast(case, needs)
 
 
 def provenance(fitted: Sequence[PoolCase], reported: Sequence[PoolCase]) -> dict[str, Any]:
@@ -232,19 +228,13 @@ def results(
         if report_progress:
             report_progress(f"{method}: fitting on {len(fitted)} pools, reporting on {len(reported)}")
         own, shipped = settings(method, fitted, reported, lab)
-        other = [] if smollm2 is None else other_model(smollm2, method)
-        if other:
-            by_needs = {each.needs: each for each in shipped}
-            own.append(Setting(OTHER_MODEL, other, smollm2 or {}, partial(_pick, by_needs)))
+        if smollm2 is not None and (other := other_model(smollm2, method)):
+            own.append(replace(own[0], name=OTHER_MODEL, cases=other, tables=smollm2))
         forecasts += shipped
         source.setdefault("methods", {})[method] = provenance(fitted, reported)
         for name, table in report(own, method).items():
             parts.setdefault(name, []).append(table)
     return {name: pd.concat(tables, ignore_index=True) for name, tables in parts.items()}, forecasts, source
-
-
-def _pick(forecasts: Mapping[Needs, Forecast], case: PoolCase, needs: Needs) -> Forecast:
-    return forecasts[needs]
 
 
 def other_model(tables: Tables, method: str) -> list[PoolCase]:

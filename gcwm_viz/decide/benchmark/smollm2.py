@@ -21,7 +21,7 @@ from gcwm_viz.checkpoints.reader import read_tensor
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.decide.benchmark.bench import PoolBench
-from gcwm_viz.decide.benchmark.pools import GOOD, KINDS, NOISE, RESCALED, Variant, pools
+from gcwm_viz.decide.benchmark.pools import GOOD, KINDS, NOISE, RESCALED, Variant, pools, shuffled_answers
 from gcwm_viz.experiments.draw import Draw, Example, seeded
 from gcwm_viz.experiments.smollm2.build import STEPS
 from gcwm_viz.experiments.smollm2.bundle import locate
@@ -124,13 +124,12 @@ class SmolLM2Pools(PoolBench):
             self._report(variant.name)
             data = variant.data or variant.task
             lines = (self._bundle.root / "train" / f"{data}.jsonl").read_text(encoding="utf-8").splitlines()
-            examples: list[Example] = [(row["prompt"], row["answer"]) for row in map(json.loads, lines)]
+            examples: Sequence[Example] = [(row["prompt"], row["answer"]) for row in map(json.loads, lines)]
             steps = STEPS[data]
             if variant.kind == "under-trained":
                 steps = steps // 8
             elif variant.kind == "shuffled":
-                answers = Draw(seeded(0, "shuffled", data)).shuffled([answer for _, answer in examples])
-                examples = [(prompt, answer) for (prompt, _), answer in zip(examples, answers, strict=True)]
+                examples = shuffled_answers(examples, 0, data)
             settings = replace(LoraSettings(), steps=steps, warmup=min(LoraSettings().warmup, steps - 1))
             seed = seeded(0, variant.kind, variant.task).initial_seed()
             self._trainer.train(examples, settings, out, seed)

@@ -15,7 +15,6 @@ import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from gcwm_viz.decide.benchmark.pools import KINDS, Pool, key_of, leave_one_out, 
 from gcwm_viz.decide.benchmark.smollm2 import SmolLM2Pools
 from gcwm_viz.engines.local import unordered
 from gcwm_viz.errors import InputError
+from gcwm_viz.experiments.bundles import versions
 from gcwm_viz.experiments.lab.recipe import Recipe
 from gcwm_viz.experiments.smollm2.base import base_folder
 from gcwm_viz.runs.folder import ResultFolder
@@ -84,7 +84,7 @@ def decide(
         "settings": {name: settings_of(name).to_dict() for name in METHODS},
         "fitted": list(FITTED),
         "reported": list(REPORTED),
-        "versions": {"python": platform.python_version()} | {n: version(n) for n in ("torch", "transformers")},
+        "versions": {"python": platform.python_version()} | versions(("torch", "transformers")),
     }
 
     def tell(stage: str, done: int, total: int, label: str) -> None:

@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from gcwm_viz.continual.store import order_rows
 from gcwm_viz.continual.summary import steps_table
 from gcwm_viz.engines.local import unordered
 from gcwm_viz.errors import InputError
+from gcwm_viz.experiments.bundles import versions
 from gcwm_viz.experiments.lab.library import State
 from gcwm_viz.experiments.lab.pipelines import PIPELINES, train_pipeline
 from gcwm_viz.experiments.lab.recipe import Recipe
@@ -229,5 +229,5 @@ def _about(recipe: Recipe, orders: Sequence[tuple[str, ...]], seeds: int, method
         "seeds": list(range(seeds)),
         "methods": list(methods),
         "merges": {name: {"fixed": m.fixed, "grid": m.grid} for name, m in MERGES.items()},
-        "versions": {"python": platform.python_version()} | {n: version(n) for n in ("torch", "transformers")},
+        "versions": {"python": platform.python_version()} | versions(("torch", "transformers")),
     }

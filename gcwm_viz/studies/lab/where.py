@@ -17,7 +17,6 @@ import math
 import platform
 from collections.abc import Callable, Sequence
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
@@ -29,6 +28,7 @@ from gcwm_viz.checkpoints.atomic import write_bytes
 from gcwm_viz.continual.engine import write_table
 from gcwm_viz.engines.local import unordered
 from gcwm_viz.errors import InputError
+from gcwm_viz.experiments.bundles import versions
 from gcwm_viz.experiments.lab.library import apply
 from gcwm_viz.experiments.lab.recipe import Recipe
 from gcwm_viz.linalg.lowrank import Update, dense
@@ -74,7 +74,7 @@ def where(
         "seeds": list(range(seeds)),
         "methods": list(methods),
         "split": SPLIT,
-        "versions": {"python": platform.python_version()} | {n: version(n) for n in ("torch", "transformers")},
+        "versions": {"python": platform.python_version()} | versions(("torch", "transformers")),
     }
 
     def tell(stage: str, done: int, total: int, label: str) -> None:

@@ -83,13 +83,13 @@ def test_a_new_regime_was_never_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(fitted == FIT for fitted in seen)
     for case in REPORT[:3]:
         seen.clear()
-        parts[1].forecast(case, "labels")
+        parts[1].forecast("labels", case)
         assert len(seen) == 1
         assert all(each.regime != case.regime for each in seen[0])
         # Nor in a mixed pool; good updates are in every pool.
         if case.regime == "noise":
             assert {each.regime for each in seen[0]} == {"good"}
-        parts[1].forecast(case, "labels")
+        parts[1].forecast("labels", case)
         assert len(seen) == 1  # fitted once
 
 
