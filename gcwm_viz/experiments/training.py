@@ -17,6 +17,8 @@ from torch.nn.functional import cross_entropy
 
 from gcwm_viz.errors import InputError
 from gcwm_viz.experiments.corpus import IGNORED, Corpus
+from gcwm_viz.probes.batches import SHARED_TOKENS
+from gcwm_viz.probes.prefix import keys_and_values
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,13 +56,28 @@ def answer_loss(
     targets_bl = labels_bl[:, 1:]
     if labelled_only:
         labelled_bl = targets_bl != IGNORED
-        hidden_bld = model.get_decoder()(input_ids=ids_bl, use_cache=False).last_hidden_state
+        hidden_bld = _hidden(model.get_decoder(), ids_bl, labels_bl)
         logits_nv = model.get_output_embeddings()(hidden_bld[:, :-1][labelled_bl])
         targets_n = targets_bl[labelled_bl]
     else:
         logits_blv = model(input_ids=ids_bl, use_cache=False).logits[:, :-1]
         logits_nv, targets_n = logits_blv.reshape(-1, logits_blv.shape[-1]), targets_bl.reshape(-1)
     return cross_entropy(logits_nv.float(), targets_n, ignore_index=IGNORED, reduction=reduction)
+
+
+def _hidden(decoder: Any, ids_bl: Tensor, labels_bl: Tensor) -> Tensor:
+    """Last hidden states (b, l, d), where those before the first label, which nothing reads, may be zero: what all
+    prompts begin with passes the decoder once."""
+    unlabelled_l = (labels_bl == IGNORED).all(0)
+    same_l = unlabelled_l & (ids_bl == ids_bl[0]).all(0)
+    # The last token before the first label predicts it, and stays.
+    shared = int(min(same_l.cumprod(0).sum(), unlabelled_l.cumprod(0).sum() - 1))
+    cache = keys_and_values(decoder, ids_bl[:1, :shared], len(ids_bl)) if shared >= SHARED_TOKENS else None
+    if cache is None:
+        hidden_bld: Tensor = decoder(input_ids=ids_bl, use_cache=False).last_hidden_state
+        return hidden_bld
+    rest = decoder(input_ids=ids_bl[:, shared:], past_key_values=cache, use_cache=True).last_hidden_state
+    return torch.nn.functional.pad(rest, (0, 0, shared, 0))
 
 
 class Hook:

@@ -19,6 +19,7 @@ from gcwm_viz.errors import InputError
 from gcwm_viz.probes.batches import IGNORED, Batch, Row, batches_of, pad_of
 from gcwm_viz.probes.encoding import Encoder, Request
 from gcwm_viz.probes.harness import harness_values
+from gcwm_viz.probes.prefix import keys_and_values
 from gcwm_viz.probes.tasks import ChoiceTask, HarnessTask, PromptTask, Task, TextTask
 from gcwm_viz.probes.values import TaskValues, ratio_values
 
@@ -127,12 +128,24 @@ def keeps_tail(model: torch.nn.Module) -> bool:
 
 
 def tail_logits(model: torch.nn.Module, batch: Batch, device: str | torch.device, keeps: bool) -> Tensor:
-    """Logits (b, a, v) float32 of the positions that predict the tail; ``keeps``: of :func:`keeps_tail`."""
+    """Logits (b, a, v) float32 of the positions that predict the tail; ``keeps``: of :func:`keeps_tail`.
+
+    The prefix of a batch passes the model once, in one row, where the model keeps its keys and values alone; gradients
+    go through it.
+    """
     # Position t predicts token t+1, so the tail of labels needs the position before it too.
     keep = {"logits_to_keep": batch.tail + 1} if keeps else {}
-    logits: Tensor = model(
-        input_ids=batch.ids_bl.to(device), attention_mask=batch.mask_bl.to(device), use_cache=False, **keep
-    ).logits
+    ids_bl, mask_bl, kept = batch.ids_bl.to(device), batch.mask_bl.to(device), {"use_cache": False}
+    if batch.prefix:
+        prefix_1l = torch.tensor([batch.prefix], device=ids_bl.device)
+        prefix_bl = prefix_1l.expand(len(ids_bl), -1)
+        mask_bl = torch.cat([torch.ones_like(prefix_bl), mask_bl], dim=1)
+        cache = keys_and_values(model, prefix_1l, len(ids_bl), **({"logits_to_keep": 1} if keeps else {}))
+        if cache is None:
+            ids_bl = torch.cat([prefix_bl, ids_bl], dim=1)
+        else:
+            kept = {"use_cache": True, "past_key_values": cache}
+    logits: Tensor = model(input_ids=ids_bl, attention_mask=mask_bl, **kept, **keep).logits
     return logits[:, -(batch.tail + 1) : -1].float()
 
 

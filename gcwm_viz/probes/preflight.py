@@ -106,7 +106,7 @@ def _memory(
     def logits(rows: int, positions: int) -> int:
         return rows * positions * vocabulary * (dtype.itemsize + 2 * 4)
 
-    batches = [states(*batch.ids_bl.shape) + logits(len(batch.rows), batch.tail + 1) for batch in behaviour.batches]
+    batches = [states(*batch.whole_shape) + logits(len(batch.rows), batch.tail + 1) for batch in behaviour.batches]
     if any(isinstance(task, HarnessTask) for task in behaviour.tasks):
         batches.append(states(BATCH, HARNESS_TOKENS) + logits(BATCH, HARNESS_TOKENS))
     layers = int(getattr(config, "num_hidden_layers", 0) or 0)

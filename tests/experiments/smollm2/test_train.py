@@ -18,6 +18,7 @@ from gcwm_viz.experiments.smollm2.bundle import locate
 from gcwm_viz.experiments.smollm2.data import Choice, ExampleTask
 from gcwm_viz.experiments.smollm2.train import LoraSettings, Trainer, chat_corpus
 from gcwm_viz.experiments.training import answer_loss
+from gcwm_viz.probes.batches import SHARED_TOKENS
 from tests.experiments.smollm2 import tiny
 
 pytest.importorskip("peft")
@@ -64,6 +65,28 @@ def test_the_loss_is_that_of_the_answers_alone(trainer: Trainer) -> None:
     torch.testing.assert_close(answer_loss(model, ids, labels, labelled_only=True), expected)
     ends = [trainer.tokenizer.decode(row[row != IGNORED]) for row in labels]
     assert set(ends) <= {f"{answer}<|im_end|>" for answer in ("a", "b", "c", "d", "ab")}
+
+
+def test_a_shared_beginning_changes_no_gradient(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = chat_corpus(trainer.tokenizer, [("the same long beginning " + prompt, answer) for prompt, answer in PAIRS])
+    ids, labels = corpus.sample(8, torch.Generator().manual_seed(0))
+    model, lengths = tiny.model(), list[int]()
+    model.get_input_embeddings().register_forward_hook(lambda _m, inputs, _o: lengths.append(inputs[0].shape[1]))
+
+    def gradients() -> list[Tensor]:
+        model.zero_grad()
+        answer_loss(model, ids, labels, labelled_only=True).backward()
+        return [p.grad.clone() for p in model.parameters() if p.grad is not None]
+
+    found = gradients()
+    monkeypatch.setattr("gcwm_viz.experiments.training.SHARED_TOKENS", 10**9)
+    expected = gradients()
+    shared, rest, whole = lengths
+    assert shared >= SHARED_TOKENS
+    assert shared + rest == whole == ids.shape[1]
+    for one, other in zip(found, expected, strict=True):
+        # The network's condition is unknown; what a prefix lost would change the first digit.
+        assert float((one - other).norm()) <= 1e-3 * float(other.norm())
 
 
 def test_it_learns_and_leaves_the_base_alone(trainer: Trainer, tmp_path: Path) -> None:
