@@ -6,6 +6,7 @@ Shape suffixes: p = plans, t = updates, k = tasks, f = features.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,7 +29,8 @@ WITHIN = 10.0
 """Weight of the rows of means within a pool against those of single scores; by leaving out seeds of the fit, 3 to 30
 choose about as well."""
 RANGE = (0.5, 99.5)
-"""Percentiles of a feature over the cases that a forecast was fitted on; a value far outside them is a warning."""
+"""Percentiles of a feature over the cases of a model that a forecast was fitted on; a value far outside those of all
+models is a warning."""
 MARGIN = 0.5
 """Share of that range by which a value may leave it."""
 
@@ -36,12 +38,14 @@ MARGIN = 0.5
 @dataclass(frozen=True)
 class Case:
     """A pool of the benchmark: what is known of it, its plans (p, t), and the change of every task's score from the
-    base under each, (p, k), on one split. ``group``: cases that must not be on both sides of a validation."""
+    base under each, (p, k), on one split. ``group``: cases of a model that must not be on both sides of a
+    validation."""
 
     known: Knowledge
     plans_pt: Array
     change_pk: Array
     group: int
+    model: str = ""
 
 
 @dataclass(frozen=True)
@@ -163,18 +167,20 @@ def fit(cases: Sequence[Case], method: str, needs: Needs) -> Forecast:
     """Ridge regression on ``cases``; its strength, and the size of its errors, from leaving out one group at a time.
 
     Every plan gives a row a task, and one for its mean over tasks, relative to the mean of its pool: choosing a plan
-    compares means within a pool, which a fit of single scores hardly weighs. Pools count alike, however many plans were
-    scored.
+    compares means within a pool, which a fit of single scores hardly weighs. Models count alike, and within a model its
+    pools, however many plans were scored.
     """
     names, rows = list[str](), []
+    pools = Counter(case.model for case in cases)
+    number = {group: k for k, group in enumerate(dict.fromkeys((case.model, case.group) for case in cases))}
     for case in cases:
         names, values_pkf = features(case.known, case.plans_pt, needs)
         change_pk, (p, k) = case.change_pk, case.change_pk.shape
         mean_pf, mean_p = values_pkf.mean(1), change_pk.mean(1)
         x = np.concatenate([values_pkf.reshape(p * k, -1), mean_pf - mean_pf.mean(0)])
         y = np.concatenate([change_pk.reshape(-1), mean_p - mean_p.mean()])
-        weights = np.concatenate([np.full(p * k, 1 / (p * k)), np.full(p, WITHIN / p)])
-        rows.append((x, y, weights, np.full(len(y), case.group)))
+        weights = np.concatenate([np.full(p * k, 1 / (p * k)), np.full(p, WITHIN / p)]) / pools[case.model]
+        rows.append((x, y, weights, np.full(len(y), number[case.model, case.group])))
     x, y, weights, groups = (np.concatenate(parts) for parts in zip(*rows, strict=True))
     weights = weights / weights.mean()
     rms = np.sqrt((x**2).mean(0))
@@ -192,13 +198,14 @@ def fit(cases: Sequence[Case], method: str, needs: Needs) -> Forecast:
     }
     ridge = min(RIDGES, key=lambda each: float((weights * (left_out[each] - y) ** 2).mean()))
     model = Ridge(alpha=ridge, fit_intercept=False).fit(x / rms, y, sample_weight=weights)
-    errors, seen, first = [], [], 0
+    errors, seen, first = [], dict[str, list[Array]](), 0
     for case, (own, *_) in zip(cases, rows, strict=True):
         last = first + case.change_pk.size
         errors.append((y[first:last] - left_out[ridge][first:last]).reshape(case.change_pk.shape).mean(1))
-        seen.append(own[: case.change_pk.size])
+        seen.setdefault(case.model, []).append(own[: case.change_pk.size])
         first += len(own)
-    low, high = np.percentile(np.concatenate(seen), RANGE, axis=0)
+    ranges = [np.percentile(np.concatenate(each), RANGE, axis=0) for each in seen.values()]
+    low, high = np.min([low for low, _ in ranges], axis=0), np.max([high for _, high in ranges], axis=0)
     each, joint, length, noise = _errors(cases, errors)
     return Forecast(
         method=method,

@@ -15,6 +15,7 @@ import pandas as pd
 
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.order import order_matters
+from gcwm_viz.decide.features import NEEDS
 from gcwm_viz.decide.forecast import Belief, Forecast, Posterior, posterior
 from gcwm_viz.decide.knowledge import Array, Knowledge
 from gcwm_viz.decide.search import Measured, candidate_plans, distinct
@@ -124,16 +125,18 @@ def _settled(expected: Posterior, plan: tuple[float, ...], eta: float) -> tuple[
 def forecast_for(
     forecasts: Sequence[Forecast], knowledge: Knowledge, settings: RunSettings, *, trained: bool = False
 ) -> tuple[Forecast | None, str]:
-    """The forecast that uses most of what is known, or None and why there is none."""
+    """The forecast that uses most of what is known, of those that were fitted on cases like this one; where there is
+    none of these, of all: it is outside its range. Or None and why there is no forecast."""
     reason = no_forecast(forecasts, settings, trained=trained)
     if reason:
         return None, reason
-    own = {each.needs: each for each in forecasts if each.method == settings.method}
-    if knowledge.has_labels and "labels" in own:
-        return own["labels"], ""
-    if knowledge.has_prompts and "prompts" in own:
-        return own["prompts"], ""
-    return own.get("updates"), "" if "updates" in own else "the benchmark has no forecast without probes"
+    given = {"labels": knowledge.has_labels, "prompts": knowledge.has_prompts, "updates": True}
+    by_needs = {each.needs: each for each in forecasts if each.method == settings.method}
+    own = [by_needs[needs] for needs in reversed(NEEDS) if given[needs] and needs in by_needs]
+    if not own:
+        return None, "the benchmark has no forecast without probes"
+    everything = np.full((1, len(knowledge.updates)), settings.continual.eta)
+    return next((each for each in own if not each.outside(knowledge, everything)), own[0]), ""
 
 
 def no_forecast(forecasts: Sequence[Forecast], settings: RunSettings, *, trained: bool = False) -> str:

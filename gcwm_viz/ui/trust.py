@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from gcwm_viz.decide.benchmark.cases import HARM
-from gcwm_viz.decide.benchmark.report import NEW_REGIMES, NEW_SEEDS, OTHER_MODEL
+from gcwm_viz.decide.benchmark.report import NEW_REGIMES, NEW_SEEDS, OTHER_MODEL, OTHER_MODEL_REGIMES
 from gcwm_viz.decide.benchmark.shipped import read_results
 from gcwm_viz.decide.verdict import CHOICES, SMALL
 from gcwm_viz.errors import InputError
@@ -20,7 +20,11 @@ from gcwm_viz.ui.text import as_markdown
 SETTINGS = {
     NEW_SEEDS: ("New seeds", "on seeds that it was not fitted on"),
     NEW_REGIMES: ("New seeds and regimes", "on seeds and kinds of bad updates that it was not fitted on"),
-    OTHER_MODEL: ("SmolLM2", "on adapters of SmolLM2, fitted on the lab alone"),
+    OTHER_MODEL: ("Another model", "on adapters of SmolLM2, fitted on the lab alone"),
+    OTHER_MODEL_REGIMES: (
+        "SmolLM2, new regimes",
+        "on adapters of SmolLM2 with kinds of bad updates of which it saw none on that model",
+    ),
 }
 """How the forecast was tested: name in the control, and in a sentence."""
 _CHANCE = 0.5

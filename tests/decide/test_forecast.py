@@ -204,3 +204,20 @@ def test_places_of_plans() -> None:
     assert belief.index((1 - 1e-12, 0, 1)) == at(belief, 1, 0, 1)
     assert belief.index((0.5, 0, 1)) is None
     assert belief.mean_p[belief.best] == belief.mean_p.max()
+
+
+def test_models_count_alike_and_each_has_its_range() -> None:
+    """Of a model with a tenth of the pools, whose truth is another, as much as of the first."""
+    one, other = ({"gain": 1.0}, {"gain": 0.2})
+    cases = [make_case(group, "labels", one) for group in range(20)]
+    few = [replace(make_case(group, "labels", other), model="other") for group in (30, 31)]
+    new = make_case(50, "labels", {})
+    alone, both = (
+        float(fit(own, "wudi", "labels").mean_change(new.known, new.plans_pt).sum()) for own in (cases, [*cases, *few])
+    )
+    assert 0.45 * alone < both < 0.75 * alone  # half way, 0.6, from the one to the other
+    far = replace(few[0], known=replace(few[0].known, solo=few[0].known.solo * 0.5 + 0.5))
+    narrow, wide = (fit(own, "wudi", "labels") for own in (cases, [*cases, far]))
+    assert all(wide.low[name] <= narrow.low[name] for name in narrow.low)
+    assert all(wide.high[name] >= narrow.high[name] for name in narrow.high)
+    assert wide.high != narrow.high

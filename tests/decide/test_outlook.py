@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from gcwm_viz.continual.config import RunSettings
+from gcwm_viz.decide.features import features
 from gcwm_viz.decide.forecast import believe
 from gcwm_viz.decide.knowledge import Knowledge
 from gcwm_viz.decide.outlook import (
@@ -136,6 +137,26 @@ def test_the_forecast_that_uses_most_is_taken() -> None:
     found, reason = forecast_for([made["labels"]], make_knowledge(labels=False), settings())
     assert found is None
     assert reason == "the benchmark has no forecast without probes"
+
+
+def test_a_forecast_inside_its_range_goes_before_one_that_uses_more() -> None:
+    made = {each.needs: each for each in forecasts("wudi")}
+    narrow = {needs: replace(each, high=dict.fromkeys(each.high, 0.0), low=dict.fromkeys(each.low, 0.0))
+              for needs, each in made.items()}  # fmt: skip
+    known = make_knowledge()
+    assert narrow["labels"].outside(known, np.ones((1, 3)))
+    assert forecast_for([narrow["labels"], made["prompts"], made["updates"]], known, settings())[0] is made["prompts"]
+    assert forecast_for([narrow["labels"], narrow["prompts"], made["updates"]], known, settings())[0] is made["updates"]
+    # Where all are outside, the one that uses most, which says so.
+    assert forecast_for(list(narrow.values()), known, settings())[0] is narrow["labels"]
+    # The range is that of the run's own strength.
+    names, weak = features(known, np.full((1, 3), 0.1), "labels")
+    gain = float(weak[..., names.index("gain")].max())
+    wide = replace(made["labels"], high=made["labels"].high | {"gain": gain}, low=made["labels"].low | {"gain": 0.0})
+    for eta, needs in ((1.0, "prompts"), (0.1, "labels")):
+        found, _ = forecast_for([wide, made["prompts"]], known, settings(eta=eta))
+        assert found is not None
+        assert found.needs == needs
 
 
 def looked(known: Knowledge, measured: tuple[Measured, ...] = (), eta: float = 1.0) -> Outlook:

@@ -12,6 +12,8 @@ from gcwm_viz.decide.benchmark.pools import Plan
 from gcwm_viz.decide.forecast import Case
 from gcwm_viz.decide.knowledge import Array, Knowledge
 
+LAB, SMOLLM2 = "lab", "smollm2"
+"""Models of the benchmark."""
 HARM = 0.01
 """An update does harm where the mean score over tasks is lower with it by more than this."""
 _SPLITS, _SCORE = ("dev", "test"), "em"
@@ -20,7 +22,8 @@ _SPLITS, _SCORE = ("dev", "test"), "em"
 @dataclass(frozen=True)
 class PoolCase:
     """One pool under one method. ``dev``, ``test``: change of every task's score from the base under every plan,
-    (p, k). ``known``: of the development split alone. ``scale``: what counts as a whole update."""
+    (p, k). ``known``: of the development split alone. ``scale``: what counts as a whole update. ``model``: whose
+    updates they are."""
 
     seed: int
     pool: str
@@ -31,14 +34,17 @@ class PoolCase:
     dev: Array
     test: Array
     scale: float = 1.0
+    model: str = LAB
 
     @property
     def updates(self) -> int:
         return len(self.kinds)
 
     def case(self) -> Case:
-        """For fitting, with the scores of both splits, by their number of examples."""
-        return Case(self.known, self.plans_pt, (self.dev + 2 * self.test) / 3, self.seed)
+        """For fitting, with the scores of both splits, by their number of examples; of test where that alone was
+        scored."""
+        change = np.where(np.isnan(self.dev), self.test, (self.dev + 2 * self.test) / 3)
+        return Case(self.known, self.plans_pt, change, self.seed, self.model)
 
     def index(self, plan: Sequence[float]) -> int | None:
         same = np.flatnonzero(np.abs(self.plans_pt - np.asarray(plan)).max(1) < 1e-3)
@@ -61,7 +67,9 @@ class PoolCase:
         return self.value(self.everything(), split) - self.value(self.with_strength(update, 0.0), split)
 
 
-def pool_cases(tables: Mapping[str, pd.DataFrame], method: str, seeds: Sequence[int] | None = None) -> list[PoolCase]:
+def pool_cases(
+    tables: Mapping[str, pd.DataFrame], method: str, seeds: Sequence[int] | None = None, model: str = LAB
+) -> list[PoolCase]:
     """Every pool of these seeds whose plans were scored under ``method``, by exact match. A pool shares plans with
     others; one whose updates were not scored together is no case."""
     plans = tables["plans"]
@@ -98,6 +106,7 @@ def pool_cases(tables: Mapping[str, pd.DataFrame], method: str, seeds: Sequence[
                     plans_pt=np.array([[0.0] * len(names), *strengths]),
                     dev=np.concatenate([nothing, dev]),
                     test=np.concatenate([nothing, test]),
+                    model=model,
                 )
             )
     return found

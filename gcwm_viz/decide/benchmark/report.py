@@ -8,7 +8,8 @@
     results/coverage.csv        how often an interval of 95 % held
 
 ``setting``: ``new seeds``, fitted on other seeds with all regimes; ``new seeds and regimes``, fitted on other seeds
-without the regime that is reported; ``smollm2``, fitted on the lab alone.
+without the regime that is reported; ``smollm2``, fitted on the lab alone; ``smollm2, new regimes``, fitted on the lab
+and on pools of SmolLM2 with other bad updates. What ships is fitted on the seeds of the lab and on these pools.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gcwm_viz.decide.benchmark.cases import PoolCase, pool_cases
+from gcwm_viz.decide.benchmark.cases import LAB, SMOLLM2, PoolCase, pool_cases
 from gcwm_viz.decide.benchmark.lab import FITTED, REPORTED
 from gcwm_viz.decide.benchmark.policies import Policy, forecast_policy, regrets, simple_policies, summary
 from gcwm_viz.decide.benchmark.pools import GOOD, MIXED
@@ -36,9 +37,12 @@ from gcwm_viz.errors import InputError
 from gcwm_viz.signals.predictors import PREDICTORS
 from gcwm_viz.statistics.means import Z95
 
-NEW_SEEDS, NEW_REGIMES, OTHER_MODEL = "new seeds", "new seeds and regimes", "smollm2"
+NEW_SEEDS, NEW_REGIMES = "new seeds", "new seeds and regimes"
+OTHER_MODEL, OTHER_MODEL_REGIMES = "smollm2", "smollm2, new regimes"
 LEAST_GROUPS = 3
 """Fewest seeds that a forecast is fitted on: one is left out at a time."""
+FITTED_REGIMES = (GOOD, "under-trained", "shuffled", "wrong-name")
+"""Pools of SmolLM2 that fit."""
 MEASURED = (1, 3, 5)
 """Numbers of measured plans after which a choice is reported."""
 BINS = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
@@ -58,29 +62,67 @@ class Setting:
 
 
 def check_apart(fitted: Sequence[PoolCase], reported: Sequence[PoolCase]) -> None:
-    """Raises :class:`InputError` where a seed is on both sides."""
-    both = sorted({case.seed for case in fitted} & {case.seed for case in reported})
-    if both:
-        raise InputError(f"seed {both[0]} would both fit and report; expected seeds of their own for each")
+    """Raises :class:`InputError` where a seed of the lab, or a bad update of another model, is on both sides."""
+    own, other = ({(case.model, case.seed) for case in cases if case.model == LAB} for cases in (fitted, reported))
+    if own & other:
+        seed = min(seed for _, seed in own & other)
+        raise InputError(f"seed {seed} would both fit and report; expected seeds of their own for each")
+    bad, reported_bad = (set[str]().union(*map(_bad, cases)) for cases in (fitted, reported))
+    if bad & reported_bad:
+        raise InputError(
+            f"{min(bad & reported_bad)} would both fit and report; expected bad updates of their own for each"
+        )
+
+
+def _fits(case: PoolCase) -> bool:
+    return case.regime in FITTED_REGIMES
+
+
+def _bad(case: PoolCase) -> set[str]:
+    """The bad updates of a pool of another model; the lab's are trained anew for every seed."""
+    if case.model == LAB:
+        return set()
+    return {name for name, kind in zip(case.known.updates, case.kinds, strict=True) if kind != GOOD}
 
 
 def settings(
-    method: str, fitted: Sequence[PoolCase], reported: Sequence[PoolCase], tables: Tables
+    method: str,
+    fitted: Sequence[PoolCase],
+    reported: Sequence[PoolCase],
+    tables: Tables,
+    smollm2: Tables | None = None,
 ) -> tuple[list[Setting], list[Forecast]]:
-    """How forecasts are reported, first those that ship, fitted on all regimes of ``fitted``; and these themselves."""
-    check_apart(fitted, reported)
-    shipped = {needs: fit([case.case() for case in fitted], method, needs) for needs in NEEDS}
+    """How forecasts are reported, first those that ship, fitted on all regimes of ``fitted`` and on the pools of
+    ``smollm2`` that fit; and these themselves."""
+    of_model = [] if smollm2 is None else pool_cases(smollm2, method, model=SMOLLM2)
+    of_model_fitted = [case for case in of_model if _fits(case)]
+    seen = set[str]().union(*map(_bad, of_model_fitted))
+    of_model_reported = [case for case in of_model if not _fits(case) and not _bad(case) & seen]
+    check_apart([*fitted, *of_model_fitted], [*reported, *of_model_reported])
 
     @cache
-    def without(regime: str, needs: Needs) -> Forecast:
+    def fit_on(lab_alone: bool, without: str, needs: Needs) -> Forecast:
         # A mixed pool has three kinds of bad updates; as a regime it is new where no mixed pool was seen.
-        own = [c for c in fitted if c.regime != regime and (regime in (GOOD, MIXED) or regime not in c.kinds)]
+        own = [*fitted, *([] if lab_alone else of_model_fitted)]
+        if without:
+            own = [c for c in own if c.regime != without and (without in (GOOD, MIXED) or without not in c.kinds)]
         return fit([case.case() for case in own], method, needs)
 
-    return [
-        Setting(NEW_SEEDS, reported, tables, lambda needs, case: shipped[needs]),
-        Setting(NEW_REGIMES, reported, tables, lambda needs, case: without(case.regime, needs)),
-    ], list(shipped.values())
+    parts = [
+        Setting(NEW_SEEDS, reported, tables, lambda needs, case: fit_on(False, "", needs)),
+        Setting(NEW_REGIMES, reported, tables, lambda needs, case: fit_on(False, case.regime, needs)),
+    ]
+    if smollm2 is not None and of_model:
+        alone = Setting(OTHER_MODEL, _scales(of_model), smollm2, lambda needs, case: fit_on(True, "", needs))
+        parts.append(alone)
+    if smollm2 is not None and of_model_fitted and of_model_reported:
+        parts.append(replace(parts[0], name=OTHER_MODEL_REGIMES, cases=_scales(of_model_reported), tables=smollm2))
+    return parts, [fit_on(False, "", needs) for needs in NEEDS]
+
+
+def _scales(cases: Sequence[PoolCase]) -> list[PoolCase]:
+    """Pools once with every update whole and once with less of all, which suits updates that hardly overlap."""
+    return [replace(case, scale=scale) for scale in (1.0, STRENGTHS[0]) for case in cases]
 
 
 def report(parts: Sequence[Setting], method: str) -> dict[str, pd.DataFrame]:
@@ -198,13 +240,15 @@ def _regret(part: Setting) -> pd.DataFrame:
     return summary(table)
 
 
-def provenance(fitted: Sequence[PoolCase], reported: Sequence[PoolCase]) -> dict[str, Any]:
+def provenance(fitted: Sequence[PoolCase], reported: Sequence[PoolCase], parts: Sequence[Setting]) -> dict[str, Any]:
     """Seeds and pools that a method's forecasts come from."""
-    return {
+    found = {
         "fitted on seeds": sorted({case.seed for case in fitted}),
         "reported on seeds": sorted({case.seed for case in reported}),
         "pools": len(fitted),
     }
+    fits = {case.pool for part in parts if part.name == OTHER_MODEL for case in part.cases if _fits(case)}
+    return found | ({"pools of SmolLM2": sorted(fits)} if fits else {})
 
 
 def write_csv(tables: Mapping[str, pd.DataFrame], folder: Path) -> None:
@@ -216,8 +260,8 @@ def write_csv(tables: Mapping[str, pd.DataFrame], folder: Path) -> None:
 def results(
     lab: Tables, smollm2: Tables | None, methods: Sequence[str], report_progress: Callable[[str], None] | None = None
 ) -> tuple[dict[str, pd.DataFrame], list[Forecast], dict[str, Any]]:
-    """All tables, the forecasts that ship, and what they come from. ``smollm2``: tables of its benchmark, which only
-    report; None leaves that setting out."""
+    """All tables, the forecasts that ship, and what they come from. ``smollm2``: tables of its benchmark; None leaves
+    that model out."""
     parts: dict[str, list[pd.DataFrame]] = {}
     forecasts: list[Forecast] = []
     source: dict[str, Any] = {}
@@ -227,17 +271,9 @@ def results(
             continue
         if report_progress:
             report_progress(f"{method}: fitting on {len(fitted)} pools, reporting on {len(reported)}")
-        own, shipped = settings(method, fitted, reported, lab)
-        if smollm2 is not None and (other := other_model(smollm2, method)):
-            own.append(replace(own[0], name=OTHER_MODEL, cases=other, tables=smollm2))
+        own, shipped = settings(method, fitted, reported, lab, smollm2)
         forecasts += shipped
-        source.setdefault("methods", {})[method] = provenance(fitted, reported)
+        source.setdefault("methods", {})[method] = provenance(fitted, reported, own)
         for name, table in report(own, method).items():
             parts.setdefault(name, []).append(table)
     return {name: pd.concat(tables, ignore_index=True) for name, tables in parts.items()}, forecasts, source
-
-
-def other_model(tables: Tables, method: str) -> list[PoolCase]:
-    """Its pools, once with every update whole and once with less of all, which suits updates that hardly overlap."""
-    cases = pool_cases(tables, method)
-    return [replace(case, scale=scale) for scale in (1.0, STRENGTHS[0]) for case in cases]

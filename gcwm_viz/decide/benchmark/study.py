@@ -24,6 +24,7 @@ from gcwm_viz.checkpoints.atomic import write_bytes
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.engine import write_table
 from gcwm_viz.decide.benchmark.bench import PoolBench, Rows
+from gcwm_viz.decide.benchmark.cases import LAB, SMOLLM2
 from gcwm_viz.decide.benchmark.lab import FITTED, REPORTED, LabPools
 from gcwm_viz.decide.benchmark.pools import KINDS, Pool, key_of, leave_one_out, lessened, subsets, with_less
 from gcwm_viz.decide.benchmark.smollm2 import SmolLM2Pools
@@ -38,7 +39,6 @@ from gcwm_viz.studies.lab.study import sendable
 FORMAT = "gcwm_viz.decide"
 METHODS = ("wudi", "task-arithmetic", "gcwm")
 PREDICTORS, SOLO = "predictors", "solo"
-LAB, SMOLLM2 = "lab", "smollm2"
 TABLES = ("pools", "updates", "pairs", "effects", "solo", "plans")
 
 

@@ -88,5 +88,7 @@ def test_seeds_methods_and_unscored_plans() -> None:
     case = pool_cases(unscored, "task-arithmetic")[0]
     assert len(case.plans_pt) == 8
     assert np.isnan(case.dev[1:]).all()
+    assert np.array_equal(case.case().change_pk, case.test)
+    assert case.case().model == "lab"
     assert np.isfinite(case.test).all()
     assert math.isnan(case.value(case.with_strength(0, LESS)))

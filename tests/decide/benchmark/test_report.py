@@ -1,7 +1,7 @@
 """What is reported: never on a seed that fitted, and every table for every setting."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from gcwm_viz.decide.benchmark.report import (
     NEW_REGIMES,
     NEW_SEEDS,
     OTHER_MODEL,
+    OTHER_MODEL_REGIMES,
     check_apart,
     results,
     settings,
@@ -54,10 +55,16 @@ class Made:
         return table[table["setting"] == setting].set_index(index)
 
 
-@pytest.fixture(scope="module")
-def made() -> Made:
+def other_model() -> dict[str, pd.DataFrame]:
+    """Another model, scored on test alone."""
     other = make_tables(seeds=(0,))
     other["plans"] = other["plans"].query("split == 'test'")
+    return other
+
+
+@pytest.fixture(scope="module")
+def made() -> Made:
+    other = other_model()
     return Made(*results(LAB, other, ["wudi", "gcwm"]))  # of gcwm nothing was scored
 
 
@@ -67,6 +74,32 @@ def test_a_seed_that_fits_and_reports_is_refused() -> None:
         check_apart(FIT, [*REPORT, FIT[-1]])
     with pytest.raises(InputError, match="seed 5 would both fit and report"):
         settings("wudi", [*FIT, REPORT[0]], REPORT, LAB)
+
+
+def test_a_bad_update_of_another_model_is_on_one_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its good pool fits; noise reports, and so does the mixture, unless the noise in it fits."""
+    seen: list[set[str]] = []
+
+    def remember(given: list[Any], method: str, needs: str) -> str:
+        seen.append({case.model for case in given})
+        return method
+
+    monkeypatch.setattr(module, "fit", remember)
+    parts, _ = settings("wudi", FIT, REPORT, LAB, other_model())
+    by_name = {part.name: part for part in parts}
+    assert list(by_name) == [NEW_SEEDS, NEW_REGIMES, OTHER_MODEL, OTHER_MODEL_REGIMES]
+    assert {case.pool for case in by_name[OTHER_MODEL].cases} == {"good-1", "noise-1", "mixed-1"}
+    assert {case.pool for case in by_name[OTHER_MODEL_REGIMES].cases} == {"noise-1", "mixed-1"}
+    assert seen == [{"lab", "smollm2"}] * 3  # what ships
+    seen.clear()
+    by_name[OTHER_MODEL].forecast("labels", by_name[OTHER_MODEL].cases[0])
+    assert seen == [{"lab"}]
+    monkeypatch.setattr(module, "FITTED_REGIMES", ("good", "noise"))
+    names = [part.name for part in settings("wudi", FIT, REPORT, LAB, other_model())[0]]
+    assert OTHER_MODEL_REGIMES not in names  # the noise of the mixture fitted
+    other = [replace(case, model="smollm2") for case in pool_cases(LAB, "wudi", [0]) if case.regime == "noise"]
+    with pytest.raises(InputError, match="eval~noise would both fit and report"):
+        check_apart(other, other)
 
 
 def test_a_new_regime_was_never_seen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,7 +130,7 @@ def test_every_table_for_every_setting(made: Made) -> None:
     assert set(made.tables) == set(COLUMNS)
     for name, columns in COLUMNS.items():
         assert set(made.tables[name]) == {*columns, "method", "setting"}
-        assert set(made.tables[name]["setting"]) == {NEW_SEEDS, NEW_REGIMES, OTHER_MODEL}
+        assert set(made.tables[name]["setting"]) == {NEW_SEEDS, NEW_REGIMES, OTHER_MODEL, OTHER_MODEL_REGIMES}
     forecasts = [f"forecast, {needs}" for needs in NEEDS]
     assert list(made.of("validation", NEW_SEEDS, "predictor").index) == [*PREDICTORS, *forecasts]
     assert list(made.of("validation", NEW_REGIMES, "predictor").index) == forecasts
