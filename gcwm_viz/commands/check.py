@@ -6,13 +6,13 @@ import math
 from dataclasses import asdict
 from typing import Any
 
-from gcwm_viz.commands.options import Commands, add_plan, add_settings, planned
+from gcwm_viz.commands.options import ETA_OF_RUN, Commands, add_plan, add_settings, planned
 
 
 def add(commands: Commands) -> None:
     parser = commands.add_parser("check", help="what a run would do, from headers alone")
     add_plan(parser)
-    add_settings(parser)
+    add_settings(parser, eta=ETA_OF_RUN)
     parser.add_argument("--device", default="auto")
     parser.add_argument(
         "--energy",
@@ -24,6 +24,7 @@ def add(commands: Commands) -> None:
 
 
 def check(options: argparse.Namespace) -> None:
+    from gcwm_viz.continual.config import AUTO
     from gcwm_viz.continual.device import pick_device
     from gcwm_viz.continual.estimate import estimate
     from gcwm_viz.probes.preflight import preflight
@@ -31,7 +32,7 @@ def check(options: argparse.Namespace) -> None:
     from gcwm_viz.updates.chain import chain_note
     from gcwm_viz.updates.outside import outside_share, share_notes
 
-    (inputs, settings), device = planned(options), pick_device(options.device)
+    (inputs, settings, choose_eta), device = planned(options), pick_device(options.device)
     opened = open_inputs(inputs)
     plan = opened.plan
     scoring = preflight(opened.base, inputs.probes, inputs.probe_dtype) if inputs.probes else None
@@ -50,6 +51,7 @@ def check(options: argparse.Namespace) -> None:
         "bytes_to_read": plan.bytes_to_read,
         "probes": scoring.tasks if scoring else [],
         "probe_memory_bytes": scoring.memory_bytes if scoring else 0,
+        "eta": AUTO if choose_eta else settings.continual.eta,
         "device": str(device),
     }
     print(json.dumps(facts | need) if options.json else "\n".join(_sentences(facts, need)))
@@ -60,6 +62,7 @@ def _at_strength(strength: float) -> str:
 
 
 def _sentences(facts: dict[str, Any], need: dict[str, Any]) -> list[str]:
+    from gcwm_viz.continual.config import AUTO
     from gcwm_viz.probes.preflight import probe_words
 
     base, targets = facts["base_parameters"], facts["parameters"]
@@ -79,6 +82,10 @@ def _sentences(facts: dict[str, Any], need: dict[str, Any]) -> list[str]:
         f"reads {read:.2f} GB, needs about {memory:.2f} GB of memory beyond the libraries, {disk:.2f} GB of disk "
         f"and some {need['seconds']:.0f} s on {facts['device']}"
     )
+    if facts["eta"] == AUTO:
+        lines.append("η: chosen on the development probes, before the run; --eta takes a number instead")
+    else:
+        lines.append(f"η: {facts['eta']:g}")
     if facts["probes"]:
         lines.append(
             f"probes: {probe_words(facts['probes'])}; each worker that scores needs about "

@@ -4,7 +4,17 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from gcwm_viz.commands.options import Commands, add_resources, add_settings, existing_run, inputs_of_bundle, settings_of
+from gcwm_viz.commands.options import (
+    ETA_OF_RUN,
+    Commands,
+    add_resources,
+    add_settings,
+    existing_run,
+    inputs_of_bundle,
+    settings_of,
+    single_settings,
+    with_eta,
+)
 from gcwm_viz.commands.work import work_on
 
 
@@ -18,7 +28,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--updates", type=Path, metavar="DIR", help="a run over the updates that --train wrote there")
     parser.add_argument("--sequential", action="store_true", help="describe the Seq. SFT trajectory instead of merging")
     parser.add_argument("--no-probes", action="store_true", help="merge without scoring the merged models")
-    add_settings(parser)
+    add_settings(parser, eta=ETA_OF_RUN)
     add_resources(parser)
     parser.set_defaults(command=smollm2)
 
@@ -51,7 +61,9 @@ def run(options: argparse.Namespace) -> None:
         bundle = locate(options.updates)
         inputs = inputs_of_bundle(bundle, base_folder(report=_report), sequential=options.sequential)
         inputs = replace(inputs, probes=None if options.no_probes else inputs.probes)
-        store = create_run(inputs, out, settings_of(options), f"{MODEL}: Seq. SFT" if options.sequential else MODEL)
+        settings, choose_eta = with_eta(inputs, settings_of(options), single_settings(options))
+        name = f"{MODEL}: Seq. SFT" if options.sequential else MODEL
+        store = create_run(inputs, out, settings, name, choose_eta=choose_eta)
     work_on(lambda: store, options)
     shown = "" if options.no_probes else f"python -m gcwm_viz show {out}   or   "
     print(f"look at it: {shown}make app")

@@ -5,7 +5,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gcwm_viz.commands.options import Commands, add_resources, add_settings, existing_run, inputs_of_bundle, settings_of
+from gcwm_viz.commands.options import (
+    Commands,
+    add_resources,
+    add_settings,
+    existing_run,
+    inputs_of_bundle,
+    settings_of,
+    single_settings,
+    with_eta,
+)
 from gcwm_viz.commands.work import work_on
 from gcwm_viz.errors import InputError
 
@@ -21,7 +30,7 @@ def add(commands: Commands) -> None:
     parser = lab_commands.add_parser("run", help="run the shipped updates, or resume that run")
     parser.add_argument("--out", type=Path, default=Path("runs/lab"), metavar="RUN")
     parser.add_argument("--sequential", action="store_true", help="describe the Seq. SFT trajectory instead of merging")
-    add_settings(parser)
+    add_settings(parser, eta="the preset's")
     add_resources(parser, device="cpu")  # a GPU is no faster on matrices this small
     parser.set_defaults(command=run)
 
@@ -76,7 +85,8 @@ def run(options: argparse.Namespace) -> None:
         bundle = locate()
         inputs = inputs_of_bundle(bundle, bundle.base, sequential=options.sequential)
         name = "Lab: Seq. SFT" if options.sequential else "Lab"
-        store = create_run(inputs, options.out, settings_of(options), name)
+        settings, choose_eta = with_eta(inputs, settings_of(options), single_settings(options), default=False)
+        store = create_run(inputs, options.out, settings, name, choose_eta=choose_eta)
     work_on(lambda: store, options)
 
 

@@ -1,12 +1,14 @@
 """Options that several commands share, and what they mean."""
 
 import argparse
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from gcwm_viz.commands.settings import epilog
 from gcwm_viz.errors import InputError
-from gcwm_viz.geometry.config import DEFAULT_PRESET, PRESETS
+from gcwm_viz.geometry.config import DEFAULT_PRESET, PRESETS, WITHOUT_PROBES
 from gcwm_viz.merging import DEFAULT_METHOD
 
 if TYPE_CHECKING:
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     from gcwm_viz.runs.inputs import Inputs
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+_AUTO = "the best on the development probes, each tried without another merge"
+ETA_OF_RUN = f"auto with such probes under {DEFAULT_PRESET}, else the method's or preset's"
 
 # Other imports stand in the functions: torch and transformers load only for a command that needs them.
 
@@ -66,13 +71,16 @@ def add_probe_dtype(parser: argparse.ArgumentParser, default: str = "float32") -
     )
 
 
-def add_settings(parser: argparse.ArgumentParser, *, grid: bool = False) -> None:
-    """grid: several methods and several values of a setting; the command reads them as a product."""
+def add_settings(parser: argparse.ArgumentParser, *, grid: bool = False, eta: str = "") -> None:
+    """grid: several methods and several values of a setting; the command reads them as a product. eta: what holds
+    without ``--eta``, in words; the command has that option only with them."""
     several, product = ("A,B,…", "values; repeat for a product") if grid else ("VALUE", "one setting of the preset")
     parser.add_argument("--preset", default=DEFAULT_PRESET, help=f"{', '.join(PRESETS)} [{DEFAULT_PRESET}]")
     parser.add_argument(
         "--method", default=DEFAULT_METHOD, metavar=several if grid else None, help=f"see `methods` [{DEFAULT_METHOD}]"
     )
+    if eta:
+        parser.add_argument("--eta", metavar="NUMBER|auto", help=f"strength of the merge [{eta}]; auto: {_AUTO}")
     parser.add_argument(
         "--set", action="append", default=[], dest="settings", metavar=f"KEY={several}", help=f"{product}; see below"
     )
@@ -163,24 +171,57 @@ def run_folder(text: str) -> Path:
 
 
 def settings_of(options: argparse.Namespace) -> "RunSettings":
-    from gcwm_viz.continual.config import RunSettings, parse_setting
+    """Those of the command line; where η is to be chosen, the default stands for it."""
+    from gcwm_viz.continual.config import RunSettings, fixed
     from gcwm_viz.merging.registry import get_method
 
-    overrides = dict(parse_setting(text) for text in options.settings)
     get_method(options.method)
-    return RunSettings.preset_with(options.preset, overrides, options.method)
+    return RunSettings.preset_with(options.preset, fixed(single_settings(options)), options.method)
+
+
+def single_settings(options: argparse.Namespace) -> dict[str, Any]:
+    """``--set`` and ``--eta`` by name. Raises :class:`InputError` where both give η."""
+    from gcwm_viz.continual.config import parse_setting
+
+    single = dict(parse_setting(text) for text in options.settings)
+    eta = getattr(options, "eta", None)
+    if eta is not None and "eta" in single:
+        raise InputError("η is given twice, by --eta and by --set; expected one of them")
+    return single if eta is None else {**single, "eta": parse_setting(f"eta={eta}")[1]}
+
+
+def with_eta(
+    inputs: "Inputs", settings: "RunSettings", single: Mapping[str, Any], *, default: bool = True
+) -> "tuple[RunSettings, bool]":
+    """Settings, and whether η is to be chosen on the development probes: where ``single`` says so and, with
+    ``default``, where it gives no η under the default preset and there are such probes. Without them η is then that of
+    :data:`~gcwm_viz.geometry.config.WITHOUT_PROBES`, for a method that has no η of its own."""
+    from gcwm_viz.continual.config import AUTO
+    from gcwm_viz.merging.registry import get_method
+    from gcwm_viz.runs.run import eta_obstacle
+
+    if "eta" in single or not default or settings.preset != DEFAULT_PRESET:
+        return settings, single.get("eta") == AUTO
+    if not eta_obstacle(inputs, settings):
+        return settings, True
+    if inputs.states or get_method(settings.method).eta is not None:
+        return settings, False
+    return replace(settings, continual=replace(settings.continual, eta=WITHOUT_PROBES)), False
 
 
 def existing_run(out: Path, options: argparse.Namespace) -> "RunStore | None":
     """The run at ``out``, to go on with; None where there is none. Raises :class:`InputError` where its settings are
     not those of the command."""
-    from gcwm_viz.continual.config import difference
+    from gcwm_viz.continual.config import AUTO, difference
     from gcwm_viz.continual.store import RunStore
 
     if not (out / "run.json").is_file():
         return None
     store = RunStore.open(out)
-    changed = difference(store.settings.to_dict(), settings_of(options).to_dict())
+    asked = settings_of(options)
+    if store.file.eta_tried is not None and single_settings(options).get("eta", AUTO) == AUTO:
+        asked = replace(asked, continual=replace(asked.continual, eta=store.settings.continual.eta))
+    changed = difference(store.settings.to_dict(), asked.to_dict())
     if changed:
         raise InputError(
             f"run {out} has other settings than asked for ({changed}); expected another --out, "
@@ -220,16 +261,14 @@ def inputs_of_bundle(bundle: "Bundle", base: Path, *, sequential: bool = False) 
     return Inputs(base=base, updates=list(bundle.updates.items()), states=states, probes=bundle.probes)
 
 
-def planned(options: argparse.Namespace) -> "tuple[Inputs, RunSettings]":
+def planned(options: argparse.Namespace) -> "tuple[Inputs, RunSettings, bool]":
     """Inputs and settings of ``--plan FILE``, single settings, strengths and probes replaced by those given beside it,
-    or else of ``--base`` and ``--update``."""
+    or else of ``--base`` and ``--update``; and whether η is to be chosen, as :func:`with_eta` says."""
     if options.plan is None:
         if options.base is None or not options.update:
             raise InputError("expected --plan, or --base with at least one --update")
-        return inputs_of(options), settings_of(options)
-    from dataclasses import replace
-
-    from gcwm_viz.continual.config import parse_setting
+        inputs = inputs_of(options)
+        return inputs, *with_eta(inputs, settings_of(options), single_settings(options))
     from gcwm_viz.continual.plan_file import read_plan
     from gcwm_viz.runs.inputs import Inputs
 
@@ -238,7 +277,8 @@ def planned(options: argparse.Namespace) -> "tuple[Inputs, RunSettings]":
     if options.preset != DEFAULT_PRESET or options.method != DEFAULT_METHOD:
         raise InputError("--plan names preset and method; expected no --preset and no --method beside it")
     plan = read_plan(options.plan)
-    plan = replace(plan, settings={**plan.settings, **dict(parse_setting(text) for text in options.settings)})
+    single = {**plan.settings, **single_settings(options)}
+    plan = replace(plan, settings=single)
     inputs = Inputs(
         base=plan.base,
         updates=plan.updates,
@@ -247,4 +287,4 @@ def planned(options: argparse.Namespace) -> "tuple[Inputs, RunSettings]":
         probes=options.probes or plan.probes,
         probe_dtype=options.probe_dtype or plan.probe_dtype,
     )
-    return inputs, plan.run_settings()
+    return inputs, *with_eta(inputs, plan.run_settings(), single)

@@ -47,6 +47,11 @@ def work_on(opened: "Callable[[], RunStore]", options: argparse.Namespace) -> No
         header_notes = store.file.notes
         for note in header_notes:
             print(f"note: {note}", flush=True)
+        if store.file.lacks_eta:
+            from gcwm_viz.studies.eta import choose_eta
+
+            store = choose_eta(store, engine, memory_budget=budget_of(options), progress=bars)
+            print(f"η = {store.settings.continual.eta:g}, chosen on the development probes", flush=True)
         continue_run(store, engine, memory_budget=budget_of(options), progress=bars)
     for note in filter(None, [*_measured_notes(store, header_notes), strength_note(Run(store))]):
         print(f"note: {note}")

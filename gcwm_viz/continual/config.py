@@ -11,6 +11,14 @@ from gcwm_viz.merging import DEFAULT_METHOD
 from gcwm_viz.merging.registry import METHODS, get_method
 from gcwm_viz.settings.declare import Setting, Settings
 
+AUTO = "auto"
+"""What stands for an η that the run chooses on its development probes."""
+
+
+def fixed(single: Mapping[str, Any]) -> dict[str, Any]:
+    """Single settings without an η that is to be chosen."""
+    return {name: value for name, value in single.items() if (name, value) != ("eta", AUTO)}
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings:

@@ -23,7 +23,7 @@ import yaml
 
 from gcwm_viz.checkpoints.hub import split_lora
 from gcwm_viz.checkpoints.location import location
-from gcwm_viz.continual.config import RunSettings, parse_setting
+from gcwm_viz.continual.config import RunSettings, fixed, parse_setting
 from gcwm_viz.continual.run_file import PROBE_DTYPES
 from gcwm_viz.errors import InputError
 from gcwm_viz.merging.registry import get_method
@@ -38,7 +38,8 @@ _KEYS = ("base", "updates", "preset", "method", "settings", "probes", "probe_dty
 @dataclass(frozen=True, kw_only=True)
 class RunPlan:
     """The content of a plan. ``updates``: (name, folder) in order of arrival. ``strengths``: by update, in (0, 10], 1
-    for those that are absent. ``settings``: single settings over the preset's, by the names that ``--set`` takes."""
+    for those that are absent. ``settings``: single settings over the preset's, by the names that ``--set`` takes; η may
+    be ``auto``, to be chosen on the development probes."""
 
     base: Path
     updates: tuple[tuple[str, Path], ...]
@@ -50,9 +51,10 @@ class RunPlan:
     probe_dtype: str = PROBE_DTYPES[0]
 
     def run_settings(self) -> RunSettings:
-        """Raises :class:`InputError` for an unknown preset, method or setting, or a value out of range."""
+        """The default stands for an η that is to be chosen. Raises :class:`InputError` for an unknown preset, method or
+        setting, or a value out of range."""
         get_method(self.method)
-        return RunSettings.preset_with(self.preset, self.settings, self.method)
+        return RunSettings.preset_with(self.preset, fixed(self.settings), self.method)
 
     def to_yaml(self) -> str:
         """The file's text; :func:`parse_plan` reads the same plan from it."""

@@ -1,5 +1,6 @@
 """run.json: inputs, matrices and settings of a run. It is read as untrusted input."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -78,8 +79,9 @@ class ProbeEntry:
 @dataclass(frozen=True, kw_only=True)
 class RunFile:
     """The content of run.json. ``states``: those of a training pipeline, else none; ``matrices``: in model order;
-    ``notes``: remarks on the inputs; ``plugins``: those it was started with, which are named here and not loaded;
-    ``other``: entries that this version does not know."""
+    ``eta_tried``: None where η was given; where the run chooses it on its development probes, every η that was tried,
+    none before that; ``notes``: remarks on the inputs; ``plugins``: those it was started with, which are named here and
+    not loaded; ``other``: entries that this version does not know."""
 
     name: str | None = None
     base: InputEntry
@@ -88,6 +90,7 @@ class RunFile:
     probes: ProbeEntry = field(default_factory=ProbeEntry)
     matrices: tuple[MatrixKey, ...]
     settings: RunSettings
+    eta_tried: tuple[float, ...] | None = None
     notes: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     plugins: tuple[PluginEntry, ...] = ()
@@ -97,6 +100,11 @@ class RunFile:
     def strengths(self) -> dict[str, float]:
         """Strength by update, of those that have another than 1."""
         return {entry.name: entry.strength for entry in self.updates if entry.strength != WHOLE}
+
+    @property
+    def lacks_eta(self) -> bool:
+        """Whether η is still to be chosen; what ``settings`` has is the default."""
+        return self.eta_tried == ()
 
     @classmethod
     def read(cls, run: Path) -> "RunFile":
@@ -135,6 +143,7 @@ class RunFile:
             "probe_memory": self.probes.memory,
             "matrices": [asdict(key) for key in self.matrices],
             "settings": self.settings.to_dict(),
+            **({} if self.eta_tried is None else {"eta_tried": list(self.eta_tried)}),
             "notes": list(self.notes),
             "versions": dict(self.versions),
             **({"plugins": [entry.to_json() for entry in self.plugins]} if self.plugins else {}),
@@ -165,6 +174,7 @@ def _run_file(values: dict[str, Any]) -> RunFile:
         probes=_probes(values),
         matrices=tuple(_matrix(entry, f"matrices[{index}]") for index, entry in enumerate(matrices)),
         settings=_settings(values.pop("settings", None)),
+        eta_tried=_etas(values.pop("eta_tried", None)),
         notes=tuple(notes),
         versions=versions,
         other=values,
@@ -236,6 +246,15 @@ def _settings(values: Any) -> RunSettings:
         return RunSettings.from_dict(values)
     except (KeyError, TypeError, AttributeError, OverflowError) as error:
         raise _EntryError(f"settings, {error!r}") from None
+
+
+def _etas(values: Any) -> tuple[float, ...] | None:
+    if values is None:
+        return None
+    tried = _sequence(values, "eta_tried", 100)
+    finite = all(type(eta) in (int, float) and 0 < eta < math.inf for eta in tried)
+    _expect(finite, "eta_tried", "positive numbers")
+    return tuple(map(float, tried))
 
 
 def _sequence(value: Any, name: str, limit: int) -> list[Any]:

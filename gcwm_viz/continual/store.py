@@ -13,6 +13,7 @@ other files have the same bytes however often a run was interrupted.
 import json
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,13 @@ class RunStore(WorkFolder):
                         f"run {self.path} started with other settings than its run.json has now: {changed}"
                     )
                 return
+
+    def settle_eta(self, eta: float, tried: Iterable[float]) -> "RunStore":
+        """The run with the η that was chosen; nothing but this has been computed of it. The caller holds the lock."""
+        continual = replace(self.settings.continual, eta=eta)
+        settled = replace(self.file, settings=replace(self.settings, continual=continual), eta_tried=tuple(tried))
+        write_json(self.path / "run.json", settled.to_json())
+        return RunStore(self.path, settled)
 
     def write_matrix(self, index: int, result: MatrixResult) -> None:
         """Write the result of one matrix; it counts once :meth:`log_matrix` has listed it."""

@@ -121,6 +121,9 @@ PRESETS = {
     )
 }
 DEFAULT_PRESET = "scale-free"
+WITHOUT_PROBES = 0.7
+"""η of that preset for a run without development probes: the largest of the usual ones at which the merge is not worse
+than half of the plain sum on the lab and on SmolLM2's adapters (docs/findings.md)."""
 
 
 def get_preset(name: str) -> Preset:

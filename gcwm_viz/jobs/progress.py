@@ -17,8 +17,16 @@ _WHAT = {
     "losses": "losses split",
     "predictors": "parts of the forecast computed",
     "plans": "plans scored",
+    "eta": "parts of the search for η done: one final merge, scored at several η",
 }
-_PHASES = {"probe": "probes", "complete": "probes", "loss": "losses", "piece": "predictors", "plan": "plans"}
+_PHASES = {
+    "probe": "probes",
+    "complete": "probes",
+    "loss": "losses",
+    "piece": "predictors",
+    "plan": "plans",
+    "eta": "eta",
+}
 """By the event in the journal; any other is of matrices."""
 SLOW = 0.67
 """Below this speed a worker is called slow."""
@@ -67,6 +75,9 @@ def progress_of(folder: Path, now: float | None = None) -> Progress:
         store = RunStore.open(folder)
     except InputError:
         return Progress("starting")
+    if store.file.lacks_eta:
+        searched = [entry for entry in entries if entry["event"] == "eta"]
+        return _newest(searched[-1]) if searched else Progress("starting")
     session = _session(entries)
     total = len(store.keys)
     merged = next((entry for entry in session if entry["event"] == "matrices-done"), None)

@@ -13,8 +13,8 @@ Checkpoint = tuple[str, int, str]
 """(``base``, 0, ""), (``expert``, index, update), (``step``, step, arriving update), (``strength``, index, factor)."""
 
 STRENGTHS = (0.3, 0.5, 0.7, 1.4)
-"""Factors of the final state, beside 1, that are scored on the development probes: they show a merge that is too strong
-or too weak, without another merge."""
+"""Factors of the final state, beside 1, that are scored on the development probes where η was given: they show a merge
+that is too strong or too weak, without another merge."""
 _COLUMNS = {
     "scores": {"model", "step", "update", "task", "split", "metric", "value", "se", "n"},
     "representation": {"model", "step", "update", "dataset", "layer", "accuracy"},
@@ -41,8 +41,15 @@ def checkpoints(store: RunStore) -> Iterator[Checkpoint]:
     yield from models(store)
     development = store.file.probes.path / "dev"
     if not store.file.states and next(development.glob("*.jsonl"), None) is not None:
-        for index, factor in enumerate(STRENGTHS, start=1):
-            yield "strength", index, str(factor)
+        yield from strengths(store)
+
+
+def strengths(store: RunStore) -> list[Checkpoint]:
+    """The final state at other strengths: at those of :data:`STRENGTHS`, or, where the run chose η, at each that it
+    tried."""
+    tried, eta = store.file.eta_tried, store.settings.continual.eta
+    factors = STRENGTHS if tried is None else [float(f"{other / eta:.6g}") for other in tried if other != eta]
+    return [("strength", index, str(factor)) for index, factor in enumerate(factors, start=1)]
 
 
 def write_scores(
@@ -89,7 +96,7 @@ def read_expert_examples(store: RunStore, update: str) -> list[TaskValues]:
 
 def read_strength_examples(store: RunStore) -> dict[float, list[TaskValues]]:
     """Values of every example of the development tasks by the factor of the final state, without 1."""
-    examples = {factor: _examples(store, ("strength", k, str(factor))) for k, factor in enumerate(STRENGTHS, start=1)}
+    examples = {float(checkpoint[2]): _examples(store, checkpoint) for checkpoint in strengths(store)}
     return {factor: values for factor, values in examples.items() if values}
 
 

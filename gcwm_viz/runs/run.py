@@ -18,6 +18,7 @@ from gcwm_viz.continual.run_file import InputEntry, RunFile
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.engines.engine import Engine, Worker
 from gcwm_viz.engines.local import LocalEngine
+from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.threads import one_thread
 from gcwm_viz.plugins.loading import WithPlugins
 from gcwm_viz.plugins.record import check_same, entries_for
@@ -36,8 +37,16 @@ def in_phase(progress: Progress | None, phase: str) -> Callable[[int, int, str],
     return None if progress is None else partial(progress, phase)
 
 
-def create_run(inputs: Inputs, out: Path, settings: RunSettings, name: str | None = None) -> RunStore:
-    """A new run folder with its settings and input fingerprints. Nothing is computed yet."""
+def create_run(
+    inputs: Inputs, out: Path, settings: RunSettings, name: str | None = None, *, choose_eta: bool = False
+) -> RunStore:
+    """A new run folder with its settings and input fingerprints. Nothing is computed yet.
+
+    ``choose_eta``: η is to be chosen on the development probes, by :func:`gcwm_viz.studies.eta.choose_eta`, before the
+    run is computed. Raises :class:`InputError` where that is not possible.
+    """
+    if choose_eta and (obstacle := eta_obstacle(inputs, settings)):
+        raise InputError(f"η cannot be chosen on the development probes: {obstacle}; expected --eta with a number")
     opened = open_inputs(inputs)
     check_outside(out, opened)
     for path in (inputs.base, *(path for _, path in inputs.updates), *inputs.states, out):
@@ -56,6 +65,7 @@ def create_run(inputs: Inputs, out: Path, settings: RunSettings, name: str | Non
             probes=probes,
             matrices=tuple(opened.plan.active),
             settings=settings,
+            eta_tried=() if choose_eta else None,
             notes=(*opened.plan.warnings, *opened.plan.notes),
             plugins=entries_for(settings.method),
             versions={"python": platform.python_version()}
@@ -102,8 +112,23 @@ def continue_run(
             store.log("complete", done=len(store.keys), total=len(store.keys))
 
 
+def eta_obstacle(inputs: Inputs, settings: RunSettings) -> str:
+    """Why η cannot be chosen on the development probes; empty where it can."""
+    if inputs.states:
+        return "states of a training pipeline are given, so nothing is merged"
+    if inputs.probes is None:
+        return "there are no probes"
+    if next((inputs.probes / "dev").glob("*.jsonl"), None) is None:
+        return f"{inputs.probes} has no dev/NAME.jsonl"
+    return "" if settings.continual.decay == 1.0 else "η decays from step to step"
+
+
 def begin(store: RunStore, engine: Engine) -> OpenInputs:
     """Check and open a run's inputs and log its start in the journal; the caller holds the lock."""
+    if store.file.lacks_eta:
+        raise InputError(
+            f"run {store.path} has not chosen its η yet, expected `python -m gcwm_viz resume {store.path}`"
+        )
     if len(store.finished()) < len(store.keys):
         check_same(store.settings.method, store.file.plugins, f"run {store.path}")
     opened = reopen_inputs(store)

@@ -20,7 +20,7 @@ from gcwm_viz.linalg.lowrank import Update
 from gcwm_viz.plugins.loading import WithPlugins
 from gcwm_viz.probes.behaviour import BehaviourProbe
 from gcwm_viz.probes.merged import MergedModel
-from gcwm_viz.probes.tasks import load_tasks
+from gcwm_viz.probes.tasks import load_split, load_tasks
 from gcwm_viz.probes.values import TaskValues, from_json, to_json
 from gcwm_viz.updates.matrices import MatrixKey
 
@@ -57,11 +57,13 @@ class StoredState:
 
 @dataclass(frozen=True)
 class Model:
-    """What is scored: ``base`` (a folder), whose matrices ``keys`` are set, on the tasks of ``probes``."""
+    """What is scored: ``base`` (a folder), whose matrices ``keys`` are set, on the tasks of ``probes``; of a ``split``
+    on its files alone."""
 
     base: str
     keys: tuple[MatrixKey, ...]
     probes: ProbeEntry
+    split: str = ""
 
 
 def scores(
@@ -98,4 +100,6 @@ def _bench(model: Model, session: str, device: torch.device) -> _Bench:
     del session
     dtype: Any = getattr(torch, model.probes.dtype)
     merged = MergedModel(CheckpointIndex.open(location(model.base)), model.keys, device, dtype)
-    return _Bench(merged, BehaviourProbe(merged.tokenizer, load_tasks(model.probes.path)))
+    probes = model.probes.path
+    tasks = load_split(probes, model.split) if model.split else load_tasks(probes)
+    return _Bench(merged, BehaviourProbe(merged.tokenizer, tasks))
