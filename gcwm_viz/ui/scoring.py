@@ -50,7 +50,13 @@ def strength(run: Run, metric: str) -> None:
     if values.empty:
         return
     st.header("How strong should the merge be?", anchor=False)
-    if note := strength_note(run, metric):
+    if run.store.file.eta_tried is not None:
+        eta = run.store.settings.continual.eta
+        st.info(
+            f"η = {eta:g} was chosen on these probes, the best of {len(values)} that were tried before the run: 1 in "
+            "the figure. The test split decides what it is worth."
+        )
+    elif note := strength_note(run, metric):
         st.info(f"{note[0].upper()}{note[1:]}. It was chosen on these probes; the test split decides.")
     else:
         st.caption("No other strength scores clearly better on the development probes.")
