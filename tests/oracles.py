@@ -122,6 +122,22 @@ def wudi_exact(updates: Array, weights: Array, mu_rel: float) -> Array:
     return np.asarray(start + solution.T)
 
 
+def wudi_filtered(updates: Array, weights: Array, time: float, share: float) -> Array:
+    """M₀ − G₀ Σ_k (1 − exp(−λ_k t))/λ_k q_kq_kᵀ over the leading share of H's eigenvectors (arXiv 2606.07289)."""
+    start, d_in = updates.sum(0), updates.shape[2]
+    scales = weights / np.sum(updates**2, axis=(1, 2))
+    hessian = sum(a * x.T @ x for a, x in zip(scales, updates, strict=True))
+    gradient = sum(a * (start - x) @ x.T @ x for a, x in zip(scales, updates, strict=True))
+    values, vectors = scipy.linalg.eigh(hessian)
+    values, vectors = values[::-1], vectors[:, ::-1]
+    taken = round(share * int((values > 1e-12 * values[0]).sum()))
+    out = start.copy()
+    for value, vector in zip(values[:taken], vectors.T[:taken], strict=True):
+        phi = 1 - np.exp(-value * time * d_in / np.trace(hessian))
+        out -= np.outer(gradient @ vector, phi / value * vector)
+    return np.asarray(out)
+
+
 def gcwm_exact(updates: Array, weights: Array, metric: Array, mu_rel: float) -> tuple[Array, Array]:
     """Plain and geometry branch with the dense metric: whiten, solve, recolour."""
     plain = wudi_exact(updates, weights, mu_rel)
@@ -185,3 +201,15 @@ def dop(state: Array, arriving: Array, weight: float) -> Array:
         values += [(left @ update).ravel(), (update @ right).ravel()]
     solution = np.linalg.lstsq(np.concatenate(rows), np.concatenate(values), rcond=1e-10)[0]
     return np.asarray(solution.reshape(d_out, d_in))
+
+
+def svc(merged: Array, updates: Array, alpha: float) -> Array:
+    """Singular value calibration, direction by direction (arXiv 2602.05536)."""
+    u, sigma, vt = scipy.linalg.svd(merged, full_matrices=False)
+    out = np.zeros_like(merged)
+    for r in range(len(sigma)):
+        row = u[:, r] @ merged
+        projections = [u[:, r] @ update for update in updates]
+        counts = [max(alpha, float(row @ own / (own @ own))) for own in projections]
+        out += len(updates) / sum(counts) * sigma[r] * np.outer(u[:, r], vt[r])
+    return out
