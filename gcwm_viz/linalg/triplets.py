@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gcwm_viz.linalg.lowrank import LowRank, Update, accumulate, norm, scaled, stacked
+from gcwm_viz.linalg.lowrank import LowRank, Update, accumulate, dense, norm, scaled, stacked
 from gcwm_viz.linalg.subspace import UNION_TOLERANCE
 
 STORED = torch.finfo(torch.float32).eps
@@ -36,10 +36,11 @@ class Triplets:
         return self.values_k.shape[0]
 
 
-def double(update: Update) -> Update:
-    """The update in float64, on the CPU where its device has none (MPS)."""
+def double(update: Update, weight: float = 1.0) -> Update:
+    """ω · Δ in float64, on the CPU where its device has none (MPS)."""
     update = update.to("cpu") if update.device.type == "mps" else update
-    return update.to(dtype=torch.float64)
+    update = update.to(dtype=torch.float64)
+    return update if weight == 1.0 else scaled(update, weight)
 
 
 def thin(updates: Sequence[Update]) -> bool:
@@ -48,12 +49,14 @@ def thin(updates: Sequence[Update]) -> bool:
     return bool(updates) and len(ranks) == len(updates) and sum(ranks) <= updates[0].shape[1]
 
 
-def total(updates: Sequence[Update], factored: bool) -> Update:
-    """Σ_i Δ_i of updates from :func:`double`, as factors where ``factored``."""
+def total(updates: Sequence[Update], weights: Sequence[float], factored: bool) -> Update:
+    """Σ_i ω_i Δ_i in float64, as factors where ``factored``; else one update at a time is copied."""
+    wide = (double(update, weight) for update, weight in zip(updates, weights, strict=True))
     if factored:
-        return stacked([update for update in updates if isinstance(update, LowRank)])
-    out_oi = torch.zeros(tuple(updates[0].shape), dtype=torch.float64, device=updates[0].device)
-    for update in updates:
+        return stacked([update for update in wide if isinstance(update, LowRank)])
+    first = next(wide)
+    out_oi = dense(first).clone()
+    for update in wide:
         accumulate(update, out_oi)
     return out_oi
 
@@ -103,8 +106,3 @@ def composed(left_oc: Tensor, right_ci: Tensor, factored: bool) -> Update:
     """The product of two factors, multiplied out unless ``factored``."""
     update = LowRank(left_oc, right_ci)
     return update if factored else update.dense()
-
-
-def weighted(updates: Sequence[tuple[str, Update, float]]) -> list[Update]:
-    """ω_i Δ_i in float64, from :meth:`gcwm_viz.merging.step.MergeStep.active`."""
-    return [scaled(double(update), weight) for _, update, weight in updates]

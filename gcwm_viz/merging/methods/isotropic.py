@@ -18,12 +18,12 @@ from gcwm_viz.linalg.lowrank import LowRank, Update, norm
 from gcwm_viz.linalg.triplets import (
     Triplets,
     composed,
+    double,
     joint_directions,
     polar,
     thin,
     total,
     triplets,
-    weighted,
 )
 from gcwm_viz.merging.merge import Merge, MergeMethod
 from gcwm_viz.merging.step import MergeStep
@@ -39,11 +39,10 @@ class IsoCtsSettings(Settings):
 
 def iso_c(step: MergeStep) -> Merge:
     """σ̄ UVᵀ with Σ_i ω_i Δ_i = UΣVᵀ (d_out, d_in) and σ̄ the mean of Σ; zero where the sum is."""
-    deltas = weighted(step.active())
-    if not deltas:
+    active = step.active()
+    if not active:
         return Merge.of(step.zeros())
-    factored = thin(deltas)
-    of_sum = _of_sum(deltas, factored)
+    of_sum, factored = _of_sum(active)
     return _isotropic(step, of_sum.left_ok, of_sum.values_k, of_sum.right_ki, factored)
 
 
@@ -53,17 +52,19 @@ def iso_cts(step: MergeStep) -> Merge:
     Of D directions, min(d) for updates that fill the matrix, n = round((D − ⌊share·D⌋) / m) and k = D − nm, as in the
     authors' code; σ̄ is the mean over all that were taken.
     """
-    deltas = weighted(step.active())
-    if not deltas:
+    active = step.active()
+    if not active:
         return Merge.of(step.zeros())
-    factored = thin(deltas)
-    of_sum = _of_sum(deltas, factored)
+    (of_sum, factored), m = _of_sum(active), len(active)
     count = min(step.shape)
     if of_sum.count < count:
-        count = joint_directions([triplets(delta) for delta in deltas])
-    own = min(round((count - int(step.settings.iso_common * count)) / len(deltas)), count // len(deltas))
-    common = of_sum.leading(count - own * len(deltas))
-    taken = [triplets(_without(delta, common), norm(delta)).leading(own) for delta in deltas]
+        count = joint_directions([triplets(double(delta)) for _, delta, _ in active])
+    own = min(round((count - int(step.settings.iso_common * count)) / m), count // m)
+    common = of_sum.leading(count - own * m)
+    taken = [
+        triplets(_without(double(delta, weight), common), weight * norm(delta)).leading(own)
+        for _, delta, weight in active
+    ]
     taken.append(common)
     return _isotropic(
         step,
@@ -74,8 +75,12 @@ def iso_cts(step: MergeStep) -> Merge:
     )
 
 
-def _of_sum(deltas: list[Update], factored: bool) -> Triplets:
-    return triplets(total(deltas, factored), sum(norm(delta) for delta in deltas))
+def _of_sum(active: list[tuple[str, Update, float]]) -> tuple[Triplets, bool]:
+    """Of Σ_i ω_i Δ_i, and whether the merge is stored as factors."""
+    deltas, weights = [delta for _, delta, _ in active], [weight for _, _, weight in active]
+    factored = thin(deltas)
+    scale = sum(weight * norm(delta) for delta, weight in zip(deltas, weights, strict=True))
+    return triplets(total(deltas, weights, factored), scale), factored
 
 
 def _without(delta: Update, common: Triplets) -> Update:

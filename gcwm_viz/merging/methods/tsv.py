@@ -7,7 +7,7 @@ adapters, whose triplets are all kept while rank · m ≤ min(d), give what the 
 
 import torch
 
-from gcwm_viz.linalg.triplets import composed, polar, thin, triplets, weighted
+from gcwm_viz.linalg.triplets import composed, double, polar, thin, triplets
 from gcwm_viz.merging.merge import Merge, MergeMethod
 from gcwm_viz.merging.step import MergeStep
 
@@ -15,14 +15,16 @@ from gcwm_viz.merging.step import MergeStep
 def tsv_m(step: MergeStep) -> Merge:
     """polar([U_1 …]) diag(σ_1 …) polar([V_1 …])ᵀ (d_out, d_in) of the ⌊min(d)/m⌋ leading triplets of each ω_iΔ_i; at
     least one."""
-    deltas = weighted(step.active())
-    if not deltas:
+    active = step.active()
+    if not active:
         return Merge.of(step.zeros())
-    kept = max(1, min(step.shape) // len(deltas))
-    parts = [triplets(delta).leading(kept) for delta in deltas]
+    kept = max(1, min(step.shape) // len(active))
+    parts = [triplets(double(delta, weight)).leading(kept) for _, delta, weight in active]
     left_oc = polar(torch.cat([part.left_ok for part in parts], dim=1)) * torch.cat([part.values_k for part in parts])
     right_ci = polar(torch.cat([part.right_ki for part in parts]))
-    return Merge.of(composed(left_oc, right_ci, thin(deltas)).to(step.deltas[0].device, step.work_dtype))
+    return Merge.of(
+        composed(left_oc, right_ci, thin([delta for _, delta, _ in active])).to(step.deltas[0].device, step.work_dtype)
+    )
 
 
 TSV_M = MergeMethod(
