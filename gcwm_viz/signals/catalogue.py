@@ -3,8 +3,7 @@
 from collections.abc import Callable
 
 from gcwm_viz.errors import InputError
-from gcwm_viz.linalg.counts import Counts, counts
-from gcwm_viz.linalg.lowrank import difference, norm, times
+from gcwm_viz.linalg.lowrank import difference, norm
 from gcwm_viz.signals.pairwise import mean_pair, symmetric_sar
 from gcwm_viz.signals.signal import Signal
 from gcwm_viz.signals.step import Step
@@ -39,23 +38,12 @@ def _lambda_share(step: Step) -> float:
     return float(shares.max()) if len(shares) else NAN
 
 
-def _counts(step: Step) -> Counts | None:
-    """Of the active updates by Δ_merge, in the leading left directions of S_t, which are those of Δ_merge while η is
-    constant."""
-    if step.subspace is None or not step.deltas:
-        return None
-    like = step.deltas[0]
-    written_or = times(step.after.to(dtype=like.dtype), step.subspace.v_ir.to(like.device, like.dtype))
-    return counts(written_or / written_or.norm(dim=0), step.merged.to(dtype=like.dtype), step.deltas)
-
-
 def _overcount(step: Step) -> float:
-    found = _counts(step)
-    return NAN if found is None else found.overcount
+    return NAN if step.counts is None else step.counts.overcount
 
 
 def _leading_count(step: Step) -> float:
-    found = _counts(step)
+    found = step.counts
     energy = 0.0 if found is None else float(found.energy_mr[:, 0].sum())
     return NAN if found is None or not energy > 0 else float(found.inner_mr[:, 0].sum()) / energy
 
