@@ -122,8 +122,94 @@ def wudi_exact(updates: Array, weights: Array, mu_rel: float) -> Array:
     return np.asarray(start + solution.T)
 
 
+def wudi_filtered(updates: Array, weights: Array, time: float, share: float) -> Array:
+    """M₀ − G₀ Σ_k (1 − exp(−λ_k t))/λ_k q_kq_kᵀ over the leading share of H's eigenvectors (arXiv 2606.07289)."""
+    start, d_in = updates.sum(0), updates.shape[2]
+    scales = weights / np.sum(updates**2, axis=(1, 2))
+    hessian = sum(a * x.T @ x for a, x in zip(scales, updates, strict=True))
+    gradient = sum(a * (start - x) @ x.T @ x for a, x in zip(scales, updates, strict=True))
+    values, vectors = scipy.linalg.eigh(hessian)
+    values, vectors = values[::-1], vectors[:, ::-1]
+    taken = round(share * int((values > 1e-12 * values[0]).sum()))
+    out = start.copy()
+    for value, vector in zip(values[:taken], vectors.T[:taken], strict=True):
+        phi = 1 - np.exp(-value * time * d_in / np.trace(hessian))
+        out -= np.outer(gradient @ vector, phi / value * vector)
+    return np.asarray(out)
+
+
 def gcwm_exact(updates: Array, weights: Array, metric: Array, mu_rel: float) -> tuple[Array, Array]:
     """Plain and geometry branch with the dense metric: whiten, solve, recolour."""
     plain = wudi_exact(updates, weights, mu_rel)
     whitened = updates @ power(metric, -0.5)
     return plain, wudi_exact(whitened, weights, mu_rel) @ power(metric, 0.5)
+
+
+def polar(x: Array) -> Array:
+    """X (XᵀX)^{+1/2}, a partial isometry: SciPy's polar factor between bases of column and row space."""
+    column, row = scipy.linalg.orth(x, rcond=1e-9), scipy.linalg.orth(x.T, rcond=1e-9)
+    return np.asarray(column @ scipy.linalg.polar(column.T @ x @ row)[0] @ row.T)
+
+
+def leading(x: Array, count: int) -> tuple[Array, Array, Array]:
+    """The ``count`` leading singular triplets, those without a direction left out."""
+    u, s, vt = scipy.linalg.svd(x, full_matrices=False)
+    count = min(count, int((s > 1e-9).sum()))
+    return u[:, :count], s[:count], vt[:count]
+
+
+def iso_c(updates: Array) -> Array:
+    """Iso-C: the polar factor of the sum, times its nuclear norm over its rank."""
+    total = updates.sum(0)
+    sigma = scipy.linalg.svdvals(total)
+    rank = int((sigma > 1e-9).sum())
+    u, _, vt = leading(total, rank)
+    return np.asarray(sigma.sum() / rank * u @ vt)
+
+
+def iso_cts(updates: Array, common: float, directions: int) -> Array:
+    """Algorithm 1 of arXiv 2502.04959, its share of ``directions`` rounded as the authors do, but no more than fit."""
+    m = len(updates)
+    own = round((directions - int(directions * common)) / m)
+    own -= own * m > directions
+    u_common, s_common, vt_common = leading(updates.sum(0), directions - own * m)
+    parts = [leading(update - u_common @ (u_common.T @ update), own) for update in updates]
+    parts.append((u_common, s_common, vt_common))
+    left = np.concatenate([u for u, _, _ in parts], axis=1)
+    right = np.concatenate([vt for _, _, vt in parts]).T
+    return np.asarray(np.concatenate([s for _, s, _ in parts]).mean() * polar(left) @ polar(right).T)
+
+
+def tsv_m(updates: Array) -> Array:
+    """TSV-M: concatenated triplets whitened on both sides, as Procrustes gives it (arXiv 2412.00081, section 4)."""
+    kept = min(updates.shape[1:]) // len(updates)
+    parts = [leading(update, kept) for update in updates]
+    left = np.concatenate([u for u, _, _ in parts], axis=1)
+    right = np.concatenate([vt for _, _, vt in parts]).T
+    return np.asarray(polar(left) @ np.diag(np.concatenate([s for _, s, _ in parts])) @ polar(right).T)
+
+
+def dop(state: Array, arriving: Array, weight: float) -> Array:
+    """The minimum of DOP's two losses by least squares over all entries of M, of least norm."""
+    d_out, d_in = state.shape
+    rows, values = [], []
+    for update, w in ((state, weight), (arriving, 1 - weight)):
+        u, s, vt = scipy.linalg.svd(update, full_matrices=False)
+        left, right = np.sqrt(w) * s[:, None] * u.T, np.sqrt(w) * vt.T * s
+        # vec of A M B for row-major M is (A ⊗ Bᵀ) vec M.
+        rows += [np.kron(left, np.eye(d_in)), np.kron(np.eye(d_out), right.T)]
+        values += [(left @ update).ravel(), (update @ right).ravel()]
+    solution = np.linalg.lstsq(np.concatenate(rows), np.concatenate(values), rcond=1e-10)[0]
+    return np.asarray(solution.reshape(d_out, d_in))
+
+
+def svc(merged: Array, updates: Array, alpha: float) -> Array:
+    """Singular value calibration, direction by direction (arXiv 2602.05536)."""
+    u, sigma, vt = scipy.linalg.svd(merged, full_matrices=False)
+    out = np.zeros_like(merged)
+    for r in range(len(sigma)):
+        row = u[:, r] @ merged
+        projections = [u[:, r] @ update for update in updates]
+        counts = [max(alpha, float(row @ own / (own @ own))) for own in projections]
+        out += len(updates) / sum(counts) * sigma[r] * np.outer(u[:, r], vt[r])
+    return out

@@ -37,13 +37,15 @@ def show(options: argparse.Namespace) -> None:
         columns = [s.column + end for s in summarised() for end in (["", "_max"] if s.extremes else [""])]
         steps = run.tables["steps"].set_index("step")[["update", "eta", *columns]]
         print(f"{run.path}: no scores (the command score gives it some); means over matrices by step")
-        _show_strengths(run)
+        _show_inputs(run)
         print(steps.to_string(float_format=lambda value: f"{value:.3f}", na_rep="–"))
 
 
-def _show_strengths(run: "Run") -> None:
+def _show_inputs(run: "Run") -> None:
     from gcwm_viz.updates.strength import in_words
 
+    if post := run.store.settings.continual.post_in_words:
+        print(f"after every merge: {post}")
     if strengths := run.store.file.strengths:
         print(f"updates taken at a strength: {in_words(strengths)}")
 
@@ -68,7 +70,7 @@ def _show_scores(run: "Run", scores: "pd.DataFrame", split: str | None, metric: 
     columns = ["overall", "overall_se", "old_mean", "current", "forgetting", "bwt"]
     direction = "higher" if higher else "lower"
     print(f"{run.path}: {metric} on {split}, {direction} = better; step 0 is the base")
-    _show_strengths(run)
+    _show_inputs(run)
     print(matrix.join(table[columns]).to_string(float_format=lambda value: f"{value:.3f}", na_rep="–"))
     if not set(matrix.columns) & set(run.updates):
         print(

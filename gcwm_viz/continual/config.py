@@ -100,12 +100,17 @@ def _options_of_methods() -> dict[str, Setting]:
     return {each.name: each for method in METHODS.values() for each in method.settings.declared()}
 
 
+_NONE_IS_A_WORD = {
+    each.name for group in (GCWMConfig, ContinualConfig) for each in group.declared() if "none" in each.choices
+}
+
+
 def parse_setting(text: str) -> tuple[str, Any]:
     """``key=value`` from a command line: integers, numbers, ``none`` and words. Raises :class:`InputError`."""
     key, separator, raw = text.partition("=")
     if not separator or not key or not raw:
         raise InputError(f"a setting is written key=value, got {text!r}")
-    if raw.lower() == "none" and key != "gate":
+    if raw.lower() == "none" and key not in _NONE_IS_A_WORD:
         return key, None
     for kind in (int, float):
         try:

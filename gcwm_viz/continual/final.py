@@ -27,7 +27,11 @@ def steps_to_merge(settings: RunSettings, steps: int) -> range:
 
 
 def final_merges(
-    key: MatrixKey, names: Sequence[str], deltas: Sequence[Update | None], settings: RunSettings
+    key: MatrixKey,
+    names: Sequence[str],
+    deltas: Sequence[Update | None],
+    settings: RunSettings,
+    layers: int | None = None,
 ) -> dict[int, Update]:
     """Δ_merge of the steps that enter S_T, by step; arguments as :func:`gcwm_viz.continual.matrix.steps` takes them.
 
@@ -36,7 +40,7 @@ def final_merges(
 
     Raises :class:`InputError` where a merge is not finite or a decomposition fails, naming the matrix.
     """
-    merges = Merges(key, names, deltas, settings)
+    merges = Merges(key, names, deltas, settings, layers)
     kept = entering(len(names), settings.continual)
     merged: dict[int, Update] = {}
     with named_decompositions(key):
@@ -48,9 +52,15 @@ def final_merges(
     return merged
 
 
-def final_state(key: MatrixKey, names: Sequence[str], deltas: Sequence[Update | None], settings: RunSettings) -> Update:
+def final_state(
+    key: MatrixKey,
+    names: Sequence[str],
+    deltas: Sequence[Update | None],
+    settings: RunSettings,
+    layers: int | None = None,
+) -> Update:
     """S_T of one matrix from :func:`final_merges`."""
-    merged = final_merges(key, names, deltas, settings)
+    merged = final_merges(key, names, deltas, settings, layers)
     return state_of(len(names), merged.__getitem__, settings.continual)
 
 

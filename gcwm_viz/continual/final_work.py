@@ -23,7 +23,7 @@ from gcwm_viz.engines.engine import Engine, Worker
 from gcwm_viz.geometry.shared import shared_geometry
 from gcwm_viz.merging.merge import MERGED
 from gcwm_viz.plugins.loading import WithPlugins
-from gcwm_viz.updates.matrices import MatrixKey
+from gcwm_viz.updates.matrices import MatrixKey, depth
 from gcwm_viz.updates.source import UpdateSource
 from gcwm_viz.updates.sources import open_update
 
@@ -78,7 +78,7 @@ def merge_finals(
     limit, tile = within_budget(memory_budget, engine.workers, max(needs[place] for place in pending))
     # Workers on other machines have another current folder.
     lasting = tuple(replace(folder, path=folder.path.absolute()) for folder in folders)
-    work = WithPlugins(partial(_merge, out.absolute(), session, lasting, sources, tile))
+    work = WithPlugins(partial(_merge, out.absolute(), session, lasting, sources, tile, depth(keys)))
     # Largest first, so that no worker is left with a long one at the end.
     items = [(place, keys[place], needs[place]) for place in sorted(pending, key=lambda place: -keys[place].parameters)]
     done = len(keys) - len(items)
@@ -105,6 +105,7 @@ def _merge(
     folders: tuple[FinalFolder, ...],
     sources: Sources,
     tile: int | None,
+    layers: int,
     worker: Worker,
     item: Item,
 ) -> None:
@@ -124,7 +125,9 @@ def _merge(
             own = [opened[name] for name in folder.updates]
             deltas.fetch(key, own, need)
             with worker.turn:
-                tensors, _ = fitted(key, worker.device, tile, partial(_computed, folder, key, deltas, own), release)
+                tensors, _ = fitted(
+                    key, worker.device, tile, partial(_computed, folder, key, deltas, own, layers), release
+                )
                 if folder is folders[-1]:
                     release()  # the next matrix may use the device while this one is written
             with writing(out, session):
@@ -132,9 +135,9 @@ def _merge(
 
 
 def _computed(
-    folder: FinalFolder, key: MatrixKey, deltas: Deltas, own: Sequence[UpdateSource], target: torch.device
+    folder: FinalFolder, key: MatrixKey, deltas: Deltas, own: Sequence[UpdateSource], layers: int, target: torch.device
 ) -> dict[str, Tensor]:
-    merged = final_merges(key, folder.updates, deltas.on(target, own), folder.settings)
+    merged = final_merges(key, folder.updates, deltas.on(target, own), folder.settings, layers)
     return {
         name: part for step, update in merged.items() for name, part in stored_tensors({MERGED: update}, step).items()
     }

@@ -24,16 +24,17 @@ def steps(
     deltas: Sequence[Update | None],
     settings: RunSettings,
     states: Sequence[Update | None] | None = None,
+    layers: int | None = None,
 ) -> Iterator[Step]:
     """Every step of one matrix in order.
 
     ``deltas``: Δ of each update in arrival order, None where it does not touch the matrix. ``states``: S_t of a
-    training pipeline, which are then described; nothing is merged.
+    training pipeline, which are then described; nothing is merged. ``layers``: how many the model has, for LiNeS.
 
     Raises :class:`InputError` where a merge is not finite, naming the matrix.
     """
     config = settings.gcwm
-    merges = Merges(key, names, deltas, settings)
+    merges = Merges(key, names, deltas, settings, layers)
     members, device = merges.members, merges.device
     overlap = _overlaps(members)
     angles, pairs = Angles(), Pairs(config)

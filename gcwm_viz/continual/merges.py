@@ -12,8 +12,9 @@ from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.errors import InputError
 from gcwm_viz.geometry.layer import LayerGeometry
 from gcwm_viz.geometry.member import ANCHOR, Member
-from gcwm_viz.linalg.lowrank import LowRank, Update
+from gcwm_viz.linalg.lowrank import LowRank, Update, scaled
 from gcwm_viz.merging.merge import Merge
+from gcwm_viz.merging.post import calibrated, scaled_by_depth
 from gcwm_viz.merging.registry import get_method
 from gcwm_viz.merging.step import MergeStep
 from gcwm_viz.updates.matrices import MatrixKey
@@ -35,22 +36,32 @@ class Active:
 
 class Merges:
     """What one step of a matrix passes to the next: Δ_merge,t−1 (``previous``, None at first) and what a sequential
-    method carries. ``members``: every update, by arrival."""
+    method carries. ``members``: every update, by arrival. ``layers``: how many the model has, which LiNeS needs.
+
+    A step after the merge acts on what the model gets: the anchor of the next step and the state of a sequential method
+    are the merge before it, or it would act again and again on the same updates.
+    """
 
     def __init__(
-        self, key: MatrixKey, names: Sequence[str], deltas: Sequence[Update | None], settings: RunSettings
+        self,
+        key: MatrixKey,
+        names: Sequence[str],
+        deltas: Sequence[Update | None],
+        settings: RunSettings,
+        layers: int | None = None,
     ) -> None:
-        self.key, self.settings = key, settings
+        self.key, self.settings, self.layers = key, settings, layers
         self.members = [Member.of(name, delta, settings.gcwm) for name, delta in zip(names, deltas, strict=True)]
         devices = (member.delta.device for member in self.members if member.delta is not None)
         self.device = next(devices, torch.device("cpu"))
         self.previous: Update | None = None
+        self._unposted: Update | None = None
         self._carried: dict[str, float] = {}
 
     def active(self, number: int) -> Active:
         """The active set of step 1, 2, …"""
         chosen = active_set(number, self.settings.continual)
-        anchor = Member.of(ANCHOR, self.previous, self.settings.gcwm) if chosen.anchored else None
+        anchor = Member.of(ANCHOR, self._unposted, self.settings.gcwm) if chosen.anchored else None
         candidates = [anchor] * (anchor is not None) + [self.members[index] for index in chosen.indices]
         weighted = [(m, w) for m, w in zip(candidates, chosen.weights, strict=True) if m and m.delta is not None]
         members, weights = [member for member, _ in weighted], [weight for _, weight in weighted]
@@ -62,28 +73,39 @@ class Merges:
         Raises :class:`InputError` where it is not finite, naming the matrix.
         """
         number, arriving = active.number, self.members[active.number - 1]
-        merge = get_method(self.settings.method).merge(
-            MergeStep(
-                deltas=[member.delta for member in active.members if member.delta is not None],
-                # The anchor is another matrix at every step, and a random mask of it must be another one too.
-                names=[f"{ANCHOR} {number}" if member is active.anchor else member.name for member in active.members],
-                weights=active.weights,
-                geometry=geometry,
-                previous=self.previous,
-                arriving=arriving.delta,
-                norms=[m.total_energy**0.5 for m in self.members[:number] if m.delta is not None],
-                matrix=self.key.name,
-                shape=self.key.shape,
-                config=self.settings.gcwm,
-                settings=self.settings.options,
-                carried=self._carried,
-            )
+        step = MergeStep(
+            deltas=[member.delta for member in active.members if member.delta is not None],
+            # The anchor is another matrix at every step, and a random mask of it must be another one too.
+            names=[f"{ANCHOR} {number}" if member is active.anchor else member.name for member in active.members],
+            weights=active.weights,
+            geometry=geometry,
+            previous=self._unposted,
+            arriving=arriving.delta,
+            norms=[m.total_energy**0.5 for m in self.members[:number] if m.delta is not None],
+            matrix=self.key.name,
+            shape=self.key.shape,
+            config=self.settings.gcwm,
+            settings=self.settings.options,
+            carried=self._carried,
         )
-        merged = merge.rounded.to(device=self.device)  # without an active update the merge is zeros on the CPU
+        merge = get_method(self.settings.method).merge(step)
+        merged = self._unposted = merge.rounded.to(device=self.device)  # of no active update it is zeros on the CPU
+        if self.settings.continual.post != "none":
+            merge = self._posted(merge, step)
+            merged = merge.rounded.to(device=self.device)
         for part in (merged.left_or, merged.right_ri) if isinstance(merged, LowRank) else (merged,):
             check_finite(part, f"matrix {self.key.name!r}: the merge of step {number} ({arriving.name})")
         self.previous = merged
         return merge, merged
+
+    def _posted(self, merge: Merge, step: MergeStep) -> Merge:
+        """The merge after the step that the settings name."""
+        continual = self.settings.continual
+        if continual.post == "svc":
+            return calibrated(merge, [scaled(delta, weight) for _, delta, weight in step.active()], continual.svc_alpha)
+        if self.layers is None:
+            raise ValueError("LiNeS scales by depth: expected the number of layers, found none")
+        return scaled_by_depth(merge, self.key.layer, self.layers, continual.lines_alpha, continual.lines_beta)
 
 
 @contextmanager

@@ -28,6 +28,7 @@ def process_matrix(
     deltas: Sequence[Update | None],
     settings: RunSettings,
     states: Sequence[Update | None] | None = None,
+    layers: int | None = None,
 ) -> MatrixResult:
     """Run every step of one matrix; arguments as :func:`gcwm_viz.continual.matrix.steps` takes them.
 
@@ -35,7 +36,7 @@ def process_matrix(
     """
     result = MatrixResult()
     with named_decompositions(key):
-        for step in steps(key, names, deltas, settings, states):
+        for step in steps(key, names, deltas, settings, states, layers):
             for name, rows in step_rows(step).items():
                 result.rows[name] += rows
             if step.number == len(names) or settings.continual.keep == "all":

@@ -8,6 +8,7 @@ from gcwm_viz.settings.declare import Settings, choice, integer, number
 
 Policy = Literal["all_history", "current_anchor"]
 Keep = Literal["all", "last"]
+Post = Literal["none", "svc", "lines"]
 AFTER_MERGE = ("eta", "decay")
 """Settings that act after the merge: sequences that differ in these alone share their merges."""
 
@@ -36,12 +37,37 @@ class ContinualConfig(Settings):
         "all", "steps whose tensors stay on disk: all, or the last alone, which takes a constant η", Keep
     )
 
+    post: Post = choice(
+        "none",
+        "step after the merge of every matrix, which the next merge does not see: svc divides singular values by how "
+        "often the merge counts the active updates' part in them, lines scales layers from the first to the last",
+        Post,
+    )
+    svc_alpha: float = number(
+        1.0,
+        "least count s of an update in a direction under SVC; 1 never enlarges, for the mean of updates 1/m",
+        above=0,
+    )
+    lines_alpha: float = number(0.5, "factor of the first layer under LiNeS", least=0)
+    lines_beta: float = number(
+        0.5, "what LiNeS adds to it up to the last layer that an update changes, linearly", least=0
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.keep == "last" and self.decay != 1.0:
             raise InputError(
                 f"setting keep must be all where η decays, because every step enters S_T, got {self.keep!r}"
             )
+
+    @property
+    def post_in_words(self) -> str:
+        """The step after a merge with its settings; empty where there is none."""
+        if self.post == "svc":
+            return f"SVC (svc_alpha {self.svc_alpha:g})"
+        if self.post == "lines":
+            return f"LiNeS (from {self.lines_alpha:g} in the first layer to {self.lines_alpha + self.lines_beta:g})"
+        return ""
 
     def step_eta(self, step: int) -> float:
         """η_t of step 1, 2, …"""

@@ -18,6 +18,7 @@ from gcwm_viz.continual.store import RunStore
 from gcwm_viz.engines.engine import Worker
 from gcwm_viz.errors import InputError
 from gcwm_viz.geometry.shared import shared_geometry
+from gcwm_viz.updates.matrices import depth
 from gcwm_viz.updates.source import UpdateSource
 
 
@@ -78,7 +79,7 @@ def _result(opened: _OpenRun, index: int, deltas: Deltas, target: torch.device) 
     store = opened.store
     states = deltas.on(target, opened.states) if opened.states else None
     updates = deltas.on(target, opened.updates)
-    return process_matrix(store.keys[index], store.updates, updates, store.settings, states)
+    return process_matrix(store.keys[index], store.updates, updates, store.settings, states, depth(store.keys))
 
 
 @lru_cache(maxsize=1)

@@ -146,6 +146,8 @@ def no_forecast(forecasts: Sequence[Forecast], settings: RunSettings, *, trained
     """
     if trained:
         return "this run describes a training pipeline, so there is nothing to choose"
+    if settings.continual.post != "none":
+        return f"forecasts hold for merges without a step after them; here {settings.continual.post}"
     order = order_matters(settings)
     if order:
         return f"forecasts hold for merges that do not depend on the order; here {order}"

@@ -52,6 +52,7 @@ from gcwm_viz.runs.run import Progress
 from gcwm_viz.runs.tables import Run, open_run
 from gcwm_viz.studies.finals import MergedState, Model, scores
 from gcwm_viz.studies.leave_one_out import check_scorable, identity
+from gcwm_viz.updates.matrices import depth
 
 FOLDER = "plans"
 FORMAT = "gcwm_viz.plans"
@@ -124,7 +125,7 @@ def measure_live(live: LiveModel, plan: Strengths) -> None:
     for k, key in enumerate(store.keys):
         parts = [(each[k], strength) for each, (_, strength) in zip(deltas, places, strict=True)]
         taken = [None if delta is None else scaled(delta, strength) for delta, strength in parts]
-        state.append(final_state(key, list(own), taken, store.settings))
+        state.append(final_state(key, list(own), taken, store.settings, depth(store.keys)))
     folder = _folder(store)
     with folder.work(identity(store, FORMAT)):
         live.set_updates(state)

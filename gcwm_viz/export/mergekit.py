@@ -20,7 +20,7 @@ def mergekit_yaml(store: RunStore, step: int) -> str:
     """The state after ``step`` as text of a mergekit configuration.
 
     Raises :class:`InputError`, saying why, for a method that mergekit does not have, a policy whose state is no single
-    merge, updates given as folders of update tensors, and strengths that mergekit cannot express.
+    merge, a step after it, updates given as folders of update tensors, and strengths that mergekit cannot express.
     """
     settings, where = store.settings, f"run {store.path}"
     if store.file.states:
@@ -30,6 +30,10 @@ def mergekit_yaml(store: RunStore, step: int) -> str:
         supported = ", ".join(method.name for method in METHODS.values() if method.mergekit)
         raise InputError(f"{where} was merged by {settings.method}; mergekit has {supported}")
     continual = settings.continual
+    if continual.post != "none":
+        raise InputError(
+            f"{where} was merged with the step {continual.post} after every merge; mergekit has no such step"
+        )
     if continual.policy != "all_history" or continual.decay != 1.0:
         raise InputError(f"{where} folds earlier steps into one another; mergekit merges all updates at once")
     active = active_set(step, continual)

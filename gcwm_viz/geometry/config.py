@@ -14,9 +14,13 @@ GateKind = Literal["conflict", "none"]
 Numerics = Literal["exact", "release"]
 Precision = Literal["float32", "float64"]
 Products = Literal["float32", "tf32", "bf16x3"]
+Filter = Literal["proximal", "exponential"]
 
 RELATIVE_RIDGE = 10.0
-SOLVER_SETTINGS = ("solver", "iters", "lr", "mu_rel", "precision", "products")
+SOLVER_SETTINGS = (
+    *("solver", "iters", "lr", "mu_rel", "filter", "filter_time", "filter_share"),
+    *("precision", "products"),
+)
 """Settings that act after the geometry: merges that differ in these alone have the same geometry."""
 
 
@@ -58,6 +62,16 @@ class GCWMConfig(Settings):
     iters: int = integer(100, "steps of Adam")
     lr: float = number(1e-5, "learning rate of Adam", above=0)
     mu_rel: float = number(0.3, "proximal weight μ of the closed form", unit="tr H / d_in", above=0)
+    filter: Filter = choice(
+        "proximal",
+        "share φ of the way to the minimum that the closed form goes along an eigenvector of H with eigenvalue λ: "
+        "λ/(λ + μ), or 1 − exp(−λt), where gradient descent is after time t (arXiv 2606.07289)",
+        Filter,
+    )
+    filter_time: float = number(3.0, "time t of the exponential filter", unit="d_in / tr H", above=0)
+    filter_share: float = number(
+        1.0, "share of H's eigenvectors along which the exponential filter moves, the leading ones", above=0, most=1
+    )
     numerics: Numerics = choice(
         "exact",
         "float64 in the projected space and a converged barycenter, or the released code's float32 arithmetic with "

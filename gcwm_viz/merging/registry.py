@@ -1,4 +1,4 @@
-"""The merge methods by name: those declared in ``merging/methods``, newest paper first, then those of plug-ins."""
+"""The merge methods by name: those declared in ``merging/methods``, newest on arXiv first, then those of plug-ins."""
 
 from importlib import import_module
 from pkgutil import iter_modules

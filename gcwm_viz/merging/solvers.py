@@ -1,6 +1,7 @@
 """The two solvers of the WUDI quadratic: Adam as in the paper, and the closed form with a proximal weight."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -55,12 +56,18 @@ def solve(quadratic: Quadratic, config: GCWMConfig) -> Solution:
         rows = _rows_at_a_time(cast.gradient_at_start())
         solution = solve_adam(cast, config.iters, config.lr, tile_rows=rows, products=config.products)
     else:
-        solution = solve_exact(quadratic, config.mu_rel)
+        solution = _solve_closed(quadratic, config)
     return replace(
         solution,
         displacement_oi=solution.displacement_oi.to(dtype=work),
         minimum=lowest_share(quadratic, MINIMUM_MU_REL),
     )
+
+
+def _solve_closed(quadratic: Quadratic, config: GCWMConfig) -> Solution:
+    if config.filter == "exponential":
+        return solve_filtered(quadratic, config.filter_time, config.filter_share)
+    return solve_exact(quadratic, config.mu_rel)
 
 
 def _rows_at_a_time(like_oi: Tensor) -> int | None:
@@ -204,11 +211,7 @@ def _solve_factored(quadratic: Quadratic, mu_rel: float) -> Solution:
     factor_ik, gradient_ok = quadratic.factor_ik, quadratic.gradient_ok
     gram_kk = factor_ik.mT @ factor_ik
 
-    def norm(x_ok: Tensor) -> float:
-        """‖XPᵀ‖_F."""
-        squared = max(0.0, float(torch.sum((x_ok @ gram_kk).mul_(x_ok), dtype=torch.float64)))
-        return float(squared**0.5)
-
+    norm = partial(_norm_by_gram, gram_kk=gram_kk)
     mu = mu_rel * quadratic.trace / factor_ik.shape[0]
     scale0 = norm(gradient_ok)
     e_ok = torch.zeros_like(gradient_ok)
@@ -226,6 +229,61 @@ def _solve_factored(quadratic: Quadratic, mu_rel: float) -> Solution:
     residual = norm(dp_ok + gradient_ok + mu * e_ok) / scale0
     path = ((0, quadratic.start, 0.0), (1, quadratic.start + change, norm(e_ok)))
     return Solution(displacement, 1, residual, residual <= CONVERGED_RESIDUAL, path)
+
+
+def solve_filtered(quadratic: Quadratic, time: float, share: float) -> Solution:
+    """D = −G₀ Q diag(φ/λ) Qᵀ with H = QΛQᵀ and φ = 1 − exp(−λt) on the leading ``share`` of H's eigenvectors, else 0.
+
+    Where the flow dD/dt = −(DH + G₀) from D = 0 is after time t (arXiv 2606.07289). t = ``time`` · d_in / tr H, so that
+    1/``time`` is to be compared with mu_rel. The share is of the eigenvectors above rounding, which adapters and their
+    matrices have in common. t → ∞ and share 1 give the minimiser. residual: of DH = −G₀ Q diag(φ) Qᵀ, over ‖G₀‖.
+    """
+    factored = quadratic.factor_ik is not None and quadratic.gradient_ok is not None
+    if factored:
+        assert quadratic.factor_ik is not None
+        assert quadratic.gradient_ok is not None
+        # H = PPᵀ has the eigenvalues of K = PᵀP = ZΛZᵀ, and G₀ = WPᵀ gives D = −W Z diag(φ/λ) Zᵀ Pᵀ.
+        gradient_ok, gram_kk = quadratic.gradient_ok, quadratic.factor_ik.mT @ quadratic.factor_ik
+        d_in = quadratic.factor_ik.shape[0]
+    else:
+        assert quadratic.gradient_oi is not None
+        assert quadratic.hessian_ii is not None
+        gradient_ok, gram_kk = quadratic.gradient_oi, quadratic.hessian_ii
+        d_in = gram_kk.shape[0]
+
+    def norm(x_ok: Tensor) -> float:
+        """‖X‖_F, or ‖XPᵀ‖_F in the factored form."""
+        return _norm_by_gram(x_ok, gram_kk) if factored else vector_norm(x_ok)
+
+    def form(x_ok: Tensor) -> Update:
+        if not factored:
+            return x_ok
+        if quadratic.mix_kr is not None and quadratic.right_ri is not None:
+            return LowRank(x_ok @ quadratic.mix_kr, quadratic.right_ri)
+        assert quadratic.factor_ik is not None
+        return x_ok @ quadratic.factor_ik.mT
+
+    scale0 = norm(gradient_ok)
+    if scale0 == 0:
+        return Solution(form(torch.zeros_like(gradient_ok)), 0, 0.0, True, ((0, quadratic.start, 0.0),))
+    values_k, vectors_kk = eigh_psd(gram_kk)
+    significant = int((values_k > len(values_k) * torch.finfo(values_k.dtype).eps * values_k[-1]).sum())
+    taken = max(1, round(share * significant))
+    values_k, vectors_kk = values_k[-taken:], vectors_kk[:, -taken:]
+    phi_k = -torch.expm1(-values_k * (time * d_in / quadratic.trace))
+    along_ok = gradient_ok @ vectors_kk
+    e_ok = -(along_ok * (phi_k / values_k)) @ vectors_kk.mT
+    dh_ok = e_ok @ gram_kk
+    change = float(torch.sum((dh_ok if factored else e_ok) * (2 * gradient_ok + dh_ok), dtype=torch.float64))
+    residual = norm(dh_ok + (along_ok * phi_k) @ vectors_kk.mT) / scale0
+    path = ((0, quadratic.start, 0.0), (1, quadratic.start + change, norm(e_ok)))
+    return Solution(form(e_ok), 1, residual, residual <= CONVERGED_RESIDUAL, path)
+
+
+def _norm_by_gram(x_ok: Tensor, gram_kk: Tensor) -> float:
+    """‖XPᵀ‖_F from X and PᵀP."""
+    squared = max(0.0, float(torch.sum((x_ok @ gram_kk).mul_(x_ok), dtype=torch.float64)))
+    return float(squared**0.5)
 
 
 def _solve_shifted(gram_nn: Tensor, mu: float, rhs_nk: Tensor) -> Tensor:

@@ -66,10 +66,11 @@ def report(run: Run) -> str:
 
 def _what_was_run(page: Page, run: Run) -> None:
     settings, file = run.store.settings, run.store.file
+    post = settings.continual.post_in_words and f", every merge followed by {settings.continual.post_in_words}"
     page.paragraph(
         f"{run.steps} updates, merged one after another into one base model by {settings.method} (preset "
-        f"{settings.preset}). Method: Geometry Conflict, arXiv 2605.09608. All conflicts are between 0 (same geometry) "
-        "and 1 (unrelated); n/a marks what is not defined."
+        f"{settings.preset}){post}. Method: Geometry Conflict, arXiv 2605.09608. All conflicts are between 0 (same "
+        "geometry) and 1 (unrelated); n/a marks what is not defined."
     )
     page.section("What was run")
     listed = [("base", file.base, "")]

@@ -38,6 +38,16 @@ def _lambda_share(step: Step) -> float:
     return float(shares.max()) if len(shares) else NAN
 
 
+def _overcount(step: Step) -> float:
+    return NAN if step.counts is None else step.counts.overcount
+
+
+def _leading_count(step: Step) -> float:
+    found = step.counts
+    energy = 0.0 if found is None else float(found.energy_mr[:, 0].sum())
+    return NAN if found is None or not energy > 0 else float(found.inner_mr[:, 0].sum()) / energy
+
+
 GATE_CONFLICT = Signal(
     column="conflict",
     title="Layer conflict g",
@@ -152,6 +162,35 @@ SAR = Signal(
     source="Sec. 3 and appendix E",
     meaning="mean symmetric subspace activation ratio over active pairs",
     of=lambda step: mean_pair(symmetric_sar(step.sar)),
+)
+OVERCOUNT = Signal(
+    column="overcount",
+    title="Over-count",
+    line="How far from once the merge counts what the active updates write in its leading directions, mean by energy. "
+    "1 = once, higher = more or less often.",
+    formula=r"1+\langle|s_r^i-1|\rangle,\quad s_r^i=\langle u_r^\top\Delta_{\mathrm{merge}},u_r^\top\Delta_i\rangle"
+    r"/\lVert u_r^\top\Delta_i\rVert^2",
+    source="SVC, arXiv 2602.05536",
+    meaning="over-count of the active updates by Δ_merge in its leading left directions",
+    least=1.0,
+    most=None,
+    needs=("state",),
+    of=_overcount,
+)
+LEADING_COUNT = Signal(
+    column="leading_count",
+    title="Counts of the leading direction",
+    line="How many times the merge counts what the active updates write in its leading direction. 1 = once, as many as "
+    "there are updates = each adds the same, below 0 = reversed.",
+    formula=r"\textstyle\sum_i\langle a_1,a_1^i\rangle/\sum_i\lVert a_1^i\rVert^2,\quad "
+    r"a_1=u_1^\top\Delta_{\mathrm{merge}},\ a_1^i=u_1^\top\Delta_i",
+    source="SVC, arXiv 2602.05536; mean of s by energy",
+    meaning="s of the leading left direction of Δ_merge, mean over active updates by energy",
+    least=None,
+    most=None,
+    diverging=True,
+    needs=("state",),
+    of=_leading_count,
 )
 UPDATE_NORM = Signal(
     column="update_norm",

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.geometry.layer import cross_norms
+from gcwm_viz.linalg.counts import counts
 from gcwm_viz.linalg.lowrank import LowRank, Update, dense, squared_norm, times
 from gcwm_viz.linalg.subspace import RightSubspace, right_subspace
 from gcwm_viz.signals.pairwise import Pairs
@@ -157,13 +158,11 @@ def _sti(first: _Leading, second: _Leading) -> float:
 
 
 def _overcount(own: _Leading, other: _Leading) -> float:
-    """1 + Σ_r ‖a_r^i‖² |s_r^i − 1| / Σ_r ‖a_r^i‖² over the left directions of Δ_i + Δ_j. The plain mean of s by energy
-    is 1 + ⟨Δ_i, Δ_j⟩/‖Δ_i‖² whatever the directions, so deviations count by their size."""
+    """:attr:`Counts.overcount` of Δ_i by Δ_i + Δ_j over all left directions of the sum."""
     basis, _ = torch.linalg.qr(torch.cat([own.left_or, other.left_or], dim=1))
     own_core, other_core = ((basis.mT @ each.left_or) * each.values_r @ each.right.v_ir.mT for each in (own, other))
-    directions = torch.linalg.svd(own_core + other_core, full_matrices=False)[0]
-    a_own, a_other = directions.mT @ own_core, directions.mT @ other_core
-    return 1.0 + float((a_own * a_other).sum(1).abs().sum() / a_own.square().sum())
+    total_core = own_core + other_core
+    return counts(torch.linalg.svd(total_core, full_matrices=False)[0], total_core, [own_core]).overcount
 
 
 def _trailing(updates: Sequence[Update]) -> Tensor:

@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor
 
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.geometry.layer import LayerGeometry
 from gcwm_viz.geometry.member import Member
-from gcwm_viz.linalg.lowrank import Update
+from gcwm_viz.linalg.counts import Counts, counts
+from gcwm_viz.linalg.lowrank import Update, times
 from gcwm_viz.linalg.subspace import RightSubspace
 from gcwm_viz.merging.merge import Merge
 from gcwm_viz.signals.pairwise import Angles
@@ -48,6 +50,16 @@ class Step:
     def deltas(self) -> list[Update]:
         """Δ of the active set, (d_out, d_in) each, dense or factored."""
         return [member.delta for member in self.active if member.delta is not None]
+
+    @cached_property
+    def counts(self) -> Counts | None:
+        """Of the active updates by Δ_merge, in the leading left directions of S_t (those of Δ_merge under constant η).
+        None where the state is zero or no active update touches the matrix."""
+        if self.subspace is None or not self.deltas:
+            return None
+        like = self.deltas[0]
+        written_or = times(self.after.to(dtype=like.dtype), self.subspace.v_ir.to(like.device, like.dtype))
+        return counts(written_or / written_or.norm(dim=0), self.merged.to(dtype=like.dtype), self.deltas)
 
     @property
     def own_merge(self) -> Merge | None:

@@ -53,6 +53,10 @@ def check_regatable(store: RunStore) -> None:
         raise InputError(
             f"{where} uses the policy current_anchor: another gate changes what later steps merge, so start a new run"
         )
+    if store.settings.continual.post == "svc":
+        raise InputError(
+            f"{where} calibrated its merges by SVC for the gate that it had, so start a new run for another gate"
+        )
     store.check_finished()
 
 

@@ -5,6 +5,7 @@ A decoder block is a path with an integer component (``model.layers.3``, ``trans
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -58,6 +59,11 @@ class MatrixKey:
     def from_linear(self, linear: T) -> T:
         """A matrix in Linear layout, in the checkpoint's layout: the inverse of ``to_linear``."""
         return _transpose(linear) if self.transposed else linear
+
+
+def depth(keys: Sequence[MatrixKey]) -> int:
+    """Number of layers up to the last one that has a matrix among ``keys``."""
+    return 1 + max(key.layer for key in keys)
 
 
 def _transpose(matrix: T) -> T:

@@ -55,6 +55,7 @@ def test_unknown_setting_and_preset_are_refused() -> None:
         ("solver=adam", ("solver", "adam")),
         ("memory=none", ("memory", None)),
         ("gate=none", ("gate", "none")),
+        ("post=none", ("post", "none")),
     ],
 )
 def test_settings_on_the_command_line(text: str, parsed: tuple[Any, ...]) -> None:

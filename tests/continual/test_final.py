@@ -113,7 +113,7 @@ def test_earlier_steps_are_merged_only_where_they_enter_the_final_state(
 
     monkeypatch.setitem(METHODS, method, replace(METHODS[method], merge=counted))
     entering = final_merges(KEY, NAMES, dense_updates(), settings)
-    every = method == "opcm" or policy.get("policy") == "current_anchor" or "decay" in policy
+    every = METHODS[method].sequential or policy.get("policy") == "current_anchor" or "decay" in policy
     assert merged == (NAMES if every else ["c"])
     assert len(steps_to_merge(settings, 3)) == len(merged)
     assert list(entering) == ([1, 2, 3] if "decay" in policy else [3])

@@ -84,6 +84,7 @@ def test_what_mergekit_cannot_say(inputs: tuple[CheckpointIndex, list[tuple[str,
         ("gcwm", {}, None, "was merged by gcwm; mergekit has dare-ties, dare, ties, task-arithmetic, mean"),
         ("task-arithmetic", {"decay": 0.5}, None, "folds earlier steps into one another"),
         ("mean", {"policy": "current_anchor"}, None, "folds earlier steps into one another"),
+        ("mean", {"post": "lines"}, None, "was merged with the step lines after every merge"),
         ("mean", {}, [("d", delta)], "update 'd' is a folder of update tensors"),
     ]
     for place, (method, settings, updates, says) in enumerate(cases):

@@ -14,7 +14,7 @@ from gcwm_viz.linalg.lowrank import LowRank, Update, dense
 from gcwm_viz.merging.gcwm import merge_layer
 from gcwm_viz.merging.products import gradient_of
 from gcwm_viz.merging.quadratic import Quadratic, build_pair, build_quadratic, plain_sum
-from gcwm_viz.merging.solvers import Solution, lowest_share, solve_adam, solve_exact
+from gcwm_viz.merging.solvers import Solution, lowest_share, solve, solve_adam, solve_exact, solve_filtered
 from tests import oracles
 from tests.factories import generator, low_rank_updates, updates
 from tests.rounding import rounding
@@ -352,3 +352,61 @@ def test_faster_products_leave_geometry_alone_and_the_merge_near() -> None:
     assert 0 < (split.merged - plain.merged).norm() < 1e-2 * (plain.merged - stack.sum(0)).norm()
     with pytest.raises(InputError, match="products must be float32 under precision float64"):
         GCWMConfig(products="tf32", precision="float64")
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("time", "share"), [(3.0, 1.0), (0.5, 1.0), (30.0, 0.4)])
+def test_exponential_filter_against_its_formula(shape: tuple[int, int], time: float, share: float) -> None:
+    stack = updates(3, *shape, dtype=torch.float64)
+    solution: Any = solve_filtered(build_quadratic(list(stack), WEIGHTS), time, share)
+    expected = oracles.wudi_filtered(stack.numpy(), np.array(WEIGHTS), time, share)
+    bound = 1e3 * rounding(max(shape))  # eigenvectors of H, by the gaps of its eigenvalues
+    np.testing.assert_allclose(stack.sum(0) + solution.displacement_oi, expected, rtol=0, atol=bound)
+    assert solution.converged
+    assert solution.residual < bound
+    assert solution.path[-1][1] == pytest.approx(loss(solution.displacement_oi, stack, WEIGHTS), rel=bound, abs=0)
+    assert solution.path[-1][2] == pytest.approx(float(solution.displacement_oi.norm()), rel=bound, abs=0)
+
+
+def test_exponential_filter_is_gradient_descent_in_small_steps() -> None:
+    stack = updates(3, 12, 9, dtype=torch.float64)
+    quadratic = build_quadratic(list(stack), WEIGHTS)
+    steps, time = 20_000, 2.0
+    displacement = torch.zeros(12, 9, dtype=torch.float64)
+    rate = time * 9 / quadratic.trace / steps
+    out = torch.empty_like(displacement)
+    for _ in range(steps):
+        displacement -= 0.5 * rate * quadratic.gradient_at(displacement, out)
+    found: Any = solve_filtered(quadratic, time, 1.0).displacement_oi
+    # Euler's steps err by rate·λ/2 of the way, λ at most tr H.
+    atol = rate * quadratic.trace * time * 9 * float(found.norm())
+    torch.testing.assert_close(displacement, found, rtol=0, atol=atol)
+
+
+def test_exponential_filter_between_the_plain_sum_and_the_minimum() -> None:
+    stack = updates(3, 12, 9, dtype=torch.float64)
+    quadratic = build_quadratic(list(stack), WEIGHTS)
+    early: Any = solve_filtered(quadratic, 1e-9, 1.0)
+    assert float(early.displacement_oi.norm()) < 1e-7
+    late: Any = solve_filtered(quadratic, 1e9, 1.0)
+    minimum: Any = solve_exact(quadratic, 1e-12)
+    torch.testing.assert_close(late.displacement_oi, minimum.displacement_oi, rtol=0, atol=1e-7)
+    lone: Any = solve_filtered(build_quadratic([stack[0]], [1.0]), 3.0, 1.0)
+    assert not bool(lone.displacement_oi.any())
+
+
+def test_exponential_filter_keeps_adapters_factored_and_is_a_setting() -> None:
+    thin = low_rank_updates(3, 24, 30, 3, dtype=torch.float64)
+    solution = solve_filtered(build_quadratic(thin, [1.0, 1.0, 1.0]), 3.0, 0.6)
+    assert isinstance(solution.displacement_oi, LowRank)
+    stack = torch.stack([delta.dense() for delta in thin])
+    written: Any = solve_filtered(build_quadratic(list(stack), [1.0, 1.0, 1.0]), 3.0, 0.6)
+    torch.testing.assert_close(solution.displacement_oi.dense(), dense(written.displacement_oi), rtol=0, atol=1e-8)
+    config = GCWMConfig(filter="exponential", filter_time=2.0, filter_share=0.5, precision="float64")
+    quadratic = build_quadratic(list(stack), [1.0, 1.0, 1.0])
+    chosen: Any = solve(quadratic, config)
+    assert torch.equal(dense(chosen.displacement_oi), dense(solve_filtered(quadratic, 2.0, 0.5).displacement_oi))
+    plain: Any = solve(quadratic, GCWMConfig(precision="float64"))
+    assert torch.equal(dense(plain.displacement_oi), dense(solve_exact(quadratic, 0.3).displacement_oi))
+    with pytest.raises(InputError, match="setting filter_share must be"):
+        GCWMConfig(filter_share=0)

@@ -94,6 +94,7 @@ def test_wrong_requests_are_refused(run: RunStore, changes: Any, step: int | Non
     ("more", "message"),
     [({"policy": "current_anchor"}, "current_anchor: another gate changes what later steps merge"),
      ({"method": "task-arithmetic"}, "task-arithmetic, which has no gate"),
+     ({"post": "svc"}, "calibrated its merges by SVC for the gate that it had"),
      ({"probes": False}, "without probes")],
 )  # fmt: skip
 def test_runs_whose_gate_cannot_be_changed_are_refused(

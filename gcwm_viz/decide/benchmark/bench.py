@@ -21,7 +21,7 @@ from gcwm_viz.linalg.lowrank import Update, scaled
 from gcwm_viz.probes.behaviour import BehaviourProbe
 from gcwm_viz.probes.tasks import PromptTask
 from gcwm_viz.signals.interference import interference, over_matrices, pair_rows
-from gcwm_viz.updates.matrices import MatrixKey
+from gcwm_viz.updates.matrices import MatrixKey, depth
 
 Rows = list[dict[str, Any]]
 SPLITS = ("dev", "test")
@@ -126,7 +126,10 @@ class PoolBench(ABC):
         if not chosen:
             return [None] * len(self.keys)
         names, deltas = [v.name for v, _ in chosen], [self._at(v, strength) for v, strength in chosen]
-        return [final_state(key, names, [own[k] for own in deltas], settings) for k, key in enumerate(self.keys)]
+        layers = depth(self.keys)
+        return [
+            final_state(key, names, [own[k] for own in deltas], settings, layers) for k, key in enumerate(self.keys)
+        ]
 
     def _at(self, variant: Variant, strength: float) -> list[Update]:
         key = variant.name, strength

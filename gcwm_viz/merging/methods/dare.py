@@ -1,7 +1,7 @@
 """DARE (arXiv 2311.03099): drop entries of each update at random, rescale the rest by 1/(1 − p), then merge.
 
 The mask of an update depends on the seed, the matrix and the update's name alone: not on the order of matrices or
-updates, nor on the device.
+updates, nor on the device. It works on entries, so adapters are written out.
 """
 
 import hashlib

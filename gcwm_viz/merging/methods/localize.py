@@ -1,7 +1,7 @@
 """Localize-and-Stitch, the form that needs no data (arXiv 2408.13656): each update's largest entries, stitched.
 
 The region of an update is its top ``localize_keep`` of magnitudes. It is chosen per matrix, as everything here is; the
-paper ranks the entries of the whole model together.
+paper ranks the entries of the whole model together. It works on entries, so adapters are written out.
 """
 
 from dataclasses import dataclass

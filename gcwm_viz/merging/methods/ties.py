@@ -1,6 +1,7 @@
 """TIES (arXiv 2306.01708): trim each update, elect a sign for each entry, average the updates that agree with it.
 
-Trimming is per matrix, as everything here is; the paper ranks the entries of the whole model together.
+Trimming is per matrix, as everything here is; the paper ranks the entries of the whole model together. It works on
+entries, so adapters are written out.
 """
 
 from collections.abc import Sequence

@@ -22,7 +22,7 @@ from gcwm_viz.probes.behaviour import BehaviourProbe
 from gcwm_viz.probes.loss import TaskLoss
 from gcwm_viz.probes.tasks import PromptTask
 from gcwm_viz.signals.gradients import gradient_conflict, gradient_cosines, task_gradients
-from gcwm_viz.updates.matrices import MatrixKey
+from gcwm_viz.updates.matrices import MatrixKey, depth
 
 Rows = list[dict[str, Any]]
 
@@ -73,7 +73,7 @@ class Bench:
         for key in self.keys:
             deltas = [self.library.expert(task)[key.name] for task in order]
             trained = None if states is None else [state[key.name] for state in states]
-            result = process_matrix(key, list(order), deltas, settings, trained)
+            result = process_matrix(key, list(order), deltas, settings, trained, depth(self.keys))
             for step, row in enumerate(result.rows["matrices"], start=1):
                 rows.append(row)
                 if states is None:
@@ -85,7 +85,7 @@ class Bench:
         state: State = {}
         for key in self.keys:
             deltas = [self.library.expert(task)[key.name] for task in order]
-            state[key.name] = dense(final_merges(key, order, deltas, settings)[len(order)])
+            state[key.name] = dense(final_merges(key, order, deltas, settings, depth(self.keys))[len(order)])
         return state
 
     @cached_property

@@ -40,6 +40,20 @@ MERGES: dict[str, Contender] = {
         method="localize-and-stitch", grid={"localize_keep": (0.05, 0.2), "eta": (1.0, 1.5, 2.0)}
     ),
     "opcm": Contender(method="opcm", grid={"eta": (0.5, 1.0, 1.5, 2.0, 3.0)}),
+    "dop": Contender(method="dop", grid={"dop_weight": (0.5, None), "eta": MERGE_ETAS}),
+    "iso-c": Contender(method="iso-c", grid={"eta": MERGE_ETAS}),
+    "iso-cts": Contender(method="iso-cts", grid={"eta": MERGE_ETAS}),
+    "tsv-m": Contender(method="tsv-m", grid={"eta": MERGE_ETAS}),
+    "task-arithmetic-svc": Contender(
+        method="task-arithmetic",
+        fixed={"post": "svc"},
+        grid={"svc_alpha": (0.2, 0.5, 1.0), "eta": (0.4, 0.6, 0.8, 1.0, 1.2, 1.4)},
+    ),
+    "task-arithmetic-lines": Contender(
+        method="task-arithmetic",
+        fixed={"post": "lines"},
+        grid={"lines_alpha": (0.25, 0.5), "eta": (0.3, 0.4, 0.5, 0.6, 0.8, 1.0)},
+    ),
 }
 METHODS: tuple[str, ...] = ("seq-sft", *MERGES, "ewc", "forever", "aimmerging", "joint")
 ABLATIONS = "ablations"
