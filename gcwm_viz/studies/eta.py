@@ -69,14 +69,14 @@ def choose_eta(
         )
         model = Model(store.file.base.where, tuple(store.keys), store.file.probes, split="dev")
         values = _stored(store.path / FOLDER)
-        for etas in (lambda: GRID, lambda: beside(_means(values))):
+        for etas in (lambda: GRID, lambda: beside(means(values))):
             continual = {f"{eta:g}": replace(store.settings.continual, eta=eta) for eta in etas() if eta not in values}
             states = {name: MergedState(folder, each) for name, each in continual.items()}
             for name, measured in scores(model, states, engine, session, memory_budget):
                 write_bytes(store.path / FOLDER / f"{name}.json", json.dumps(to_json(measured)).encode())
                 values[float(name)] = measured
                 tell(len(store.keys) + len(values), f"η = {name}")
-        settled = store.settle_eta(best(_means(values)), sorted(values))
+        settled = store.settle_eta(best(means(values)), sorted(values))
         # Once run.json has η, these are read as the other strengths of the final state.
         others = [eta for eta in sorted(values) if eta != settled.settings.continual.eta]
         for checkpoint, eta in zip(strengths(settled), others, strict=True):
@@ -99,7 +99,7 @@ def beside(means: Mapping[float, tuple[float, float]]) -> Sequence[float]:
     return [float(f"{eta:.2g}") for eta in (lower, upper)]
 
 
-def _means(values: Mapping[float, Sequence[TaskValues]]) -> dict[float, tuple[float, float]]:
+def means(values: Mapping[float, Sequence[TaskValues]]) -> dict[float, tuple[float, float]]:
     """(score, −NLL) over tasks by η, higher = better."""
     tables = {eta: pd.DataFrame([row for task in own for row in task.rows()]) for eta, own in values.items()}
     metric = headline(next(iter(tables.values())))
