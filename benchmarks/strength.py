@@ -98,9 +98,8 @@ def measure(bench: Bench, row: Row) -> dict[str, Any]:
     """{eta, dev: by η, test: [exact match, its error] by η}, a mean over tasks; the best η on dev is ``eta``."""
     settings = RunSettings.preset_with("scale-free", {**row.settings, "eta": 1.0}, row.method)
     merged = bench.merge(settings)
-    tried: dict[float, list[TaskValues]] = {}
-    for etas in (lambda: GRID, lambda: beside(means(tried))):
-        tried |= {eta: bench.values(merged, eta, "dev") for eta in etas() if eta not in tried}
+    tried = {eta: bench.values(merged, eta, "dev") for eta in GRID}
+    tried |= {eta: bench.values(merged, eta, "dev") for eta in beside(means(tried))}
     eta = best(means(tried))
     test = {each: _score(bench.values(merged, each, "test")) for each in dict.fromkeys((eta, *row.etas))}
     return {"eta": eta, "dev": {f"{k:g}": _score(v)[0] for k, v in tried.items()}} | {
@@ -148,7 +147,7 @@ def main() -> int:
             bench = Bench(bundle, base_folder() if model == "smollm2" else bundle.base) if todo else None
             for row in todo:
                 assert bench is not None
-                    own["rows"][row.name] = measure(bench, row)
+                own["rows"][row.name] = measure(bench, row)
                 write_json(RESULTS, results)
                 print(model, row.name, own["rows"][row.name], flush=True)
     text = DOCUMENT.read_text(encoding="utf-8")

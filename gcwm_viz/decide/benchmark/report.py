@@ -6,6 +6,7 @@
     results/reliability.csv     forecast probability of harm against how often it came
     results/verdicts.csv        how often each verdict was right
     results/coverage.csv        how often an interval of 95 % held
+    results/settled.csv         what following the verdicts costs beside the plan of the highest expectation
 
 ``setting``: ``new seeds``, fitted on other seeds with all regimes; ``new seeds and regimes``, fitted on other seeds
 without the regime that is reported; ``smollm2``, fitted on the lab alone; ``smollm2, new regimes``, fitted on the lab
@@ -14,6 +15,7 @@ and on pools of SmolLM2 with other bad updates. What ships is fitted on the seed
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -31,11 +33,13 @@ from gcwm_viz.decide.benchmark.validation import units, validate
 from gcwm_viz.decide.features import NEEDS, Needs
 from gcwm_viz.decide.forecast import Belief, Forecast, believe, fit
 from gcwm_viz.decide.knowledge import STRENGTHS
+from gcwm_viz.decide.outlook import outlook
 from gcwm_viz.decide.search import distinct
 from gcwm_viz.decide.verdict import SMALL, Verdict, judge, looked_at
 from gcwm_viz.errors import InputError
 from gcwm_viz.signals.predictors import PREDICTORS
 from gcwm_viz.statistics.means import Z95
+from gcwm_viz.statistics.resampling import mean_interval
 
 NEW_SEEDS, NEW_REGIMES = "new seeds", "new seeds and regimes"
 OTHER_MODEL, OTHER_MODEL_REGIMES = "smollm2", "smollm2, new regimes"
@@ -128,7 +132,7 @@ def _scales(cases: Sequence[PoolCase]) -> list[PoolCase]:
 def report(parts: Sequence[Setting], method: str) -> dict[str, pd.DataFrame]:
     """The tables of one method over its settings."""
     found: dict[str, list[pd.DataFrame]] = {
-        name: [] for name in ("validation", "regret", "reliability", "verdicts", "coverage")
+        name: [] for name in ("validation", "regret", "reliability", "verdicts", "coverage", "settled")
     }
     for part in parts:
         about = {"method": method, "setting": part.name}
@@ -148,6 +152,7 @@ def report(parts: Sequence[Setting], method: str) -> dict[str, pd.DataFrame]:
         found["coverage"].append(_coverage(judged).assign(**about))
         if any(len(case.plans_pt) > 2 * case.updates for case in part.cases):
             found["regret"].append(_regret(part).assign(**about))
+            found["settled"].append(_settled(part).assign(**about))
     return {name: pd.concat(tables, ignore_index=True) if tables else pd.DataFrame() for name, tables in found.items()}
 
 
@@ -231,13 +236,31 @@ def _coverage(judged: pd.DataFrame) -> pd.DataFrame:
 def _regret(part: Setting) -> pd.DataFrame:
     policies: list[Policy] = simple_policies()
     policies += [forecast_policy(f"forecast, {needs}", partial(part.forecast, needs)) for needs in NEEDS]
+    labels = partial(part.forecast, "labels")
     if all(np.isfinite(case.dev).all() for case in part.cases):
-        labels = partial(part.forecast, "labels")
         policies += [forecast_policy(f"forecast, labels, {count} measured", labels, count) for count in MEASURED]
     else:  # without scores on dev nothing can be measured before the choice
         policies = [policy for policy in policies if not policy.cost]
     table = regrets(part.cases, policies)
     return summary(table)
+
+
+def _settled(part: Setting) -> pd.DataFrame:
+    """What the plan of the page Decide, in which every update has the strength of its verdict, scores on test beyond
+    the plan of the highest expectation, over the pools in which it is one of those that were scored."""
+    differences, groups = [], []
+    for case in part.cases:
+        forecast = part.forecast("labels", case)
+        at = case.index(outlook(case.known, forecast, case.scale, ()).plan)
+        if at is not None:
+            value = case.test.mean(1)
+            differences.append(float(value[at] - value[forecast.mean_change(case.known, case.plans_pt).argmax()]))
+            groups.append(case.seed)
+    low, high = mean_interval(np.array(differences), np.array(groups), 2000, 0) if differences else (math.nan, math.nan)
+    mean = float(np.mean(differences)) if differences else math.nan
+    return pd.DataFrame(
+        [{"pools": len(part.cases), "scored": len(differences), "difference": mean, "low": low, "high": high}]
+    )
 
 
 def provenance(fitted: Sequence[PoolCase], reported: Sequence[PoolCase], parts: Sequence[Setting]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ COLUMNS = {
     "regret": ("policy", "regret", "low", "high", "share", "pools", "cost"),
     "reliability": ("needs", "forecast", "observed", "n", "bin"),
     "verdicts": ("needs", "choice", "right", "n"),
+    "settled": ("pools", "scored", "difference", "low", "high"),
     "coverage": ("needs", "covered", "width", "error", "bias", "n"),
 }
 """Tables and their columns; each also has ``method`` and ``setting``."""

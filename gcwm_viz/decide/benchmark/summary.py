@@ -14,13 +14,14 @@ SETTINGS = (NEW_SEEDS, NEW_REGIMES, OTHER_MODEL, OTHER_MODEL_REGIMES)
 
 
 def sections(results: Mapping[str, pd.DataFrame]) -> dict[str, str]:
-    """``predictors``, ``forecasts``, ``regrets`` and ``verdict-counts``, by the tables of
+    """``predictors``, ``forecasts``, ``regrets``, ``verdict-counts`` and ``settled``, by the tables of
     :func:`~gcwm_viz.decide.benchmark.shipped.read_results`."""
     return {
         "predictors": _predictors(results["validation"]),
         "forecasts": _forecasts(results["validation"], results["coverage"]),
         "regrets": _regrets(results["regret"]),
         "verdict-counts": _verdicts(results["verdicts"]),
+        "settled": _settled(results["settled"]),
     }
 
 
@@ -80,6 +81,21 @@ def _verdicts(table: pd.DataFrame) -> str:
         for row in part.to_dict("records"):
             entry[str(row["choice"])] = f"{row['right']:.0%} of {row['n']:.0f}".replace("%", " %")
         rows.append(entry)
+    return _table(rows)
+
+
+def _settled(table: pd.DataFrame) -> str:
+    rows = []
+    for row in table.to_dict("records"):
+        bounds = [_number(float(row[name]), signed=True, digits=3) for name in ("difference", "low", "high")]
+        rows.append(
+            {
+                "method": str(row["method"]),
+                "tested on": str(row["setting"]),
+                "pools whose plan by verdicts was scored": f"{row['scored']} of {row['pools']}",
+                "its test score, minus that of the plan of the highest expectation": "{} [{}, {}]".format(*bounds),
+            }
+        )
     return _table(rows)
 
 

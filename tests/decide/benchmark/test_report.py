@@ -180,7 +180,7 @@ def test_what_ships_is_written_and_read_back(made: Made, tmp_path: Path) -> None
         numbers = list(table.select_dtypes("number"))
         pd.testing.assert_frame_equal(back[name][numbers], table[numbers], check_dtype=False, rtol=0, atol=1e-4)
     texts = sections(back)
-    assert set(texts) == {"predictors", "forecasts", "regrets", "verdict-counts"}
+    assert set(texts) == {"predictors", "forecasts", "regrets", "verdict-counts", "settled"}
     for setting in (NEW_SEEDS, NEW_REGIMES, OTHER_MODEL):
         assert f"wudi, {setting}" in texts["regrets"]
 
