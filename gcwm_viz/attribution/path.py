@@ -13,18 +13,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from gcwm_viz.attribution.gradients import MatrixGradients, SettableModel, inner
 from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.lowrank import LowRank, Update, dense, difference, scaled, stacked
 from gcwm_viz.probes.loss import TaskLoss
-from gcwm_viz.probes.merged import OutsideTensor
-from gcwm_viz.updates.matrices import MatrixKey
 
 RELATIVE, ABSOLUTE = 0.02, 1e-3
 """The residual holds below the larger of this share of |ΔL| and so many nats."""
@@ -48,20 +45,6 @@ class LossSplit:
         return self.residual <= max(RELATIVE * abs(self.change), ABSOLUTE)
 
 
-class SettableModel(Protocol):
-    """A model in memory whose ``keys``, tensors by name with their layout, are set to base + Δ; None in ``parameters``
-    for one that has them in other forms. :class:`~gcwm_viz.probes.merged.MergedModel` is one."""
-
-    model: Any
-    device: torch.device
-
-    @property
-    def keys(self) -> Sequence[MatrixKey | OutsideTensor]: ...
-    @property
-    def parameters(self) -> dict[str, torch.nn.Parameter] | None: ...
-    def set_updates(self, deltas: Sequence[Update | None]) -> None: ...
-
-
 class StatePath:
     """The straight path between two states of a model in memory; ``start`` and ``end`` are updates of its matrices.
 
@@ -74,21 +57,11 @@ class StatePath:
     def __init__(
         self, model: SettableModel, start: Sequence[Update | None], end: Sequence[Update | None], *, half: bool = False
     ) -> None:
-        if model.parameters is None:
-            raise InputError(
-                "this model holds several of its matrices, such as experts, in one parameter, expected one parameter "
-                "a matrix: their gradients cannot be told apart yet"
-            )
-        self._model, self._parameters, self._half = model, model.parameters, half
-        self._start, self._end = start, end
+        self._model, self._start, self._end = model, start, end
         # None in both: a matrix that stays. The changes are formed one at a time, when a gradient arrives.
-        both = zip(model.keys, start, end, strict=True)
-        self._changed = {k: key.name for k, (key, a, b) in enumerate(both) if a is not None or b is not None}
-        for parameter in model.model.parameters():
-            parameter.requires_grad_(False)
-            parameter.grad = None  # what a training left there would be added to the first gradient
-        for name in self._changed.values():
-            self._parameters[name].requires_grad_(True)
+        both = zip(start, end, strict=True)
+        changed = [place for place, (a, b) in enumerate(both) if a is not None or b is not None]
+        self._gradients = MatrixGradients(model, changed, half=half)
 
     def move(self, x: float) -> None:
         """Set the model to W_a + x(W_b − W_a); at 0 and 1 to the two states exactly."""
@@ -96,29 +69,14 @@ class StatePath:
 
     def gradient(self, loss: TaskLoss) -> tuple[float, Tensor]:
         """L at the present point, and ⟨W_b,k − W_a,k, ∇_{W_k} L⟩ of every matrix there, float64."""
-        value, products = 0.0, torch.zeros(len(self._start), dtype=torch.float64)
-        handles = [
-            self._parameters[name].register_post_accumulate_grad_hook(partial(self._take, k, products))
-            for k, name in self._changed.items()
-        ]
-        try:
-            with torch.autocast(self._model.device.type, torch.bfloat16, enabled=self._half):
-                for part in loss.parts(self._model.model, self._model.device):
-                    value += float(part.detach())
-                    if part.requires_grad:
-                        part.backward()
-        finally:
-            for handle in handles:
-                handle.remove()
-        return value, products
+        products = torch.zeros(len(self._start), dtype=torch.float64)
 
-    def _take(self, k: int, products: Tensor, parameter: Tensor) -> None:
-        """Add one matrix's share of a backward pass, and free its gradient."""
-        change = change_between(self._start[k], self._end[k])
-        assert parameter.grad is not None
-        assert change is not None
-        products[k] += inner(self._model.keys[k].to_linear(parameter.grad), change)
-        parameter.grad = None
+        def take(place: int, gradient_oi: Tensor) -> None:
+            change = change_between(self._start[place], self._end[place])
+            assert change is not None
+            products[place] += inner(gradient_oi, change)
+
+        return self._gradients.measure(loss, take), products
 
 
 def split_loss(path: StatePath, loss: TaskLoss, most_nodes: int = MOST_NODES) -> LossSplit:
@@ -184,11 +142,3 @@ def between(start: Update | None, end: Update | None, x: float) -> Update | None
     if isinstance(start, LowRank) and isinstance(end, LowRank):
         return stacked([LowRank((1 - x) * start.left_or, start.right_ri), LowRank(x * end.left_or, end.right_ri)])
     return torch.lerp(dense(start), dense(end), x)
-
-
-def inner(gradient_oi: Tensor, change: Update) -> float:
-    """⟨gradient, change⟩, a factored change by its factors: Σ (BᵀG) ∘ A."""
-    if isinstance(change, LowRank):
-        left_or, right_ri = (f.to(gradient_oi) for f in (change.left_or, change.right_ri))
-        return float(((left_or.mT @ gradient_oi) * right_ri).sum(dtype=torch.float64))
-    return float((gradient_oi * change.to(gradient_oi)).sum(dtype=torch.float64))

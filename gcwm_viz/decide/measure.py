@@ -5,13 +5,12 @@ Shape suffixes: m = number of updates, n = examples, v = vocabulary.
 
 import math
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from gcwm_viz.attribution.path import SettableModel, inner
+from gcwm_viz.attribution.gradients import MatrixGradients, SettableModel
 from gcwm_viz.linalg.lowrank import Update
 from gcwm_viz.probes.batches import IGNORED, Row, batches_of, pad_of
 from gcwm_viz.probes.behaviour import keeps_tail, tail_logits
@@ -25,38 +24,7 @@ def first_order(model: SettableModel, loss: TaskLoss, changes: Sequence[Sequence
 
     One backward pass; a matrix's gradient is freed as soon as it has been used.
     """
-    assert model.parameters is not None
-    products = torch.zeros(len(changes), dtype=torch.float64)
-    for parameter in model.model.parameters():
-        parameter.requires_grad_(False)
-        parameter.grad = None
-    handles = []
-    for k, key in enumerate(model.keys):
-        parameter = model.parameters[key.name].requires_grad_(True)
-        handles.append(parameter.register_post_accumulate_grad_hook(partial(_take, model, k, changes, products)))
-    try:
-        for part in loss.parts(model.model, model.device):
-            part.backward()
-    finally:
-        for handle in handles:
-            handle.remove()
-    return products
-
-
-def _take(
-    model: SettableModel,
-    k: int,
-    changes: Sequence[Sequence[Update | None]],
-    products: Tensor,
-    parameter: torch.nn.Parameter,
-) -> None:
-    assert parameter.grad is not None
-    gradient = model.keys[k].to_linear(parameter.grad)
-    for j, change in enumerate(changes):
-        delta = change[k]
-        if delta is not None:
-            products[j] += inner(gradient, delta)
-    parameter.grad = None
+    return MatrixGradients(model, range(len(model.keys))).products(loss, changes)[1].sum(1)
 
 
 class Effects:

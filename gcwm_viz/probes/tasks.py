@@ -12,6 +12,7 @@ A task pairs with an update of the same name. Sizes are bounded: probes run on e
 
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from string import ascii_uppercase
@@ -82,17 +83,18 @@ FileTask = TypeVar("FileTask", bound=PromptTask | ChoiceTask | TextTask)
 
 def single(task: FileTask, example: int) -> FileTask:
     """The task with that example (from 1) alone."""
-    return _rows(task, slice(example - 1, example))
+    return chosen(task, [example - 1])
 
 
 def first(task: FileTask, count: int | None) -> FileTask:
     """The task with its first examples alone; all of them for None."""
-    return _rows(task, slice(count))
+    return chosen(task, range(len(task))[:count])
 
 
-def _rows(task: FileTask, rows: slice) -> FileTask:
+def chosen(task: FileTask, examples: Sequence[int]) -> FileTask:
+    """The task with these examples (from 0) alone, in their order."""
     columns = [entry.name for entry in fields(task) if entry.name not in ("name", "split", "style")]
-    own: dict[str, Any] = {name: getattr(task, name)[rows] for name in columns}
+    own: dict[str, Any] = {name: tuple(getattr(task, name)[k] for k in examples) for name in columns}
     return replace(task, **own)
 
 
@@ -134,7 +136,7 @@ def load_tasks(directory: str | Path) -> list[Task]:
     description = Description.read(root)
     tasks: list[Task] = []
     for split in SPLITS:
-        tasks += [_task(path, split, description.style_of(path.stem)) for path in files_in(root / split)]
+        tasks += load_split(root, split)
     files = {(task.split, task.name) for task in tasks}
     for task in description.harness:
         if (task.split, task.name) in files:
@@ -146,6 +148,16 @@ def load_tasks(directory: str | Path) -> list[Task]:
     if unused:
         raise InputError(f"{root / FILE}: tasks names {unused[0][:50]!r}, expected the name of a file in dev or test")
     return tasks
+
+
+def load_split(directory: str | Path, split: str) -> list[PromptTask | ChoiceTask | TextTask]:
+    """The tasks of one split's files alone, sorted by name; no file of another split is opened.
+
+    Raises InputError for a missing folder, and a line that is not as the module describes (file:line).
+    """
+    root = folder_of(directory)
+    description = Description.read(root)
+    return [_task(path, split, description.style_of(path.stem)) for path in files_in(root / split)]
 
 
 def load_labelled(directory: str | Path) -> list[LabelledTask]:
@@ -188,7 +200,7 @@ KINDS = {"choices": ("question", "choices", "answer"), "prompt": ("prompt", "ans
 """Fields of a line, by the one that determines its kind."""
 
 
-def _task(path: Path, split: str, style: Style) -> Task:
+def _task(path: Path, split: str, style: Style) -> PromptTask | ChoiceTask | TextTask:
     """The task of one file; its first line determines the kind."""
     rows = list(rows_of(path))
     where, first = rows[0]

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from gcwm_viz.attribution import path as path_module
-from gcwm_viz.attribution.path import StatePath, between, change_between, inner, quadrature, split_loss
+from gcwm_viz.attribution.gradients import inner
+from gcwm_viz.attribution.path import StatePath, between, change_between, quadrature, split_loss
 from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.lowrank import LowRank, Update, dense
 from gcwm_viz.probes.behaviour import BehaviourProbe

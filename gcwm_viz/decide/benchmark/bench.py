@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gcwm_viz.attribution.path import SettableModel, StatePath, split_loss
+from gcwm_viz.attribution.gradients import SettableModel
+from gcwm_viz.attribution.path import StatePath, split_loss
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.final import final_state
 from gcwm_viz.decide.benchmark.pools import LESS, Pool, Variant

@@ -1,0 +1,106 @@
+"""Gradients of a loss by the matrices of a model in memory, each used as it arrives and freed at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from gcwm_viz.errors import InputError
+from gcwm_viz.linalg.lowrank import LowRank, Update
+from gcwm_viz.probes.loss import TaskLoss
+from gcwm_viz.probes.merged import OutsideTensor
+from gcwm_viz.updates.matrices import MatrixKey
+
+
+class SettableModel(Protocol):
+    """A model in memory whose ``keys``, tensors by name with their layout, are set to base + Δ; None in ``parameters``
+    for one that has them in other forms. :class:`~gcwm_viz.probes.merged.MergedModel` is one."""
+
+    model: Any
+    device: torch.device
+
+    @property
+    def keys(self) -> Sequence[MatrixKey | OutsideTensor]: ...
+    @property
+    def parameters(self) -> dict[str, torch.nn.Parameter] | None: ...
+    def set_updates(self, deltas: Sequence[Update | None]) -> None: ...
+
+
+class MatrixGradients:
+    """∇_{W_k} L of the matrices ``places`` of a model, places among its keys; all other weights get none.
+
+    ``half``: matrix products in bfloat16 (autocast), weights and sums in float32. Beyond the model, memory holds the
+    gradient of one matrix at a time.
+
+    Raises :class:`InputError` for a model that holds several matrices in one parameter.
+    """
+
+    def __init__(self, model: SettableModel, places: Iterable[int], *, half: bool = False) -> None:
+        if model.parameters is None:
+            raise InputError(
+                "this model holds several of its matrices, such as experts, in one parameter, expected one parameter "
+                "a matrix: their gradients cannot be told apart yet"
+            )
+        self._model, self._half = model, half
+        self._parameters = {place: model.parameters[model.keys[place].name] for place in places}
+        for parameter in model.model.parameters():
+            parameter.requires_grad_(False)
+            parameter.grad = None  # what a training left there would be added to the first gradient
+        for parameter in self._parameters.values():
+            parameter.requires_grad_(True)
+
+    def measure(self, loss: TaskLoss, take: Callable[[int, Tensor], None]) -> float:
+        """L at the model's present weights. ``take`` is called with a matrix's place and its gradient in Linear layout
+        (d_out, d_in), as often as the loss has parts: the gradients of one matrix add up to ∇_{W_k} L."""
+
+        def arrive(place: int, parameter: Tensor) -> None:
+            assert parameter.grad is not None
+            take(place, self._model.keys[place].to_linear(parameter.grad))
+            parameter.grad = None
+
+        value = 0.0
+        handles = [
+            parameter.register_post_accumulate_grad_hook(partial(arrive, place))
+            for place, parameter in self._parameters.items()
+        ]
+        try:
+            with torch.autocast(self._model.device.type, torch.bfloat16, enabled=self._half):
+                for part in loss.parts(self._model.model, self._model.device):
+                    value += float(part.detach())
+                    if part.requires_grad:
+                        part.backward()
+        finally:
+            for handle in handles:
+                handle.remove()
+        return value
+
+    def products(self, loss: TaskLoss, changes: Sequence[Sequence[Update | None]]) -> tuple[float, Tensor]:
+        """L, and ⟨∇_{W_k} L, Δ_jk⟩ (j, k) in nats, float64, of several changes of all the model's ``keys``; above zero
+        = L rises along the change. One backward pass serves all of them; 0 where a change is None."""
+        products_jk = torch.zeros(len(changes), len(self._model.keys), dtype=torch.float64)
+
+        def take(place: int, gradient_oi: Tensor) -> None:
+            for j, change in enumerate(changes):
+                delta = change[place]
+                if delta is not None:
+                    products_jk[j, place] += inner(gradient_oi, delta)
+
+        return self.measure(loss, take), products_jk
+
+    @torch.no_grad()
+    def value(self, loss: TaskLoss) -> float:
+        """L alone, in the same precision."""
+        with torch.autocast(self._model.device.type, torch.bfloat16, enabled=self._half):
+            return sum(float(part) for part in loss.parts(self._model.model, self._model.device))
+
+
+def inner(gradient_oi: Tensor, change: Update) -> float:
+    """⟨gradient, change⟩, a factored change by its factors: Σ (BᵀG) ∘ A."""
+    if isinstance(change, LowRank):
+        left_or, right_ri = (f.to(gradient_oi) for f in (change.left_or, change.right_ri))
+        return float(((left_or.mT @ gradient_oi) * right_ri).sum(dtype=torch.float64))
+    return float((gradient_oi * change.to(gradient_oi)).sum(dtype=torch.float64))
