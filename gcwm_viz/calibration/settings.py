@@ -1,0 +1,29 @@
+"""Settings of a calibration."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from gcwm_viz.settings.declare import Settings, choice, integer, number
+
+Per = Literal["matrix", "layer", "family", "model"]
+Sources = Literal["all", "state"]
+Loss = Literal["nll", "entropy"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationSettings(Settings):
+    """How coefficients are fitted; all but ``passes`` belong to the identity of the result."""
+
+    per: str = choice("matrix", "what has coefficients of its own", Per)
+    sources: str = choice("all", "coefficients of the merged state and every update, or of the state alone", Sources)
+    loss: str = choice("nll", "nll of the right answers, or entropy of the model's own, which needs no answers", Loss)
+    passes: int = integer(100, "forward and backward passes over the training probes, at most", most=100_000)
+    rate: float = number(0.03, "step size of Adam", above=0, most=10)
+    ridge: float = number(
+        0.0, "ρ of the penalty ½ρ Σ (c − start)² on the coefficients", unit="nats per token", least=0, most=1e6
+    )
+    held_out: float = number(0.25, "share of a task's probes that stops the fit and is not fitted", least=0, most=0.9)
+    patience: int = integer(10, "passes without a lower held-out loss before the fit stops")
+    probes_per_task: int | None = integer(None, "development probes of a task that are used, drawn by the seed",
+                                          optional=True)  # fmt: skip
+    seed: int = integer(0, "of the draw of probes", least=0)
