@@ -8,7 +8,7 @@
     RUN/calibration/journal.jsonl         progress
 
 W is the run's final state, at its η. It is supervised, and per matrix where AdaMerging's coefficients are per layer
-(arXiv 2310.02575). The fit reads no file of the test split; both splits are scored at the end.
+(arXiv 2310.02575). The fit takes no probe of the test split; both splits are scored at the end.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from gcwm_viz.continual.store import RunStore
 from gcwm_viz.engines.memory import available_memory
 from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.lowrank import Update
+from gcwm_viz.linalg.threads import threads_of
 from gcwm_viz.probes.behaviour import BehaviourProbe
 from gcwm_viz.probes.live import LiveModel
 from gcwm_viz.probes.loss import LossTask
@@ -72,8 +73,9 @@ def calibrate(
     if precision not in PRECISIONS:
         raise InputError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     store, device = RunStore.open(Path(run)), device or torch.device("cpu")
-    tasks = _development_tasks(store)
+    _check_run(store)
     opened = reopen_inputs(store)
+    tasks = _development_tasks(store)
     _check_memory(store, opened, device)
     out = out or store.path / FOLDER
     if out != store.path / FOLDER:
@@ -86,7 +88,8 @@ def calibrate(
             for file in (out / FITTED, out / VALUES):
                 file.unlink(missing_ok=True)
             try:
-                _compute(store, folder, settings, tasks, precision, device)
+                with threads_of(opened.base.parameters):
+                    _compute(store, folder, settings, tasks, precision, device)
             except torch.OutOfMemoryError:
                 raise InputError(
                     f"{device}: its memory does not suffice for the gradients of this model, expected a larger "
@@ -176,8 +179,7 @@ def _is_complete(out: Path, settings: CalibrationSettings) -> bool:
     return tables and isinstance(done, dict) and done.get("passes") == settings.passes
 
 
-def _development_tasks(store: RunStore) -> list[LossTask]:
-    """The development tasks; no file of the test split is opened."""
+def _check_run(store: RunStore) -> None:
     store.check_finished()
     if store.file.states:
         raise InputError(f"run {store.path} describes a training pipeline: there is no merge to calibrate")
@@ -186,6 +188,10 @@ def _development_tasks(store: RunStore) -> list[LossTask]:
             f"run {store.path} has no probes to calibrate on; "
             f"`python -m gcwm_viz score {store.path} --probes DIR` gives it some"
         )
+
+
+def _development_tasks(store: RunStore) -> list[LossTask]:
+    """The development tasks; no file of the test split is opened."""
     tasks = load_split(store.file.probes.path, "dev")
     if not tasks:
         raise InputError(
