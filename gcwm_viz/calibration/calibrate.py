@@ -25,7 +25,16 @@ from gcwm_viz.attribution.attribute import PRECISIONS
 from gcwm_viz.calibration.blend import BlendLoss, present, read_sources
 from gcwm_viz.calibration.coefficients import Coefficients, combined
 from gcwm_viz.calibration.fit import Fit, Fitted, run_fit
-from gcwm_viz.calibration.result import FIT, FITTED, FOLDER, VALUES, coefficient_rows, curve_rows, score_rows
+from gcwm_viz.calibration.result import (
+    FIT,
+    FITTED,
+    FOLDER,
+    VALUES,
+    coefficient_rows,
+    curve_rows,
+    read_values,
+    score_rows,
+)
 from gcwm_viz.calibration.sample import Sample, draw
 from gcwm_viz.calibration.settings import CalibrationSettings
 from gcwm_viz.checkpoints.atomic import write_bytes, write_json
@@ -40,7 +49,7 @@ from gcwm_viz.probes.live import LiveModel
 from gcwm_viz.probes.loss import LossTask
 from gcwm_viz.probes.stored import read_examples, state_of
 from gcwm_viz.probes.tasks import load_split, load_tasks
-from gcwm_viz.probes.values import TaskValues, from_json, to_json
+from gcwm_viz.probes.values import TaskValues, to_json
 from gcwm_viz.runs.folder import ResultFolder
 from gcwm_viz.runs.inputs import OpenInputs, check_outside, reopen_inputs
 from gcwm_viz.runs.run import Progress
@@ -75,21 +84,22 @@ def calibrate(
     store, device = RunStore.open(Path(run)), device or torch.device("cpu")
     _check_run(store)
     opened = reopen_inputs(store)
-    tasks = _development_tasks(store)
+    sample = draw(_development_tasks(store), settings.held_out, settings.probes_per_task, settings.seed)
+    passes = settings.most_passes(bool(sample.held_out))
     _check_memory(store, opened, device)
     out = out or store.path / FOLDER
     if out != store.path / FOLDER:
         check_outside(out, opened)
     hint = f"give its options, or delete {out} to begin again"
     folder = ResultFolder(out, "calibration.json", "a calibration with", progress, hint=hint)
-    about = _about(store, settings, precision)
+    about = _about(store, settings, precision) | {"passes": passes}
     with folder.work(about, same=[name for name in about if name != "passes"]):
-        if not _is_complete(out, settings):
+        if not _is_complete(out, passes):
             for file in (out / FITTED, out / VALUES):
                 file.unlink(missing_ok=True)
             try:
                 with threads_of(opened.base.parameters):
-                    _compute(store, folder, settings, tasks, precision, device)
+                    _compute(store, folder, settings, sample, passes, precision, device)
             except torch.OutOfMemoryError:
                 raise InputError(
                     f"{device}: its memory does not suffice for the gradients of this model, expected a larger "
@@ -103,29 +113,29 @@ def _compute(
     store: RunStore,
     folder: ResultFolder,
     settings: CalibrationSettings,
-    tasks: Sequence[LossTask],
+    sample: Sample,
+    passes: int,
     precision: str,
     device: torch.device,
 ) -> None:
     out, half = folder.path, precision == "bfloat16"
-    sample = draw(tasks, settings.held_out, settings.probes_per_task, settings.seed)
     live = LiveModel(store, device, torch.float32)
     sources = read_sources(live)
     coefficients = Coefficients.of(store.keys, present(sources, settings), settings.per)
     if not len(coefficients.start_n):
         raise InputError(f"run {store.path}: its merged state is zero, so it has no coefficient to fit")
     fit = Fit.read(out / FIT, coefficients.start_n)
-    if fit.passes > settings.passes:
+    if fit.passes > passes:
         fit = Fit.begin(coefficients.start_n)
 
     def keep(fit: Fit) -> None:
         fit.write(out / FIT)
         loss = f"{float(fit.fitted_p[-1]):.4f}"
         held = f", held out {float(fit.held_p[-1]):.4f}" if len(fit.held_p) else ""
-        folder.tell("passes", fit.passes, settings.passes, f"{settings.loss} {loss}{held}", event="pass")
+        folder.tell("passes", fit.passes, passes, f"{settings.objective} {loss}{held}", event="pass")
 
-    objective = BlendLoss(live, sources, coefficients, sample, settings.loss, half=half)
-    fitted = run_fit(objective, fit, coefficients.start_n, settings, keep)
+    objective = BlendLoss(live, sources, coefficients, sample, settings.objective, half=half)
+    fitted = run_fit(objective, fit, coefficients.start_n, settings, passes, keep)
     factors_jk = coefficients.factors(fitted.values_n)
     updates = [
         combined(own, factors)
@@ -138,7 +148,7 @@ def _compute(
     write_table(out, "calibration_curve", pd.DataFrame(curve_rows(fitted)))
     write_table(out, "calibration_scores", pd.DataFrame(score_rows(merged, calibrated)))
     write_bytes(out / VALUES, json.dumps(to_json(calibrated)).encode())
-    write_json(out / FITTED, _summary(fitted, sample, settings, len(coefficients.start_n)))
+    write_json(out / FITTED, _summary(fitted, sample, settings, passes, len(coefficients.start_n)))
 
 
 def _scored(
@@ -156,27 +166,29 @@ def _scored(
     return [own[key] for key in wanted], probe.measure(live.model, device)
 
 
-def _summary(fitted: Fitted, sample: Sample, settings: CalibrationSettings, count: int) -> dict[str, Any]:
+def _summary(fitted: Fitted, sample: Sample, settings: CalibrationSettings, passes: int, count: int) -> dict[str, Any]:
     return {
-        "sees": "development probes" if settings.loss == "nll" else "prompts of development probes, without answers",
+        "sees": "development probes"
+        if settings.objective == "nll"
+        else "prompts of development probes, without answers",
         "probes": sample.counts,
         "coefficients": count,
-        "passes": settings.passes,
+        "passes": passes,
         "measured": len(fitted.fitted_p),
         "best_pass": fitted.best_pass,
         "stop": fitted.stop,
     }
 
 
-def _is_complete(out: Path, settings: CalibrationSettings) -> bool:
+def _is_complete(out: Path, passes: int) -> bool:
     """Whether the folder holds the result for so many passes."""
     try:
         done = json.loads((out / FITTED).read_bytes())
-        from_json(json.loads((out / VALUES).read_bytes()))
+        read_values(out)
     except (OSError, ValueError):
         return False
     tables = all((out / "tables" / f"{name}.parquet").is_file() for name in LATER[FOLDER])
-    return tables and isinstance(done, dict) and done.get("passes") == settings.passes
+    return tables and isinstance(done, dict) and done.get("passes") == passes
 
 
 def _check_run(store: RunStore) -> None:

@@ -108,16 +108,21 @@ class Fitted:
 
 
 def run_fit(
-    objective: Objective, fit: Fit, start_n: Tensor, settings: CalibrationSettings, keep: Callable[[Fit], None]
+    objective: Objective,
+    fit: Fit,
+    start_n: Tensor,
+    settings: CalibrationSettings,
+    passes: int,
+    keep: Callable[[Fit], None],
 ) -> Fitted:
-    """Goes on with ``fit`` until the held-out loss has not fallen for ``patience`` passes, or the passes are used up.
+    """Goes on with ``fit`` until the held-out loss has not fallen for ``patience`` passes, or ``passes`` are used up.
 
     Kept are the values with the lowest held-out loss, the start among them; the last where nothing is held out. The
     penalty ½ρ‖c − start‖² enters the gradient alone, not the losses. ``keep`` is called after every pass.
 
     Raises :class:`InputError` for a loss or gradient that is not finite.
     """
-    while not (stopped := _waited(fit, settings)) and fit.passes < settings.passes:
+    while not (stopped := _waited(fit, settings)) and fit.passes < passes:
         loss, gradient_n = objective.fitted(fit.values_n)
         gradient_n = gradient_n + settings.ridge * (fit.values_n - start_n)
         if not (math.isfinite(loss) and bool(gradient_n.isfinite().all())):

@@ -18,7 +18,7 @@ from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.lowrank import Update
-from gcwm_viz.probes.values import TaskValues, difference_error
+from gcwm_viz.probes.values import TaskValues, difference_error, from_json
 from gcwm_viz.runs.tables import Run
 from gcwm_viz.statistics.means import mean_error
 
@@ -107,6 +107,11 @@ def read_fitted(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def read_values(folder: Path) -> list[TaskValues]:
+    """Values of every example of every task, of the calibrated model of a calibration's folder."""
+    return from_json(json.loads((folder / VALUES).read_bytes()))
 
 
 def _factors(store: RunStore, table: pd.DataFrame) -> dict[str, list[float]]:

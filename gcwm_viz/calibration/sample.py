@@ -37,9 +37,15 @@ def draw(tasks: Sequence[LossTask], share: float, most: int | None, seed: int) -
     """
     sample = Sample()
     for task in tasks:
-        order = torch.randperm(len(task), generator=seeded(seed, "calibration", task.name)).tolist()[:most]
+        order = order_of(task, seed)[:most]
         held = round(share * len(order)) if len(order) >= LEAST else 0
         sample.fitted.append(chosen(task, sorted(order[held:])))
         if held:
             sample.held_out.append(chosen(task, sorted(order[:held])))
     return sample
+
+
+def order_of(task: LossTask, seed: int) -> list[int]:
+    """Its examples, from 0, in the order in which they are drawn."""
+    order: list[int] = torch.randperm(len(task), generator=seeded(seed, "calibration", task.name)).tolist()
+    return order

@@ -7,7 +7,10 @@ from gcwm_viz.settings.declare import Settings, choice, integer, number
 
 Per = Literal["matrix", "layer", "family", "model"]
 Sources = Literal["all", "state"]
-Loss = Literal["nll", "entropy"]
+STOPPED, UNSTOPPED = 100, 10
+"""Passes by default, of a fit that held-out probes stop and of one that nothing stops: on development probes that no
+fit saw, losses of the lab are lowest after 7 to 10 passes, and from 20 on higher (docs/findings.md)."""
+Objective = Literal["nll", "entropy"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,14 +19,23 @@ class CalibrationSettings(Settings):
 
     per: str = choice("matrix", "what has coefficients of its own", Per)
     sources: str = choice("all", "coefficients of the merged state and every update, or of the state alone", Sources)
-    loss: str = choice("nll", "nll of the right answers, or entropy of the model's own, which needs no answers", Loss)
-    passes: int = integer(100, "forward and backward passes over the training probes, at most", most=100_000)
+    objective: str = choice(
+        "nll", "nll of the right answers, or entropy of the model's own, which needs no answers", Objective
+    )
+    passes: int | None = integer(
+        None, f"forward and backward passes over the fitted probes, at most; none: {STOPPED}, and {UNSTOPPED} where no "
+        "probe is held out", most=100_000, optional=True,
+    )  # fmt: skip
     rate: float = number(0.03, "step size of Adam", above=0, most=10)
     ridge: float = number(
-        0.0, "ρ of the penalty ½ρ Σ (c − start)² on the coefficients", unit="nats per token", least=0, most=1e6
+        0.02, "ρ of the penalty ½ρ Σ (c − start)² on the coefficients", unit="nats per token", least=0, most=1e6
     )
     held_out: float = number(0.25, "share of a task's probes that stops the fit and is not fitted", least=0, most=0.9)
-    patience: int = integer(10, "passes without a lower held-out loss before the fit stops")
+    patience: int = integer(5, "passes without a lower held-out loss before the fit stops")
     probes_per_task: int | None = integer(None, "development probes of a task that are used, drawn by the seed",
                                           optional=True)  # fmt: skip
     seed: int = integer(0, "of the draw of probes", least=0)
+
+    def most_passes(self, held_out: bool) -> int:
+        """``passes``, or the default of a fit with or without held-out probes."""
+        return (STOPPED if held_out else UNSTOPPED) if self.passes is None else self.passes

@@ -16,7 +16,7 @@ def add(commands: Commands) -> None:
     for setting in CalibrationSettings.declared():
         if setting.name == "sources":
             continue
-        default = "all" if setting.default is None else setting.default
+        default = setting.default if setting.default is not None else "none" if setting.name == "passes" else "all"
         parser.add_argument(
             f"--{setting.name.replace('_', '-')}",
             type=setting.kind,

@@ -175,7 +175,7 @@ def test_other_settings_are_refused(calibrated: Path) -> None:
 
 def test_another_folder_leaves_the_runs_own_alone(calibrated: Path, tmp_path: Path) -> None:
     before = contents(calibrated / "calibration")
-    calibrate(calibrated, replace(SHORT, loss="entropy"), tmp_path / "entropy")
+    calibrate(calibrated, replace(SHORT, objective="entropy"), tmp_path / "entropy")
     assert contents(calibrated / "calibration") == before
     assert "without answers" in read_fitted(tmp_path / "entropy")["sees"]
 

@@ -41,7 +41,8 @@ class Bowl:
 
 def fit(bowl: Bowl, settings: CalibrationSettings, begin: Fit | None = None) -> tuple[Fitted, list[Fit]]:
     kept: list[Fit] = []
-    return run_fit(bowl, begin or Fit.begin(START), START, settings, kept.append), kept
+    passes = settings.most_passes(bowl.other is not None)
+    return run_fit(bowl, begin or Fit.begin(START), START, settings, passes, kept.append), kept
 
 
 def test_the_steps_are_adams() -> None:
@@ -59,14 +60,14 @@ def test_the_steps_are_adams() -> None:
 
 def test_it_ends_at_the_minimum_and_with_a_penalty_between_it_and_the_start() -> None:
     bowl = Bowl()
-    free = fit(bowl, CalibrationSettings(passes=4000))[0]
+    free = fit(bowl, CalibrationSettings(passes=4000, ridge=0.0))[0]
     torch.testing.assert_close(free.values_n, bowl.a, rtol=0, atol=1e-6)
     bent = fit(bowl, CalibrationSettings(passes=4000, ridge=0.5))[0]
     torch.testing.assert_close(bent.values_n, (bowl.h * bowl.a + 0.5 * START) / (bowl.h + 0.5), rtol=0, atol=1e-6)
 
 
 def test_without_probes_held_out_every_pass_is_used_and_the_last_kept() -> None:
-    fitted, kept = fit(Bowl(), CalibrationSettings(passes=7))
+    fitted, kept = fit(Bowl(), CalibrationSettings(passes=7, ridge=0.0))
     assert (fitted.stop, fitted.best_pass, len(fitted.fitted_p), len(fitted.held_p)) == ("passes", 7, 8, 0)
     assert torch.equal(fitted.values_n, kept[-1].values_n)
     assert (fitted.fitted_p.diff() < 0).all()
@@ -74,9 +75,9 @@ def test_without_probes_held_out_every_pass_is_used_and_the_last_kept() -> None:
 
 def test_the_values_of_the_lowest_held_out_loss_are_kept() -> None:
     bowl = Bowl(other=torch.tensor([0.8, 0.2, -0.2], dtype=torch.float64))  # on the way, so that the fit goes past it
-    fitted, kept = fit(bowl, CalibrationSettings(passes=200, patience=5))
+    fitted, kept = fit(bowl, CalibrationSettings(ridge=0.0))
     assert fitted.stop == "held-out"
-    assert 0 < fitted.best_pass < len(fitted.held_p) - 1 < 200
+    assert 0 < fitted.best_pass < len(fitted.held_p) - 1 < 100
     assert fitted.best_pass == int(fitted.held_p.argmin())
     assert len(fitted.held_p) == fitted.best_pass + 6  # five passes without a lower one
     assert torch.equal(fitted.values_n, kept[fitted.best_pass - 1].values_n)
@@ -85,7 +86,7 @@ def test_the_values_of_the_lowest_held_out_loss_are_kept() -> None:
 
 
 def test_a_fit_that_only_harms_keeps_the_start() -> None:
-    fitted, _ = fit(Bowl(other=START), CalibrationSettings(passes=50, patience=3))
+    fitted, _ = fit(Bowl(other=START), CalibrationSettings(patience=3))
     assert fitted.best_pass == 0
     assert torch.equal(fitted.values_n, START)
 
@@ -93,7 +94,7 @@ def test_a_fit_that_only_harms_keeps_the_start() -> None:
 @pytest.mark.parametrize("other", [None, [0.8, 0.2, -0.2]])
 def test_a_resumed_fit_is_the_uninterrupted_one_bit_for_bit(tmp_path: Path, other: list[float] | None) -> None:
     held = None if other is None else torch.tensor(other, dtype=torch.float64)
-    settings = CalibrationSettings(passes=30, patience=5)
+    settings = CalibrationSettings(passes=30)
     whole, kept = fit(Bowl(held), settings)
     for at in (0, 3, len(kept) - 1):
         kept[at].write(tmp_path / "fit.safetensors")
@@ -129,6 +130,11 @@ def test_a_loss_that_is_not_finite_is_named() -> None:
     bowl.h = bowl.h * torch.nan
     with pytest.raises(InputError, match=r"before pass 1 is not finite, expected numbers; a lower rate than 0\.03"):
         fit(bowl, CalibrationSettings())
+
+
+def test_a_fit_that_nothing_stops_is_short() -> None:
+    assert len(fit(Bowl(), CalibrationSettings())[0].fitted_p) == 11
+    assert len(fit(Bowl(other=Bowl().a), CalibrationSettings(patience=1000))[0].fitted_p) == 101
 
 
 def test_settings_out_of_range_are_named() -> None:
