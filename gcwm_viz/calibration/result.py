@@ -92,6 +92,17 @@ class Calibrated:
             )
         return cls(store, base, _factors(store, table))
 
+    def by_layer(self) -> list[list[float]] | None:
+        """What the state and every update are multiplied by in each layer, from the first to the last; None where that
+        differs within a layer. A source that changes no matrix of a layer has 0 there."""
+        table = Run(self.store).tables["calibration"].dropna(subset="value")
+        sources = [(STATE, STATE), *(("update", name) for name in self.store.updates)]
+        found = {key: set(own) for key, own in table.groupby(["layer", "kind", "source"])["value"]}
+        if any(len(values) > 1 for values in found.values()):
+            return None
+        layers = range(max(key.layer for key in self.store.keys) + 1)
+        return [[float(next(iter(found.get((layer, *source), {0.0})))) for source in sources] for layer in layers]
+
     def update(self, place: int) -> Update | None:
         """c_0 W + Σ_i c_i Δ_i of the ``place``-th matrix, as the fit had it; None where it is zero."""
         key = self.store.keys[place]
