@@ -40,6 +40,8 @@ WAYS: dict[str, dict[str, Any]] = {
     "10 passes on all": {"held_out": 0.0, "passes": 10},
     "20 passes on all": {"held_out": 0.0, "passes": 20},
 }
+PRIOR_COUNTS, PRIOR_CELLS = (2, 8), 7
+"""Probes a task with which geometry is asked for help, and the matrices that it may choose, a quarter of them."""
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "findings.md"
 CPU = torch.device("cpu")
 
@@ -67,6 +69,14 @@ def cells() -> list[Cell]:
         Cell("form", "by entropy, without answers", {"objective": "entropy"}),
         Cell("form", "60 passes on all probes", {"held_out": 0.0, "passes": 60}),
     ]
+    for count in PRIOR_COUNTS:
+        few = {"probes_per_task": count}
+        for prior in ("none", "conflict", "interference"):
+            if prior != "none":
+                listed.append(Cell("prior", f"penalty by {prior}, {count} probes", {**few, "prior": prior}))
+            chosen = {**few, "prior": prior, "cells": PRIOR_CELLS, "ridge": 0.0}
+            name = "at random" if prior == "none" else f"by {prior}"
+            listed.append(Cell("prior", f"{PRIOR_CELLS} matrices {name}, {count} probes", chosen))
     return listed
 
 
@@ -125,12 +135,13 @@ def over_seeds(rows: list[dict[str, Any]], column: str) -> float:
 
 
 def sections(rows: list[dict[str, Any]]) -> dict[str, str]:
-    """The document's part, three tables."""
+    """The document's part, four tables."""
     parts = []
     for part, head in (
         ("choice", ("how the fit ends", "exact match", "nats per token", "passes")),
         ("curve", ("probes a task", "exact match on test", "over WUDI", "by seed", "nats per token", "passes kept")),
         ("form", ("coefficients", "exact match on test", "over WUDI", "by seed", "nats per token", "passes kept")),
+        ("prior", ("with geometry", "exact match on test", "over WUDI", "by seed", "nats per token", "passes kept")),
     ):
         lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
         if part == "choice":

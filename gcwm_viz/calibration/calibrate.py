@@ -25,6 +25,7 @@ from gcwm_viz.attribution.attribute import PRECISIONS
 from gcwm_viz.calibration.blend import BlendLoss, present, read_sources
 from gcwm_viz.calibration.coefficients import Coefficients, combined
 from gcwm_viz.calibration.fit import Fit, Fitted, run_fit
+from gcwm_viz.calibration.prior import chosen_cells, penalties, prior_scores
 from gcwm_viz.calibration.result import (
     FIT,
     FITTED,
@@ -121,7 +122,9 @@ def _compute(
     out, half = folder.path, precision == "bfloat16"
     live = LiveModel(store, device, torch.float32)
     sources = read_sources(live)
-    coefficients = Coefficients.of(store.keys, present(sources, settings), settings.per)
+    scores_k = prior_scores(store, sources, settings.prior, settings.seed)
+    there_jk = present(sources, settings) & chosen_cells(scores_k, settings.cells, store.keys)
+    coefficients = Coefficients.of(store.keys, there_jk, settings.per)
     if not len(coefficients.start_n):
         raise InputError(f"run {store.path}: its merged state is zero, so it has no coefficient to fit")
     fit = Fit.read(out / FIT, coefficients.start_n)
@@ -134,8 +137,10 @@ def _compute(
         held = f", held out {float(fit.held_p[-1]):.4f}" if len(fit.held_p) else ""
         folder.tell("passes", fit.passes, passes, f"{settings.objective} {loss}{held}", event="pass")
 
+    weights_k = torch.ones_like(scores_k) if settings.prior == "none" else penalties(scores_k)
+    ridge_n = settings.ridge * coefficients.means(weights_k)
     objective = BlendLoss(live, sources, coefficients, sample, settings.objective, half=half)
-    fitted = run_fit(objective, fit, coefficients.start_n, settings, passes, keep)
+    fitted = run_fit(objective, fit, coefficients.start_n, ridge_n, settings, passes, keep)
     factors_jk = coefficients.factors(fitted.values_n)
     updates = [
         combined(own, factors)

@@ -49,6 +49,16 @@ class Coefficients:
         read_jk = torch.cat([values_n, values_n.new_zeros(1)])[self.place_jk]
         return torch.where(self.place_jk >= 0, read_jk, start_jk)
 
+    def means(self, values_k: Tensor) -> Tensor:
+        """(n,) the mean over the places of every coefficient of a value of each matrix."""
+        own_jk = self.place_jk >= 0
+        spread = values_k.expand(self.place_jk.shape)[own_jk]
+        sums, counts = (
+            torch.zeros_like(self.start_n).index_add_(0, self.place_jk[own_jk], each)
+            for each in (spread, torch.ones_like(spread))
+        )
+        return sums / counts
+
     def gradient(self, products_jk: Tensor) -> Tensor:
         """(n,) ∂L/∂c from ∂L/∂c_jk = ⟨∇_{W_k} L, Δ_jk⟩."""
         own_jk = self.place_jk >= 0

@@ -111,6 +111,7 @@ def run_fit(
     objective: Objective,
     fit: Fit,
     start_n: Tensor,
+    ridge_n: Tensor,
     settings: CalibrationSettings,
     passes: int,
     keep: Callable[[Fit], None],
@@ -124,7 +125,7 @@ def run_fit(
     """
     while not (stopped := _waited(fit, settings)) and fit.passes < passes:
         loss, gradient_n = objective.fitted(fit.values_n)
-        gradient_n = gradient_n + settings.ridge * (fit.values_n - start_n)
+        gradient_n = gradient_n + ridge_n * (fit.values_n - start_n)
         if not (math.isfinite(loss) and bool(gradient_n.isfinite().all())):
             raise InputError(
                 f"calibration: the loss or its gradient before pass {fit.passes + 1} is not finite, expected numbers; "

@@ -11,6 +11,7 @@ STOPPED, UNSTOPPED = 100, 10
 """Passes by default, of a fit that held-out probes stop and of one that nothing stops: on development probes that no
 fit saw, losses of the lab are lowest after 7 to 10 passes, and from 20 on higher (docs/findings.md)."""
 Objective = Literal["nll", "entropy"]
+Prior = Literal["none", "conflict", "interference"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +35,13 @@ class CalibrationSettings(Settings):
     patience: int = integer(5, "passes without a lower held-out loss before the fit stops")
     probes_per_task: int | None = integer(None, "development probes of a task that are used, drawn by the seed",
                                           optional=True)  # fmt: skip
-    seed: int = integer(0, "of the draw of probes", least=0)
+    prior: str = choice(
+        "none", "score of a matrix before the fit: a higher one is penalised less, and chosen first by cells", Prior
+    )
+    cells: int | None = integer(
+        None, "matrices with coefficients, those with the highest prior; drawn by the seed without one", optional=True
+    )
+    seed: int = integer(0, "of the draw of probes, and of cells", least=0)
 
     def most_passes(self, held_out: bool) -> int:
         """``passes``, or the default of a fit with or without held-out probes."""

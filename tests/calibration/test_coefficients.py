@@ -50,6 +50,16 @@ def test_the_gradient_is_the_chain_rule(per: str) -> None:
         assert float(gradient[n]) == pytest.approx(float(change), rel=1e-12, abs=1e-12)
 
 
+@pytest.mark.parametrize("per", COUNTS)
+def test_means_are_over_the_places_of_a_coefficient(per: str) -> None:
+    own = Coefficients.of(KEYS, PRESENT, per)
+    values = torch.tensor([1.0, 2.0, 4.0, 8.0], dtype=torch.float64)
+    means = own.means(values)
+    for n in range(len(own.start_n)):
+        at = (own.place_jk == n).any(0)
+        assert float(means[n]) == pytest.approx(float(values[at].mean()), rel=1e-12)
+
+
 def test_absent_products_do_not_count() -> None:
     own = Coefficients.of(KEYS, PRESENT, "model")
     products = torch.where(PRESENT, 1.0, torch.nan).double()

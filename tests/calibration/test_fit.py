@@ -41,8 +41,9 @@ class Bowl:
 
 def fit(bowl: Bowl, settings: CalibrationSettings, begin: Fit | None = None) -> tuple[Fitted, list[Fit]]:
     kept: list[Fit] = []
+    ridge = torch.full_like(START, settings.ridge)
     passes = settings.most_passes(bowl.other is not None)
-    return run_fit(bowl, begin or Fit.begin(START), START, settings, passes, kept.append), kept
+    return run_fit(bowl, begin or Fit.begin(START), START, ridge, settings, passes, kept.append), kept
 
 
 def test_the_steps_are_adams() -> None:
