@@ -21,7 +21,7 @@ from gcwm_viz.probes.loss import TaskEntropy, TaskLoss
 from gcwm_viz.probes.stored import state_of
 
 LOSSES = {"nll": TaskLoss, "entropy": TaskEntropy}
-"""The loss of a task by the setting ``loss``."""
+"""The loss of a task by the setting ``objective``."""
 
 
 def read_sources(live: LiveModel) -> list[list[Update | None]]:
@@ -46,7 +46,8 @@ class BlendLoss:
     """L(c) = mean over tasks of their losses at base + c_0 W + Σ_i c_i Δ_i, and ∂L/∂c_jk = ⟨∇_{W_k} L, Δ_jk⟩.
 
     One forward and backward pass a task serves every coefficient. Memory holds the model, the sources as they are
-    given, factors as factors, and the gradient of one matrix. ``half``: matrix products in bfloat16.
+    given, factors as factors, and the gradient of one matrix. ``half``, ``recompute``: as in
+    :class:`~gcwm_viz.attribution.gradients.MatrixGradients`.
     """
 
     def __init__(
@@ -58,10 +59,11 @@ class BlendLoss:
         loss: str,
         *,
         half: bool = False,
+        recompute: bool = False,
     ) -> None:
         self._live, self._sources, self._coefficients = live, sources, coefficients
         touched = (coefficients.place_jk >= 0).any(0).nonzero()[:, 0].tolist()
-        self._gradients = MatrixGradients(live.merged, touched, half=half)
+        self._gradients = MatrixGradients(live.merged, touched, half=half, recompute=recompute)
         kind = LOSSES[loss]
         self._fitted = [kind(live.tokenizer, task) for task in sample.fitted]
         self._held_out = [kind(live.tokenizer, task) for task in sample.held_out]

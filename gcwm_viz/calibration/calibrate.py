@@ -65,6 +65,7 @@ def calibrate(
     out: Path | None = None,
     *,
     precision: str = PRECISIONS[0],
+    recompute: bool = False,
     device: torch.device | None = None,
     progress: Progress | None = None,
 ) -> pd.DataFrame:
@@ -72,7 +73,8 @@ def calibrate(
 
     L(c) is the mean over tasks of the mean loss of their development probes. ``out``: another folder for the results,
     by default RUN/calibration, where the app and the command ``export`` look. ``precision``: of the matrix products of
-    the fit; the scores have the run's own. ``device``: by default the CPU. More ``passes`` than before go on with the
+    the fit; the scores have the run's own. ``recompute``: activations are computed again in the backward pass, which
+    takes less memory and changes no result. ``device``: by default the CPU. More ``passes`` than before go on with the
     same fit.
 
     Raises :class:`InputError` for an unfinished run, one of a training pipeline, one without development probes that
@@ -100,11 +102,11 @@ def calibrate(
                 file.unlink(missing_ok=True)
             try:
                 with threads_of(opened.base.parameters):
-                    _compute(store, folder, settings, sample, passes, precision, device)
+                    _compute(store, folder, settings, sample, passes, precision, recompute, device)
             except torch.OutOfMemoryError:
                 raise InputError(
                     f"{device}: its memory does not suffice for the gradients of this model, expected a larger "
-                    "device, or --dtype bfloat16"
+                    "device, --recompute or --dtype bfloat16"
                 ) from None
         folder.log("complete")
     return read_table(out / "tables" / "calibration_scores.parquet")
@@ -117,6 +119,7 @@ def _compute(
     sample: Sample,
     passes: int,
     precision: str,
+    recompute: bool,
     device: torch.device,
 ) -> None:
     out, half = folder.path, precision == "bfloat16"
@@ -139,7 +142,7 @@ def _compute(
 
     weights_k = torch.ones_like(scores_k) if settings.prior == "none" else penalties(scores_k)
     ridge_n = settings.ridge * coefficients.means(weights_k)
-    objective = BlendLoss(live, sources, coefficients, sample, settings.objective, half=half)
+    objective = BlendLoss(live, sources, coefficients, sample, settings.objective, half=half, recompute=recompute)
     fitted = run_fit(objective, fit, coefficients.start_n, ridge_n, settings, passes, keep)
     factors_jk = coefficients.factors(fitted.values_n)
     updates = [

@@ -29,6 +29,9 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--dtype", choices=("float32", "bfloat16"), default="float32", help="precision of matrix products [float32]"
     )
+    parser.add_argument(
+        "--recompute", action="store_true", help="gradient checkpointing: less memory, a third more time, same result"
+    )
     parser.add_argument("--device", default="auto", help="auto (cuda, then mps, then cpu) or a torch device [auto]")
     parser.add_argument("--out", type=Path, metavar="DIR", help="[RUN/calibration, which the app and export read]")
     parser.set_defaults(command=calibrate)
@@ -50,6 +53,7 @@ def calibrate(options: argparse.Namespace) -> None:
             settings,
             options.out,
             precision=options.dtype,
+            recompute=options.recompute,
             device=pick_device(options.device),
             progress=bars,
         )

@@ -22,7 +22,7 @@ from tests.factories import generator
 
 
 def blend(
-    live: LiveModel, per: str = "matrix", loss: str = "nll", *, full: bool = False
+    live: LiveModel, per: str = "matrix", loss: str = "nll", *, full: bool = False, recompute: bool = False
 ) -> tuple[BlendLoss, Coefficients, Sample]:
     sources = read_sources(live)
     if full:
@@ -30,7 +30,7 @@ def blend(
     settings = CalibrationSettings(per=per)
     coefficients = Coefficients.of(live.store.keys, present(sources, settings), per)
     sample = draw(load_split(live.store.file.probes.path, "dev"), 0.25, None, 0)
-    return BlendLoss(live, sources, coefficients, sample, loss), coefficients, sample
+    return BlendLoss(live, sources, coefficients, sample, loss, recompute=recompute), coefficients, sample
 
 
 def nll(live: LiveModel, sample: Sample) -> float:
@@ -106,6 +106,23 @@ def test_no_factor_is_multiplied_out_for_the_gradient(adapter_run: Path, monkeyp
     monkeypatch.setattr(LowRank, "dense", counted)
     objective.fitted(coefficients.start_n)
     assert formed == []
+
+
+def test_activations_computed_again_give_the_same_bits(dense_run: Path) -> None:
+    live = LiveModel.open(dense_run, CPU)
+    objective, coefficients, _ = blend(live)
+    kept = objective.fitted(coefficients.start_n)
+    block, calls = live.model.model.layers[0].self_attn.q_proj, []
+    handle = block.register_forward_hook(lambda *_: calls.append(1))
+    objective.fitted(coefficients.start_n)
+    once = len(calls)
+    again, _, _ = blend(live, recompute=True)
+    loss, gradient = again.fitted(coefficients.start_n)
+    handle.remove()
+    assert len(calls) == 3 * once
+    assert loss == kept[0]
+    assert torch.equal(gradient, kept[1])
+    assert not any(module.training for module in live.model.modules())
 
 
 def test_one_gradient_is_in_memory_at_a_time(dense_run: Path) -> None:

@@ -14,6 +14,7 @@ from gcwm_viz.calibration.calibrate import calibrate
 from gcwm_viz.calibration.result import Calibrated
 from gcwm_viz.calibration.settings import CalibrationSettings
 from gcwm_viz.checkpoints.index import CheckpointIndex
+from gcwm_viz.checkpoints.reader import read_tensor
 from gcwm_viz.cli import main
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
@@ -102,6 +103,28 @@ def test_weights_of_a_layer_for_mergekit_are_the_calibrated_model(tmp_path: Path
     file = tmp_path / "merge.yaml"
     assert main(["export", str(store.path), "--calibrated", "--mergekit-yaml", "--out", str(file)]) == 0
     assert yaml.safe_load(file.read_text())["merge_method"] == "task_arithmetic"
+
+
+@pytest.mark.filterwarnings("default")  # mergekit's dependencies warn
+def test_mergekit_merges_the_same(tmp_path: Path) -> None:
+    pytest.importorskip("mergekit", reason="mergekit is not installed (extra `mergekit`)")
+    from mergekit.config import MergeConfiguration
+    from mergekit.merge import run_merge
+    from mergekit.options import MergeOptions
+
+    inputs = as_checkpoints(write_inputs(tmp_path, size=2.0), tmp_path)
+    store = finish(inputs, tmp_path / "run", "task-arithmetic", eta=0.7)
+    calibrate(store.path, CalibrationSettings(passes=3, per="layer"))
+    calibrated = opened(store)
+    recipe = MergeConfiguration.model_validate(yaml.safe_load(calibrated_yaml(calibrated)))
+    quiet = MergeOptions(quiet=True, write_model_card=False, lora_merge_cache=str(tmp_path / "cache"))
+    run_merge(recipe, str(tmp_path / "theirs"), quiet)
+    theirs = CheckpointIndex.open(tmp_path / "theirs")
+    ours = CheckpointIndex.open(export_calibrated(calibrated, tmp_path / "ours"))
+    for key in store.keys:
+        base = read_tensor(calibrated.base.tensors[key.name])
+        expected, found = (read_tensor(index.tensors[key.name]) - base for index in (theirs, ours))
+        assert float((found - expected).norm()) <= 1e-4 * float(expected.norm()), key.name
 
 
 def test_what_mergekit_cannot_express_and_what_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
