@@ -2,7 +2,7 @@
 
 OUT keeps trainings, runs and calibrations, so an interrupted call goes on. Settings are compared on development probes
 that no fit saw (``choice``); test scores are of the settings chosen there. Results go to benchmarks/results and the
-document's part ``calibration``; ``--document`` writes the document alone.
+document's parts; ``--document`` writes the document alone.
 """
 
 import argparse
@@ -40,7 +40,9 @@ WAYS: dict[str, dict[str, Any]] = {
     "10 passes on all": {"held_out": 0.0, "passes": 10},
     "20 passes on all": {"held_out": 0.0, "passes": 20},
 }
-PRIOR_COUNTS, PRIOR_CELLS = (2, 8), 7
+FEW = 4
+"""Probes a task, with which it is asked whether one of them should be held out."""
+PRIOR_COUNTS, PRIOR_CELLS = (2,), 7
 """Probes a task with which geometry is asked for help, and the matrices that it may choose, a quarter of them."""
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "findings.md"
 CPU = torch.device("cpu")
@@ -63,11 +65,14 @@ def cells() -> list[Cell]:
             settings = {"probes_per_task": JUDGED, "ridge": ridge, **way}
             listed.append(Cell("choice", f"{name}, ridge {ridge:g}", settings))
     listed += [
+        Cell("few", "stopped by half of them held out", {"probes_per_task": FEW, "held_out": 0.5}),
+        Cell("few", "10 passes on all", {"probes_per_task": FEW}),
+    ]
+    listed += [
         Cell("form", "c_0 alone, a matrix", {"sources": "state"}),
         Cell("form", "one set a layer", {"per": "layer"}),
         Cell("form", "one set for the model", {"per": "model"}),
         Cell("form", "by entropy, without answers", {"objective": "entropy"}),
-        Cell("form", "60 passes on all probes", {"held_out": 0.0, "passes": 60}),
     ]
     for count in PRIOR_COUNTS:
         few = {"probes_per_task": count}
@@ -77,6 +82,7 @@ def cells() -> list[Cell]:
             chosen = {**few, "prior": prior, "cells": PRIOR_CELLS, "ridge": 0.0}
             name = "at random" if prior == "none" else f"by {prior}"
             listed.append(Cell("prior", f"{PRIOR_CELLS} matrices {name}, {count} probes", chosen))
+    listed.append(Cell("form", "60 passes on all probes", {"held_out": 0.0, "passes": 60}))
     return listed
 
 
@@ -135,26 +141,28 @@ def over_seeds(rows: list[dict[str, Any]], column: str) -> float:
 
 
 def sections(rows: list[dict[str, Any]]) -> dict[str, str]:
-    """The document's part, four tables."""
-    parts = []
-    for part, head in (
-        ("choice", ("how the fit ends", "exact match", "nats per token", "passes")),
-        ("curve", ("probes a task", "exact match on test", "over WUDI", "by seed", "nats per token", "passes kept")),
-        ("form", ("coefficients", "exact match on test", "over WUDI", "by seed", "nats per token", "passes kept")),
-        ("prior", ("with geometry", "exact match on test", "over WUDI", "by seed", "nats per token", "passes kept")),
-    ):
+    """The document's parts, one table each."""
+    judged = ("how the fit ends", "exact match", "nats per token", "passes kept")
+    tested = ("exact match on test", "over WUDI", "by seed", "nats per token", "passes kept")
+    heads = {
+        "choice": judged,
+        "few": judged,
+        "curve": ("probes a task", *tested),
+        "form": ("coefficients", *tested),
+        "prior": ("geometry", *tested),
+    }
+    tables = {}
+    for part, head in heads.items():
+        some = [row for row in rows if row["part"] == part]
+        names = list(dict.fromkeys(row["name"] for row in some))
         lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
-        if part == "choice":
-            some = [row for row in rows if row["part"] == part]
-            start = [row for row in some if row["name"] == some[0]["name"]]
-            em, nll = (over_seeds(start, f"dev_{metric}_merged") for metric in ("em", "nll"))
+        if head is judged:
+            first = [row for row in some if row["name"] == names[0]]
+            em, nll = (over_seeds(first, f"dev_{metric}_merged") for metric in ("em", "nll"))
             lines.append(f"| WUDI, not calibrated | {em:.3f} | {nll:.4f} | 0 |")
-            lines += [_choice_line(name, some) for name in dict.fromkeys(row["name"] for row in some)]
-        else:
-            some = [row for row in rows if row["part"] == part]
-            lines += [_test_line(name, some) for name in dict.fromkeys(row["name"] for row in some)]
-        parts.append("\n".join(lines))
-    return {"calibration": "\n\n".join(parts)}
+        line = _choice_line if head is judged else _test_line
+        tables[f"calibration-{part}"] = "\n".join([*lines, *(line(name, some) for name in names)])
+    return tables
 
 
 def _choice_line(name: str, rows: list[dict[str, Any]]) -> str:
@@ -175,6 +183,13 @@ def _test_line(name: str, rows: list[dict[str, Any]]) -> str:
     )
 
 
+def document(text: str) -> str:
+    """docs/findings.md with the tables of the stored results."""
+    stored = machine.read("calibration")
+    assert stored is not None
+    return filled(text, sections(stored["result"]["cells"]))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.calibration", description=__doc__)
     parser.add_argument("out", type=Path, nargs="?", default=Path("runs/calibration"), metavar="OUT")
@@ -191,10 +206,7 @@ def main() -> int:
                 print(f"{number + 1} of {len(cells())}: {cell.part}, {cell.name}: "
                       f"test {over_seeds(rows[-len(SEEDS):], 'test_em'):.3f}", flush=True)  # fmt: skip
         machine.write("calibration", {"seeds": SEEDS}, {"cells": rows})
-    stored = machine.read("calibration")
-    assert stored is not None
-    text = filled(DOCUMENT.read_text(encoding="utf-8"), sections(stored["result"]["cells"]))
-    DOCUMENT.write_text(text, encoding="utf-8")
+    DOCUMENT.write_text(document(DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")
     return 0
 
 

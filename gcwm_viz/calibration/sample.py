@@ -11,8 +11,9 @@ from gcwm_viz.experiments.draw import seeded
 from gcwm_viz.probes.loss import LossTask
 from gcwm_viz.probes.tasks import chosen
 
-LEAST = 4
-"""Of fewer probes none is held out: one of three says more in the fit than it does about it."""
+LEAST = 2
+"""Fewer probes of a task are not held out: with one of four held out, fits on the lab were worse on probes that no fit
+saw than with two fitted and none held out."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,14 @@ class Sample:
 def draw(tasks: Sequence[LossTask], share: float, most: int | None, seed: int) -> Sample:
     """A sample of ``tasks``, each drawn by the seed and its name alone.
 
-    ``most``: probes of a task that are used at all; more of them contain fewer. ``share``: of these, held out
-    (rounded); none of fewer than :data:`LEAST`.
+    ``most``: probes of a task that are used at all; more of them contain fewer. ``share``: of these, held out,
+    rounded; none where that is fewer than :data:`LEAST`.
     """
     sample = Sample()
     for task in tasks:
         order = order_of(task, seed)[:most]
-        held = round(share * len(order)) if len(order) >= LEAST else 0
+        held = round(share * len(order))
+        held = held if held >= LEAST else 0
         sample.fitted.append(chosen(task, sorted(order[held:])))
         if held:
             sample.held_out.append(chosen(task, sorted(order[:held])))

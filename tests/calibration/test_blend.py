@@ -29,7 +29,7 @@ def blend(
         sources = [[None if update is None else dense(update) for update in own] for own in sources]
     settings = CalibrationSettings(per=per)
     coefficients = Coefficients.of(live.store.keys, present(sources, settings), per)
-    sample = draw(load_split(live.store.file.probes.path, "dev"), 0.25, None, 0)
+    sample = draw(load_split(live.store.file.probes.path, "dev"), 0.5, None, 0)
     return BlendLoss(live, sources, coefficients, sample, loss, recompute=recompute), coefficients, sample
 
 

@@ -31,7 +31,7 @@ from gcwm_viz.runs.run import create_run
 from gcwm_viz.runs.tables import columns, open_run
 from tests.attribution.models import CPU, finish, write_inputs, write_states
 
-SHORT = CalibrationSettings(passes=4)
+SHORT = CalibrationSettings(passes=4, held_out=0.5)
 FILES = ("fit.safetensors", "fitted.json", "values.json", *(f"tables/{n}.parquet" for n in ("calibration",
          "calibration_curve", "calibration_scores")))  # fmt: skip
 
@@ -69,9 +69,10 @@ def test_the_loss_falls_and_the_fit_says_what_it_saw(calibrated: Path) -> None:
     assert curve["fitted"].iloc[-1] < curve["fitted"].iloc[0]
     assert curve["kept"].sum() == 1
     fitted = read_fitted(calibrated / "calibration")
-    assert fitted["probes"]["<b>odd"] == {"fitted": 3, "held_out": 1}
-    assert fitted["probes"]["sums"] == {"fitted": 3, "held_out": 0}
+    assert fitted["probes"]["<b>odd"] == {"fitted": 2, "held_out": 2}
+    assert fitted["probes"]["sums"] == {"fitted": 1, "held_out": 2}
     assert (fitted["sees"], fitted["passes"], fitted["stop"]) == ("development probes", 4, "passes")
+    assert fitted["probes"]["names"] == {"fitted": 2, "held_out": 0}
     assert fitted["coefficients"] == 4 * len(open_run(calibrated).store.keys) - 3
 
 
