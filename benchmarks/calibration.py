@@ -58,8 +58,8 @@ class Cell:
 
 
 def cells() -> list[Cell]:
-    listed = [Cell("curve", "all", {})]
-    listed += [Cell("curve", str(count), {"probes_per_task": count}) for count in COUNTS]
+    listed = [Cell("curve", str(count), {"probes_per_task": count}) for count in COUNTS]
+    listed.append(Cell("curve", "all", {}))
     for ridge in (0.02, 0.0):
         for name, way in WAYS.items():
             settings = {"probes_per_task": JUDGED, "ridge": ridge, **way}

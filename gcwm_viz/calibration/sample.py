@@ -12,8 +12,7 @@ from gcwm_viz.probes.loss import LossTask
 from gcwm_viz.probes.tasks import chosen
 
 LEAST = 2
-"""Fewer probes of a task are not held out: with one of four held out, fits on the lab were worse on probes that no fit
-saw than with two fitted and none held out."""
+"""Fewer probes of a task are not held out: one of four stopped a fit of the lab after its first pass."""
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from gcwm_viz.settings.declare import Settings, choice, integer, number
 Per = Literal["matrix", "layer", "family", "model"]
 Sources = Literal["all", "state"]
 STOPPED, UNSTOPPED = 100, 10
-"""Passes by default, of a fit that held-out probes stop and of one that nothing stops: on development probes that no
-fit saw, losses of the lab are lowest after 7 to 10 passes, and from 20 on higher (docs/findings.md)."""
+"""Passes by default, of a fit that held-out probes stop and of one that nothing stops (chosen on development probes
+that no fit saw, docs/findings.md)."""
 Objective = Literal["nll", "entropy"]
 Prior = Literal["none", "conflict", "interference"]
 
