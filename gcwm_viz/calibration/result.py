@@ -25,6 +25,8 @@ from gcwm_viz.statistics.means import mean_error
 FOLDER = "calibration"
 """Folder of the results inside the run."""
 FIT, FITTED, VALUES = "fit.safetensors", "fitted.json", "values.json"
+STOPS = {"held-out": "the held-out loss no longer fell", "passes": "its passes were used up"}
+"""Why a fit ended, in words, by the entry ``stop`` of fitted.json."""
 STATE = "state"
 """Kind and source of c_0's rows."""
 

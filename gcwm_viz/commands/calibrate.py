@@ -39,7 +39,7 @@ def add(commands: Commands) -> None:
 
 def calibrate(options: argparse.Namespace) -> None:
     from gcwm_viz.calibration.calibrate import calibrate as calibrated
-    from gcwm_viz.calibration.result import FOLDER, read_fitted
+    from gcwm_viz.calibration.result import FOLDER, STOPS, read_fitted
     from gcwm_viz.continual.device import pick_device
     from gcwm_viz.probes.metrics import UNITS, headline, rows_of_metric
 
@@ -69,5 +69,6 @@ def calibrate(options: argparse.Namespace) -> None:
               f"{rows['value'].mean():.3f}, mean over {len(rows)} tasks")  # fmt: skip
         columns = ["task", "merged_value", "value", "difference", "difference_se", "n"]
         print(rows[columns].to_string(index=False, float_format=lambda value: f"{value:.3f}"))
-    why = "the held-out loss rose" if fitted["stop"] == "held-out" else "the passes were used up"
-    print(f"{fitted['coefficients']} coefficients after {fitted['best_pass']} passes; it stopped because {why}")
+    print(
+        f"{fitted['coefficients']} coefficients after {fitted['best_pass']} passes; the fit ended because {STOPS[fitted['stop']]}"
+    )

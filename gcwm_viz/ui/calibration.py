@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from gcwm_viz.calibration.result import FOLDER, read_fitted
+from gcwm_viz.calibration.result import FOLDER, STOPS, read_fitted
 from gcwm_viz.figures import calibration_curve, coefficients, task_scores
 from gcwm_viz.figures.about import About
 from gcwm_viz.figures.theme import margin, num
@@ -18,7 +18,6 @@ SCORES = About(
     line="The same examples answered by both, with 95 % intervals over the examples. The calibration saw development "
     "probes, so only the test split says what it is worth.",
 )
-STOPS = {"held-out": "the held-out loss rose", "passes": "its passes were used up"}
 
 
 def show(run: Run) -> None:

@@ -244,7 +244,7 @@ def test_the_command(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr().out
     assert "the fit saw development probes" in printed
     assert "the fit saw none of it" in printed
-    assert "it stopped because the passes were used up" in printed
+    assert "the fit ended because its passes were used up" in printed
     assert main(["calibrate", str(run), "--held-out", "1.5", "--device", "cpu"]) == 2
     error = capsys.readouterr().err
     assert error.startswith("gcwm_viz: setting held_out must be")
