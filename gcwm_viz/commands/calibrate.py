@@ -69,6 +69,5 @@ def calibrate(options: argparse.Namespace) -> None:
               f"{rows['value'].mean():.3f}, mean over {len(rows)} tasks")  # fmt: skip
         columns = ["task", "merged_value", "value", "difference", "difference_se", "n"]
         print(rows[columns].to_string(index=False, float_format=lambda value: f"{value:.3f}"))
-    print(
-        f"{fitted['coefficients']} coefficients after {fitted['best_pass']} passes; the fit ended because {STOPS[fitted['stop']]}"
-    )
+    why = STOPS[fitted["stop"]]
+    print(f"{fitted['coefficients']} coefficients after {fitted['best_pass']} passes; the fit ended because {why}")
