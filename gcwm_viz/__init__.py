@@ -5,15 +5,30 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gcwm_viz.attribution.attribute import attribute
+    from gcwm_viz.calibration.calibrate import calibrate
+    from gcwm_viz.calibration.settings import CalibrationSettings
     from gcwm_viz.geometry.config import GCWMConfig
     from gcwm_viz.geometry.layer import LayerGeometry, layer_geometry
     from gcwm_viz.merging.gcwm import LayerMerge, merge_layer
     from gcwm_viz.runs.tables import Run, open_run
 
-__all__ = ["GCWMConfig", "LayerGeometry", "LayerMerge", "Run", "attribute", "layer_geometry", "merge_layer", "open_run"]
+__all__ = [
+    "CalibrationSettings",
+    "GCWMConfig",
+    "LayerGeometry",
+    "LayerMerge",
+    "Run",
+    "attribute",
+    "calibrate",
+    "layer_geometry",
+    "merge_layer",
+    "open_run",
+]
 
 _OWNERS = {
     "gcwm_viz.attribution.attribute": ("attribute",),
+    "gcwm_viz.calibration.calibrate": ("calibrate",),
+    "gcwm_viz.calibration.settings": ("CalibrationSettings",),
     "gcwm_viz.geometry.config": ("GCWMConfig",),
     "gcwm_viz.geometry.layer": ("LayerGeometry", "layer_geometry"),
     "gcwm_viz.merging.gcwm": ("LayerMerge", "merge_layer"),

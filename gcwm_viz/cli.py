@@ -7,6 +7,7 @@ from typing import Any
 
 from gcwm_viz.commands import (
     attribute,
+    calibrate,
     check,
     example,
     export,
@@ -36,6 +37,7 @@ COMMANDS = (
     export,
     methods,
     tune,
+    calibrate,
     sweep,
     leave_one_out,
     forecast,

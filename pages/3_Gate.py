@@ -1,32 +1,35 @@
-"""The gate of every matrix, and what another gate would decide."""
+"""The gate of every matrix, what another gate would decide, and what a calibration chose instead."""
 
 import streamlit as st
 
 from gcwm_viz.figures import gate_curve
 from gcwm_viz.signals.catalogue import ALPHA
 from gcwm_viz.studies.regate import UNGATED
-from gcwm_viz.ui import charts, frame, grids, regate_job, trouble, whatif
+from gcwm_viz.ui import calibration, charts, frame, grids, regate_job, whatif
 
 with frame.frame(
     "Gate", "How strongly each matrix uses the geometry branch, and what other settings would decide."
 ) as view:
     cells = view.at_step("matrices")
     if cells["mode"].isin(UNGATED).all():
-        trouble.stop("This run has no gate: its method merges without branches, or its states come from training.")
-    config = whatif.gate_settings(view.config)
-    decided = whatif.regated(cells, config)
-    whatif.summary(cells, decided)
+        st.info("This run has no gate: its method merges without branches, or its states come from training.")
+    else:
+        config = whatif.gate_settings(view.config)
+        decided = whatif.regated(cells, config)
+        whatif.summary(cells, decided)
 
-    left, right = st.columns([3, 2], gap="medium")
-    matrix = view.matrix
-    with left:
-        chosen = None if matrix is None else str(matrix["matrix"])
-        figure = gate_curve.gate_curve(cells, config, before=view.config, chosen=chosen)
-        charts.show(figure, gate_curve.ABOUT, decided[["matrix", "conflict", "alpha", "mode"]], key="gate-curve")
-    with right:
-        grids.show_grid(view, decided, ALPHA, limits=(0, 1))
+        left, right = st.columns([3, 2], gap="medium")
+        matrix = view.matrix
+        with left:
+            chosen = None if matrix is None else str(matrix["matrix"])
+            figure = gate_curve.gate_curve(cells, config, before=view.config, chosen=chosen)
+            charts.show(figure, gate_curve.ABOUT, decided[["matrix", "conflict", "alpha", "mode"]], key="gate-curve")
+        with right:
+            grids.show_grid(view, decided, ALPHA, limits=(0, 1))
 
-    st.header("Effect of the gate", anchor=False)
-    grids.show_grids(view, decided, whatif.SIGNALS)
+        st.header("Effect of the gate", anchor=False)
+        grids.show_grids(view, decided, whatif.SIGNALS)
 
-    regate_job.show(view, config)
+        regate_job.show(view, config)
+
+    calibration.show(view.run)

@@ -14,6 +14,7 @@ import pandas as pd
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.run_file import InputEntry, RunFile
 from gcwm_viz.continual.store import RunStore
+from gcwm_viz.runs.tables import LATER
 from gcwm_viz.updates.matrices import MatrixKey
 
 FAMILIES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -43,6 +44,7 @@ SIGNALS = (
 def make_tables(kind: str = "normal", seed: int = 0) -> dict[str, pd.DataFrame]:
     """The documented tables of a run of ``kind``; an empty run has the columns and no rows."""
     from tests.factories_attribution import make_attribution, make_interpolation  # which take names from here
+    from tests.factories_calibration import make_calibration
 
     rng = np.random.default_rng(seed)
     layers, names = {
@@ -66,6 +68,7 @@ def make_tables(kind: str = "normal", seed: int = 0) -> dict[str, pd.DataFrame]:
         "leave_one_out": _leave_one_out(names),
         "attribution": make_attribution(layers=layers, steps=len(names), tasks=names),
         "interpolation": make_interpolation(len(names), tasks=names),
+        **make_calibration(matrices, names),
     }
     if kind == "nan":
         _punch_holes(tables)
@@ -95,7 +98,7 @@ def write_run(root: Path, kind: str = "normal", name: str | None = None, seed: i
     store = RunStore.create(run, file)
     (run / "tables").mkdir()
     for table_name, table in make_tables(kind, seed).items():
-        place = {"leave_one_out": "leave_one_out", "attribution": "attribution", "interpolation": "attribution"}
+        place = {table: later for later, tables in LATER.items() for table in tables}
         folder = run / place.get(table_name, "") / "tables"
         folder.mkdir(parents=True, exist_ok=True)
         table.to_parquet(folder / f"{table_name}.parquet")

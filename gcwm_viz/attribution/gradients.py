@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.lowrank import LowRank, Update
@@ -33,19 +35,25 @@ class SettableModel(Protocol):
 class MatrixGradients:
     """∇_{W_k} L of the matrices ``places`` of a model, places among its keys; all other weights get none.
 
-    ``half``: matrix products in bfloat16 (autocast), weights and sums in float32. Beyond the model, memory holds the
-    gradient of one matrix at a time.
+    ``half``: matrix products in bfloat16 (autocast), weights and sums in float32. ``recompute``: each block keeps its
+    input alone and computes the rest again in the backward pass (gradient checkpointing, Chen et al. 2016, arXiv
+    1604.06174), a third more work for the memory of one block. Beyond the model, memory holds the gradient of one
+    matrix at a time.
 
-    Raises :class:`InputError` for a model that holds several matrices in one parameter.
+    Raises :class:`InputError` for a model that holds several matrices in one parameter, and with ``recompute`` for one
+    whose blocks cannot.
     """
 
-    def __init__(self, model: SettableModel, places: Iterable[int], *, half: bool = False) -> None:
+    def __init__(
+        self, model: SettableModel, places: Iterable[int], *, half: bool = False, recompute: bool = False
+    ) -> None:
         if model.parameters is None:
             raise InputError(
                 "this model holds several of its matrices, such as experts, in one parameter, expected one parameter "
                 "a matrix: their gradients cannot be told apart yet"
             )
         self._model, self._half = model, half
+        self._blocks = _blocks(model.model) if recompute else []
         self._parameters = {place: model.parameters[model.keys[place].name] for place in places}
         for parameter in model.model.parameters():
             parameter.requires_grad_(False)
@@ -68,7 +76,7 @@ class MatrixGradients:
             for place, parameter in self._parameters.items()
         ]
         try:
-            with torch.autocast(self._model.device.type, torch.bfloat16, enabled=self._half):
+            with self._recomputing(), torch.autocast(self._model.device.type, torch.bfloat16, enabled=self._half):
                 for part in loss.parts(self._model.model, self._model.device):
                     value += float(part.detach())
                     if part.requires_grad:
@@ -91,11 +99,36 @@ class MatrixGradients:
 
         return self.measure(loss, take), products_jk
 
+    @contextmanager
+    def _recomputing(self) -> Iterator[None]:
+        if not self._blocks:
+            yield
+            return
+        # The model's own switch warns under one name or the other of its versions, and wants training of all of it.
+        for block in self._blocks:
+            block._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)
+            block.gradient_checkpointing = True
+            block.training = True  # of the block alone: what it contains, dropout too, stays in evaluation
+        try:
+            yield
+        finally:
+            for block in self._blocks:
+                block.gradient_checkpointing = block.training = False
+
     @torch.no_grad()
     def value(self, loss: TaskLoss) -> float:
         """L alone, in the same precision."""
         with torch.autocast(self._model.device.type, torch.bfloat16, enabled=self._half):
             return sum(float(part) for part in loss.parts(self._model.model, self._model.device))
+
+
+def _blocks(model: torch.nn.Module) -> list[Any]:
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    blocks = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+    if not blocks:
+        raise InputError(f"the blocks of {type(model).__name__} cannot compute their activations again in this version")
+    return blocks
 
 
 def inner(gradient_oi: Tensor, change: Update) -> float:

@@ -20,6 +20,7 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--mergekit-yaml", action="store_true", help="a mergekit configuration (task-arithmetic, mean, ties, dare)"
     )
+    parser.add_argument("--calibrated", action="store_true", help="the calibrated model, see `calibrate`")
     parser.set_defaults(command=export)
 
 
@@ -35,14 +36,28 @@ def export(options: argparse.Namespace) -> None:
         raise InputError("export writes one form at a time: expected --as-adapter or --mergekit-yaml")
     if (options.rank is not None) != options.as_adapter:
         raise InputError("an adapter is written with --as-adapter --rank R")
-    if options.mergekit_yaml:
-        from gcwm_viz.export.mergekit import write_mergekit
+    calibrated = None
+    if options.calibrated:
+        from gcwm_viz.calibration.result import Calibrated
+        from gcwm_viz.export.checkpoint import open_finished
 
-        write_mergekit(store, step, options.out)
+        if step != store.steps:
+            raise InputError(f"a calibration is of the last step: expected --step {store.steps}, got {step}")
+        calibrated = Calibrated.of(store, open_finished(store, step).base)
+    if options.mergekit_yaml:
+        from gcwm_viz.export.mergekit import calibrated_yaml, mergekit_yaml, write_mergekit
+
+        text = mergekit_yaml(store, step) if calibrated is None else calibrated_yaml(calibrated)
+        write_mergekit(text, options.out)
     elif options.as_adapter:
         from gcwm_viz.export.adapter import export_adapter
 
-        print(export_adapter(store, step, options.out, options.rank, dtype or torch.float32).words)
+        loss = export_adapter(store, step, options.out, options.rank, dtype or torch.float32, calibrated)
+        print(loss.words)
+    elif calibrated is not None:
+        from gcwm_viz.export.checkpoint import export_calibrated
+
+        export_calibrated(calibrated, options.out, dtype, tell=print)
     else:
         from gcwm_viz.export.checkpoint import export_step
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from gcwm_viz.calibration.result import Calibrated
 from gcwm_viz.checkpoints.atomic import (
     DTYPES,
     atomic_file,
@@ -25,7 +26,7 @@ from gcwm_viz.checkpoints.writer import check_outside
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.export.card import base_name, block, front_matter, settings_block
-from gcwm_viz.export.checkpoint import input_folders, open_finished
+from gcwm_viz.export.checkpoint import CALIBRATED, input_folders, open_finished
 from gcwm_viz.export.modules import module_names
 from gcwm_viz.linalg.lowrank import Update, squared_norm, times
 from gcwm_viz.linalg.subspace import right_subspace
@@ -54,8 +55,16 @@ class Loss:
         )
 
 
-def export_adapter(store: RunStore, step: int, out: Path, rank: int, dtype: torch.dtype = torch.float32) -> Loss:
-    """Writes ``out`` as a PEFT adapter of the run's base and returns what its rank leaves out.
+def export_adapter(
+    store: RunStore,
+    step: int,
+    out: Path,
+    rank: int,
+    dtype: torch.dtype = torch.float32,
+    calibrated: Calibrated | None = None,
+) -> Loss:
+    """Writes ``out`` as a PEFT adapter of the run's base and returns what its rank leaves out; with ``calibrated`` that
+    model instead of the state after ``step``.
 
     The adapter's rank is ``rank``, or the largest min(d_out, d_in) of the target matrices where that is less. PEFT
     gives all matrices one rank: one whose own is lower gets columns of zeros. Matrices whose update is zero are not
@@ -74,9 +83,9 @@ def export_adapter(store: RunStore, step: int, out: Path, rank: int, dtype: torc
     factors: list[tuple[MatrixKey, Tensor, Tensor]] = []
     lost, energy, worst = 0.0, 0.0, (-1.0, "")
     for index, key in enumerate(store.keys):
-        state = store.stored_state(index, step)
-        total = squared_norm(state)
-        if total == 0:
+        state = store.stored_state(index, step) if calibrated is None else calibrated.update(index)
+        total = 0.0 if state is None else squared_norm(state)
+        if state is None or total == 0:
             continue
         b_or, a_ri = truncated(state, rank)
         error = max(0.0, total - squared_norm(b_or))
@@ -98,7 +107,7 @@ def export_adapter(store: RunStore, step: int, out: Path, rank: int, dtype: torc
         with atomic_file(partial / ADAPTER_WEIGHTS) as file:
             stream_safetensors(file, layout, tensors.__getitem__, {"format": "pt"}, out / ADAPTER_WEIGHTS)
         write_json(partial / ADAPTER_CONFIG, _config(store, rank, modules.targets([key.name for key, _, _ in factors])))
-        write_bytes(partial / "README.md", _card(store, step, loss).encode())
+        write_bytes(partial / "README.md", _card(store, step, loss, calibrated).encode())
     return loss
 
 
@@ -132,10 +141,11 @@ def _config(store: RunStore, rank: int, targets: list[str]) -> dict[str, object]
     }
 
 
-def _card(store: RunStore, step: int, loss: Loss) -> str:
+def _card(store: RunStore, step: int, loss: Loss, calibrated: Calibrated | None) -> str:
+    remark = "" if calibrated is None else f"{CALIBRATED}\n\n"
     front = front_matter(store, "peft", ["merge", "gcwm", "lora"], "adapter")
     return (
         f"{front}# Merged update as an adapter\n\nState after step {step} of a continual merge by gcwm_viz (method of "
-        f"arXiv 2605.09608), cut by SVD to a LoRA adapter:\n\n{block(loss.words)}\nInputs and settings:\n\n"
+        f"arXiv 2605.09608), cut by SVD to a LoRA adapter:\n\n{block(loss.words)}\n{remark}Inputs and settings:\n\n"
         f"{settings_block(store, step)}"
     )

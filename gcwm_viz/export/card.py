@@ -17,18 +17,20 @@ _FRONT = ("license", "license_name", "license_link", "language")
 _CARD_BYTES = 1_000_000
 
 
-def model_card(store: RunStore, step: int, remark: str = "") -> str:
-    """The card of a whole checkpoint; ``remark``: a sentence to say first."""
+def model_card(store: RunStore, step: int, remark: str = "", *, recipe: bool = True) -> str:
+    """The card of a whole checkpoint; ``remark``: a sentence to say first. ``recipe``: with the configuration of
+    mergekit that gives the same, where there is one; without it for a model that differs from the state of the step."""
     front = front_matter(store, "transformers", ["merge", "gcwm"], "merge")
     text = (
         f"# Merged model\n\nState after step {step} of a continual merge by gcwm_viz (method of arXiv 2605.09608).\n"
         f"Target matrices are base + S_t; every other tensor is the base's.{' ' * bool(remark)}{remark}\n\n"
     )
     try:
-        recipe = mergekit_yaml(store, step)
+        same = mergekit_yaml(store, step) if recipe else ""
     except InputError:
-        return front + text + settings_block(store, step)
-    return f"{front}{text}{settings_block(store, step)}\nThe same for mergekit:\n\n{block(recipe)}"
+        same = ""
+    mergekit = f"\nThe same for mergekit:\n\n{block(same)}" if same else ""
+    return front + text + settings_block(store, step) + mergekit
 
 
 def front_matter(store: RunStore, library: str, tags: list[str], relation: str) -> str:

@@ -9,11 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gcwm_viz.calibration.result import FOLDER, Calibrated, read_fitted
 from gcwm_viz.checkpoints.reader import read_tensor
 from gcwm_viz.checkpoints.writer import export_checkpoint
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.export.card import model_card
+from gcwm_viz.linalg.lowrank import dense
 from gcwm_viz.runs.inputs import OpenInputs, reopen_inputs
 from gcwm_viz.updates.energy import squared_sum
 from gcwm_viz.updates.outside import ROUNDING
@@ -33,6 +35,24 @@ def export_step(
     return export_states(store, step, opened, states, out, dtype, tell)
 
 
+CALIBRATED = (
+    "The merged state and the updates are multiplied by coefficients that were fitted on development probes, matrix by "
+    "matrix."
+)
+
+
+def export_calibrated(
+    calibrated: Calibrated, out: Path, dtype: torch.dtype | None = None, tell: Callable[[str], None] | None = None
+) -> Path:
+    """The calibrated model of a run as a whole checkpoint, otherwise as :func:`export_step`; ``calibration.json`` in it
+    holds what the fit saw and every coefficient."""
+    store = calibrated.store
+    opened = open_finished(store, store.steps)
+    states = {key.name: partial(_calibrated, calibrated, index) for index, key in enumerate(store.keys)}
+    about = read_fitted(store.path / FOLDER) | {"sources": ["state", *store.updates], "factors": calibrated.factors}
+    return export_states(store, store.steps, opened, states, out, dtype, tell, CALIBRATED, {"calibration.json": about})
+
+
 def export_states(
     store: RunStore,
     step: int,
@@ -45,8 +65,8 @@ def export_states(
     beside: Mapping[str, Any] | None = None,
 ) -> Path:
     """The base with base + Δ in the tensors that ``states`` names, each read when it is written, in stored layout; a Δ
-    of None leaves the base's. ``remark``: a sentence for the card. ``beside``: JSON files. Otherwise as
-    :func:`export_step`."""
+    of None leaves the base's. ``remark``: a sentence for the card of a model that is not the state of the step itself.
+    ``beside``: JSON files. Otherwise as :func:`export_step`."""
     error = energy = 0.0
 
     def merged(name: str) -> Tensor | None:
@@ -65,7 +85,7 @@ def export_states(
         rounding = f"Rounding of the weights is {share:.1%} of the merged update." if share > ROUNDING else ""
         if rounding and tell:
             tell(rounding)
-        return model_card(store, step, " ".join(filter(None, (remark, rounding))))
+        return model_card(store, step, " ".join(filter(None, (remark, rounding))), recipe=not remark)
 
     return export_checkpoint(
         opened.base, merged, out, model_card=card, dtype=dtype, inputs=input_folders(store, opened), beside=beside
@@ -74,6 +94,11 @@ def export_states(
 
 def _state(store: RunStore, index: int, step: int) -> Tensor:
     return store.keys[index].from_linear(store.state(index, step))
+
+
+def _calibrated(calibrated: Calibrated, index: int) -> Tensor | None:
+    update = calibrated.update(index)
+    return None if update is None else calibrated.store.keys[index].from_linear(dense(update).float())
 
 
 def open_finished(store: RunStore, step: int) -> OpenInputs:

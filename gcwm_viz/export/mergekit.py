@@ -5,13 +5,16 @@ agree, except as the configuration's comments state.
 """
 
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from gcwm_viz.calibration.result import Calibrated
 from gcwm_viz.checkpoints.atomic import write_bytes
 from gcwm_viz.continual.active_set import active_set
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
+from gcwm_viz.merging.methods.arithmetic import TASK_ARITHMETIC
 from gcwm_viz.merging.recipe import MergekitModels
 from gcwm_viz.merging.registry import METHODS, get_method
 
@@ -22,13 +25,57 @@ def mergekit_yaml(store: RunStore, step: int) -> str:
     Raises :class:`InputError`, saying why, for a method that mergekit does not have, a policy whose state is no single
     merge, a step after it, updates given as folders of update tensors, and strengths that mergekit cannot express.
     """
+    settings = store.settings
+    describe = get_method(settings.method).mergekit
+    if describe is None and not store.file.states:
+        supported = ", ".join(method.name for method in METHODS.values() if method.mergekit)
+        raise InputError(f"run {store.path} was merged by {settings.method}; mergekit has {supported}")
+    models = _models(store, step)
+    assert describe is not None
+    try:
+        return _text(*describe(models))
+    except InputError as error:
+        raise InputError(f"run {store.path}, merged by {settings.method}: {error}") from None
+
+
+def calibrated_yaml(calibrated: Calibrated) -> str:
+    """The calibrated model of a run by task arithmetic, with a weight a layer: c_0 η ω_i s_i + c_i s_i.
+
+    Raises :class:`InputError` for a calibration with coefficients that differ within a layer, another method, and as
+    :func:`mergekit_yaml` does.
+    """
+    store = calibrated.store
+    if store.settings.method != TASK_ARITHMETIC.name:
+        raise InputError(
+            f"run {store.path} was merged by {store.settings.method}; mergekit can express a calibrated merge by "
+            f"{TASK_ARITHMETIC.name} alone"
+        )
+    models = _models(store, store.steps)
+    by_layer = calibrated.by_layer()
+    if by_layer is None:
+        raise InputError(
+            f"run {store.path}: its coefficients differ within a layer, and mergekit has one weight a layer; "
+            "calibrate with --per layer or --per model for it"
+        )
+    active = active_set(store.steps, store.settings.continual).indices
+    weights = [
+        [state * models.eta * factor + own[index] * store.file.updates[index].strength for state, *own in by_layer]
+        for index, factor in zip(active, models.factors, strict=True)
+    ]
+    listed = [
+        {"model": model, "parameters": {"weight": own[0] if len(set(own)) == 1 else own}}
+        for model, own in zip(models.models, weights, strict=True)
+    ]
+    recipe = {"merge_method": "task_arithmetic", "base_model": models.base, "models": listed}
+    return _text(recipe, ["Weights were calibrated on development probes, one a layer where they are lists."])
+
+
+def _models(store: RunStore, step: int) -> MergekitModels:
     settings, where = store.settings, f"run {store.path}"
+    if not 1 <= step <= store.steps:
+        raise InputError(f"step must be 1 to {store.steps} for {where}, got {step}")
     if store.file.states:
         raise InputError(f"{where} describes states of a training pipeline, which are no merge for mergekit")
-    describe = get_method(settings.method).mergekit
-    if describe is None:
-        supported = ", ".join(method.name for method in METHODS.values() if method.mergekit)
-        raise InputError(f"{where} was merged by {settings.method}; mergekit has {supported}")
     continual = settings.continual
     if continual.post != "none":
         raise InputError(
@@ -46,21 +93,18 @@ def mergekit_yaml(store: RunStore, step: int) -> str:
         models.append(f"{base}+{update.where}" if update.kind == "adapter" else update.where)
         weights.append(float(weight))
         strengths.append(update.strength)
-    try:
-        recipe, remark = describe(MergekitModels(models, weights, strengths, base, continual.eta, settings.options))
-    except InputError as error:
-        raise InputError(f"{where}, merged by {settings.method}: {error}") from None
-    comments = ["mergekit merges embeddings and norms too, which this run left as they are in the base.", *remark]
+    return MergekitModels(models, weights, strengths, base, continual.eta, settings.options)
+
+
+def _text(recipe: dict[str, Any], remarks: list[str]) -> str:
+    comments = ["mergekit merges embeddings and norms too, which this run left as they are in the base.", *remarks]
     return "".join(f"# {line}\n" for line in comments) + yaml.safe_dump(
         recipe | {"dtype": "float32", "tokenizer_source": "base"}, sort_keys=False, allow_unicode=True, width=1000
     )
 
 
-def write_mergekit(store: RunStore, step: int, out: Path) -> None:
-    """:func:`mergekit_yaml` as a file. Raises :class:`InputError` also where the file exists."""
-    if not 1 <= step <= store.steps:
-        raise InputError(f"step must be 1 to {store.steps} for run {store.path}, got {step}")
-    text = mergekit_yaml(store, step)
+def write_mergekit(text: str, out: Path) -> None:
+    """A configuration as a file. Raises :class:`InputError` where the file exists."""
     if out.exists() or not out.parent.is_dir():
         raise InputError(f"{out}: expected a new file in an existing folder")
     write_bytes(out, text.encode())

@@ -33,7 +33,7 @@ class TaskLoss:
 
     def __init__(self, tokenizer: Any, task: LossTask, batch_size: int = 64) -> None:
         self.task = task
-        requests = [_scored(task, k, own) for k, own in enumerate(Encoder(tokenizer).requests(task))]
+        requests = [self._request(task, k, own) for k, own in enumerate(Encoder(tokenizer).requests(task))]
         lengths = torch.tensor([len(end) for _, end in requests], dtype=torch.float64)
         # Every token's weight in L.
         texts = isinstance(task, TextTask)
@@ -49,11 +49,34 @@ class TaskLoss:
             logits_bav = tail_logits(model, batch, device, keeps)
             labels_ba = batch.labels_bl[:, -batch.tail :].to(logits_bav.device)
             labelled_ba = labels_ba != IGNORED
-            logits_nv, labels_n = logits_bav[labelled_ba], labels_ba[labelled_ba]
-            losses_n = logits_nv.logsumexp(1) - logits_nv.gather(1, labels_n[:, None])[:, 0]
+            losses_n = self._losses(logits_bav[labelled_ba], labels_ba[labelled_ba])
             weights_n = weights_b.to(losses_n.device)[:, None].expand(labelled_ba.shape)[labelled_ba]
             yield (losses_n * weights_n).sum()
 
+    @staticmethod
+    def _request(task: LossTask, example: int, requests: list[Request]) -> Request:
+        """Of an example's requests the one that is scored: context, and the tokens whose losses count."""
+        return requests[task.answers[example]] if isinstance(task, ChoiceTask) else requests[0]
 
-def _scored(task: LossTask, example: int, requests: list[Request]) -> Request:
-    return requests[task.answers[example]] if isinstance(task, ChoiceTask) else requests[0]
+    @staticmethod
+    def _losses(logits_nv: Tensor, labels_n: Tensor) -> Tensor:
+        """(n,) in nats."""
+        return logits_nv.logsumexp(1) - logits_nv.gather(1, labels_n[:, None])[:, 0]
+
+
+class TaskEntropy(TaskLoss):
+    """Mean entropy of the next-token distribution, in nats, where the model begins its answer: lower = more certain.
+
+    Of a prompt or a question with choices that is one position, after its last token; of texts every predicted one. No
+    answer is read: AdaMerging's objective (arXiv 2310.02575) on a language model.
+    """
+
+    @staticmethod
+    def _request(task: LossTask, example: int, requests: list[Request]) -> Request:
+        start, end = requests[0]
+        return (start, end) if isinstance(task, TextTask) else (start, end[:1])
+
+    @staticmethod
+    def _losses(logits_nv: Tensor, labels_n: Tensor) -> Tensor:
+        log_p_nv = logits_nv.log_softmax(1)
+        return -(log_p_nv.exp() * log_p_nv).sum(1)

@@ -171,12 +171,44 @@ _COLUMNS: dict[str, dict[str, str]] = {
         "lam": "place on the path: 0 = start, 1 = end, above 1 = beyond it",
     }
     | _SCORE,
+    "calibration": {
+        "matrix": "name of the base tensor",
+        "layer": "index of the decoder block",
+        "family": "module family, such as q_proj",
+        "kind": "state (c_0, of the merged state) or update (c_i)",
+        "source": "'state', or the update's name",
+        "value": "what the calibrated model multiplies it by; the merged model has 1 for the state, 0 for updates; "
+        "NaN where it does not change the matrix",
+        "fitted": "whether the calibration chose it; else it is as in the merged model",
+        "reason": "why value is undefined, or empty",
+    },
+    "calibration_curve": {
+        "pass": "passes of the fit before this measurement; 0 = the merged model",
+        "fitted": "loss on the development probes that are fitted, nats per token, mean over tasks; of a calibration "
+        "by entropy the entropy in nats",
+        "held_out": "the same on those held out; NaN where none are",
+        "kept": "whether the coefficients of this pass were kept",
+    },
+    "calibration_scores": {
+        "model": "calibrated",
+        "task": "probe task",
+        "split": "dev (the fit saw its probes) or test (it saw none)",
+        "metric": _METRIC,
+        "value": "mean over examples of the calibrated model",
+        "se": "its standard error",
+        "merged_value": "mean over examples of the merged model",
+        "merged_se": "its standard error",
+        "difference": "value − merged_value; em, acc: above zero = better calibrated",
+        "difference_se": "its standard error, paired on the same examples; for em and acc at least 1/(n + 2)",
+        "n": "examples",
+    },
 }
 LATER: dict[str, tuple[str, ...]] = {
     "leave_one_out": ("leave_one_out",),
     "attribution": ("attribution", "interpolation"),
     "plans": ("plans",),
     "forecast": (),
+    "calibration": ("calibration", "calibration_curve", "calibration_scores"),
 }
 """Folders that later work on the scores of a run writes, and which of the tables here they hold."""
 _ELSEWHERE = {name: f"{folder}/tables/{name}.parquet" for folder, names in LATER.items() for name in names}

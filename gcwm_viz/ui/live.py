@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,16 +10,13 @@ import streamlit as st
 
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.engines.memory import available_memory
-from gcwm_viz.linalg.threads import one_thread
+from gcwm_viz.linalg.threads import threads_of
 from gcwm_viz.runs.tables import Run
 from gcwm_viz.ui.roots import within
 
 if TYPE_CHECKING:
     from gcwm_viz.probes.live import LiveModel
 
-SMALL = 10_000_000
-"""Parameters below which a model computes in one thread: on busy cores the threads of one product wait for each other.
-The lab's, set to eight states, answers in 0.3 s with one thread; with two it took 0.6 to 14 s."""
 _turn = threading.RLock()
 _held: list[tuple[str, tuple[int, ...]]] = []
 """The run whose model was loaded last."""
@@ -63,8 +60,7 @@ def live_model(run: Run) -> Iterator["LiveModel"]:
             _load.clear()  # the model of another run goes before this one comes
         model = _load(*key)
         _held[:] = [key]
-        small = sum(parameter.numel() for parameter in model.model.parameters()) < SMALL
-        with one_thread() if small else nullcontext():
+        with threads_of(sum(parameter.numel() for parameter in model.model.parameters())):
             yield model
 
 

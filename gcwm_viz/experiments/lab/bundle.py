@@ -74,10 +74,7 @@ def build(
     order = library.recipe.order
     with atomic_folder(out) as folder:
         with one_thread():
-            _write_base(library, folder / "base")
-            _write_probes(library, folder / "probes")
-            for i, name in enumerate(order, start=1):
-                write_update(library.expert(name), folder / "updates" / numbered(i, name) / UPDATE)
+            write_inputs(library, folder)
             for step, state in enumerate(library.sequence(order)[1:], start=2):
                 write_update(state, folder / "sft" / f"step_{step}.safetensors")
             scores = measure(library, folder / "probes")
@@ -99,6 +96,17 @@ def build(
         }
         (folder / "recipe.json").write_text(json.dumps(contents, indent=1) + "\n", encoding="utf-8")
     return contents
+
+
+def write_inputs(library: Library, folder: Path) -> list[tuple[str, Path]]:
+    """Base, probes and updates, as a bundle holds them; returns (task, folder) of every update in order."""
+    _write_base(library, folder / "base")
+    _write_probes(library, folder / "probes")
+    order = library.recipe.order
+    updates = [(name, folder / "updates" / numbered(i, name)) for i, name in enumerate(order, start=1)]
+    for name, update in updates:
+        write_update(library.expert(name), update / UPDATE)
+    return updates
 
 
 def measure(library: Library, probes: Path) -> list[dict[str, Any]]:
