@@ -12,11 +12,11 @@ import streamlit as st
 
 from gcwm_viz.checkpoints.hub import HUB_ID, local_folder, splits
 from gcwm_viz.checkpoints.location import is_remote, reached
-from gcwm_viz.continual.config import RunSettings
+from gcwm_viz.continual.config import AUTO, RunSettings, fixed
 from gcwm_viz.continual.plan_file import RunPlan, parse_plan
 from gcwm_viz.errors import InputError
 from gcwm_viz.experiments import lab, smollm2
-from gcwm_viz.geometry.config import PRESETS
+from gcwm_viz.geometry.config import DEFAULT_PRESET, PRESETS
 from gcwm_viz.merging.registry import METHODS
 from gcwm_viz.ui import setting_fields, trouble
 from gcwm_viz.ui.roots import allowed_roots, allowed_url, within
@@ -38,6 +38,10 @@ def strength_key(row: int) -> str:
     return f"start-strength-{row}"
 
 
+def chooses_key(preset: str) -> str:
+    return f"start-chooses-eta-{preset}"
+
+
 def fill(plan: RunPlan) -> None:
     """Put ``plan`` into the form. Call it in a callback, before the form is drawn."""
     state = st.session_state
@@ -53,7 +57,9 @@ def fill(plan: RunPlan) -> None:
         for name, value in plan.settings.items()
         if name in declared
     }
-    setting_fields.fill(settings, plan.preset, plan.method)
+    setting_fields.fill(fixed(settings), plan.preset, plan.method)
+    default = AUTO if plan.preset == DEFAULT_PRESET else None
+    state[chooses_key(plan.preset)] = plan.settings.get("eta", default) == AUTO
 
 
 def add_row(name: str = "", path: str = "", strength: float = WHOLE) -> None:
@@ -194,11 +200,18 @@ def _settings() -> tuple[str, str, dict[str, object]]:
     method = right.selectbox("Method", list(METHODS), key="start-method", persist_state="session",
                              format_func=lambda name: f"{name}: {METHODS[name].summary}")  # fmt: skip
     defaults = RunSettings.preset_with(preset, {}, method)
-    main = ["eta", *METHODS[method].settings.names(), *METHODS[method].main, "lam"]
-    settings = setting_fields.show(main, defaults)
+    st.session_state.setdefault(chooses_key(preset), preset == DEFAULT_PRESET)
+    chooses = st.toggle(
+        "Choose η on the development probes", key=chooses_key(preset), persist_state="session",
+        help="Before the run, seven strengths of the final merge are scored on them. Off: η has a field of its own.",
+    )  # fmt: skip
+    main = [*METHODS[method].settings.names(), *METHODS[method].main, "lam"]
+    settings = setting_fields.show(main if chooses else ["eta", *main], defaults)
+    settings["eta"] = AUTO if chooses else settings.get("eta", defaults.continual.eta)
     with st.expander("All settings"):
         st.caption("Values start from the preset; the question mark explains each setting.")
-        settings |= setting_fields.show([name for name in defaults.single() if name not in main], defaults)
+        rest = [name for name in defaults.single() if name not in ("eta", *main)]
+        settings |= setting_fields.show(rest, defaults)
     return preset, method, settings
 
 
@@ -208,6 +221,8 @@ def _plan(preset: str, method: str, settings: dict[str, object]) -> RunPlan | No
     rows = [tuple(state[key(row)].strip() for key in keys) for row in state[ROWS]]
     updates = [(name, path) for name, path, _ in rows if name or path]
     base, probes = state["start-base"].strip(), state["start-probes"].strip()
+    if not probes and settings["eta"] == AUTO:
+        settings = fixed(settings)  # the run then takes the default without probes
     missing = [
         *(["the base"] if not base else []),
         *(["at least one update"] if not updates else []),

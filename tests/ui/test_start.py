@@ -95,6 +95,7 @@ def test_form_survives_a_page_switch(app: AppTest, root: Path) -> None:
 
 def test_every_setting_has_a_field_and_words(app: AppTest) -> None:
     declared = RunSettings().declared()
+    app.toggle(key=plan_form.chooses_key("scale-free")).set_value(False).run()  # η has a field where nothing chooses it
     fields = {box.label: box for box in (*app.number_input, *app.selectbox)}
     assert set(declared) <= set(fields)
     for name, setting in declared.items():
@@ -131,7 +132,7 @@ def test_check_answers_for_this_plan_only(app: AppTest, root: Path, monkeypatch:
         "Matrices to merge": "8", "To read": "2 MB", "Memory": "6 GB", "Disk": "40 bytes", "Time": "3 min"}  # fmt: skip
     assert not next(button for button in app.button if button.label == "Start the run").disabled
     assert all(NASTY not in element.value for element in (*app.markdown, *app.warning, *app.caption))
-    app.number_input(key="set-0-scale-free-gcwm-eta").set_value(0.5).run()
+    app.number_input(key="set-0-scale-free-gcwm-energy").set_value(0.5).run()
     assert "changed since the last check" in words(app)
     assert next(button for button in app.button if button.label == "Start the run").disabled
 
@@ -158,6 +159,30 @@ def test_strengths_of_the_form_are_in_its_plan(app: AppTest, root: Path, monkeyp
     app.button(key=f"up-{row}").click().run()
     assert press(app, "Check") is not None
     assert ([name for name, _ in asked[1].updates], asked[1].strengths) == (["b", "a"], {"b": 0.25})
+
+
+def test_eta_is_chosen_or_given(app: AppTest, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[RunPlan] = []
+
+    def run_check(plan: RunPlan) -> Any:
+        asked.append(plan)
+        return ANSWER
+
+    monkeypatch.setattr(plan_check, "run_check", run_check)
+    app = press(filled(app, root), "Check")
+    with_probes = bool(app.text_input(key="start-probes").value)
+    assert dict(asked[-1].settings).get("eta") == ("auto" if with_probes else None)
+    app.text_input(key="start-probes").set_value("" if with_probes else str(root)).run()
+    press(app, "Check")
+    assert dict(asked[-1].settings).get("eta") == (None if with_probes else "auto")
+    app.toggle(key=plan_form.chooses_key("scale-free")).set_value(False).run()
+    press(app, "Check")
+    assert asked[-1].settings["eta"] == 1.0  # said, so that the run does not choose
+    app.number_input(key="set-0-scale-free-gcwm-eta").set_value(0.5).run()
+    press(app, "Check")
+    assert asked[-1].settings["eta"] == 0.5
+    app.selectbox(key="start-preset").set_value("paper").run()
+    assert app.number_input(key="set-0-paper-gcwm-eta").value == 0.1
 
 
 def test_check_runs_the_command(root: Path) -> None:
@@ -236,6 +261,11 @@ def test_uploaded_plan_fills_the_form(monkeypatch: pytest.MonkeyPatch, root: Pat
     assert [state[plan_form.strength_key(row)] for row in state[plan_form.ROWS]] == ["", "0.33"]
     assert state[setting_fields.FILLED] == (1, "paper", "gcwm", {"eta": 1.0})
     assert isinstance(state[setting_fields.FILLED][3]["eta"], float)
+    assert state[plan_form.chooses_key("paper")] is False
+    for settings, chooses in (({"eta": "auto"}, True), ({}, True), ({"eta": 0.5}, False)):
+        upload.text = RunPlan(base=root, updates=updates, settings=settings).to_yaml()
+        plan_form._use_upload()
+        assert state[plan_form.chooses_key("scale-free")] is chooses
     for wrong, message in (
         ("base: /b", "one or more updates"),
         (upload.text.replace("eta", "etta"), "unknown setting"),
