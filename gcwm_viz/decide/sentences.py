@@ -123,10 +123,13 @@ def next_words(now: Outlook, found: tuple[int, float] | None) -> str:
 
 def basis(now: Outlook) -> str:
     """What the forecast rests on."""
-    more = sum(sum(s > 0 for s in m.plan) > 1 for m in now.measured)
-    corrected = f", corrected by {_count(more, 'measured plan')}" if more else ""
-    tasks = _count(len(now.knowledge.tasks), "task")
-    return f"Forecast for {now.forecast.method} on {tasks} from {_RESTS[now.forecast.needs]}{corrected}."
+    known, merges = now.knowledge, sum(sum(s > 0 for s in m.plan) > 1 for m in now.measured)
+    corrected = f", corrected by {_count(merges, 'measured plan')}" if merges else ""
+    tasks = _count(len(known.tasks), "task")
+    most, what = ("labels", "answers") if known.has_labels else ("prompts", "prompts")
+    unused = known.has_prompts and now.forecast.needs != most
+    left = f" The one that uses {what} was fitted on no case like this run." if unused else ""
+    return f"Forecast for {now.forecast.method} on {tasks} from {_RESTS[now.forecast.needs]}{corrected}.{left}"
 
 
 def outside_words(now: Outlook) -> str:

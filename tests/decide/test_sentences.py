@@ -93,6 +93,11 @@ def test_the_recommended_plan_stands_beside_everything() -> None:
     assert basis(now) == (
         "Forecast for wudi on 3 tasks from the updates, and probes of base and experts, corrected by 1 measured plan."
     )
+    from_prompts = replace(now, forecast=replace(now.forecast, needs="prompts"))
+    assert basis(from_prompts).endswith(
+        "from the updates and prompts of every task, corrected by 1 measured plan. The one that uses answers was "
+        "fitted on no case like this run."
+    )
 
 
 def test_outside_its_range_a_plan_has_no_expectation() -> None:
