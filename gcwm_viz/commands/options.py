@@ -23,6 +23,8 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 _AUTO = "the best on the development probes, each tried without another merge"
 ETA_OF_RUN = f"auto with such probes under {DEFAULT_PRESET}, else the method's or preset's"
 
+GENERAL_TEXT = "general"
+
 # Other imports stand in the functions: torch and transformers load only for a command that needs them.
 
 
@@ -52,7 +54,12 @@ def add_inputs(parser: argparse.ArgumentParser, *, required: bool = True) -> Non
         metavar="DIR",
         help="describe these states S_1, S_2, … of a training pipeline instead of merging",
     )
-    parser.add_argument("--probes", type=input_folder, metavar="DIR", help="folder of dev, test, representation probes")
+    parser.add_argument(
+        "--probes",
+        type=probe_folder,
+        metavar="DIR",
+        help=f"folder of dev, test, representation probes; {GENERAL_TEXT}: the texts that ship with the package",
+    )
     add_probe_dtype(parser)
 
 
@@ -161,6 +168,15 @@ def input_folder(text: str) -> Path:
         return reached(location(text))
     except InputError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def probe_folder(text: str) -> Path:
+    """As :func:`input_folder`; a name for the probes that ship, where no such folder is here."""
+    if text == GENERAL_TEXT and not Path(text).exists():
+        from gcwm_viz.probes.tasks import GENERAL
+
+        return GENERAL
+    return input_folder(text)
 
 
 def run_folder(text: str) -> Path:

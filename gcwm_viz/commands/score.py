@@ -3,14 +3,14 @@
 import argparse
 from pathlib import Path
 
-from gcwm_viz.commands.options import Commands, add_probe_dtype, add_resources, budget_of, engine_of, input_folder
+from gcwm_viz.commands.options import Commands, add_probe_dtype, add_resources, budget_of, engine_of, probe_folder
 from gcwm_viz.commands.work import Bars
 
 
 def add(commands: Commands) -> None:
     parser = commands.add_parser("score", help="score a merged run by probes; nothing is merged again")
     parser.add_argument("run", type=Path, metavar="RUN")
-    parser.add_argument("--probes", type=input_folder, metavar="DIR", help="[the run's own]; goes on where it stopped")
+    parser.add_argument("--probes", type=probe_folder, metavar="DIR", help="[the run's own]; goes on where it stopped")
     add_probe_dtype(parser, "the run's own")
     parser.add_argument(
         "--replace",

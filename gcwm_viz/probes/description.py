@@ -1,10 +1,11 @@
 """``probes.json`` of a probe folder: how its prompts are put to a model, and harness tasks by name. Optional.
 
     {"chat": true, "system": "You answer briefly.", "scoring": "letter",
-     "tasks": {"mmlu": {"scoring": "text", "chat": false}},
+     "tasks": {"mmlu": {"scoring": "text", "chat": false}}, "general_text": true,
      "lm_eval": {"tasks": ["arc_easy"], "split": "test", "limit": 200, "num_fewshot": 0, "chat": false}}
 
-Every entry is optional. ``tasks`` sets the first three for single files, by name.
+Every entry is optional. ``tasks`` sets the first three for single files, by name. ``general_text`` adds the texts that
+ship with the package as a test task.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ class Description:
     style: Style = PLAIN
     tasks: Mapping[str, Style] = field(default_factory=dict)
     harness: tuple[HarnessTask, ...] = ()
+    general_text: bool = False
 
     @classmethod
     def read(cls, root: Path) -> Description:
@@ -69,6 +71,9 @@ class Description:
         if not file.is_file():
             return cls()
         content = read_json_object(file, FILE)
+        general = content.pop("general_text", False)
+        if not isinstance(general, bool):
+            raise InputError(f"{file}: expected true or false for general_text, found {str(general)[:60]!r}")
         sections = {name: content.pop(name) for name in ("tasks", "lm_eval") if name in content}
         style = _style(content, Style(), f"{file}:")
         tasks = _mapping(sections.get("tasks", {}), f"{file}: tasks")
@@ -77,6 +82,7 @@ class Description:
             {name: _style(_mapping(entry, f"{file}: tasks.{name}"), style, f"{file}: tasks.{name}:")
              for name, entry in tasks.items()},
             _harness(_mapping(sections["lm_eval"], f"{file}: lm_eval"), file) if "lm_eval" in sections else (),
+            general,
         )  # fmt: skip
 
     def style_of(self, task: str) -> Style:

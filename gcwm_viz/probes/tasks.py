@@ -24,6 +24,8 @@ from gcwm_viz.probes.lines import check_text, files_in, folder_of, rows_of, text
 
 __all__ = ["SPLITS", "ChoiceTask", "HarnessTask", "LabelledTask", "PromptTask", "Style", "Task", "TextTask"]
 
+GENERAL = Path(__file__).parent / "general"
+"""Texts of many kinds as a probe folder: what an update does to everything that it was not trained for."""
 MIN_PER_LABEL = 2
 MAX_CHOICES = len(ascii_uppercase)
 
@@ -142,6 +144,12 @@ def load_tasks(directory: str | Path) -> list[Task]:
         if (task.split, task.name) in files:
             raise InputError(f"{root / FILE}: the harness task {task.name!r} is also {task.split}/{task.name}.jsonl")
     tasks += description.harness
+    if description.general_text:
+        general = load_split(GENERAL, "test")
+        double = [task.name for task in general if ("test", task.name) in {(task.split, task.name) for task in tasks}]
+        if double:
+            raise InputError(f"{root / FILE}: general_text adds the test task {double[0]!r}, which is there already")
+        tasks += general
     if not tasks:
         raise InputError(f"{root}: expected probe files dev/NAME.jsonl or test/NAME.jsonl, found none")
     unused = sorted(set(description.tasks) - {task.name for task in tasks})
@@ -176,7 +184,8 @@ def load_labelled(directory: str | Path) -> list[LabelledTask]:
 def has_probe_files(folder: Path) -> tuple[bool, bool]:
     """Whether a probe folder holds tasks and labelled sets."""
     tasks = any(any((folder / split).glob("*.jsonl")) for split in SPLITS)
-    tasks = tasks or (folder.is_dir() and bool(Description.read(folder).harness))
+    described = Description.read(folder) if folder.is_dir() else Description()
+    tasks = tasks or bool(described.harness) or described.general_text
     return tasks, any((folder / "representation").glob("*.jsonl"))
 
 
@@ -186,6 +195,8 @@ def probes_fingerprint(directory: str | Path) -> str:
     digest = hashlib.sha256()
     files = [(folder, path) for folder in (*SPLITS, "representation") for path in files_in(root / folder)]
     files += [("", root / FILE)] if (root / FILE).is_file() else []
+    if Description.read(root).general_text:
+        files += [("general", path) for path in files_in(GENERAL / "test")]
     for folder, path in files:
         try:
             content = path.read_bytes()

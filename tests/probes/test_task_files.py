@@ -7,14 +7,17 @@ from typing import Any
 
 import pytest
 
+from gcwm_viz.commands.options import probe_folder
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes.tasks import (
+    GENERAL,
     ChoiceTask,
     HarnessTask,
     PromptTask,
     Style,
     TextTask,
     has_probe_files,
+    load_split,
     load_tasks,
     probes_fingerprint,
 )
@@ -130,3 +133,34 @@ def test_a_description_belongs_to_the_fingerprint(tmp_path: Path) -> None:
     before = probes_fingerprint(tmp_path)
     describe(tmp_path, chat=False)
     assert probes_fingerprint(tmp_path) != before
+
+
+def test_general_text_is_a_test_task_of_any_folder(tmp_path: Path) -> None:
+    write(tmp_path / "dev" / "a.jsonl", [pair("p", "q")])
+    plain = probes_fingerprint(tmp_path)
+    describe(tmp_path, general_text=True)
+    *own, general = load_tasks(tmp_path)
+    assert [(task.name, task.split) for task in own] == [("a", "dev")]
+    assert isinstance(general, TextTask)
+    assert (general.name, general.split) == ("general text", "test")
+    assert len(general) == len(set(general.texts)) == 24
+    assert [task.name for task in load_split(tmp_path, "dev")] == ["a"]  # nothing is chosen on it
+    described = probes_fingerprint(tmp_path)
+    assert described != plain
+    (tmp_path / "dev" / "a.jsonl").unlink()
+    assert has_probe_files(tmp_path) == (True, False)
+    assert load_tasks(tmp_path) == [general] == load_tasks(GENERAL)
+    write(tmp_path / "test" / "general text.jsonl", [json.dumps({"text": "x"})])
+    with pytest.raises(InputError, match="general_text adds the test task 'general text', which is there already"):
+        load_tasks(tmp_path)
+    describe(tmp_path, general_text="yes")
+    with pytest.raises(InputError, match="expected true or false for general_text"):
+        load_tasks(tmp_path)
+
+
+def test_the_probes_that_ship_have_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert probe_folder("general") == GENERAL
+    assert probe_folder("other") == Path("other")
+    (tmp_path / "general").mkdir()
+    assert probe_folder("general") == Path("general")
