@@ -123,8 +123,7 @@ def section(results: dict[str, Any]) -> str:
             line[f"{model}: test"] = "not yet measured" if found is None else _said(found["test"][f"{found['eta']:g}"])
             for eta in (WITHOUT_PROBES, HALF, 1.0):
                 value = None if found is None else found["test"].get(f"{eta:g}")
-                wanted = eta in row.etas and value is not None
-                line[f"{model}: η {eta:g}"] = _said(value) if wanted else ""
+                line[f"{model}: η {eta:g}"] = _said(value) if value is not None and eta in row.etas else ""
         lines.append(line)
     return markdown(lines)
 

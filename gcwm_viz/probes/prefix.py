@@ -16,9 +16,7 @@ def keys_and_values(model: Any, prefix_1l: Tensor, rows: int, **options: Any) ->
     cache = getattr(model(input_ids=prefix_1l, use_cache=True, **options), "past_key_values", None)
     if type(cache) is not DynamicCache or not cache.layers:
         return None
-    length = prefix_1l.shape[1]
-    if any(type(layer) is not DynamicLayer or layer.get_seq_length() != length for layer in cache.layers):
+    length, layers = prefix_1l.shape[1], list[Any](cache.layers)
+    if any(type(layer) is not DynamicLayer or layer.get_seq_length() != length for layer in layers):
         return None
-    return DynamicCache(
-        [tuple(x.expand(rows, -1, -1, -1) for x in (layer.keys, layer.values)) for layer in cache.layers]
-    )
+    return DynamicCache([tuple(x.expand(rows, -1, -1, -1) for x in (layer.keys, layer.values)) for layer in layers])

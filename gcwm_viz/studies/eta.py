@@ -69,13 +69,17 @@ def choose_eta(
         )
         model = Model(store.file.base.where, tuple(store.keys), store.file.probes, split="dev")
         values = _stored(store.path / FOLDER)
-        for etas in (lambda: GRID, lambda: beside(means(values))):
-            continual = {f"{eta:g}": replace(store.settings.continual, eta=eta) for eta in etas() if eta not in values}
+
+        def score(etas: Sequence[float]) -> None:
+            continual = {f"{eta:g}": replace(store.settings.continual, eta=eta) for eta in etas if eta not in values}
             states = {name: MergedState(folder, each) for name, each in continual.items()}
             for name, measured in scores(model, states, engine, session, memory_budget):
                 write_bytes(store.path / FOLDER / f"{name}.json", json.dumps(to_json(measured)).encode())
                 values[float(name)] = measured
                 tell(len(store.keys) + len(values), f"η = {name}")
+
+        score(GRID)
+        score(beside(means(values)))
         settled = store.settle_eta(best(means(values)), sorted(values))
         # Once run.json has η, these are read as the other strengths of the final state.
         others = [eta for eta in sorted(values) if eta != settled.settings.continual.eta]

@@ -38,7 +38,7 @@ def batch_of(rows: list[Row], monkeypatch: pytest.MonkeyPatch, *, shared: bool) 
 def labelled(model: Any, batch: Batch) -> dict[tuple[int, int], Tensor]:
     """Logits (v,) of every scored token, by request and place in its answer."""
     logits = tail_logits(model, batch, "cpu", keeps_tail(model))
-    found = {}
+    found: dict[tuple[int, int], Tensor] = {}
     for k, request in enumerate(batch.rows.tolist()):
         places = (batch.labels_bl[k, -batch.tail :] != IGNORED).nonzero()[:, 0].tolist()
         found |= {(request, at): logits[k, place] for at, place in enumerate(places)}
