@@ -14,9 +14,10 @@ import pandas as pd
 
 from benchmarks.document import filled
 from gcwm_viz.checkpoints.atomic import write_bytes
+from gcwm_viz.decide.benchmark.cases import LAB, SMOLLM2
 from gcwm_viz.decide.benchmark.report import results, write_csv
 from gcwm_viz.decide.benchmark.shipped import read_results
-from gcwm_viz.decide.benchmark.study import LAB, METHODS, SMOLLM2, TABLES
+from gcwm_viz.decide.benchmark.study import METHODS, TABLES
 from gcwm_viz.decide.benchmark.summary import sections
 from gcwm_viz.decide.forecast import SHIPPED, write
 

@@ -119,8 +119,9 @@ def where(options: argparse.Namespace) -> None:
 
 
 def decide(options: argparse.Namespace) -> None:
+    from gcwm_viz.decide.benchmark.cases import LAB, SMOLLM2
     from gcwm_viz.decide.benchmark.lab import FITTED, REPORTED
-    from gcwm_viz.decide.benchmark.study import LAB, METHODS, SMOLLM2
+    from gcwm_viz.decide.benchmark.study import METHODS
     from gcwm_viz.decide.benchmark.study import decide as run_benchmark
 
     model = SMOLLM2 if options.smollm2 else LAB

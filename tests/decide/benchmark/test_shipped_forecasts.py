@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gcwm_viz.decide.benchmark.cases import PoolCase, pool_cases
+from gcwm_viz.decide.benchmark.cases import LAB, PoolCase, pool_cases
 from gcwm_viz.decide.benchmark.lab import FITTED, REPORTED
-from gcwm_viz.decide.benchmark.study import LAB, TABLES
+from gcwm_viz.decide.benchmark.study import TABLES
 from gcwm_viz.decide.forecast import SHIPPED, Forecast, believe, read
 from gcwm_viz.decide.search import distinct
 from gcwm_viz.decide.verdict import judge, looked_at
