@@ -48,12 +48,13 @@ def coefficients(table: pd.DataFrame) -> go.Figure:
         return f"layer {labels[row]}<br>{heads[column]}: {theme.num(value, signed=True)}{why}"
 
     change = values - start
+    limits = bounds(pd.Series(change.ravel()), diverging=True)
     few = len(labels) <= MOST_NUMBERS
     figure = number_grid(
         ABOUT.title, change, labels, heads, hover,
-        height=int(90 + np.clip(len(labels) * 20, 140, 900)), limits=bounds(pd.Series(change.ravel()), diverging=True),
-        colorscale=theme.DIVERGING, ink=["#111111"] * change.size, size=10, most=12 if few else 0,
-        x="source", y="layer",
+        height=int(90 + np.clip(len(labels) * 20, 140, 900)), limits=limits, colorscale=theme.DIVERGING,
+        ink=["#ffffff" if share > 0.6 else "#111111" for share in np.abs(change.ravel()) / limits[1]], size=10,
+        most=12 if few else 0, x="source", y="layer",
     )  # fmt: skip
     if few and len(sources) <= 12:
         figure.data[-1].text = ["" if np.isnan(value) else theme.num(value) for value in values.ravel()]

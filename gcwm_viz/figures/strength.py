@@ -15,20 +15,33 @@ ABOUT = About(
 )
 
 
-def strength(values: pd.DataFrame, errors: pd.DataFrame, unit: str) -> go.Figure:
+BY_ETA = About(
+    title=ABOUT.title,
+    line="Score on the development probes of the base with η times the merged update, at every η that the run tried. "
+    "Bold: mean over tasks, with a 95 % interval. Dotted: the η of the run.",
+    formula=r"\theta_\mathrm{pre}+\eta\,\Delta_\mathrm{merge}",
+)
+
+
+def strength(values: pd.DataFrame, errors: pd.DataFrame, unit: str, eta: float | None = None) -> go.Figure:
     """Lines over the strength, one a task, and their mean.
 
-    values, errors: scores and their standard errors; index strength ascending, one column a task.
+    values, errors: scores and their standard errors; index strength ascending, one column a task. eta: of a run that
+    chose it, by which strengths are then shown.
     """
+    if eta is not None:
+        values, errors = (frame.set_axis(frame.index * eta) for frame in (values, errors))
     if values.empty:
         return theme.nothing(ABOUT.title, "No other strength was tried: that takes a merge and development probes.")
-    figure = theme.figure(ABOUT.title, height=360, x="strength s, in units of the merged update", y=unit, legend=True)
-    figure.add_vline(x=1, line={"color": theme.NEUTRAL, "width": 1, "dash": "dot"})
+    axis = "strength s, in units of the merged update" if eta is None else "η"
+    figure = theme.figure(ABOUT.title, height=360, x=axis, y=unit, legend=True)
+    figure.add_vline(x=1 if eta is None else eta, line={"color": theme.NEUTRAL, "width": 1, "dash": "dot"})
+    name = "s" if eta is None else "η"
     for index, task in enumerate(values):
         theme.line(
             figure, index, values.index, values[task], theme.as_text(task, limit=22), width=1.3, size=6, opacity=0.85,
             marker_color=theme.category(index)["color"],
-            hovertemplate="s = %{x}: %{y:.3g}<extra>%{fullData.name}</extra>",
+            hovertemplate=f"{name} = %{{x:.3g}}: %{{y:.3g}}<extra>%{{fullData.name}}</extra>",
         )  # fmt: skip
     error = errors.apply(error_over_tasks, axis=1)
     figure.add_scatter(
@@ -39,7 +52,7 @@ def strength(values: pd.DataFrame, errors: pd.DataFrame, unit: str) -> go.Figure
         line={"color": theme.NEUTRAL, "width": 3},
         marker={"symbol": "diamond", "size": 10, "color": theme.NEUTRAL},
         error_y=theme.error_bar(error, width=4, thickness=1.8),
-        hovertemplate="s = %{x}: %{y:.3g}<extra>mean over tasks</extra>",
+        hovertemplate=f"{name} = %{{x:.3g}}: %{{y:.3g}}<extra>mean over tasks</extra>",
     )
-    figure.update_xaxes(tickvals=list(values.index))
+    figure.update_xaxes(tickvals=list(values.index), ticktext=[f"{x:.2g}" for x in values.index])
     return figure

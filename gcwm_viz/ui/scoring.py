@@ -50,18 +50,19 @@ def strength(run: Run, metric: str) -> None:
     if values.empty:
         return
     st.header("How strong should the merge be?", anchor=False)
-    if run.store.file.eta_tried is not None:
-        eta = run.store.settings.continual.eta
+    eta = None if run.store.file.eta_tried is None else run.store.settings.continual.eta
+    if eta is not None:
         st.info(
-            f"η = {eta:g} was chosen on these probes, the best of {len(values)} that were tried before the run: 1 in "
-            "the figure. The test split decides what it is worth."
+            f"η = {eta:g} was chosen on these probes, the best of {len(values)} that were tried before the run. "
+            "The test split decides what it is worth."
         )
     elif note := strength_note(run, metric):
         st.info(f"{note[0].upper()}{note[1:]}. It was chosen on these probes; the test split decides.")
     else:
         st.caption("No other strength scores clearly better on the development probes.")
-    figure = strength_figure.strength(values, strength_curve(run, metric, "se"), UNITS[metric])
-    charts.show(figure, strength_figure.ABOUT, values.reset_index(), key="strength")
+    figure = strength_figure.strength(values, strength_curve(run, metric, "se"), UNITS[metric], eta)
+    about = strength_figure.ABOUT if eta is None else strength_figure.BY_ETA
+    charts.show(figure, about, values.reset_index(), key="strength")
 
 
 def forgotten(scores: Scored, earlier: list[str], step: int) -> None:

@@ -74,3 +74,21 @@ def test_the_strength_of_an_update_stands_in_the_table_of_inputs(
     tables = {name: open_page("app.py", root=tmp_path, run=name).dataframe[-1].value for name in ("a", "b")}
     assert list(tables["a"]["strength"][:3]) == [1.0, 0.33, 1.0]
     assert "strength" not in tables["b"]
+
+
+def test_where_the_run_chose_eta_the_page_says_so(open_page: Callable[..., AppTest], tmp_path: Path) -> None:
+    run = write_run(tmp_path, "normal", "a")
+    with_strengths(run, 1.0)
+    file = run / "run.json"
+    content = json.loads(file.read_text())
+    eta = content["settings"]["continual"]["eta"]
+    file.write_text(json.dumps(content | {"eta_tried": [eta * factor for factor in sorted([*STRENGTHS, 1.0])]}))
+    app = open_page("pages/5_Scores.py", root=tmp_path, run="a")
+    assert not app.exception
+    assert f"η = {eta:g} was chosen on these probes, the best of 5 that were tried" in words(app)
+    assert "times the merged update scores" not in words(app)
+    (figure,) = (e.proto.spec for e in app.get("plotly_chart") if "Strength of the merge" in e.proto.spec)
+    layout = json.loads(figure)["layout"]
+    assert layout["xaxis"]["title"]["text"] == "η"
+    assert layout["xaxis"]["ticktext"] == [f"{eta * factor:.2g}" for factor in sorted([*STRENGTHS, 1.0])]
+    assert layout["shapes"][0]["x0"] == eta
