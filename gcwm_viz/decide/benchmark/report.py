@@ -10,8 +10,7 @@
 
 ``setting``: ``new seeds``, fitted on other seeds with all regimes; ``new seeds and regimes``, fitted on other seeds
 without the regime that is reported; ``smollm2``, fitted on the lab alone; ``smollm2, new regimes``, fitted on the lab
-and on pools of SmolLM2 with other bad updates. What ships is fitted on the seeds of the lab and, where that makes it no
-worse on them, on these pools.
+and on pools of SmolLM2 with other bad updates. What ships is fitted on the seeds of the lab and on these pools.
 """
 
 from __future__ import annotations
@@ -97,8 +96,8 @@ def settings(
     tables: Tables,
     smollm2: Tables | None = None,
 ) -> tuple[list[Setting], list[Forecast]]:
-    """How forecasts are reported, first those that ship, fitted on all regimes of ``fitted`` and, where that makes them
-    no worse on these, on the pools of ``smollm2`` that fit; and these themselves."""
+    """How forecasts are reported, first those that ship, fitted on all regimes of ``fitted`` and on the pools of
+    ``smollm2`` that fit; and these themselves."""
     of_model = [] if smollm2 is None else pool_cases(smollm2, method, model=SMOLLM2)
     of_model_fitted = [case for case in of_model if _fits(case)]
     seen = set[str]().union(*map(_bad, of_model_fitted))
@@ -106,19 +105,9 @@ def settings(
     check_apart([*fitted, *of_model_fitted], [*reported, *of_model_reported])
 
     @cache
-    def both_models(needs: Needs) -> bool:
-        """Whether SmolLM2's pools take part: one line for both models can be worse for the lab than its own."""
-        if not of_model_fitted:
-            return False
-        alone, both = (
-            fit([case.case() for case in own], method, needs) for own in (fitted, [*fitted, *of_model_fitted])
-        )
-        return _error(both, fitted) <= _error(alone, fitted)
-
-    @cache
     def fit_on(lab_alone: bool, without: str, needs: Needs) -> Forecast:
         # A mixed pool has three kinds of bad updates; as a regime it is new where no mixed pool was seen.
-        own = [*fitted, *(of_model_fitted if not lab_alone and both_models(needs) else [])]
+        own = [*fitted, *([] if lab_alone else of_model_fitted)]
         if without:
             own = [c for c in own if c.regime != without and (without in (GOOD, MIXED) or without not in c.kinds)]
         return fit([case.case() for case in own], method, needs)
@@ -133,12 +122,6 @@ def settings(
     if smollm2 is not None and of_model_fitted and of_model_reported:
         parts.append(replace(parts[0], name=OTHER_MODEL_REGIMES, cases=_scales(of_model_reported), tables=smollm2))
     return parts, [fit_on(False, "", needs) for needs in NEEDS]
-
-
-def _error(forecast: Forecast, cases: Sequence[PoolCase]) -> float:
-    """Mean absolute error of a plan's mean score, over pools."""
-    errors = [forecast.mean_change(case.known, case.plans_pt) - case.case().change_pk.mean(1) for case in cases]
-    return float(np.mean([np.abs(error).mean() for error in errors]))
 
 
 def _scales(cases: Sequence[PoolCase]) -> list[PoolCase]:
@@ -280,24 +263,15 @@ def _settled(part: Setting) -> pd.DataFrame:
     )
 
 
-def provenance(
-    fitted: Sequence[PoolCase], reported: Sequence[PoolCase], parts: Sequence[Setting], shipped: Sequence[Forecast]
-) -> dict[str, Any]:
-    """Seeds and pools that a method's forecasts come from; those of SmolLM2 by what a forecast needs."""
-    found: dict[str, Any] = {
+def provenance(fitted: Sequence[PoolCase], reported: Sequence[PoolCase], parts: Sequence[Setting]) -> dict[str, Any]:
+    """Seeds and pools that a method's forecasts come from."""
+    found = {
         "fitted on seeds": sorted({case.seed for case in fitted}),
         "reported on seeds": sorted({case.seed for case in reported}),
         "pools": len(fitted),
     }
-    for part in parts:
-        if part.name == OTHER_MODEL:
-            alone = {needs: part.forecast(needs, part.cases[0]) for needs in NEEDS}
-            found["pools of SmolLM2"] = {
-                each.needs: sorted({case.pool for case in part.cases if _fits(case)})
-                for each in shipped
-                if each != alone[each.needs]
-            }
-    return found
+    fits = {case.pool for part in parts if part.name == OTHER_MODEL for case in part.cases if _fits(case)}
+    return found | ({"pools of SmolLM2": sorted(fits)} if fits else {})
 
 
 def write_csv(tables: Mapping[str, pd.DataFrame], folder: Path) -> None:
@@ -322,7 +296,7 @@ def results(
             report_progress(f"{method}: fitting on {len(fitted)} pools, reporting on {len(reported)}")
         own, shipped = settings(method, fitted, reported, lab, smollm2)
         forecasts += shipped
-        source.setdefault("methods", {})[method] = provenance(fitted, reported, own, shipped)
+        source.setdefault("methods", {})[method] = provenance(fitted, reported, own)
         for name, table in report(own, method).items():
             parts.setdefault(name, []).append(table)
     return {name: pd.concat(tables, ignore_index=True) for name, tables in parts.items()}, forecasts, source
