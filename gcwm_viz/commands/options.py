@@ -235,7 +235,7 @@ def existing_run(out: Path, options: argparse.Namespace) -> "RunStore | None":
         return None
     store = RunStore.open(out)
     asked = settings_of(options)
-    if store.file.eta_tried is not None and single_settings(options).get("eta", AUTO) == AUTO:
+    if single_settings(options).get("eta", AUTO) == AUTO:  # the run's own, whoever chose it
         asked = replace(asked, continual=replace(asked.continual, eta=store.settings.continual.eta))
     changed = difference(store.settings.to_dict(), asked.to_dict())
     if changed:

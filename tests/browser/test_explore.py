@@ -81,7 +81,7 @@ def test_the_shipped_study_by_cold_link(server: Server, window: Callable[[], Pag
 def test_click_opens_the_matrix_everywhere(server: Server, window: Callable[[], Page]) -> None:
     page = window()
     page.goto(f"{server.url}/Conflict?run=normal")
-    drawn(page, 14)
+    drawn(page, 16)
     click_cell(page, 0, row=2, column=5)
     has_selected(page, layer="2", family="up_proj")
     page.get_by_role("link", name="Spectra").click()
@@ -93,10 +93,10 @@ def test_click_opens_the_matrix_everywhere(server: Server, window: Callable[[], 
 def test_top_right_and_undefined_cells_answer_too(server: Server, window: Callable[[], Page]) -> None:
     page = window()
     page.goto(f"{server.url}/Conflict?run=nan")
-    drawn(page, 14)
+    drawn(page, 16)
     click_cell(page, 2, row=0, column=6)
     has_selected(page, family="down_proj")
-    drawn(page, 14)
+    drawn(page, 16)
     click_cell(page, 2, row=1, column=3)
     has_selected(page, layer="1", family="o_proj")
 
@@ -104,7 +104,7 @@ def test_top_right_and_undefined_cells_answer_too(server: Server, window: Callab
 def test_slider_moves_all_charts(server: Server, window: Callable[[], Page]) -> None:
     page = window()
     page.goto(f"{server.url}/Conflict?run=normal")
-    drawn(page, 14)
+    drawn(page, 16)
     before = [colours(page, plot) for plot in range(9)]
     page.get_by_role("slider", name="Step").focus()
     page.keyboard.press("ArrowLeft")
@@ -122,7 +122,7 @@ def test_slider_moves_all_charts(server: Server, window: Callable[[], Page]) -> 
 def test_what_if_changes_alpha(server: Server, window: Callable[[], Page]) -> None:
     page = window()
     page.goto(f"{server.url}/Gate?run=normal")
-    drawn(page, 5)
+    drawn(page, 8)
     value = page.get_by_test_id("stMetricValue").first
     before = value.inner_text()
     page.get_by_role("slider", name="Steepness κ").focus()
@@ -134,6 +134,6 @@ def test_what_if_changes_alpha(server: Server, window: Callable[[], Page]) -> No
 def test_hover_text_is_literal(server: Server, window: Callable[[], Page]) -> None:
     page = window()
     page.goto(f"{server.url}/Conflict?run=nan&step=3")
-    drawn(page, 14)
+    drawn(page, 16)
     assert page.locator(".js-plotly-plot a[href], .js-plotly-plot b").count() == 0
     assert "<b>bo" in (page.locator(".js-plotly-plot").nth(9).text_content() or "")

@@ -57,11 +57,11 @@ def test_every_page_hands_the_selection_of_its_link_to_the_next(server: Server, 
 def test_widgets_clicks_links_and_reloads_agree(server: Server, window: Callable[[], Page]) -> None:
     page = window()
     page.goto(url(server, "Conflict", SELECTED))
-    drawn(page, 14)
+    drawn(page, 16)
     page.get_by_test_id("stSidebar").get_by_role("slider", name="Step").focus()
     page.keyboard.press("ArrowRight")
     has_selected(page, **SELECTED | {"step": "4"})
-    drawn(page, 14)
+    drawn(page, 16)
     click_cell(page, 0, row=1, column=5)
     moved = SELECTED | {"step": "4", "layer": "1", "family": "up_proj"}
     has_selected(page, **moved)
@@ -88,7 +88,7 @@ def test_open_this_matrix_arrives(server: Server, window: Callable[[], Page]) ->
     assert (wanted["run"], wanted["layer"]) == ("normal", "3")
     link.click()
     ended(page, "Conflict")
-    drawn(page, 14)
+    drawn(page, 16)
     shows(page, wanted)
     has_selected(page, **wanted)
 

@@ -99,7 +99,7 @@ def test_a_run_of_remote_inputs_has_the_results_of_local_ones(
         upload(folder, f"{url}/{name}")
     arguments = ["--base", f"{url}/base", "--update", f"a={url}/a", "--update", f"b={url}/b"]
     out = tmp_path / "remote"
-    assert main(["run", *arguments, "--device", "cpu", "--workers", str(workers), "--out", str(out)]) == 0
+    assert main(["run", "--eta", "1", *arguments, "--device", "cpu", "--workers", str(workers), "--out", str(out)]) == 0
     named = ("run.json", "tables/updates.parquet")  # where the inputs lie
     kept = {name: content for name, content in contents(out).items() if name not in named}
     assert kept == {name: content for name, content in contents(local.path).items() if name not in named}

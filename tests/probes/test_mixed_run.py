@@ -42,7 +42,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
 @pytest.fixture(scope="module")
 def run(inputs: tuple[Path, list[str]]) -> Run:
     root, arguments = inputs
-    assert main(["run", *arguments, "--workers", "1", "--out", str(root / "run")]) == 0
+    assert main(["run", "--eta", "1", *arguments, "--workers", "1", "--out", str(root / "run")]) == 0
     leave_one_out(root / "run", on=CPU, workers=1)
     return open_run(root / "run")
 

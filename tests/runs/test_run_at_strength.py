@@ -40,7 +40,9 @@ def arguments(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 def run(arguments: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three updates, the second at a strength of 0.33."""
     out = tmp_path_factory.mktemp("runs") / "run"
-    assert main(["run", *arguments, "--strength", f"second={S}", "--workers", "1", "--out", str(out)]) == 0
+    assert (
+        main(["run", "--eta", "1", *arguments, "--strength", f"second={S}", "--workers", "1", "--out", str(out)]) == 0
+    )
     return out
 
 
@@ -53,7 +55,7 @@ def multiplied(arguments: list[str], tmp_path_factory: pytest.TempPathFactory) -
     (root / "second").mkdir()
     save_file(tensors, root / "second" / "update.safetensors", metadata={"gcwm_viz": "update"})
     changed = [f"second={root / 'second'}" if each.startswith("second=") else each for each in arguments]
-    assert main(["run", *changed, "--workers", "1", "--out", str(root / "run")]) == 0
+    assert main(["run", "--eta", "1", *changed, "--workers", "1", "--out", str(root / "run")]) == 0
     return root / "run"
 
 
@@ -75,7 +77,7 @@ def test_bit_by_bit_the_run_over_multiplied_tensors(run: Path, multiplied: Path)
 
 
 def test_another_strength_is_another_run(run: Path, arguments: list[str], tmp_path: Path) -> None:
-    assert main(["run", *arguments, "--workers", "1", "--out", str(tmp_path / "whole")]) == 0
+    assert main(["run", "--eta", "1", *arguments, "--workers", "1", "--out", str(tmp_path / "whole")]) == 0
     ours, theirs = open_run(run), open_run(tmp_path / "whole")
     assert not torch.equal(ours.store.state(0, 2), theirs.store.state(0, 2))
     assert torch.equal(ours.store.state(0, 1), theirs.store.state(0, 1))
@@ -177,7 +179,7 @@ def test_a_plan_says_it_and_the_command_line_replaces_it(
     updates: list[dict[str, Any]] = [{"name": name, "path": folders[name]} for name in NAMES]
     updates[1]["strength"] = S
     file = tmp_path / "plan.yaml"
-    file.write_text(yaml.safe_dump({"base": arguments[1], "updates": updates}))
+    file.write_text(yaml.safe_dump({"base": arguments[1], "updates": updates, "settings": {"eta": 1}}))
     assert main(["run", "--plan", str(file), "--device", "cpu", "--out", str(tmp_path / "planned")]) == 0
     planned = RunStore.open(tmp_path / "planned")
     assert planned.file.updates == RunStore.open(run).file.updates

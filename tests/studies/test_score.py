@@ -28,8 +28,8 @@ def test_a_run_without_probes_is_scored_as_if_it_had_had_them(
     model: tuple[list[str], list[str]], tmp_path: Path
 ) -> None:
     bare, arguments = model
-    assert main(["run", *arguments, "--workers", "1", "--out", str(tmp_path / "whole")]) == 0
-    assert main(["run", *bare, "--workers", "1", "--out", str(tmp_path / "bare")]) == 0
+    assert main(["run", "--eta", "1", *arguments, "--workers", "1", "--out", str(tmp_path / "whole")]) == 0
+    assert main(["run", "--eta", "1", *bare, "--workers", "1", "--out", str(tmp_path / "bare")]) == 0
     matrices = (tmp_path / "bare" / "matrices" / "00000.safetensors").stat().st_mtime_ns
     score = ["score", str(tmp_path / "bare"), "--workers", "1", "--device", "cpu"]
     assert main([*score, "--probes", str(tmp_path / "probes")]) == 0
@@ -47,7 +47,7 @@ def test_scores_of_other_probes_are_given_up_when_that_is_said(
 ) -> None:
     _, arguments = model
     run = tmp_path / "run"
-    assert main(["run", *arguments, "--workers", "1", "--out", str(run)]) == 0
+    assert main(["run", "--eta", "1", *arguments, "--workers", "1", "--out", str(run)]) == 0
     assert main(["leave-one-out", str(run), "--workers", "1", "--device", "cpu"]) == 0
     measure(run, [{"first": 1.0}], workers=1)
     predict(run, workers=1)
@@ -79,7 +79,7 @@ def test_probes_that_changed_on_disk_are_mended_by_score(
 ) -> None:
     _, arguments = model
     run = tmp_path / "run"
-    assert main(["run", *arguments, "--workers", "1", "--out", str(run)]) == 0
+    assert main(["run", "--eta", "1", *arguments, "--workers", "1", "--out", str(run)]) == 0
     write_lines(tmp_path / "probes" / "test" / "first.jsonl", [{"prompt": "1=", "answer": "1"}])
     assert main(["resume", str(run), "--workers", "1"]) == 2
     assert "the command score takes others" in capsys.readouterr().err
@@ -93,7 +93,7 @@ def test_a_refusal_costs_no_scores(
 ) -> None:
     _, arguments = model
     run = tmp_path / "run"
-    assert main(["run", *arguments, "--workers", "1", "--out", str(run)]) == 0
+    assert main(["run", "--eta", "1", *arguments, "--workers", "1", "--out", str(run)]) == 0
     hidden = tmp_path / "pro\u200bbes"
     (tmp_path / "probes").rename(hidden)
     before = contents(run)
@@ -108,7 +108,7 @@ def test_later_work_that_is_going_on_is_not_deleted(
 ) -> None:
     _, arguments = model
     run = tmp_path / "run"
-    assert main(["run", *arguments, "--workers", "1", "--out", str(run)]) == 0
+    assert main(["run", "--eta", "1", *arguments, "--workers", "1", "--out", str(run)]) == 0
     measured = run / later
     measured.mkdir()
     with WorkFolder(measured).lock():
@@ -121,7 +121,7 @@ def test_later_work_that_is_going_on_is_not_deleted(
 def test_scores_of_a_run_of_an_earlier_version_are_its_own(model: tuple[list[str], list[str]], tmp_path: Path) -> None:
     _, arguments = model
     run = tmp_path / "run"
-    assert main(["run", *arguments, "--workers", "1", "--out", str(run)]) == 0
+    assert main(["run", "--eta", "1", *arguments, "--workers", "1", "--out", str(run)]) == 0
     info = json.loads((run / "run.json").read_text())
     for name in ("probe_dtype", "probe_memory", "probes_fingerprint"):
         del info[name]
@@ -137,7 +137,7 @@ def test_scores_of_a_run_of_an_earlier_version_are_its_own(model: tuple[list[str
 def test_a_damaged_score_file_is_made_again(model: tuple[list[str], list[str]], tmp_path: Path) -> None:
     _, arguments = model
     run = tmp_path / "run"
-    assert main(["run", *arguments, "--workers", "1", "--out", str(run)]) == 0
+    assert main(["run", "--eta", "1", *arguments, "--workers", "1", "--out", str(run)]) == 0
     before = contents(run)
     for name, row in (("step-002", 1), ("strength-001", {})):
         (run / "probes" / f"{name}.json").write_text(json.dumps({"scores": [row], "representation": []}))
@@ -150,7 +150,7 @@ def test_what_cannot_be_scored_says_why(
 ) -> None:
     bare, _ = model
     run = tmp_path / "run"
-    assert main(["run", *bare, "--workers", "1", "--out", str(run)]) == 0
+    assert main(["run", "--eta", "1", *bare, "--workers", "1", "--out", str(run)]) == 0
     assert main(["score", str(run)]) == 2
     assert "was started without probes" in capsys.readouterr().err
     (run / "matrices" / "00001.json").unlink()
@@ -166,7 +166,7 @@ def test_what_cannot_be_scored_says_why(
 def test_two_runs_are_compared_on_the_same_examples(model: tuple[list[str], list[str]], tmp_path: Path) -> None:
     _, arguments = model
     for name, more in (("one", []), ("two", ["--set", "eta=3"])):
-        assert main(["run", *arguments, *more, "--workers", "1", "--out", str(tmp_path / name)]) == 0
+        assert main(["run", "--eta", "1", *arguments, *more, "--workers", "1", "--out", str(tmp_path / name)]) == 0
     one, two = open_run(tmp_path / "one"), open_run(tmp_path / "two")
     differences = example_differences(one, two, 3, "test", "nll")
     assert set(differences) == {"first", "second", "third"}

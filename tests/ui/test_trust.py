@@ -34,6 +34,7 @@ def tables(**auc: tuple[float, float, float]) -> Tables:
         found["coverage"].append(
             {"needs": "labels", "covered": 0.946, "width": 0.1, "error": 0.02, "bias": 0.0, "n": 200} | about
         )
+        found["settled"].append({"pools": 40, "scored": 20, "difference": 0.0, "low": 0.0, "high": 0.0} | about)
         for choice, right, n in (("hold", 0.75, 16), ("integrate", 0.9, 100)):
             found["verdicts"].append({"needs": "labels", "choice": choice, "right": right, "n": n} | about)
         if setting != OTHER_MODEL:
