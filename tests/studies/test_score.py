@@ -165,8 +165,8 @@ def test_what_cannot_be_scored_says_why(
 
 def test_two_runs_are_compared_on_the_same_examples(model: tuple[list[str], list[str]], tmp_path: Path) -> None:
     _, arguments = model
-    for name, more in (("one", []), ("two", ["--set", "eta=3"])):
-        assert main(["run", "--eta", "1", *arguments, *more, "--workers", "1", "--out", str(tmp_path / name)]) == 0
+    for name, more in (("one", ["--eta", "1"]), ("two", ["--eta", "3"])):
+        assert main(["run", *arguments, *more, "--workers", "1", "--out", str(tmp_path / name)]) == 0
     one, two = open_run(tmp_path / "one"), open_run(tmp_path / "two")
     differences = example_differences(one, two, 3, "test", "nll")
     assert set(differences) == {"first", "second", "third"}
