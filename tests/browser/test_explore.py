@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.conftest import Server
 
 PAGES = {
-    "": 1, "Conflict": 14, "Spectra": 4, "Gate": 8, "Solver": 4, "Scores": 5, "Examples": 0, "Two_runs": 8, "Decide": 2,
+    "": 1, "Conflict": 16, "Spectra": 4, "Gate": 8, "Solver": 4, "Scores": 5, "Examples": 0, "Two_runs": 8, "Decide": 2,
 }  # fmt: skip
 STUDY_PAGES = {"Compare": 5, "Explain": 4}
 TITLES = {"": "Overview", "Two_runs": "Two runs"}
