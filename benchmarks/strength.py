@@ -6,7 +6,6 @@ benchmarks/results/strength.json are kept; ``--document`` writes the parts of do
 """
 
 import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,7 +16,6 @@ import torch
 
 from benchmarks import machine
 from benchmarks.document import filled
-from gcwm_viz.checkpoints.atomic import write_json
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.final import final_state
 from gcwm_viz.experiments.bundles import Bundle
@@ -25,18 +23,20 @@ from gcwm_viz.experiments.lab import bundle as lab
 from gcwm_viz.experiments.smollm2 import bundle as smollm2
 from gcwm_viz.experiments.smollm2.base import base_folder
 from gcwm_viz.geometry.config import WITHOUT_PROBES
-from gcwm_viz.linalg.lowrank import Update, scaled
+from gcwm_viz.linalg.lowrank import Update, norm, scaled
 from gcwm_viz.linalg.threads import one_thread
+from gcwm_viz.linalg.triplets import double, triplets
 from gcwm_viz.probes.behaviour import BehaviourProbe
 from gcwm_viz.probes.merged import MergedModel
 from gcwm_viz.probes.tasks import PromptTask, load_split
 from gcwm_viz.probes.values import TaskValues
 from gcwm_viz.runs.inputs import Inputs, open_inputs
 from gcwm_viz.statistics.means import error_over_tasks
-from gcwm_viz.studies.eta import GRID, beside, best, means
+from gcwm_viz.studies.eta import searched
 from gcwm_viz.studies.lab.summary import markdown
+from gcwm_viz.updates.matrices import depth
 
-RESULTS = Path(__file__).parent / "results" / "strength.json"
+NAME = "strength"
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "findings.md"
 CPU = torch.device("cpu")
 HALF = 0.5
@@ -44,17 +44,19 @@ HALF = 0.5
 
 @dataclass(frozen=True)
 class Row:
-    """A merge: method and settings. ``etas``: scored on test beside the η that dev chooses."""
+    """A merge: method and settings. ``etas``: scored on test beside the η that dev chooses. ``held``: whether to try
+    the η at which the merge has the updates' mean norm."""
 
     name: str
     method: str
     settings: dict[str, Any] = field(default_factory=dict)
     etas: tuple[float, ...] = ()
+    held: bool = False
 
 
 ROWS = (
     Row("task-arithmetic", "task-arithmetic", etas=(HALF,)),
-    Row("wudi", "wudi", etas=(WITHOUT_PROBES, 1.0)),
+    Row("wudi", "wudi", etas=(WITHOUT_PROBES, 1.0), held=True),
     Row("gcwm", "gcwm", etas=(WITHOUT_PROBES, 1.0)),
     Row("iso-c", "iso-c"),
     Row("iso-cts", "iso-cts"),
@@ -77,9 +79,16 @@ class Bench:
         self._probes = bundle.probes
 
     def merge(self, settings: RunSettings) -> list[Update]:
-        layers = 1 + max(key.layer for key in self.keys)
-        parts = zip(self.keys, self._deltas, strict=True)
+        parts, layers = zip(self.keys, self._deltas, strict=True), depth(self.keys)
         return [final_state(key, self.names, deltas, settings, layers) for key, deltas in parts]
+
+    def held(self, merged: Sequence[Update]) -> dict[str, float]:
+        """Norms of the updates, a mean over them, over that of the merge: of all matrices together (Frobenius), and of
+        the largest singular values, each a sum over matrices."""
+        updates = list(zip(*self._deltas, strict=True))
+        own, whole = ([_norms(each) for each in of] for of in (updates, [merged]))
+        names = ("frobenius", "spectral")
+        return {n: sum(o[k] for o in own) / len(own) / whole[0][k] for k, n in enumerate(names)}
 
     def values(self, merged: Sequence[Update], eta: float, split: str) -> list[TaskValues]:
         self._model.set_updates([scaled(update, eta) for update in merged])
@@ -98,13 +107,20 @@ def measure(bench: Bench, row: Row) -> dict[str, Any]:
     """{eta, dev: by η, test: [exact match, its error] by η}, a mean over tasks; the best η on dev is ``eta``."""
     settings = RunSettings.preset_with("scale-free", {**row.settings, "eta": 1.0}, row.method)
     merged = bench.merge(settings)
-    tried = {eta: bench.values(merged, eta, "dev") for eta in GRID}
-    tried |= {eta: bench.values(merged, eta, "dev") for eta in beside(means(tried))}
-    eta = best(means(tried))
+    eta, tried = searched(lambda etas: {eta: bench.values(merged, eta, "dev") for eta in etas})
     test = {each: _score(bench.values(merged, each, "test")) for each in dict.fromkeys((eta, *row.etas))}
-    return {"eta": eta, "dev": {f"{k:g}": _score(v)[0] for k, v in tried.items()}} | {
-        "test": {f"{k:g}": v for k, v in test.items()}
-    }
+    found: dict[str, Any] = {"eta": eta, "dev": {f"{k:g}": _score(v)[0] for k, v in tried.items()}}
+    found["test"] = {f"{k:g}": v for k, v in test.items()}
+    if row.held:
+        held = bench.held(merged)
+        found["held"] = held | {"dev": _score(bench.values(merged, held["frobenius"], "dev"))[0]}
+    return found
+
+
+def _norms(update: Sequence[Update]) -> tuple[float, float]:
+    """‖Δ‖_F over all matrices, and Σ_k σ_max(Δ_k)."""
+    largest = sum(float(triplets(double(each)).values_k[:1].sum()) for each in update)
+    return sum(norm(each) ** 2 for each in update) ** 0.5, largest
 
 
 def _score(values: Sequence[TaskValues]) -> tuple[float, float]:
@@ -112,13 +128,37 @@ def _score(values: Sequence[TaskValues]) -> tuple[float, float]:
     return sum(row["value"] for row in rows) / len(rows), error_over_tasks([row["se"] for row in rows])
 
 
+def document(text: str) -> str:
+    """docs/findings.md with the tables of the stored results."""
+    stored = machine.read(NAME)
+    assert stored is not None
+    return filled(text, {"strengths": section(stored["result"]), "strengths-held": held_section(stored["result"])})
+
+
+def held_section(results: dict[str, Any]) -> str:
+    """Sizes of the updates over that of their merge, beside the η that dev chose, by model."""
+    lines = []
+    for model, rows in results.items():
+        for name, found in rows.items():
+            if "held" in found:
+                held, eta = found["held"], f"{found['eta']:g}"
+                lines.append(
+                    {"model": model, "merge": name, "η chosen on dev": f"{eta}: {found['dev'][eta]:.3f}"}
+                    | {"norm of the updates over the merge's = η": f"{held['frobenius']:.2f}: {held['dev']:.3f}"}
+                    | {"largest singular values, likewise": f"{held['spectral']:.2f}"}
+                    | {f"η {WITHOUT_PROBES:g}": f"{found['dev'][f'{WITHOUT_PROBES:g}']:.3f}"}
+                    | {"half of the plain sum": f"{rows['task-arithmetic']['dev'][f'{HALF:g}']:.3f}"}
+                )
+    return markdown(lines)
+
+
 def section(results: dict[str, Any]) -> str:
     """One row a merge: test at the η of dev, and at the defaults without probes, on both models."""
     lines = []
     for row in ROWS:
         line = {"merge": row.name, "sees": "development probes, for η"}
-        for model, own in results.items():
-            found = own["rows"].get(row.name)
+        for model, rows in results.items():
+            found = rows.get(row.name)
             line[f"{model}: η"] = "" if found is None else f"{found['eta']:g}"
             line[f"{model}: test"] = "not yet measured" if found is None else _said(found["test"][f"{found['eta']:g}"])
             for eta in (WITHOUT_PROBES, HALF, 1.0):
@@ -137,20 +177,19 @@ def main() -> int:
     parser.add_argument("models", nargs="*", metavar="MODEL", default=["lab", "smollm2"])
     parser.add_argument("--document", action="store_true", help="write docs/findings.md from the stored results alone")
     options = parser.parse_args()
-    results: dict[str, Any] = json.loads(RESULTS.read_bytes()) if RESULTS.is_file() else {}
+    results: dict[str, Any] = (machine.read(NAME) or {"result": {}})["result"]
     for model in [] if options.document else options.models:
         bundle = {"lab": lab.locate, "smollm2": smollm2.locate}[model]()
-        own = results.setdefault(model, {"machine": machine.describe(), "rows": {}})
-        todo = [row for row in ROWS if row.name not in own["rows"]]
+        own = results.setdefault(model, {})
+        todo = [row for row in ROWS if row.name not in own]
         with one_thread():
             bench = Bench(bundle, base_folder() if model == "smollm2" else bundle.base) if todo else None
             for row in todo:
                 assert bench is not None
-                own["rows"][row.name] = measure(bench, row)
-                write_json(RESULTS, results)
-                print(model, row.name, own["rows"][row.name], flush=True)
-    text = DOCUMENT.read_text(encoding="utf-8")
-    DOCUMENT.write_text(filled(text, {"strengths": section(results)}), encoding="utf-8")
+                own[row.name] = measure(bench, row)
+                machine.write(NAME, {"models": list(results)}, results)
+                print(model, row.name, own[row.name], flush=True)
+    DOCUMENT.write_text(document(DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")
     return 0
 
 

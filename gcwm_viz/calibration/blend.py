@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gcwm_viz.attribution.gradients import MatrixGradients
-from gcwm_viz.calibration.coefficients import Coefficients, combined
+from gcwm_viz.calibration.coefficients import Coefficients, blended
 from gcwm_viz.calibration.sample import Sample
 from gcwm_viz.calibration.settings import CalibrationSettings
 from gcwm_viz.linalg.lowrank import Update, squared_norm
@@ -85,11 +85,7 @@ class BlendLoss:
         return _mean([self._gradients.value(task) for task in self._fitted]), self.held_out()
 
     def _set(self, values_n: Tensor) -> None:
-        factors_jk = self._coefficients.factors(values_n)
-        self._live.set_updates([
-            combined(own, factors) for own, factors in zip(zip(*self._sources, strict=True), factors_jk.T.tolist(),
-                                                           strict=True)
-        ])  # fmt: skip
+        self._live.set_updates(blended(self._sources, self._coefficients.factors(values_n)))
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -23,7 +23,7 @@ import torch
 
 from gcwm_viz.attribution.attribute import PRECISIONS
 from gcwm_viz.calibration.blend import BlendLoss, present, read_sources
-from gcwm_viz.calibration.coefficients import Coefficients, combined
+from gcwm_viz.calibration.coefficients import Coefficients, blended
 from gcwm_viz.calibration.fit import Fit, Fitted, run_fit
 from gcwm_viz.calibration.prior import chosen_cells, penalties, prior_scores
 from gcwm_viz.calibration.result import (
@@ -144,11 +144,7 @@ def _compute(
     ridge_n = settings.ridge * coefficients.means(weights_k)
     objective = BlendLoss(live, sources, coefficients, sample, settings.objective, half=half, recompute=recompute)
     fitted = run_fit(objective, fit, coefficients.start_n, ridge_n, settings, passes, keep)
-    factors_jk = coefficients.factors(fitted.values_n)
-    updates = [
-        combined(own, factors)
-        for own, factors in zip(zip(*sources, strict=True), factors_jk.T.tolist(), strict=True)
-    ]  # fmt: skip
+    updates = blended(sources, coefficients.factors(fitted.values_n))
     del objective, live  # two models would be in memory otherwise
     merged, calibrated = _scored(store, updates, device)
     folder.tell("scored", 1, 1, "calibrated model", event="probe")
@@ -201,8 +197,7 @@ def _is_complete(out: Path, passes: int) -> bool:
 
 def _check_run(store: RunStore) -> None:
     store.check_finished()
-    if store.file.states:
-        raise InputError(f"run {store.path} describes a training pipeline: there is no merge to calibrate")
+    store.check_merge("to calibrate")
     if store.file.probes.where is None:
         raise InputError(
             f"run {store.path} has no probes to calibrate on; "

@@ -77,3 +77,9 @@ def combined(sources: Sequence[Update | None], factors: Sequence[float]) -> Upda
     for source, factor in parts:
         accumulate(source if isinstance(source, LowRank) else dense(source), total_oi, factor)
     return total_oi
+
+
+def blended(sources: Sequence[Sequence[Update | None]], factors_jk: Tensor) -> list[Update | None]:
+    """:func:`combined` of every matrix. ``sources``: (j, k)."""
+    matrices = zip(zip(*sources, strict=True), factors_jk.T.tolist(), strict=True)
+    return [combined(own, factors) for own, factors in matrices]

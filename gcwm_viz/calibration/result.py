@@ -21,6 +21,7 @@ from gcwm_viz.linalg.lowrank import Update
 from gcwm_viz.probes.values import TaskValues, difference_error, from_json
 from gcwm_viz.runs.tables import Run
 from gcwm_viz.statistics.means import mean_error
+from gcwm_viz.updates.matrices import depth
 
 FOLDER = "calibration"
 """Folder of the results inside the run."""
@@ -36,7 +37,7 @@ def coefficient_rows(
 ) -> list[dict[str, Any]]:
     """The rows of the table ``calibration``: matrices in model order, the state before the updates."""
     factors_jk = coefficients.factors(values_n)
-    names = [(STATE, STATE), *(("update", name) for name in store.updates)]
+    names = _sources(store)
     rows = []
     for k, key in enumerate(store.keys):
         for j, (kind, source) in enumerate(names):
@@ -98,11 +99,11 @@ class Calibrated:
         """What the state and every update are multiplied by in each layer, from the first to the last; None where that
         differs within a layer. A source that changes no matrix of a layer has 0 there."""
         table = Run(self.store).tables["calibration"].dropna(subset="value")
-        sources = [(STATE, STATE), *(("update", name) for name in self.store.updates)]
+        sources = _sources(self.store)
         found = {key: set(own) for key, own in table.groupby(["layer", "kind", "source"])["value"]}
         if any(len(values) > 1 for values in found.values()):
             return None
-        layers = range(max(key.layer for key in self.store.keys) + 1)
+        layers = range(depth(self.store.keys))
         return [[float(next(iter(found.get((layer, *source), {0.0})))) for source in sources] for layer in layers]
 
     def update(self, place: int) -> Update | None:
@@ -127,8 +128,13 @@ def read_values(folder: Path) -> list[TaskValues]:
     return from_json(json.loads((folder / VALUES).read_bytes()))
 
 
+def _sources(store: RunStore) -> list[tuple[str, str]]:
+    """(kind, source) of the state and every update, as the tables name them."""
+    return [(STATE, STATE), *(("update", name) for name in store.updates)]
+
+
 def _factors(store: RunStore, table: pd.DataFrame) -> dict[str, list[float]]:
-    columns = [(STATE, STATE), *(("update", name) for name in store.updates)]
+    columns = _sources(store)
     places = zip(table["matrix"], table["kind"], table["source"], strict=True)
     values = dict(zip(places, table["value"].fillna(0.0).astype(float), strict=True))
     try:

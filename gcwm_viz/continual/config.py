@@ -1,7 +1,7 @@
 """All settings of a run, and their form on a command line."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from gcwm_viz.continual.sequence import ContinualConfig
@@ -58,6 +58,10 @@ class RunSettings:
         assert isinstance(gcwm, GCWMConfig)
         assert isinstance(continual, ContinualConfig)
         return cls(method=method, preset=preset, gcwm=gcwm, continual=continual, options=options)
+
+    def at_eta(self, eta: float) -> "RunSettings":
+        """The same with another η."""
+        return replace(self, continual=replace(self.continual, eta=eta))
 
     def single(self) -> dict[str, Any]:
         """Every setting's value by the name that ``--set`` takes."""

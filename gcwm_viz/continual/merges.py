@@ -14,7 +14,7 @@ from gcwm_viz.geometry.layer import LayerGeometry
 from gcwm_viz.geometry.member import ANCHOR, Member
 from gcwm_viz.linalg.lowrank import LowRank, Update, scaled
 from gcwm_viz.merging.merge import Merge
-from gcwm_viz.merging.post import calibrated, scaled_by_depth
+from gcwm_viz.merging.post import scaled_by_depth, svc
 from gcwm_viz.merging.registry import get_method
 from gcwm_viz.merging.step import MergeStep
 from gcwm_viz.updates.matrices import MatrixKey
@@ -102,7 +102,7 @@ class Merges:
         """The merge after the step that the settings name."""
         continual = self.settings.continual
         if continual.post == "svc":
-            return calibrated(merge, [scaled(delta, weight) for _, delta, weight in step.active()], continual.svc_alpha)
+            return svc(merge, [scaled(delta, weight) for _, delta, weight in step.active()], continual.svc_alpha)
         if self.layers is None:
             raise ValueError("LiNeS scales by depth: expected the number of layers, found none")
         return scaled_by_depth(merge, self.key.layer, self.layers, continual.lines_alpha, continual.lines_beta)

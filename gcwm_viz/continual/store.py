@@ -102,8 +102,7 @@ class RunStore(WorkFolder):
 
     def settle_eta(self, eta: float, tried: Iterable[float]) -> "RunStore":
         """The run with the η that was chosen; nothing but this has been computed of it. The caller holds the lock."""
-        continual = replace(self.settings.continual, eta=eta)
-        settled = replace(self.file, settings=replace(self.settings, continual=continual), eta_tried=tuple(tried))
+        settled = replace(self.file, settings=self.settings.at_eta(eta), eta_tried=tuple(tried))
         write_json(self.path / "run.json", settled.to_json())
         return RunStore(self.path, settled)
 
@@ -127,6 +126,11 @@ class RunStore(WorkFolder):
     def finished(self) -> set[int]:
         """Indices of matrices that are in the journal and on disk."""
         return {i for i in self.seconds() if self._rows(i).is_file() and self._tensors(i).is_file()}
+
+    def check_merge(self, purpose: str) -> None:
+        """Raises :class:`InputError` for a run of a training pipeline, which has no merge for ``purpose``."""
+        if self.file.states:
+            raise InputError(f"run {self.path} describes a training pipeline: there is no merge {purpose}")
 
     def check_finished(self) -> None:
         """Raises :class:`InputError` while matrices are missing."""

@@ -30,7 +30,6 @@ from gcwm_viz.decide.knowledge import STRENGTHS, Knowledge
 from gcwm_viz.decide.measure import Effects
 from gcwm_viz.engines.engine import Engine, Worker
 from gcwm_viz.engines.local import LocalEngine
-from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.lowrank import scaled
 from gcwm_viz.plugins.loading import WithPlugins
 from gcwm_viz.probes.behaviour import BehaviourProbe
@@ -68,8 +67,7 @@ def predict(
     :class:`~gcwm_viz.continual.folder.WorkCancelledError` when RUN/forecast/cancel appears.
     """
     store = RunStore.open(Path(run))
-    if store.file.states:
-        raise InputError(f"run {store.path} describes a training pipeline: there is no merge to forecast")
+    store.check_merge("to forecast")
     reopen_inputs(store)
     engine = on if isinstance(on, Engine) else LocalEngine(on or torch.device("cpu"), workers)
     out = store.path / FOLDER

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gcwm_viz.linalg.lowrank import LowRank, Update, norm
+from gcwm_viz.linalg.lowrank import Update, norm, times, transposed
 from gcwm_viz.linalg.triplets import STORED
 
 
@@ -41,10 +41,10 @@ class Counts:
 def counts(directions_or: Tensor, merged: Update, updates: Sequence[Update]) -> Counts:
     """Of orthonormal directions in the updates' dtype and on their device; nothing large is formed. In float64, on the
     CPU."""
-    merged_ri = rows(directions_or, merged).cpu().double()
+    merged_ri = _along(directions_or, merged)
     inner, energy = [], []
     for update in updates:
-        own_ri = rows(directions_or, update).cpu().double()
+        own_ri = _along(directions_or, update)
         energy_r = own_ri.square().sum(1)
         has = energy_r > (STORED * norm(update)) ** 2
         energy.append(torch.where(has, energy_r, 0.0))
@@ -52,8 +52,6 @@ def counts(directions_or: Tensor, merged: Update, updates: Sequence[Update]) -> 
     return Counts(torch.stack(inner), torch.stack(energy))
 
 
-def rows(directions_or: Tensor, update: Update) -> Tensor:
-    """uᵀΔ of each direction, (r, d_in)."""
-    if isinstance(update, LowRank):
-        return (directions_or.mT @ update.left_or) @ update.right_ri
-    return directions_or.mT @ update
+def _along(directions_or: Tensor, update: Update) -> Tensor:
+    """uᵀΔ of each direction, (r, d_in), float64 on the CPU."""
+    return times(transposed(update), directions_or).mT.cpu().double()

@@ -64,6 +64,18 @@ def map_rows(update: Update, linear_map: Callable[[Tensor], Tensor]) -> Update:
     return linear_map(update)
 
 
+def map_columns(update: Update, linear_map: Callable[[Tensor], Tensor]) -> Update:
+    """TΔ for a left operator T, given as the function X ↦ TX; a factored update stays factored."""
+    if isinstance(update, LowRank):
+        return LowRank(linear_map(update.left_or), update.right_ri)
+    return linear_map(update)
+
+
+def transposed(update: Update) -> Update:
+    """Δᵀ in the same form, a view."""
+    return LowRank(update.right_ri.mT, update.left_or.mT) if isinstance(update, LowRank) else update.mT
+
+
 def times(update: Update, x_ik: Tensor) -> Tensor:
     """Δ x of shape (d_out, k)."""
     if isinstance(update, LowRank):

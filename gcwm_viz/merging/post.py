@@ -9,15 +9,13 @@ Shape suffixes: o = d_out, i = d_in, k = singular triplets of the merge, m = num
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from torch import Tensor
-
 from gcwm_viz.linalg.counts import counts
-from gcwm_viz.linalg.lowrank import LowRank, Update, scaled
+from gcwm_viz.linalg.lowrank import Update, map_columns, scaled
 from gcwm_viz.linalg.triplets import double, triplets
 from gcwm_viz.merging.merge import Merge
 
 
-def calibrated(merge: Merge, updates: Sequence[Update], alpha: float) -> Merge:
+def svc(merge: Merge, updates: Sequence[Update], alpha: float) -> Merge:
     """M' = U diag(γ) Uᵀ M with M = UΣVᵀ and γ_r = m / Σ_i max(α, s_r^i), s of :class:`~gcwm_viz.linalg.counts.Counts`.
 
     ``updates``: the m active ones, each times its weight. α = 1 only shrinks, and leaves a direction alone that no
@@ -29,26 +27,23 @@ def calibrated(merge: Merge, updates: Sequence[Update], alpha: float) -> Merge:
         return merge
     times_mk = counts(own.left_ok, merged, [double(update) for update in updates]).times_mr
     gamma_k = (len(updates) / times_mk.clamp_min(alpha).sum(0)).to(merged.device)
-    return _mapped(merge, lambda x_oc: x_oc + own.left_ok @ ((gamma_k - 1)[:, None] * (own.left_ok.mT @ x_oc)))
+
+    def shrunk(update: Update) -> Update:
+        wide = map_columns(
+            double(update), lambda x_oc: x_oc + own.left_ok @ ((gamma_k - 1)[:, None] * (own.left_ok.mT @ x_oc))
+        )
+        return wide.to(update.device, update.dtype)
+
+    return _mapped(merge, shrunk)
 
 
 def scaled_by_depth(merge: Merge, layer: int, layers: int, alpha: float, beta: float) -> Merge:
     """M' = (α + β ℓ/(L − 1)) M in layer ℓ = 0 … L − 1; α + β where there is one layer."""
     factor = alpha + beta * (layer / (layers - 1) if layers > 1 else 1.0)
-    branches = {name: replace(branch, update=scaled(branch.update, factor)) for name, branch in merge.branches.items()}
-    return replace(merge, branches=branches)
+    return _mapped(merge, lambda update: scaled(update, factor))
 
 
-def _mapped(merge: Merge, linear_map: Callable[[Tensor], Tensor]) -> Merge:
-    """T applied to the columns of every branch in float64, T given as the function X ↦ TX."""
-
-    def applied(update: Update) -> Update:
-        wide = double(update)
-        if isinstance(wide, LowRank):
-            mapped: Update = LowRank(linear_map(wide.left_or), wide.right_ri)
-        else:
-            mapped = linear_map(wide)
-        return mapped.to(update.device, update.dtype)
-
-    branches = {name: replace(branch, update=applied(branch.update)) for name, branch in merge.branches.items()}
+def _mapped(merge: Merge, of: Callable[[Update], Update]) -> Merge:
+    """The merge with every branch's update replaced."""
+    branches = {name: replace(branch, update=of(branch.update)) for name, branch in merge.branches.items()}
     return replace(merge, branches=branches)

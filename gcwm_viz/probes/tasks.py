@@ -138,7 +138,7 @@ def load_tasks(directory: str | Path) -> list[Task]:
     description = Description.read(root)
     tasks: list[Task] = []
     for split in SPLITS:
-        tasks += load_split(root, split)
+        tasks += _split_tasks(root, split, description)
     files = {(task.split, task.name) for task in tasks}
     for task in description.harness:
         if (task.split, task.name) in files:
@@ -164,7 +164,10 @@ def load_split(directory: str | Path, split: str) -> list[PromptTask | ChoiceTas
     Raises InputError for a missing folder, and a line that is not as the module describes (file:line).
     """
     root = folder_of(directory)
-    description = Description.read(root)
+    return _split_tasks(root, split, Description.read(root))
+
+
+def _split_tasks(root: Path, split: str, description: Description) -> list[PromptTask | ChoiceTask | TextTask]:
     return [_task(path, split, description.style_of(path.stem)) for path in files_in(root / split)]
 
 

@@ -1,13 +1,15 @@
 """η of a run, chosen on the development probes: every η rescales one final merge, so that trying one takes no merge.
 
-RUN/eta/final/     the final merge; deleted with the folder once η is chosen
-RUN/eta/0.5.json   values of every example of the development tasks at that η
+    RUN/eta/final/     the final merge
+    RUN/eta/0.5.json   values of every example of the development tasks at that η
+
+The folder is deleted once η is chosen.
 """
 
 import json
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,6 +34,8 @@ GRID = (0.3, 0.5, 0.7, 1.0, 1.4)
 TRIED = len(GRID) + 2
 FOLDER = "eta"
 PHASE = "search for η"
+Values = Mapping[float, Sequence[TaskValues]]
+"""Values of every example of the development tasks by η."""
 
 
 def choose_eta(
@@ -68,25 +72,32 @@ def choose_eta(
             opened.ranks,
         )
         model = Model(store.file.base.where, tuple(store.keys), store.file.probes, split="dev")
-        values = _stored(store.path / FOLDER)
+        stored = _stored(store.path / FOLDER)
 
-        def score(etas: Sequence[float]) -> None:
-            continual = {f"{eta:g}": replace(store.settings.continual, eta=eta) for eta in etas if eta not in values}
+        def score(etas: Sequence[float]) -> Values:
+            continual = {f"{eta:g}": replace(store.settings.continual, eta=eta) for eta in etas if eta not in stored}
             states = {name: MergedState(folder, each) for name, each in continual.items()}
             for name, measured in scores(model, states, engine, session, memory_budget):
                 write_bytes(store.path / FOLDER / f"{name}.json", json.dumps(to_json(measured)).encode())
-                values[float(name)] = measured
-                tell(len(store.keys) + len(values), f"η = {name}")
+                stored[float(name)] = measured
+                tell(len(store.keys) + len(stored), f"η = {name}")
+            return {eta: stored[eta] for eta in etas}
 
-        score(GRID)
-        score(beside(means(values)))
-        settled = store.settle_eta(best(means(values)), sorted(values))
+        eta, values = searched(score)
+        settled = store.settle_eta(eta, sorted(values))
         # Once run.json has η, these are read as the other strengths of the final state.
-        others = [eta for eta in sorted(values) if eta != settled.settings.continual.eta]
-        for checkpoint, eta in zip(strengths(settled), others, strict=True):
-            write_scores(settled, checkpoint, values[eta], [])
+        others = [other for other in sorted(values) if other != eta]
+        for checkpoint, other in zip(strengths(settled), others, strict=True):
+            write_scores(settled, checkpoint, values[other], [])
         shutil.rmtree(store.path / FOLDER, ignore_errors=True)
     return settled
+
+
+def searched(score: Callable[[Sequence[float]], Values]) -> tuple[float, Values]:
+    """The best η, and what was measured at each that was tried. ``score``: values on the development tasks by η."""
+    values = {**score(GRID)}
+    values |= score(beside(means(values)))
+    return best(means(values)), values
 
 
 def best(means: Mapping[float, tuple[float, float]]) -> float:
@@ -103,7 +114,7 @@ def beside(means: Mapping[float, tuple[float, float]]) -> Sequence[float]:
     return [float(f"{eta:.2g}") for eta in (lower, upper)]
 
 
-def means(values: Mapping[float, Sequence[TaskValues]]) -> dict[float, tuple[float, float]]:
+def means(values: Values) -> dict[float, tuple[float, float]]:
     """(score, −NLL) over tasks by η, higher = better."""
     tables = {eta: pd.DataFrame([row for task in own for row in task.rows()]) for eta, own in values.items()}
     metric = headline(next(iter(tables.values())))
@@ -116,5 +127,5 @@ def means(values: Mapping[float, Sequence[TaskValues]]) -> dict[float, tuple[flo
     return {eta: (sign * mean(table, metric), -mean(table, "nll")) for eta, table in tables.items()}
 
 
-def _stored(folder: Path) -> dict[float, list[TaskValues]]:
+def _stored(folder: Path) -> dict[float, Sequence[TaskValues]]:
     return {float(file.stem): from_json(json.loads(file.read_bytes())) for file in folder.glob("*.json")}

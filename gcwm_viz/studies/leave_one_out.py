@@ -122,8 +122,7 @@ def check_measurable(store: RunStore) -> None:
 def check_scorable(store: RunStore, purpose: str) -> None:
     """Raises :class:`InputError` for a run of a training pipeline, which has no merge for ``purpose``, and one without
     probes."""
-    if store.file.states:
-        raise InputError(f"run {store.path} describes a training pipeline: there is no merge {purpose}")
+    store.check_merge(purpose)
     if not store.file.probes.where:
         raise InputError(f"run {store.path} was started without probes, so there is nothing to score")
 

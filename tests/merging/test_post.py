@@ -11,7 +11,7 @@ from gcwm_viz.continual.result import process_matrix
 from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.lowrank import LowRank, dense
 from gcwm_viz.merging.merge import BLEND, Branch, Merge
-from gcwm_viz.merging.post import calibrated, scaled_by_depth
+from gcwm_viz.merging.post import scaled_by_depth, svc
 from gcwm_viz.merging.registry import METHODS
 from gcwm_viz.updates.matrices import MatrixKey
 from tests import oracles
@@ -32,7 +32,7 @@ BOUND = 1e3 * rounding(14)
 def test_svc_against_its_formula(alpha: float, shape: tuple[int, int]) -> None:
     stack = updates(3, *shape, seed=1, dtype=torch.float64)
     for merged in (stack.sum(0), stack.mean(0), stack[0] - stack[1]):
-        found = calibrated(Merge.of(merged), list(stack), alpha).merged
+        found = svc(Merge.of(merged), list(stack), alpha).merged
         close(found, oracles.svc(merged.numpy(), stack.numpy(), alpha), BOUND)
 
 
@@ -40,20 +40,20 @@ def test_svc_undoes_what_is_counted_twice_and_leaves_the_rest() -> None:
     left, right = orthogonal(9, 1), orthogonal(8, 2)
     shared, own = left[:, :2] @ right[:, :2].mT, 3 * left[:, 2:4] @ right[:, 2:4].mT
     deltas = [shared, shared + own]
-    close(calibrated(Merge.of(deltas[0] + deltas[1]), deltas, 1.0).merged, shared + own, BOUND)
+    close(svc(Merge.of(deltas[0] + deltas[1]), deltas, 1.0).merged, shared + own, BOUND)
     lone = updates(1, 9, 8, seed=2, dtype=torch.float64)
-    close(calibrated(Merge.of(lone[0]), list(lone), 1.0).merged, lone[0], BOUND)
+    close(svc(Merge.of(lone[0]), list(lone), 1.0).merged, lone[0], BOUND)
     zero = Merge.of(torch.zeros(9, 8, dtype=torch.float64))
-    assert calibrated(zero, deltas, 1.0) is zero
+    assert svc(zero, deltas, 1.0) is zero
 
 
 def test_svc_of_adapters_is_factored_and_that_of_their_matrices() -> None:
     thin = low_rank_updates(3, 14, 10, 2, seed=3, dtype=torch.float64)
     merged = LowRank(torch.cat([d.left_or for d in thin], dim=1), torch.cat([d.right_ri for d in thin]))
-    found = calibrated(Merge.of(merged), thin, 0.5).merged
+    found = svc(Merge.of(merged), thin, 0.5).merged
     assert isinstance(found, LowRank)
     assert found.right_ri is merged.right_ri
-    written = calibrated(Merge.of(merged.dense()), [delta.dense() for delta in thin], 0.5).merged
+    written = svc(Merge.of(merged.dense()), [delta.dense() for delta in thin], 0.5).merged
     close(found.dense(), written, BOUND)
 
 
@@ -62,8 +62,8 @@ def test_branches_mix_to_the_step_of_their_mixture() -> None:
     branches = {"plain": Branch(stack[2]), "geo": Branch(stack[3])}
     for alpha, mode in ((0.3, BLEND), (0.97, "geo"), (0.02, "plain")):
         merge = Merge(branches=branches, alpha=alpha, mode=mode)
-        alone = calibrated(Merge.of(merge.merged), list(stack[:2]), 0.4).merged
-        close(calibrated(merge, list(stack[:2]), 0.4).merged, alone, BOUND)
+        alone = svc(Merge.of(merge.merged), list(stack[:2]), 0.4).merged
+        close(svc(merge, list(stack[:2]), 0.4).merged, alone, BOUND)
         close(scaled_by_depth(merge, 1, 3, 0.2, 0.4).merged, 0.4 * dense(merge.merged))
 
 

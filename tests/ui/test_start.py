@@ -115,14 +115,20 @@ def test_folders_outside_the_app_are_refused(app: AppTest, root: Path) -> None:
     assert "lies outside the folders" in words(app)
 
 
-def test_check_answers_for_this_plan_only(app: AppTest, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def remembered(monkeypatch: pytest.MonkeyPatch, **answer: Any) -> list[RunPlan]:
+    """The plans that are checked from now on; every check answers at once, with ``answer`` in place of its own."""
     asked: list[RunPlan] = []
 
     def run_check(plan: RunPlan) -> Any:
         asked.append(plan)
-        return ANSWER
+        return ANSWER | answer
 
     monkeypatch.setattr(plan_check, "run_check", run_check)
+    return asked
+
+
+def test_check_answers_for_this_plan_only(app: AppTest, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = remembered(monkeypatch)
     monkeypatch.setattr(plan_check, "available_memory", lambda: 5 * 10**9)
     app = press(filled(app, root), "Check")
     assert f"Probes: test: {NASTY} (7 prompts)" in [element.value for element in app.text]
@@ -138,13 +144,7 @@ def test_check_answers_for_this_plan_only(app: AppTest, root: Path, monkeypatch:
 
 
 def test_strengths_of_the_form_are_in_its_plan(app: AppTest, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[RunPlan] = []
-
-    def run_check(plan: RunPlan) -> Any:
-        asked.append(plan)
-        return ANSWER | {"updates": [{"update": "b", "kind": "delta", "strength": 0.25}]}
-
-    monkeypatch.setattr(plan_check, "run_check", run_check)
+    asked = remembered(monkeypatch, updates=[{"update": "b", "kind": "delta", "strength": 0.25}])
     app = filled(app, root)
     row = app.session_state[plan_form.ROWS][1]
     for wrong in ("much", "0", "11"):
@@ -162,13 +162,7 @@ def test_strengths_of_the_form_are_in_its_plan(app: AppTest, root: Path, monkeyp
 
 
 def test_eta_is_chosen_or_given(app: AppTest, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[RunPlan] = []
-
-    def run_check(plan: RunPlan) -> Any:
-        asked.append(plan)
-        return ANSWER
-
-    monkeypatch.setattr(plan_check, "run_check", run_check)
+    asked = remembered(monkeypatch)
     app = press(filled(app, root), "Check")
     with_probes = bool(app.text_input(key="start-probes").value)
     assert dict(asked[-1].settings).get("eta") == ("auto" if with_probes else None)

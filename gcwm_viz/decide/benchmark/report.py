@@ -236,8 +236,8 @@ def _coverage(judged: pd.DataFrame) -> pd.DataFrame:
 def _regret(part: Setting) -> pd.DataFrame:
     policies: list[Policy] = simple_policies()
     policies += [forecast_policy(f"forecast, {needs}", partial(part.forecast, needs)) for needs in NEEDS]
-    labels = partial(part.forecast, "labels")
     if all(np.isfinite(case.dev).all() for case in part.cases):
+        labels = partial(part.forecast, "labels")
         policies += [forecast_policy(f"forecast, labels, {count} measured", labels, count) for count in MEASURED]
     else:  # without scores on dev nothing can be measured before the choice
         policies = [policy for policy in policies if not policy.cost]

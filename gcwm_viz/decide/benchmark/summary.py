@@ -7,10 +7,8 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from gcwm_viz.decide.benchmark.report import NEW_REGIMES, NEW_SEEDS, OTHER_MODEL, OTHER_MODEL_REGIMES
+from gcwm_viz.decide.benchmark.report import NEW_SEEDS, OTHER_MODEL
 from gcwm_viz.studies.lab.summary import markdown
-
-SETTINGS = (NEW_SEEDS, NEW_REGIMES, OTHER_MODEL, OTHER_MODEL_REGIMES)
 
 
 def sections(results: Mapping[str, pd.DataFrame]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gcwm_viz.linalg.lowrank import LowRank, Update, norm, scaled, times
+from gcwm_viz.linalg.lowrank import LowRank, Update, norm, scaled, times, transposed
 from gcwm_viz.linalg.triplets import STORED, composed, double, thin
 from gcwm_viz.merging.merge import Merge, MergeMethod
 from gcwm_viz.merging.step import MergeStep
@@ -56,11 +56,11 @@ def held_on_both_sides(state: Update, arriving: Update, weight: float) -> Update
     parts = [scaled(state, weight**0.5), scaled(arriving, (1 - weight) ** 0.5)]
     floor = STORED * sum(norm(part) for part in parts)
     left_op, root_a_p = _directions(parts, floor)
-    right_iq, root_b_q = _directions([_transposed(part) for part in parts], floor)
+    right_iq, root_b_q = _directions([transposed(part) for part in parts], floor)
     rhs_pq = torch.zeros(left_op.shape[1], right_iq.shape[1], dtype=torch.float64, device=left_op.device)
     for part, update in zip(parts, (state, arriving), strict=True):
-        rows_pi = times(_transposed(part), left_op).mT  # QᵀX
-        rhs_pq += 2 * (rows_pi @ times(_transposed(update), times(part, right_iq)))  # QᵀX Xᵀ(XR)
+        rows_pi = times(transposed(part), left_op).mT  # QᵀX
+        rhs_pq += 2 * (rows_pi @ times(transposed(update), times(part, right_iq)))  # QᵀX Xᵀ(XR)
     core_pq = rhs_pq / (root_a_p.square()[:, None] + root_b_q.square()[None, :])
     return composed(left_op @ core_pq, right_iq.mT, factored)
 
@@ -75,10 +75,6 @@ def _directions(parts: list[Update], floor: float) -> tuple[Tensor, Tensor]:
     left_dk, values_k, _ = torch.linalg.svd(torch.cat(sides, dim=1), full_matrices=False)
     count = int((values_k > floor).sum())
     return left_dk[:, :count], values_k[:count]
-
-
-def _transposed(update: Update) -> Update:
-    return LowRank(update.right_ri.mT, update.left_or.mT) if isinstance(update, LowRank) else update.mT
 
 
 def _copy(update: Update, dtype: torch.dtype) -> Update:

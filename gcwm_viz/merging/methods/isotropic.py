@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import torch
 
-from gcwm_viz.linalg.lowrank import LowRank, Update, norm
+from gcwm_viz.linalg.lowrank import Update, map_columns, norm
 from gcwm_viz.linalg.triplets import (
     Triplets,
     composed,
@@ -86,9 +86,7 @@ def _of_sum(active: list[tuple[str, Update, float]]) -> tuple[Triplets, bool]:
 def _without(delta: Update, common: Triplets) -> Update:
     """(I − U_cU_cᵀ)Δ, in the form of Δ."""
     u_ok = common.left_ok
-    if isinstance(delta, LowRank):
-        return LowRank(delta.left_or - u_ok @ (u_ok.mT @ delta.left_or), delta.right_ri)
-    return delta - u_ok @ (u_ok.mT @ delta)
+    return map_columns(delta, lambda x_oc: x_oc - u_ok @ (u_ok.mT @ x_oc))
 
 
 def _isotropic(
