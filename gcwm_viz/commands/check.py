@@ -6,7 +6,8 @@ import math
 from dataclasses import asdict
 from typing import Any
 
-from gcwm_viz.commands.options import ETA_OF_RUN, Commands, add_plan, add_settings, planned
+from gcwm_viz.commands.options import ETA_OF_RUN, Commands, add_plan, add_settings
+from gcwm_viz.commands.request import planned
 
 
 def add(commands: Commands) -> None:

@@ -4,17 +4,8 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from gcwm_viz.commands.options import (
-    ETA_OF_RUN,
-    Commands,
-    add_resources,
-    add_settings,
-    existing_run,
-    inputs_of_bundle,
-    settings_of,
-    single_settings,
-    with_eta,
-)
+from gcwm_viz.commands.options import ETA_OF_RUN, Commands, add_resources, add_settings
+from gcwm_viz.commands.request import existing_run, inputs_of_bundle, new_run
 from gcwm_viz.commands.work import work_on
 
 
@@ -53,7 +44,6 @@ def train(options: argparse.Namespace) -> None:
 def run(options: argparse.Namespace) -> None:
     from gcwm_viz.experiments.smollm2.base import MODEL, base_folder
     from gcwm_viz.experiments.smollm2.bundle import locate
-    from gcwm_viz.runs.run import create_run
 
     out = options.out or Path("runs/smollm2-sequential" if options.sequential else "runs/smollm2")
     store = existing_run(out, options)
@@ -61,9 +51,7 @@ def run(options: argparse.Namespace) -> None:
         bundle = locate(options.updates)
         inputs = inputs_of_bundle(bundle, base_folder(report=_report), sequential=options.sequential)
         inputs = replace(inputs, probes=None if options.no_probes else inputs.probes)
-        settings, choose_eta = with_eta(inputs, settings_of(options), single_settings(options))
-        name = f"{MODEL}: Seq. SFT" if options.sequential else MODEL
-        store = create_run(inputs, out, settings, name, choose_eta=choose_eta)
+        store = new_run(inputs, out, options, f"{MODEL}: Seq. SFT" if options.sequential else MODEL)
     work_on(lambda: store, options)
     shown = "" if options.no_probes else f"python -m gcwm_viz show {out}   or   "
     print(f"look at it: {shown}make app")

@@ -5,16 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gcwm_viz.commands.options import (
-    Commands,
-    add_resources,
-    add_settings,
-    existing_run,
-    inputs_of_bundle,
-    settings_of,
-    single_settings,
-    with_eta,
-)
+from gcwm_viz.commands.options import Commands, add_resources, add_settings
+from gcwm_viz.commands.request import existing_run, inputs_of_bundle, new_run, settings_of
 from gcwm_viz.commands.work import work_on
 from gcwm_viz.errors import InputError
 
@@ -78,15 +70,13 @@ def build(options: argparse.Namespace) -> None:
 
 def run(options: argparse.Namespace) -> None:
     from gcwm_viz.experiments.lab.bundle import locate
-    from gcwm_viz.runs.run import create_run
 
     store = existing_run(options.out, options)
     if store is None:
         bundle = locate()
         inputs = inputs_of_bundle(bundle, bundle.base, sequential=options.sequential)
         name = "Lab: Seq. SFT" if options.sequential else "Lab"
-        settings, choose_eta = with_eta(inputs, settings_of(options), single_settings(options), default=False)
-        store = create_run(inputs, options.out, settings, name, choose_eta=choose_eta)
+        store = new_run(inputs, options.out, options, name, default=False)
     work_on(lambda: store, options)
 
 

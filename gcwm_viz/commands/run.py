@@ -3,7 +3,8 @@
 import argparse
 from pathlib import Path
 
-from gcwm_viz.commands.options import ETA_OF_RUN, Commands, add_plan, add_resources, add_settings, planned, run_folder
+from gcwm_viz.commands.options import ETA_OF_RUN, Commands, add_plan, add_resources, add_settings, run_folder
+from gcwm_viz.commands.request import planned
 from gcwm_viz.commands.work import work_on
 
 

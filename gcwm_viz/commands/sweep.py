@@ -9,9 +9,9 @@ from gcwm_viz.commands.options import (
     add_settings,
     budget_of,
     engine_of,
-    inputs_of,
     run_folder,
 )
+from gcwm_viz.commands.request import inputs_of
 from gcwm_viz.commands.work import Bars
 
 

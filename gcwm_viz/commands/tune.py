@@ -4,17 +4,8 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from gcwm_viz.commands.options import (
-    Commands,
-    add_inputs,
-    add_resources,
-    add_settings,
-    budget_of,
-    engine_of,
-    inputs_of,
-    inputs_of_bundle,
-    strengths_of,
-)
+from gcwm_viz.commands.options import Commands, add_inputs, add_resources, add_settings, budget_of, engine_of
+from gcwm_viz.commands.request import inputs_of, inputs_of_bundle, strengths_of
 from gcwm_viz.commands.work import Bars
 from gcwm_viz.errors import InputError
 
