@@ -1,26 +1,27 @@
 """``python -m benchmarks.strength [MODEL …]``: how strong a merge should be, by method, on the lab and on SmolLM2.
 
-MODEL: lab, smollm2 or both. For every merge η is chosen on the development probes as ``run`` does it, and base + ηM is
-scored on test at that η, at the defaults without probes, and for the plain sum at a half. Finished rows in
-benchmarks/results/strength.json are kept; ``--document`` writes the parts of docs/findings.md from them alone.
+MODEL: lab, or a case of SmolLM2's updates (``smollm2``: those that ship; benchmarks/smollm2.py has the others and
+trains them into ``--trained``). For every merge η is chosen on the development probes as ``run`` does it, and base + ηM
+is scored on test at that η; on the two models that ship also at the defaults without probes, and for the plain sum at a
+half. Finished rows in benchmarks/results/strength.json are kept; ``--document`` writes the parts of docs/findings.md
+from them alone.
 """
 
 import argparse
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks import machine
+from benchmarks import machine, smollm2
 from benchmarks.document import filled
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.final import final_state
-from gcwm_viz.experiments.bundles import Bundle
 from gcwm_viz.experiments.lab import bundle as lab
-from gcwm_viz.experiments.smollm2 import bundle as smollm2
 from gcwm_viz.experiments.smollm2.base import base_folder
 from gcwm_viz.geometry.config import WITHOUT_PROBES
 from gcwm_viz.linalg.lowrank import Update, norm, scaled
@@ -28,10 +29,10 @@ from gcwm_viz.linalg.threads import one_thread
 from gcwm_viz.linalg.triplets import double, triplets
 from gcwm_viz.probes.behaviour import BehaviourProbe
 from gcwm_viz.probes.merged import MergedModel
-from gcwm_viz.probes.tasks import PromptTask, load_split
-from gcwm_viz.probes.values import TaskValues
+from gcwm_viz.probes.tasks import ChoiceTask, PromptTask, load_split
+from gcwm_viz.probes.values import TaskValues, difference_error
 from gcwm_viz.runs.inputs import Inputs, open_inputs
-from gcwm_viz.statistics.means import error_over_tasks
+from gcwm_viz.statistics.means import Z95, error_over_tasks
 from gcwm_viz.studies.eta import searched
 from gcwm_viz.studies.lab.summary import markdown
 from gcwm_viz.updates.matrices import depth
@@ -40,47 +41,63 @@ NAME = "strength"
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "findings.md"
 CPU = torch.device("cpu")
 HALF = 0.5
+LAB = "lab"
+SHIPPED = (LAB, smollm2.SHIPPED)
+SEEDS = (smollm2.SHIPPED, "seed-1", "seed-2")
+"""The cases that differ in their seed alone."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A merge: method and settings. ``etas``: scored on test beside the η that dev chooses. ``held``: whether to try
-    the η at which the merge has the updates' mean norm."""
+    """A merge: method and settings. ``etas``: scored on test beside the η that dev chooses, on the models that ship.
+    ``held``: whether to try the η at which the merge has the updates' mean norm there. ``everywhere``: measured on
+    every case, not on the models that ship alone."""
 
     name: str
     method: str
     settings: dict[str, Any] = field(default_factory=dict)
     etas: tuple[float, ...] = ()
     held: bool = False
+    everywhere: bool = True
 
 
+PLAIN = "task-arithmetic"
 ROWS = (
-    Row("task-arithmetic", "task-arithmetic", etas=(HALF,)),
+    Row(PLAIN, "task-arithmetic", etas=(HALF,)),
     Row("wudi", "wudi", etas=(WITHOUT_PROBES, 1.0), held=True),
     Row("gcwm", "gcwm", etas=(WITHOUT_PROBES, 1.0)),
     Row("iso-c", "iso-c"),
-    Row("iso-cts", "iso-cts"),
+    Row("iso-cts", "iso-cts", everywhere=False),
     Row("tsv-m", "tsv-m"),
     Row("dop", "dop"),
-    Row("ties", "ties"),
-    Row("task-arithmetic + svc", "task-arithmetic", {"post": "svc"}),
+    Row("ties", "ties", everywhere=False),
+    Row("task-arithmetic + svc", "task-arithmetic", {"post": "svc"}, everywhere=False),
     Row("wudi + svc", "wudi", {"post": "svc"}),
 )
+SEQUENTIAL = "dop"
+"""The method whose merge depends on the order of arrival: on the shipped updates it is measured in every order."""
+BASE, EXPERTS, SEQUENCE = "base", "experts", "seq-sft"
+NOT_YET = "not yet measured"
 
 
 class Bench:
-    """A model that is set to base + ηM; its prompts are scored, one split at a time."""
+    """A model that is set to base + ηM; its probes are scored, one split at a time."""
 
-    def __init__(self, bundle: Bundle, base: Path) -> None:
-        opened = open_inputs(Inputs(base=base, updates=list(bundle.updates.items())))
+    def __init__(self, base: Path, updates: Mapping[str, Path], probes: Path) -> None:
+        opened = open_inputs(Inputs(base=base, updates=list(updates.items())))
         self.keys, self.names = list(opened.plan.active), [source.name for source in opened.sources]
         self._deltas = [[source.delta(key) for source in opened.sources] for key in self.keys]
         self._model = MergedModel(opened.base, self.keys, CPU, torch.float32)
-        self._probes = bundle.probes
+        self._probes = probes
 
-    def merge(self, settings: RunSettings) -> list[Update]:
-        parts, layers = zip(self.keys, self._deltas, strict=True), depth(self.keys)
-        return [final_state(key, self.names, deltas, settings, layers) for key, deltas in parts]
+    def merge(self, settings: RunSettings, order: Sequence[str] | None = None) -> list[Update]:
+        """The final merge, by matrix; ``order``: of arrival, the updates' own by default."""
+        names, layers = list(order or self.names), depth(self.keys)
+        places = [self.names.index(name) for name in names]
+        return [
+            final_state(key, names, [deltas[place] for place in places], settings, layers)
+            for key, deltas in zip(self.keys, self._deltas, strict=True)
+        ]
 
     def held(self, merged: Sequence[Update]) -> dict[str, float]:
         """Norms of the updates, a mean over them, over that of the merge: of all matrices together (Frobenius), and of
@@ -90,30 +107,67 @@ class Bench:
         names = ("frobenius", "spectral")
         return {n: sum(o[k] for o in own) / len(own) / whole[0][k] for k, n in enumerate(names)}
 
-    def values(self, merged: Sequence[Update], eta: float, split: str) -> list[TaskValues]:
-        self._model.set_updates([scaled(update, eta) for update in merged])
+    def values(self, merged: Sequence[Update | None], eta: float, split: str) -> list[TaskValues]:
+        """Of the tasks with prompts, on dev; on test of those with choices too."""
+        self._model.set_updates([None if update is None else scaled(update, eta) for update in merged])
         return self._of[split].measure(self._model.model, CPU)
+
+    def change(self, folder: Path) -> list[Update | None]:
+        """The update in another folder, of every matrix."""
+        opened = open_inputs(Inputs(base=self._model.base.root, updates=[("other", folder)]))
+        return [opened.sources[0].delta(key) for key in self.keys]
 
     @cached_property
     def _of(self) -> dict[str, BehaviourProbe]:
-        splits = {split: load_split(self._probes, split) for split in ("dev", "test")}
+        kinds: dict[str, type | tuple[type, ...]] = {"dev": PromptTask, "test": (PromptTask, ChoiceTask)}
         return {
-            split: BehaviourProbe(self._model.tokenizer, [task for task in tasks if isinstance(task, PromptTask)])
-            for split, tasks in splits.items()
+            split: BehaviourProbe(
+                self._model.tokenizer, [task for task in load_split(self._probes, split) if isinstance(task, kind)]
+            )
+            for split, kind in kinds.items()
         }
 
 
-def measure(bench: Bench, row: Row) -> dict[str, Any]:
-    """{eta, dev: by η, test: [exact match, its error] by η}, a mean over tasks; the best η on dev is ``eta``."""
+def measure(bench: Bench, row: Row, model: str, order: Sequence[str] | None = None) -> dict[str, Any]:
+    """{eta, dev: by η, test: [score, its error] by η, examples: by metric and task}; the best η on dev is ``eta``. The
+    score is the mean exact match over tasks, or their mean NLL in a case with choices."""
     settings = RunSettings.preset_with("scale-free", {**row.settings, "eta": 1.0}, row.method)
-    merged = bench.merge(settings)
-    eta, tried = searched(lambda etas: {eta: bench.values(merged, eta, "dev") for eta in etas})
-    test = {each: _score(bench.values(merged, each, "test")) for each in dict.fromkeys((eta, *row.etas))}
-    found: dict[str, Any] = {"eta": eta, "dev": {f"{k:g}": _score(v)[0] for k, v in tried.items()}}
-    found["test"] = {f"{k:g}": v for k, v in test.items()}
-    if row.held:
+    merged = bench.merge(settings, order)
+    by_loss = model in smollm2.CASES and smollm2.CASES[model].choices
+    metric = "nll" if by_loss else "em"
+
+    def dev(eta: float) -> list[TaskValues]:
+        return [TaskValues(v.name, v.split, {metric: v.metrics[metric], "nll": v.metrics["nll"]})
+                for v in bench.values(merged, eta, "dev")]  # fmt: skip
+
+    eta, tried = searched(lambda etas: {eta: dev(eta) for eta in etas})
+    etas = (eta, *row.etas) if model in SHIPPED and order is None else (eta,)
+    test = {each: bench.values(merged, each, "test") for each in dict.fromkeys(etas)}
+    found: dict[str, Any] = {"eta": eta, "dev": {f"{k:g}": _score(v, metric)[0] for k, v in tried.items()}}
+    found["test"] = {f"{k:g}": _score(v, metric) for k, v in test.items()}
+    found["examples"] = examples(test[eta])
+    if row.held and model in SHIPPED:
         held = bench.held(merged)
-        found["held"] = held | {"dev": _score(bench.values(merged, held["frobenius"], "dev"))[0]}
+        found["held"] = held | {"dev": _score(bench.values(merged, held["frobenius"], "dev"), metric)[0]}
+    return found
+
+
+def own_experts(bench: Bench, updates: Mapping[str, Path]) -> dict[str, Any]:
+    """{examples} of each task under its own expert."""
+    own: list[TaskValues] = []
+    for name, folder in updates.items():
+        values = bench.values(bench.change(folder), 1.0, "test")
+        own += [task for task in values if task.name.removesuffix("_choice") == name]
+    return {"examples": examples(own)}
+
+
+def examples(values: Sequence[TaskValues]) -> dict[str, dict[str, list[float]]]:
+    """Values of every example by metric and task; exact match as 0 and 1."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for task in values:
+        for metric, own in task.metrics.items():
+            digits = None if metric in ("em", "acc") else 4
+            found.setdefault(metric, {})[task.name] = [round(value, digits) for value in own.tolist()]
     return found
 
 
@@ -123,23 +177,65 @@ def _norms(update: Sequence[Update]) -> tuple[float, float]:
     return sum(norm(each) ** 2 for each in update) ** 0.5, largest
 
 
-def _score(values: Sequence[TaskValues]) -> tuple[float, float]:
-    rows = [row for task in values for row in task.rows() if row["metric"] == "em"]
+def _score(values: Sequence[TaskValues], metric: str = "em") -> tuple[float, float]:
+    rows = [row for task in values for row in task.rows() if row["metric"] == metric and not is_choice(task.name)]
     return sum(row["value"] for row in rows) / len(rows), error_over_tasks([row["se"] for row in rows])
+
+
+def is_choice(task: str) -> bool:
+    return task.endswith(smollm2.CHOICE)
+
+
+Work = Callable[[], dict[str, Any]]
+
+
+def jobs(model: str, out: Path) -> Iterator[tuple[str, Work]]:
+    """What is measured of a model, by name, in this order; updates and bench are made for the first of them."""
+
+    @cache
+    def bench() -> Bench:
+        if model == LAB:
+            shipped = lab.locate()
+            return Bench(shipped.base, shipped.updates, shipped.probes)
+        return Bench(base_folder(), *smollm2.updates_of(model, base_folder(), out))
+
+    def sequence(order: Sequence[str]) -> dict[str, Any]:
+        change = bench().change(smollm2.sequence_of(model, order, base_folder(), out))
+        return {"examples": examples(bench().values(change, 1.0, "test"))}
+
+    for row in ROWS:
+        if model in SHIPPED or row.everywhere:
+            yield row.name, partial(lambda row: measure(bench(), row, model), row)
+    if model == LAB:
+        return
+    yield BASE, lambda: {"examples": examples(bench().values([None] * len(bench().keys), 1.0, "test"))}
+    yield EXPERTS, lambda: own_experts(bench(), smollm2.updates_of(model, base_folder(), out)[0])
+    if model == smollm2.SHIPPED:
+        row = next(row for row in ROWS if row.name == SEQUENTIAL)
+        for position, order in enumerate(smollm2.ORDERS[1:], start=2):
+            yield in_order(SEQUENTIAL, position), partial(lambda own: measure(bench(), row, model, own), order)
+        for position, order in enumerate(smollm2.ORDERS, start=1):
+            yield in_order(SEQUENCE, position), partial(sequence, order)
+
+
+def in_order(name: str, position: int) -> str:
+    return name if position == 1 else f"{name}, order {position}"
 
 
 def document(text: str) -> str:
     """docs/findings.md with the tables of the stored results."""
     stored = machine.read(NAME)
     assert stored is not None
-    return filled(text, {"strengths": section(stored["result"]), "strengths-held": held_section(stored["result"])})
+    results = stored["result"]
+    parts = {"strengths": section(results), "strengths-held": held_section(results)}
+    return filled(text, parts | {"smollm2-cases": cases_section(results), "smollm2-trained": trained_section(results)})
 
 
 def held_section(results: dict[str, Any]) -> str:
     """Sizes of the updates over that of their merge, beside the η that dev chose, by model."""
     lines = []
-    for model, rows in results.items():
-        for name, found in rows.items():
+    for model in SHIPPED:
+        for name, found in results.get(model, {}).items():
             if "held" in found:
                 held, eta = found["held"], f"{found['eta']:g}"
                 lines.append(
@@ -147,25 +243,86 @@ def held_section(results: dict[str, Any]) -> str:
                     | {"norm of the updates over the merge's = η": f"{held['frobenius']:.2f}: {held['dev']:.3f}"}
                     | {"largest singular values, likewise": f"{held['spectral']:.2f}"}
                     | {f"η {WITHOUT_PROBES:g}": f"{found['dev'][f'{WITHOUT_PROBES:g}']:.3f}"}
-                    | {"half of the plain sum": f"{rows['task-arithmetic']['dev'][f'{HALF:g}']:.3f}"}
+                    | {"half of the plain sum": f"{results[model][PLAIN]['dev'][f'{HALF:g}']:.3f}"}
                 )
     return markdown(lines)
 
 
 def section(results: dict[str, Any]) -> str:
-    """One row a merge: test at the η of dev, and at the defaults without probes, on both models."""
+    """One row a merge: test at the η of dev, and at the defaults without probes, on the models that ship."""
     lines = []
     for row in ROWS:
         line = {"merge": row.name, "sees": "development probes, for η"}
-        for model, rows in results.items():
-            found = rows.get(row.name)
+        for model in SHIPPED:
+            found = results.get(model, {}).get(row.name)
             line[f"{model}: η"] = "" if found is None else f"{found['eta']:g}"
-            line[f"{model}: test"] = "not yet measured" if found is None else _said(found["test"][f"{found['eta']:g}"])
+            line[f"{model}: test"] = NOT_YET if found is None else _said(found["test"][f"{found['eta']:g}"])
             for eta in (WITHOUT_PROBES, HALF, 1.0):
                 value = None if found is None else found["test"].get(f"{eta:g}")
                 line[f"{model}: η {eta:g}"] = _said(value) if value is not None and eta in row.etas else ""
         lines.append(line)
     return markdown(lines)
+
+
+def cases_section(results: dict[str, Any]) -> str:
+    """One row a merge: its score and η in every case, and what it gains on the plain sum over the seeds."""
+    lines = []
+    for row in ROWS:
+        if row.everywhere:
+            line: dict[str, Any] = {"merge": row.name}
+            line |= {case.about: _cell(results.get(name, {}).get(row.name), case)
+                     for name, case in smollm2.CASES.items()}  # fmt: skip
+            lines.append(line | {"over the plain sum, three seeds": _gain(results, row.name)})
+    return markdown(lines)
+
+
+def trained_section(results: dict[str, Any]) -> str:
+    """What is not merged, by case, and what depends on the order, on the shipped updates."""
+    lines: list[dict[str, Any]] = []
+    for name in (BASE, EXPERTS, SEQUENCE):
+        line: dict[str, Any] = {"model": {SEQUENCE: "Seq. SFT, steps of the experts"}.get(name, name)}
+        for model, case in smollm2.CASES.items():
+            asked = name != SEQUENCE or model == smollm2.SHIPPED
+            line[case.about] = _cell(results.get(model, {}).get(name), case) if asked else ""
+        for position in range(2, 1 + len(smollm2.ORDERS)):
+            own = results.get(smollm2.SHIPPED, {}).get(in_order(name, position))
+            line[f"seed 0, order {position}"] = _cell(own, smollm2.CASES[smollm2.SHIPPED]) if name == SEQUENCE else ""
+        lines.append(line)
+    line = {"model": f"merge: {SEQUENTIAL}"}
+    for position in range(2, 1 + len(smollm2.ORDERS)):
+        own = results.get(smollm2.SHIPPED, {}).get(in_order(SEQUENTIAL, position))
+        line[f"seed 0, order {position}"] = _cell(own, smollm2.CASES[smollm2.SHIPPED])
+    return markdown([*lines, {name: line.get(name, "") for name in lines[0]}])
+
+
+def _cell(found: dict[str, Any] | None, case: smollm2.Case) -> str:
+    """Score on test, and η of a merge: exact match, or accuracy of the choices and perplexity of the answers."""
+    if found is None or "examples" not in found:
+        return NOT_YET
+    eta = f" (η {found['eta']:g})" if "eta" in found else ""
+    values = found["examples"]
+    if not case.choices:
+        return f"{_mean(values['em']):.3f}{eta}"
+    answers = {task: own for task, own in values["nll"].items() if not is_choice(task)}
+    return f"{_mean(values['acc']):.3f}; {math.exp(_mean(answers)):.2f}{eta}"
+
+
+def _gain(results: dict[str, Any], name: str) -> str:
+    """Mean paired difference of exact match over tasks and seeds, with its 95 % interval."""
+    pairs = [(results.get(model, {}).get(name, {}), results.get(model, {}).get(PLAIN, {})) for model in SEEDS]
+    if name == PLAIN or not all("examples" in found for pair in pairs for found in pair):
+        return "" if name == PLAIN else NOT_YET
+    differences = [
+        torch.tensor(own["examples"]["em"][task]).double() - torch.tensor(values).double()
+        for own, plain in pairs
+        for task, values in plain["examples"]["em"].items()
+    ]
+    half = Z95 * error_over_tasks([difference_error("em", each) for each in differences])
+    return f"{sum(float(each.mean()) for each in differences) / len(differences):+.3f} ± {half:.3f}"
+
+
+def _mean(values: Mapping[str, Sequence[float]]) -> float:
+    return sum(sum(own) / len(own) for own in values.values()) / len(values)
 
 
 def _said(value: Sequence[float]) -> str:
@@ -174,22 +331,32 @@ def _said(value: Sequence[float]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.strength", description=__doc__)
-    parser.add_argument("models", nargs="*", metavar="MODEL", default=["lab", "smollm2"])
+    models = (LAB, *smollm2.CASES)
+    parser.add_argument("models", nargs="*", metavar="MODEL", default=models, help=f"[{' '.join(models)}]")
+    parser.add_argument("--trained", type=Path, default=Path("runs/smollm2-cases"), metavar="OUT",
+                        help="trainings, which take half an hour of a core each [runs/smollm2-cases]")  # fmt: skip
+    parser.add_argument("--train-only", action="store_true", help="train the updates of the cases and stop")
     parser.add_argument("--document", action="store_true", help="write docs/findings.md from the stored results alone")
     options = parser.parse_args()
-    results: dict[str, Any] = (machine.read(NAME) or {"result": {}})["result"]
-    for model in [] if options.document else options.models:
-        bundle = {"lab": lab.locate, "smollm2": smollm2.locate}[model]()
-        own = results.setdefault(model, {})
-        todo = [row for row in ROWS if row.name not in own]
-        with one_thread():
-            bench = Bench(bundle, base_folder() if model == "smollm2" else bundle.base) if todo else None
-            for row in todo:
-                assert bench is not None
-                own[row.name] = measure(bench, row)
-                machine.write(NAME, {"models": list(results)}, results)
-                print(model, row.name, own[row.name], flush=True)
-    DOCUMENT.write_text(document(DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")
+    if unknown := [model for model in options.models if model not in models]:
+        parser.error(f"MODEL must be one of {', '.join(models)}, got {unknown[0]!r}")
+    with one_thread():
+        for model in [] if options.document else options.models:
+            if options.train_only:
+                if model != LAB:
+                    smollm2.updates_of(model, base_folder(), options.trained)
+                continue
+            for name, work in jobs(model, options.trained):
+                stored = (machine.read(NAME) or {"result": {}})["result"]
+                if name not in stored.get(model, {}):
+                    found = work()
+                    # Another process may have measured something else meanwhile.
+                    stored = (machine.read(NAME) or {"result": {}})["result"]
+                    stored.setdefault(model, {})[name] = found
+                    machine.write(NAME, {"models": list(stored)}, stored)
+                    print(model, name, {key: value for key, value in found.items() if key != "examples"}, flush=True)
+    if not options.train_only:
+        DOCUMENT.write_text(document(DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")
     return 0
 
 

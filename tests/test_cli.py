@@ -33,6 +33,7 @@ def test_run_check_export(arguments: list[str], tmp_path: Path, capsys: pytest.C
     said = capsys.readouterr().out
     assert "b (delta): 6 matrices, 2 missing" in said
     assert "GB of memory" in said
+    assert "method gcwm: sees no probes, the updates alone\nη: 0.7" in said
     assert run(arguments, tmp_path / "run", "--preset", "paper", "--set", "iters=5", "--set", "eta=1.0") == 0
     assert main(["export", str(tmp_path / "run"), "--step", "3", "--out", str(tmp_path / "merged")]) == 0
     base, merged = (

@@ -28,6 +28,7 @@ def check(options: argparse.Namespace) -> None:
     from gcwm_viz.continual.config import AUTO
     from gcwm_viz.continual.device import pick_device
     from gcwm_viz.continual.estimate import estimate
+    from gcwm_viz.merging.registry import get_method
     from gcwm_viz.probes.preflight import preflight
     from gcwm_viz.runs.inputs import open_inputs
     from gcwm_viz.updates.chain import chain_note
@@ -52,6 +53,8 @@ def check(options: argparse.Namespace) -> None:
         "bytes_to_read": plan.bytes_to_read,
         "probes": scoring.tasks if scoring else [],
         "probe_memory_bytes": scoring.memory_bytes if scoring else 0,
+        "method": settings.continual.method,
+        "method_sees_probes": get_method(settings.continual.method).uses_probes,
         "eta": AUTO if choose_eta else settings.continual.eta,
         "device": str(device),
     }
@@ -83,10 +86,12 @@ def _sentences(facts: dict[str, Any], need: dict[str, Any]) -> list[str]:
         f"reads {read:.2f} GB, needs about {memory:.2f} GB of memory beyond the libraries, {disk:.2f} GB of disk "
         f"and some {need['seconds']:.0f} s on {facts['device']}"
     )
+    sees = "sees probes" if facts["method_sees_probes"] else "sees no probes, the updates alone"
     if facts["eta"] == AUTO:
-        lines.append("η: chosen on the development probes, before the run; --eta takes a number instead")
+        eta = "chosen on the development probes, before the run; --eta takes a number instead"
     else:
-        lines.append(f"η: {facts['eta']:g}")
+        eta = f"{facts['eta']:g}"
+    lines += [f"method {facts['method']}: {sees}", f"η: {eta}"]
     if facts["probes"]:
         lines.append(
             f"probes: {probe_words(facts['probes'])}; each worker that scores needs about "

@@ -8,6 +8,7 @@ from gcwm_viz.commands.settings import epilog
 from gcwm_viz.errors import InputError
 from gcwm_viz.geometry.config import DEFAULT_PRESET, PRESETS
 from gcwm_viz.merging import DEFAULT_METHOD
+from gcwm_viz.probes.tasks import GENERAL, GENERAL_TEXT
 
 if TYPE_CHECKING:
     from gcwm_viz.engines.engine import Engine
@@ -16,8 +17,6 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 _AUTO = "the best on the development probes, each tried without another merge"
 ETA_OF_RUN = f"auto with such probes under {DEFAULT_PRESET}, else the method's or preset's"
-
-GENERAL_TEXT = "general"
 
 # Other imports stand in the functions: torch and transformers load only for a command that needs them.
 
@@ -167,8 +166,6 @@ def input_folder(text: str) -> Path:
 def probe_folder(text: str) -> Path:
     """As :func:`input_folder`; a name for the probes that ship, where no such folder is here."""
     if text == GENERAL_TEXT and not Path(text).exists():
-        from gcwm_viz.probes.tasks import GENERAL
-
         return GENERAL
     return input_folder(text)
 

@@ -26,6 +26,8 @@ __all__ = ["SPLITS", "ChoiceTask", "HarnessTask", "LabelledTask", "PromptTask", 
 
 GENERAL = Path(__file__).parent / "general"
 """Texts of many kinds as a probe folder: what an update does to everything that it was not trained for."""
+GENERAL_TEXT = "general"
+"""The word for them where a folder of probes is asked for."""
 MIN_PER_LABEL = 2
 MAX_CHOICES = len(ascii_uppercase)
 

@@ -18,6 +18,7 @@ from gcwm_viz.errors import InputError
 from gcwm_viz.experiments import lab, smollm2
 from gcwm_viz.geometry.config import DEFAULT_PRESET, PRESETS
 from gcwm_viz.merging.registry import METHODS
+from gcwm_viz.probes.tasks import GENERAL, GENERAL_TEXT
 from gcwm_viz.ui import setting_fields, trouble
 from gcwm_viz.ui.roots import allowed_roots, allowed_url, within
 from gcwm_viz.updates.strength import WHOLE, checked, from_text
@@ -109,7 +110,8 @@ def show() -> RunPlan | None:
                 help="Strength: what an update is multiplied by before anything else; 0.5 takes a half")  # fmt: skip
     _rows()
     st.text_input("Probes (folder, optional)", key="start-probes", persist_state="session", placeholder="none",
-                  help="Folders dev, test, representation of .jsonl files; without them nothing is scored")  # fmt: skip
+                  help=f"Folders dev, test, representation of .jsonl files; {GENERAL_TEXT}: the texts that come with "
+                  "the package; without probes nothing is scored")  # fmt: skip
     preset, method, settings = _settings()
     return _plan(preset, method, settings)
 
@@ -237,7 +239,7 @@ def _plan(preset: str, method: str, settings: dict[str, object]) -> RunPlan | No
             base=_input(base, roots),
             updates=tuple((name, _input(path, roots)) for name, path in updates),
             strengths={name: checked(from_text(strength), name) for name, _, strength in rows if name and strength},
-            preset=preset, method=method, settings=settings, probes=within(probes, roots) if probes else None,
+            preset=preset, method=method, settings=settings, probes=_probes(probes, roots) if probes else None,
         )  # fmt: skip
         plan.run_settings()
         # The run reads the plan from its file, so the file must read back.
@@ -245,6 +247,10 @@ def _plan(preset: str, method: str, settings: dict[str, object]) -> RunPlan | No
     except InputError as error:
         trouble.show("This cannot be run:", error)
         return None
+
+
+def _probes(text: str, roots: list[Path]) -> Path:
+    return GENERAL if text == GENERAL_TEXT else within(text, roots)
 
 
 def _input(text: str, roots: list[Path]) -> Path:

@@ -16,6 +16,7 @@ from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.jobs import jobs
 from gcwm_viz.jobs.progress import duration, paces, progress_of
+from gcwm_viz.probes.tasks import GENERAL, GENERAL_TEXT
 from gcwm_viz.ui import plan_check, plan_form, run_jobs, setting_fields, start
 from tests.continual.inputs import write_base, write_updates
 from tests.factories_runs import NASTY, write_run
@@ -159,6 +160,16 @@ def test_strengths_of_the_form_are_in_its_plan(app: AppTest, root: Path, monkeyp
     app.button(key=f"up-{row}").click().run()
     assert press(app, "Check") is not None
     assert ([name for name, _ in asked[1].updates], asked[1].strengths) == (["b", "a"], {"b": 0.25})
+
+
+def test_the_texts_that_ship_are_asked_for_by_a_word(
+    app: AppTest, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = remembered(monkeypatch)
+    app = filled(app, root)
+    app.text_input(key="start-probes").set_value(GENERAL_TEXT).run()
+    press(app, "Check")
+    assert asked[-1].probes == GENERAL
 
 
 def test_eta_is_chosen_or_given(app: AppTest, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

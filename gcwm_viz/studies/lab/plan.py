@@ -32,6 +32,7 @@ MERGES: dict[str, Contender] = {
     "gcwm-no-gate": Contender(method="gcwm", fixed={"gate": "none"}, grid={"eta": MERGE_ETAS}),
     "gcwm-mean-metric": Contender(method="gcwm", fixed={"metric": "mean"}, grid={"eta": MERGE_ETAS}),
     "wudi": Contender(method="wudi", grid={"eta": MERGE_ETAS}),
+    "wudi-svc": Contender(method="wudi", fixed={"post": "svc"}, grid={"eta": MERGE_ETAS}),
     "task-arithmetic": Contender(method="task-arithmetic", grid={"eta": (0.2, 0.3, 0.4, 0.5, 0.6, 0.8)}),
     "mean": Contender(method="mean"),
     "ties": Contender(method="ties", grid={"eta": (0.5, 1.0, 1.5, 2.0, 3.0)}),
