@@ -208,6 +208,50 @@ def test_a_chain_given_as_updates_is_said_by_check_and_by_the_run(
     assert "trained on from the one before: first → second" in capsys.readouterr().out
 
 
+def write_states(root: Path) -> Path:
+    """The states of a training as folders of update tensors, each relative to the base, in ``root``/out."""
+    write_base(root / "base")
+    updates = write_updates(root / "single", "abc")
+    state: dict[str, torch.Tensor] = {}
+    for step, (_, folder) in enumerate(updates, start=1):
+        increment = load_file(folder / "update.safetensors")
+        state = {name: tensor + state.get(name, 0) for name, tensor in increment.items()}
+        (root / "out" / f"checkpoint-{10 * step}").mkdir(parents=True)
+        file = root / "out" / f"checkpoint-{10 * step}" / "update.safetensors"
+        save_file(state, file, metadata={"gcwm_viz": "update"})
+    return root / "out"
+
+
+def test_a_training_in_sequence_is_described_or_merged_by_its_increments(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    states = write_states(tmp_path)
+    base = ["--base", str(tmp_path / "base")]
+    assert main(["check", *base, "--sequence", str(states)]) == 0
+    said = capsys.readouterr().out
+    assert "note: checkpoint-10 … checkpoint-30 read as states: describe the training" in said
+    assert "--read-as takes increments, experts instead" in said
+    arguments = [*base, "--sequence", str(states), "--set", "keep=all"]
+    assert run(arguments, tmp_path / "described") == 0
+    described = open_run(tmp_path / "described").store
+    assert [entry.name for entry in described.file.states] == ["state 1", "state 2", "state 3"]
+    assert run([*arguments, "--read-as", "increments", "--method", "task-arithmetic"], tmp_path / "merged") == 0
+    merged = open_run(tmp_path / "merged").store
+    assert [entry.kind for entry in merged.file.updates] == ["delta", "increment", "increment"]
+    last = load_file(states / "checkpoint-30" / "update.safetensors")
+    for store in (described, merged):
+        for index, key in enumerate(store.keys):
+            # The sum of three increments in float32 is the last state but for its rounding.
+            torch.testing.assert_close(store.state(index, 3), last[key.name], rtol=1e-5, atol=1e-6)
+    capsys.readouterr()
+    assert main(["check", *arguments, "--read-as", "experts"]) == 0
+    assert "are by their names states of one training" in capsys.readouterr().out
+    assert main(["check", *base, "--update", f"all={states}"]) == 2
+    assert f"or give --sequence {states}" in capsys.readouterr().err
+    assert main(["check", *base, "--update", f"all={states}", "--sequence", str(states)]) == 2
+    assert "expected no --update and no --state beside it" in capsys.readouterr().err
+
+
 def test_a_number_of_workers_is_at_least_one(
     arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,11 +1,10 @@
-"""Checkpoints named by a hub id, ``org/name`` or ``org/name@revision``, through the ordinary Hugging Face cache."""
+"""Checkpoints named by a hub id, ``org/name`` or ``org/name@revision``, through the ordinary Hugging Face cache, and
+two sources written as one: ``MODEL+ADAPTER``, mergekit's notation for an adapter upon a model, and ``EARLIER..LATER``,
+git's notation for what came between two states."""
 
 import re
 from collections.abc import Iterator
 from pathlib import Path
-
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from gcwm_viz.checkpoints.location import location
 from gcwm_viz.errors import InputError
@@ -13,6 +12,7 @@ from gcwm_viz.errors import InputError
 HUB_ID = re.compile(r"(?P<repo>[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95})(@(?P<revision>[\w./-]{1,100}))?")
 WANTED = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.model", "tokenizer*", "merges.txt")
 """Weights, configuration and tokenizer; no pickles and no code."""
+UPON, UP_TO = "+", ".."
 
 
 def hub_id(folder: Path) -> str | None:
@@ -24,27 +24,32 @@ def hub_id(folder: Path) -> str | None:
     return name if HUB_ID.fullmatch(name) else None
 
 
-def split_lora(source: str | Path) -> tuple[str, str] | None:
-    """``MODEL+ADAPTER``, mergekit's notation for an adapter upon a model, in its two parts, each an existing path or
-    a hub id; None for anything else, and where ``source`` itself is an existing path."""
+def split_pair(source: str | Path) -> tuple[str, str, str] | None:
+    """(first, sign, second) of a pair whose parts are each an existing path or a hub id; None for anything else, and
+    where ``source`` itself is an existing path."""
     text = str(source)
     try:
-        if "+" not in text or Path(text).exists():
+        if not any(sign in text for sign in (UPON, UP_TO)) or Path(text).exists():
             return None
-        return next((p for p in splits(text) if all(HUB_ID.fullmatch(part) or Path(part).exists() for part in p)), None)
+        return next((pair for pair in splits(text) if all(_is_there(part) for part in pair[::2])), None)
     except OSError:  # too long a name, or a folder without permission: the reader names it
         return None
 
 
-def splits(text: str) -> Iterator[tuple[str, str]]:
-    """``text`` split in two at every +, neither part empty."""
-    for at, letter in enumerate(text):
-        if letter == "+" and 0 < at < len(text) - 1:
-            yield text[:at], text[at + 1 :]
+def splits(text: str) -> Iterator[tuple[str, str, str]]:
+    """``text`` split in two at every sign, neither part empty; the component ``..`` of a path is no sign."""
+    for sign in (UPON, UP_TO):
+        for at in range(1, len(text) - len(sign)):
+            if text.startswith(sign, at) and not (sign == UP_TO and text[at - 1] in "/."):
+                yield text[:at], sign, text[at + len(sign) :]
+
+
+def _is_there(part: str) -> bool:
+    return bool(HUB_ID.fullmatch(part)) or Path(part).exists()
 
 
 def local_folder(source: str | Path, *, cached_only: bool = False) -> Path:
-    """The folder of ``source``: itself, or the snapshot of a hub id where no such path exists; of ``MODEL+ADAPTER``
+    """The folder of ``source``: itself, or the snapshot of a hub id where no such path exists; of a pair
     both, in the same notation.
 
     Downloads what the cache lacks, unless ``cached_only`` or ``HF_HUB_OFFLINE`` is set. Raises :class:`InputError` when
@@ -52,13 +57,17 @@ def local_folder(source: str | Path, *, cached_only: bool = False) -> Path:
     """
     if not isinstance(source, str | Path) or "://" in str(source):
         return location(source)
-    parts = split_lora(source)
-    if parts is not None:
-        return Path("+".join(str(local_folder(part, cached_only=cached_only).resolve()) for part in parts))
+    pair = split_pair(source)
+    if pair is not None:
+        first, second = (local_folder(part, cached_only=cached_only).resolve() for part in pair[::2])
+        return Path(f"{first}{pair[1]}{second}")
     path = Path(source)
     match = HUB_ID.fullmatch(str(source))
     if match is None or path.exists():
         return path
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
     try:
         snapshot = snapshot_download(
             match["repo"], revision=match["revision"], allow_patterns=list(WANTED), local_files_only=cached_only

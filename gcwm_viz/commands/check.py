@@ -33,6 +33,7 @@ def check(options: argparse.Namespace) -> None:
     from gcwm_viz.runs.inputs import open_inputs
     from gcwm_viz.updates.chain import chain_note
     from gcwm_viz.updates.outside import outside_share, share_notes
+    from gcwm_viz.updates.sequence import ABOUT, named, open_sequence
 
     (inputs, settings, choose_eta), device = planned(options), pick_device(options.device)
     opened = open_inputs(inputs)
@@ -41,6 +42,12 @@ def check(options: argparse.Namespace) -> None:
     warnings = [*plan.warnings, *filter(None, [chain_note(opened.base, opened.sources) if options.energy else ""])]
     shares = {s.name: outside_share(opened.base, s, plan.keys) for s in opened.sources if options.energy}
     need = asdict(estimate(plan.active, len(plan.updates), settings, device, opened.ranks, opened.state_ranks))
+    notes = [*plan.notes, *(f"{name}: {note}" for name, share in shares.items() for note in share_notes(share))]
+    if options.sequence:
+        notes.append(
+            f"{named(open_sequence(options.sequence))} read as {options.read_as}: {ABOUT[options.read_as]}; "
+            f"--read-as takes {', '.join(reading for reading in ABOUT if reading != options.read_as)} instead"
+        )
     facts = {
         "base": plan.base,
         "base_parameters": plan.base_parameters,
@@ -48,13 +55,13 @@ def check(options: argparse.Namespace) -> None:
         "updates": plan.coverage,
         "families": plan.families,
         "warnings": warnings,
-        "notes": [*plan.notes, *(f"{name}: {note}" for name, share in shares.items() for note in share_notes(share))],
+        "notes": notes,
         "energy": {name: {k: None if math.isnan(v) else v for k, v in share.items()} for name, share in shares.items()},
         "bytes_to_read": plan.bytes_to_read,
         "probes": scoring.tasks if scoring else [],
         "probe_memory_bytes": scoring.memory_bytes if scoring else 0,
-        "method": settings.continual.method,
-        "method_sees_probes": get_method(settings.continual.method).uses_probes,
+        "method": settings.method,
+        "method_sees_probes": get_method(settings.method).uses_probes,
         "eta": AUTO if choose_eta else settings.continual.eta,
         "device": str(device),
     }

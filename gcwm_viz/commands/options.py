@@ -9,6 +9,7 @@ from gcwm_viz.errors import InputError
 from gcwm_viz.geometry.config import DEFAULT_PRESET, PRESETS
 from gcwm_viz.merging import DEFAULT_METHOD
 from gcwm_viz.probes.tasks import GENERAL, GENERAL_TEXT
+from gcwm_viz.updates.sequence import ABOUT, READINGS, STATES
 
 if TYPE_CHECKING:
     from gcwm_viz.engines.engine import Engine
@@ -29,7 +30,8 @@ def add_inputs(parser: argparse.ArgumentParser, *, required: bool = True) -> Non
         required=required,
         type=_named_path,
         metavar="NAME=DIR",
-        help="checkpoint, LoRA adapter, MODEL+ADAPTER or folder of update tensors; repeat in order of arrival",
+        help="checkpoint, LoRA adapter, MODEL+ADAPTER, EARLIER..LATER (what came between two states of a training) or "
+        "folder of update tensors; repeat in order of arrival",
     )
     parser.add_argument(
         "--strength",
@@ -57,9 +59,17 @@ def add_inputs(parser: argparse.ArgumentParser, *, required: bool = True) -> Non
 
 
 def add_plan(parser: argparse.ArgumentParser) -> None:
-    """``--plan``, or the inputs one by one."""
+    """``--plan``, or the inputs one by one, or those of a training in sequence."""
     parser.add_argument("--plan", type=Path, metavar="FILE", help="YAML with base, updates and settings")
     add_inputs(parser, required=False)
+    parser.add_argument(
+        "--sequence",
+        type=input_folder,
+        metavar="DIR",
+        help="in place of --update: folder of checkpoint-100, checkpoint-200, …, the states of one training",
+    )
+    words = "; ".join(f"{reading}: {about}" for reading, about in ABOUT.items())
+    parser.add_argument("--read-as", choices=READINGS, default=STATES, help=f"{words} [{STATES}]")
 
 
 def add_probe_dtype(parser: argparse.ArgumentParser, default: str = "float32") -> None:

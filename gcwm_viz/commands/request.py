@@ -102,12 +102,21 @@ def inputs_of(options: argparse.Namespace) -> "Inputs":
 
     return Inputs(
         base=local_folder(options.base),
-        updates=[(name, local_folder(path)) for name, path in options.update],
+        updates=[(name, local_folder(path)) for name, path in options.update or []],
         strengths=strengths_of(options),
         states=options.state,
         probes=options.probes,
         probe_dtype=options.probe_dtype or PROBE_DTYPES[0],
     )
+
+
+def _in_sequence(options: argparse.Namespace) -> "Inputs":
+    from gcwm_viz.updates.sequence import open_sequence, read_as
+
+    if options.update or options.state:
+        raise InputError("--sequence names updates and states; expected no --update and no --state beside it")
+    updates, states = read_as(options.read_as, open_sequence(options.sequence))
+    return replace(inputs_of(options), updates=updates, states=states)
 
 
 def inputs_of_bundle(bundle: "Bundle", base: Path, *, sequential: bool = False) -> "Inputs":
@@ -122,15 +131,15 @@ def planned(options: argparse.Namespace) -> "tuple[Inputs, RunSettings, bool]":
     """Inputs and settings of ``--plan FILE``, single settings, strengths and probes replaced by those given beside it,
     or else of ``--base`` and ``--update``; and whether η is to be chosen, as :func:`with_eta` says."""
     if options.plan is None:
-        if options.base is None or not options.update:
-            raise InputError("expected --plan, or --base with at least one --update")
-        inputs = inputs_of(options)
+        if options.base is None or not (options.update or options.sequence):
+            raise InputError("expected --plan, or --base with at least one --update or with --sequence")
+        inputs = inputs_of(options) if options.sequence is None else _in_sequence(options)
         return inputs, *with_eta(inputs, settings_of(options), single_settings(options))
     from gcwm_viz.continual.plan_file import read_plan
     from gcwm_viz.runs.inputs import Inputs
 
-    if options.base is not None or options.update:
-        raise InputError("--plan names base and updates; expected no --base and no --update beside it")
+    if options.base is not None or options.update or options.sequence:
+        raise InputError("--plan names base and updates; expected no --base, no --update and no --sequence beside it")
     if options.preset != DEFAULT_PRESET or options.method != DEFAULT_METHOD:
         raise InputError("--plan names preset and method; expected no --preset and no --method beside it")
     plan = read_plan(options.plan)
@@ -140,7 +149,7 @@ def planned(options: argparse.Namespace) -> "tuple[Inputs, RunSettings, bool]":
         base=plan.base,
         updates=plan.updates,
         strengths={**plan.strengths, **strengths_of(options)},
-        states=options.state,
+        states=options.state or plan.states,
         probes=options.probes or plan.probes,
         probe_dtype=options.probe_dtype or plan.probe_dtype,
     )

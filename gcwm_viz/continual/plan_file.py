@@ -10,7 +10,8 @@
     probes: null
     probe_dtype: float32
 
-Only ``base`` and ``updates`` are required. Relative paths start at the plan's own folder. An update's Δ is multiplied
+Only ``base`` and ``updates`` are required. ``states`` lists the states of a training, one for each update, to be
+described instead of a merge. Relative paths start at the plan's own folder. An update's Δ is multiplied
 by its ``strength``, 1 where it has none, before anything else.
 """
 
@@ -21,7 +22,7 @@ from typing import Any
 
 import yaml
 
-from gcwm_viz.checkpoints.hub import split_lora
+from gcwm_viz.checkpoints.hub import split_pair, splits
 from gcwm_viz.checkpoints.location import location
 from gcwm_viz.continual.config import RunSettings, fixed, parse_setting
 from gcwm_viz.continual.run_file import PROBE_DTYPES
@@ -32,18 +33,19 @@ from gcwm_viz.updates.strength import RANGE, WHOLE, from_text, is_strength
 MAX_BYTES = 1_000_000
 MAX_UPDATES = 10_000
 MAX_TEXT = 4096
-_KEYS = ("base", "updates", "preset", "method", "settings", "probes", "probe_dtype")
+_KEYS = ("base", "updates", "states", "preset", "method", "settings", "probes", "probe_dtype")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunPlan:
     """The content of a plan. ``updates``: (name, folder) in order of arrival. ``strengths``: by update, in (0, 10], 1
-    for those that are absent. ``settings``: single settings over the preset's, by the names that ``--set`` takes; η may
-    be ``auto``, to be chosen on the development probes."""
+    for those that are absent. ``states``: of a training, one for each update. ``settings``: single settings over the
+    preset's, by the names that ``--set`` takes; η may be ``auto``, to be chosen on the development probes."""
 
     base: Path
     updates: tuple[tuple[str, Path], ...]
     strengths: Mapping[str, float] = field(default_factory=dict)
+    states: tuple[Path, ...] = ()
     preset: str = "scale-free"
     method: str = "gcwm"
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -66,6 +68,8 @@ class RunPlan:
             "settings": dict(self.settings),
             "probes": None if self.probes is None else str(self.probes),
         }
+        if self.states:
+            content["states"] = [str(path) for path in self.states]
         if self.probe_dtype != PROBE_DTYPES[0]:
             content["probe_dtype"] = self.probe_dtype
         return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=1000)
@@ -100,6 +104,7 @@ def parse_plan(raw: bytes, source: str, folder: Path | None = None) -> RunPlan:
             base=content.path(content.values.get("base"), "base"),
             updates=content.updates(),
             strengths=content.strengths(),
+            states=content.states(),
             preset=content.word("preset", "scale-free"),
             method=content.word("method", "gcwm"),
             settings=content.settings(),
@@ -165,8 +170,8 @@ class _Content:
             return path
         if self._folder is None:
             raise _PlanError(f"was uploaded, so {entry} must be an absolute path, found {str(path)!r}")
-        stacked = Path("+".join(str(self._folder / part) for part in str(path).split("+")))  # MODEL+ADAPTER
-        return stacked if split_lora(stacked) else self._folder / path
+        pairs = (Path(f"{self._folder / first}{sign}{self._folder / second}") for first, sign, second in splits(text))
+        return next(filter(split_pair, pairs), self._folder / path)
 
     def word(self, name: str, default: str) -> str:
         value = self.values.get(name)
@@ -201,6 +206,12 @@ class _Content:
             if value != WHOLE:
                 strengths[entry["name"]] = float(value)
         return strengths
+
+    def states(self) -> tuple[Path, ...]:
+        entries = self.values.get("states")
+        if entries is not None and not (isinstance(entries, list) and len(entries) <= MAX_UPDATES):
+            raise _PlanError(f"must list the folders of the states under states, found {_kind(entries)}")
+        return tuple(self.path(entry, f"state {number}") for number, entry in enumerate(entries or [], start=1))
 
     def settings(self) -> dict[str, Any]:
         values = self.values.get("settings")

@@ -21,9 +21,12 @@ from gcwm_viz.merging.registry import METHODS
 from gcwm_viz.probes.tasks import GENERAL, GENERAL_TEXT
 from gcwm_viz.ui import setting_fields, trouble
 from gcwm_viz.ui.roots import allowed_roots, allowed_url, within
+from gcwm_viz.updates.sequence import ABOUT, READINGS, STATES, in_sequence, named, read_as
 from gcwm_viz.updates.strength import WHOLE, checked, from_text
 
-ROWS, SERIAL, PROBLEM = "start-rows", "start-serial", "start-problem"
+ROWS, SERIAL, PROBLEM, READING = "start-rows", "start-serial", "start-problem", "start-reading"
+GIVEN = "start-states"
+"""Folders of the states of a training, in order; with them a run describes it and merges nothing."""
 MAX_FOLDERS = 200
 
 
@@ -47,7 +50,7 @@ def fill(plan: RunPlan) -> None:
     """Put ``plan`` into the form. Call it in a callback, before the form is drawn."""
     state = st.session_state
     state["start-base"], state["start-probes"] = str(plan.base), str(plan.probes or "")
-    state[ROWS] = []
+    state[ROWS], state[GIVEN] = [], [str(path) for path in plan.states]
     for name, path in plan.updates:
         add_row(name, str(path), plan.strengths.get(name, WHOLE))
     state["start-preset"], state["start-method"] = plan.preset, plan.method
@@ -109,6 +112,7 @@ def show() -> RunPlan | None:
     st.markdown("**Updates, in order of arrival**",
                 help="Strength: what an update is multiplied by before anything else; 0.5 takes a half")  # fmt: skip
     _rows()
+    _given()
     st.text_input("Probes (folder, optional)", key="start-probes", persist_state="session", placeholder="none",
                   help=f"Folders dev, test, representation of .jsonl files; {GENERAL_TEXT}: the texts that come with "
                   "the package; without probes nothing is scored")  # fmt: skip
@@ -128,6 +132,7 @@ def _fillers() -> None:
             st.text_input(
                 "Folder of updates", key="start-folder", persist_state="session", placeholder="models/updates"
             )
+            _reading()
             st.button("Add every update in it", on_click=_use_folder, width="stretch")
         if st.session_state.get(PROBLEM):
             trouble.show("This could not be filled in:", st.session_state[PROBLEM])
@@ -167,11 +172,38 @@ def _use_upload() -> None:
 @_problem_kept()
 def _use_folder() -> None:
     folders = update_folders(st.session_state["start-folder"])
+    if states := in_sequence(folders):
+        updates, given = read_as(st.session_state.get(READING, STATES), states)
+        st.session_state[ROWS], st.session_state[GIVEN] = [], [str(path) for path in given]
+        for name, path in updates:
+            add_row(name, str(path))
+        return
     for row in list(st.session_state[ROWS]):
         if not st.session_state[name_key(row)] and not st.session_state[path_key(row)]:
             drop_row(row)
     for path in folders:
         add_row(path.name, str(path))
+
+
+def _reading() -> None:
+    """What the folders are to be read as, where their names are those of the states of one training."""
+    parent = st.session_state.get("start-folder", "").strip()
+    try:
+        states = in_sequence(update_folders(parent)) if parent else []
+    except InputError:
+        return  # the button says why
+    if states:
+        st.text(f"{named(states)} are by their names the states of one training.")
+        st.radio("Read them as", READINGS, key=READING, persist_state="session", captions=list(ABOUT.values()))
+
+
+def _given() -> None:
+    """That states are given, and the way back."""
+    if given := st.session_state.get(GIVEN):
+        said, back = st.columns([4, 1], vertical_alignment="center")
+        said.text(f"The states {named(list(map(Path, given)))} are given: the run describes this training and merges "
+                  "nothing.")  # fmt: skip
+        back.button("Merge instead", on_click=lambda: st.session_state.update({GIVEN: []}), width="stretch")
 
 
 def _rows() -> None:
@@ -239,6 +271,7 @@ def _plan(preset: str, method: str, settings: dict[str, object]) -> RunPlan | No
             base=_input(base, roots),
             updates=tuple((name, _input(path, roots)) for name, path in updates),
             strengths={name: checked(from_text(strength), name) for name, _, strength in rows if name and strength},
+            states=tuple(_input(path, roots) for path in state.get(GIVEN, [])),
             preset=preset, method=method, settings=settings, probes=_probes(probes, roots) if probes else None,
         )  # fmt: skip
         plan.run_settings()
@@ -254,7 +287,7 @@ def _probes(text: str, roots: list[Path]) -> Path:
 
 
 def _input(text: str, roots: list[Path]) -> Path:
-    """A base or update from its field: a folder within ``roots``, a hub id of the cache, MODEL+ADAPTER of these, or a
+    """A base or update from its field: a folder within ``roots``, a hub id of the cache, a pair of these, or a
     URL that was allowed at the start."""
     for parts in ((text,), *splits(text)):
         if any(map(HUB_ID.fullmatch, parts)) and "://" not in text:
@@ -264,5 +297,5 @@ def _input(text: str, roots: list[Path]) -> Path:
                 if len(parts) == 1:
                     raise
                 continue
-            return within("+".join(map(str, named)), roots)
+            return within("".join(map(str, named)), roots)
     return within(text, roots)

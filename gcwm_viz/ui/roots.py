@@ -47,12 +47,13 @@ def within(path: str | Path, roots: Iterable[Path] | None = None) -> Path:
         raise InputError(f"the path {text[:80]!r} has characters that cannot be printed, or is too long")
     allowed = allowed_roots() if roots is None else list(roots)
     whole = _inside(text, allowed)
-    if "+" in text and (whole is None or not _exists(whole)):
-        # MODEL+ADAPTER is read at the first split of which both parts exist, so both must lie inside.
-        for parts in splits(text):
-            inside = [_inside(part, allowed) for part in parts]
-            if all(part is not None and _exists(part) for part in inside):
-                return Path("+".join(map(str, inside)))
+    pairs = [] if whole is not None and _exists(whole) else list(splits(text))
+    # A pair is read at the first split of which both parts exist, so both must lie inside.
+    for first, sign, second in pairs:
+        inside = [_inside(part, allowed) for part in (first, second)]
+        if all(part is not None and _exists(part) for part in inside):
+            return Path(f"{inside[0]}{sign}{inside[1]}")
+    if pairs:
         whole = None
     if whole is None:
         raise InputError(

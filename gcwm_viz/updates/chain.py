@@ -85,8 +85,8 @@ def chain_note(base: CheckpointIndex, sources: Sequence[UpdateSource]) -> str:
         notes.append(
             f"each seems to have been trained on from the one before: {', '.join(chains)} (in the matrices that were "
             f"compared the later update holds the former {min(coefficients):.2f} to {max(coefficients):.2f} times); "
-            "merged as they are, an earlier update counts again in every later one: give θ_t − θ_{t−1} as folders of "
-            "update tensors, or the checkpoints as the states of a training with --state"
+            "merged as they are, an earlier update counts again in every later one: give EARLIER..LATER, what came "
+            "between two of them, or the checkpoints as the states of a training with --state"
         )
     return "; ".join(notes)
 

@@ -9,6 +9,7 @@ from gcwm_viz.updates.adapter import AdapterUpdate
 from gcwm_viz.updates.coverage import Coverage
 from gcwm_viz.updates.matrices import MatrixKey, is_target, target_matrices
 from gcwm_viz.updates.remarks import model_warnings, update_notes, update_warnings
+from gcwm_viz.updates.sequence import sequence_warning
 from gcwm_viz.updates.source import UpdateSource
 from gcwm_viz.updates.sources import CheckpointUpdate, open_update
 from gcwm_viz.updates.stacks import check_no_stacks
@@ -73,6 +74,7 @@ def plan(base: CheckpointIndex, updates: Sequence[UpdateSource]) -> Plan:
         if earlier_name != source.name:
             warnings.append(f"{source.name} and {earlier_name} are the same folder, {source.path}")
     warnings += model_warnings(base, keys, coverages)
+    warnings += filter(None, [sequence_warning(source.path for source in updates)])
     touched = {name for coverage in coverages for name in coverage.touched}
     active = [key for key in keys if key.name in touched]
     if len(active) < len(keys):

@@ -18,10 +18,11 @@ from gcwm_viz.updates.strength import WHOLE
 
 
 class UpdateSource(ABC):
-    """One update of ``base``, called ``name``; ``kind`` is "checkpoint", "adapter", "checkpoint+adapter" or "delta".
+    """One update of ``base``, called ``name``; ``kind`` is "checkpoint", "adapter", "checkpoint+adapter", "delta" or
+    "increment".
 
     Every change that it tells of, inside the target matrices or outside, is ``strength`` times that of its files;
-    ``open_update`` sets it. Several ``parts`` have strength 1: it is their sum that is scaled.
+    ``open_update`` sets it. Several ``parts`` have strength 1: it is what they make together that is scaled.
     """
 
     kind: str
@@ -35,7 +36,7 @@ class UpdateSource(ABC):
 
     @property
     def parts(self) -> "list[UpdateSource]":
-        """The sources whose updates add up to this one's."""
+        """The sources that this one is made of."""
         return [self]
 
     @property

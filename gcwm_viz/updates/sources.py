@@ -1,7 +1,8 @@
 """An update Δ = θ − θ_pre in any of its forms, read matrix by matrix in Linear layout.
 
-A full checkpoint (Δ by subtraction), a PEFT LoRA adapter (Δ as two factors), an adapter on a checkpoint (their sum),
-or a folder or file of update tensors (Δ itself under the base's tensor names, marked as such).
+A full checkpoint (Δ by subtraction), a PEFT LoRA adapter (Δ as two factors), an adapter on a checkpoint (their sum), a
+folder or file of update tensors (Δ itself under the base's tensor names, marked as such), or what came between two of
+these (their difference).
 """
 
 import hashlib
@@ -13,18 +14,20 @@ from torch import Tensor
 
 from gcwm_viz.checkpoints.adapters import Adapter
 from gcwm_viz.checkpoints.header import read_json_object
-from gcwm_viz.checkpoints.hub import split_lora
+from gcwm_viz.checkpoints.hub import UP_TO, split_pair
 from gcwm_viz.checkpoints.index import ADAPTER_CONFIG, CheckpointIndex, has_model
 from gcwm_viz.checkpoints.location import is_remote, location, reached
 from gcwm_viz.checkpoints.quantised import check_not_quantised
 from gcwm_viz.checkpoints.reader import read_tensor
 from gcwm_viz.errors import InputError
-from gcwm_viz.linalg.lowrank import Update, accumulate, dense
+from gcwm_viz.linalg.lowrank import Update, accumulate, dense, scaled
+from gcwm_viz.linalg.lowrank import difference as matrix_difference
 from gcwm_viz.updates.adapter import AdapterUpdate
 from gcwm_viz.updates.energy import squared_change, squared_sum
 from gcwm_viz.updates.matrices import MatrixKey
 from gcwm_viz.updates.naming import in_base_names
-from gcwm_viz.updates.source import UpdateSource, check_stored, difference
+from gcwm_viz.updates.sequence import named, states_in
+from gcwm_viz.updates.source import UpdateSource, check_stored, difference, joint_rank
 from gcwm_viz.updates.strength import WHOLE, checked
 
 UPDATE_MARK = {"gcwm_viz": "update"}
@@ -150,9 +153,69 @@ class StackedUpdate(UpdateSource):
         yield from self.adapter.outside(keys)
 
 
+class IncrementUpdate(UpdateSource):
+    """What training changed between two states θ_s and θ_t: Δ = (θ_t − θ_pre) − (θ_s − θ_pre)."""
+
+    kind = "increment"
+
+    def __init__(self, earlier: UpdateSource, later: UpdateSource) -> None:
+        path = Path(f"{earlier.path.resolve()}{UP_TO}{later.path.resolve()}")
+        super().__init__(later.name, path, later.base, later.index)
+        self.earlier, self.later = earlier, later
+
+    @property
+    def parts(self) -> list[UpdateSource]:
+        return [self.earlier, self.later]
+
+    def _fingerprint(self) -> str:
+        return hashlib.sha256(UP_TO.join(part.fingerprint() for part in self.parts).encode()).hexdigest()
+
+    def _holding(self, key: MatrixKey) -> list[UpdateSource]:
+        return [part for part in self.parts if key.name in part.shapes()]
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return self.earlier.shapes() | self.later.shapes()
+
+    def others(self) -> dict[str, tuple[int, ...]]:
+        return self.earlier.others() | self.later.others()
+
+    def nbytes(self, key: MatrixKey) -> int:
+        return sum(part.nbytes(key) for part in self._holding(key))
+
+    def rank(self, key: MatrixKey) -> int | None:
+        return joint_rank(key, self.parts)
+
+    def check(self, key: MatrixKey) -> None:
+        for part in self._holding(key):
+            part.check(key)
+
+    def _read(self, key: MatrixKey, dtype: torch.dtype) -> Update:
+        earlier, later = (part.delta(key, dtype) for part in self.parts)
+        if later is None:
+            return torch.zeros(key.shape, dtype=dtype) if earlier is None else scaled(earlier, -1.0)
+        return later if earlier is None else matrix_difference(later, earlier)
+
+    def outside_names(self, keys: Iterable[MatrixKey]) -> list[str]:
+        keys = list(keys)
+        return list(dict.fromkeys(name for part in self.parts for name in part.outside_names(keys)))
+
+    def _outside_change(self, name: str) -> Tensor:
+        earlier, later = (
+            part.outside_change(name) if name in part.outside_names([]) else torch.zeros(self.base.tensors[name].shape)
+            for part in self.parts
+        )
+        return later - earlier
+
+    def _outside(self, keys: Iterable[MatrixKey]) -> Iterator[tuple[str, float]]:
+        """Of the tensors that have the base's shape."""
+        for name in self.outside_names(keys):
+            yield name, squared_sum(self._outside_change(name))
+
+
 def open_update(name: str, path: str | Path, base: CheckpointIndex, strength: float = WHOLE) -> UpdateSource:
     """The update in ``path``, whose kind follows from its files; headers only. ``MODEL+ADAPTER`` is an adapter on a
-    model, or the adapter alone where that model is the base. ``strength``: what its Δ is multiplied by, in (0, 10].
+    model, or the adapter alone where that model is the base; ``EARLIER..LATER`` is what came between two states.
+    ``strength``: what its Δ is multiplied by, in (0, 10].
 
     Raises InputError for an unusable ``name`` or ``strength``, and for every fault of the files that headers show.
     """
@@ -169,11 +232,19 @@ def _open(name: str, path: str | Path, base: CheckpointIndex) -> UpdateSource:
         )
     if name in RESERVED_NAMES:
         raise InputError(f"{path}: the update name {name!r} means something else in the tables, expected another")
-    stacked = None if is_remote(path) else split_lora(path)
-    if stacked is not None:
-        return _open_stacked(name, Path(stacked[0]), Path(stacked[1]), base)
+    pair = None if is_remote(path) else split_pair(path)
+    if pair is not None:
+        first, sign, second = pair
+        if sign == UP_TO:
+            return IncrementUpdate(_open(name, first, base), _open(name, second, base))
+        return _open_stacked(name, Path(first), Path(second), base)
     if (path / ADAPTER_CONFIG).is_file() and not has_model(path):
         return AdapterUpdate(name, path, base, Adapter.open(path))
+    if not has_model(path) and (states := states_in(path)):
+        raise InputError(
+            f"{path}: expected one model or adapter, found the states {named(states)} of a training; name one of them, "
+            f"or give --sequence {path}"
+        )
     index = CheckpointIndex.open(path)
     if any(".lora_A" in tensor for tensor in index.tensors):
         raise InputError(f"{index.root / ADAPTER_CONFIG}: missing, expected it beside the LoRA factors in {path}")

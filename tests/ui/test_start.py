@@ -82,6 +82,25 @@ def test_folder_of_updates_order_and_removal(app: AppTest, root: Path) -> None:
     assert not app.exception
 
 
+def test_states_of_a_training_are_read_as_what_is_chosen(
+    app: AppTest, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = remembered(monkeypatch)
+    out = root / "inputs" / "out"
+    for step, (_, folder) in enumerate(write_updates(out, "ab"), start=1):
+        folder.rename(out / f"checkpoint-{step}")
+    app.text_input(key="start-base").set_value(str(root / "inputs" / "base"))
+    app.text_input(key="start-folder").set_value(str(out)).run()
+    assert "states of one training" in words(app)
+    press(press(app, "Add every update in it"), "Check")
+    increment = Path(f"{out / 'checkpoint-1'}..{out / 'checkpoint-2'}")
+    assert asked[-1].states == (out / "checkpoint-1", out / "checkpoint-2")
+    assert asked[-1].updates[1] == ("checkpoint-2", increment)
+    app.radio(key=plan_form.READING).set_value("experts").run()
+    press(press(app, "Add every update in it"), "Check")
+    assert (asked[-1].states, asked[-1].updates[1][1]) == ((), out / "checkpoint-2")
+
+
 def test_form_survives_a_page_switch(app: AppTest, root: Path) -> None:
     app = filled(app, root)
     app.selectbox(key="start-preset").set_value("paper").run()
@@ -162,9 +181,7 @@ def test_strengths_of_the_form_are_in_its_plan(app: AppTest, root: Path, monkeyp
     assert ([name for name, _ in asked[1].updates], asked[1].strengths) == (["b", "a"], {"b": 0.25})
 
 
-def test_the_texts_that_ship_are_asked_for_by_a_word(
-    app: AppTest, root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_texts_that_ship_are_asked_for_by_a_word(app: AppTest, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = remembered(monkeypatch)
     app = filled(app, root)
     app.text_input(key="start-probes").set_value(GENERAL_TEXT).run()
@@ -347,5 +364,5 @@ def test_the_page_shows_workers_and_who_is_slow(open_page: Callable[..., AppTest
 
 
 def test_plan_of_the_form_reads_back(root: Path) -> None:
-    plan = RunPlan(base=root, updates=(("a", root),), settings={"memory": None, "gate": "none"})
+    plan = RunPlan(base=root, updates=(("a", root),), states=(root,), settings={"memory": None, "gate": "none"})
     assert parse_plan(plan.to_yaml().encode(), "x") == plan
