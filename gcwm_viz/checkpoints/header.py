@@ -28,6 +28,7 @@ DTYPE_BITS = {
     "F4": 4,
 }
 FLOATING = frozenset({"F64", "F32", "F16", "BF16"})
+FLOAT8 = frozenset({"F8_E4M3", "F8_E5M2"})
 
 
 @dataclass(frozen=True)

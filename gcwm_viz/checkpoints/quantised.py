@@ -1,6 +1,6 @@
 """Weights stored quantised: codes that mean nothing without their scales, so no Δ can be computed from them."""
 
-from gcwm_viz.checkpoints.header import TensorInfo
+from gcwm_viz.checkpoints.header import FLOAT8, TensorInfo
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.errors import InputError
 
@@ -36,8 +36,14 @@ def check_not_quantised(index: CheckpointIndex) -> None:
     if info is None:
         return
     method = quantisation_method(index)
+    ours = any(info.dtype in FLOAT8 or info.name.endswith("_blocks") for info in index.tensors.values())
+    remedy = (
+        f"with `python -m gcwm_viz dequantise {index.root} --out NEW_DIR`"
+        if ours
+        else "load them with transformers, call model.dequantize() and save_pretrained(NEW_DIR)"
+    )
     raise InputError(
         f"{info.path}: these weights are quantised ({f'{method}, ' if method else ''}tensor {info.name!r} of dtype "
-        f"{info.dtype} and shape {info.shape}), expected F64, F32, F16 or BF16; dequantise them first: load them with "
-        "transformers, call model.dequantize() and save_pretrained(NEW_DIR), or take the original weights"
+        f"{info.dtype} and shape {info.shape}), expected F64, F32, F16 or BF16; dequantise them first, {remedy}, or "
+        "take the original weights"
     )

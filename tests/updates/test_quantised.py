@@ -70,5 +70,8 @@ def test_a_config_that_no_tensor_bears_out(base: CheckpointIndex, tmp_path: Path
 def test_gguf_alone(tmp_path: Path) -> None:
     (tmp_path / "model.Q4_K_M.gguf").write_bytes(b"GGUF")
     for path in (tmp_path, tmp_path / "model.Q4_K_M.gguf"):
-        with pytest.raises(InputError, match=r"only GGUF weights \(model.Q4_K_M.gguf\).*gguf_file='model.Q4_K_M.gguf'"):
+        with pytest.raises(
+            InputError,
+            match=rf"only GGUF weights \(model.Q4_K_M.gguf\).*`python -m gcwm_viz dequantise {path} --out NEW_DIR`",
+        ):
             CheckpointIndex.open(path)

