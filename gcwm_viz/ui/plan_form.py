@@ -11,7 +11,7 @@ from pathlib import Path
 import streamlit as st
 
 from gcwm_viz.checkpoints.hub import HUB_ID, local_folder, splits
-from gcwm_viz.checkpoints.location import is_remote, reached
+from gcwm_viz.checkpoints.location import is_remote
 from gcwm_viz.continual.config import AUTO, RunSettings, fixed
 from gcwm_viz.continual.plan_file import RunPlan, parse_plan
 from gcwm_viz.errors import InputError
@@ -19,15 +19,14 @@ from gcwm_viz.experiments import lab, smollm2
 from gcwm_viz.geometry.config import DEFAULT_PRESET, PRESETS
 from gcwm_viz.merging.registry import METHODS
 from gcwm_viz.probes.tasks import GENERAL, GENERAL_TEXT
-from gcwm_viz.ui import setting_fields, trouble
+from gcwm_viz.ui import folder_picker, setting_fields, trouble
 from gcwm_viz.ui.roots import allowed_roots, allowed_url, within
-from gcwm_viz.updates.sequence import ABOUT, READINGS, STATES, in_sequence, named, read_as
+from gcwm_viz.updates.sequence import STATES, in_sequence, named, read_as
 from gcwm_viz.updates.strength import WHOLE, checked, from_text
 
-ROWS, SERIAL, PROBLEM, READING = "start-rows", "start-serial", "start-problem", "start-reading"
+ROWS, SERIAL, PROBLEM = "start-rows", "start-serial", "start-problem"
 GIVEN = "start-states"
 """Folders of the states of a training, in order; with them a run describes it and merges nothing."""
-MAX_FOLDERS = 200
 
 
 def name_key(row: int) -> str:
@@ -86,21 +85,6 @@ def drop_row(row: int) -> None:
     st.session_state[ROWS] = [other for other in st.session_state[ROWS] if other != row]
 
 
-def update_folders(parent: str) -> list[Path]:
-    """Folders directly inside ``parent`` that hold safetensors files, by name. Raises :class:`InputError`."""
-    folder = reached(within(parent))
-    try:
-        children = sorted(child for child in folder.iterdir() if child.is_dir())
-        updates = [child for child in children if next(child.glob("*.safetensors"), None) is not None]
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be listed ({error.strerror or error})") from None
-    if not updates:
-        raise InputError(f"{folder}: expected folders with .safetensors files in it, found none")
-    if len(updates) > MAX_FOLDERS:
-        raise InputError(f"{folder}: expected at most {MAX_FOLDERS} folders of updates, found {len(updates)}")
-    return updates
-
-
 def show() -> RunPlan | None:
     """The form; returns the plan it describes, or None with a line that says what is missing."""
     if ROWS not in st.session_state:
@@ -121,19 +105,14 @@ def show() -> RunPlan | None:
 
 
 def _fillers() -> None:
-    """Three ways to fill the form at once: the lab's inputs, a plan file, a folder of updates."""
-    with st.expander("Fill this in from the lab, a plan file or a folder of updates"):
-        small, plan, folder = st.columns(3, gap="medium")
+    """Three ways to fill the form at once: the lab's inputs, a plan file, folders."""
+    with st.expander("Fill this in from the lab, a plan file or folders"):
+        small, plan = st.columns(2, gap="medium")
         with small:
             st.caption("The small model that comes with the project: six skills, probes included.")
             st.button("Use the lab's inputs", on_click=_use_lab, width="stretch")
         plan.file_uploader("Plan (YAML, absolute paths)", ["yaml", "yml"], key="start-upload", on_change=_use_upload)
-        with folder:
-            st.text_input(
-                "Folder of updates", key="start-folder", persist_state="session", placeholder="models/updates"
-            )
-            _reading()
-            st.button("Add every update in it", on_click=_use_folder, width="stretch")
+        folder_picker.show(_take, _take_base)
         if st.session_state.get(PROBLEM):
             trouble.show("This could not be filled in:", st.session_state[PROBLEM])
 
@@ -162,39 +141,29 @@ def _use_upload() -> None:
     if upload is None:
         return
     plan = parse_plan(upload.getvalue(), upload.name[:80])
-    for path in filter(None, (plan.base, *(path for _, path in plan.updates), plan.probes)):
+    for path in filter(None, (plan.base, *(path for _, path in plan.updates), *plan.states, plan.probes)):
         if is_remote(path):
             allowed_url(str(path))
     plan.run_settings()
     fill(plan)
 
 
-@_problem_kept()
-def _use_folder() -> None:
-    folders = update_folders(st.session_state["start-folder"])
-    if states := in_sequence(folders):
-        updates, given = read_as(st.session_state.get(READING, STATES), states)
-        st.session_state[ROWS], st.session_state[GIVEN] = [], [str(path) for path in given]
-        for name, path in updates:
-            add_row(name, str(path))
-        return
-    for row in list(st.session_state[ROWS]):
-        if not st.session_state[name_key(row)] and not st.session_state[path_key(row)]:
-            drop_row(row)
-    for path in folders:
-        add_row(path.name, str(path))
-
-
-def _reading() -> None:
-    """What the folders are to be read as, where their names are those of the states of one training."""
-    parent = st.session_state.get("start-folder", "").strip()
-    try:
-        states = in_sequence(update_folders(parent)) if parent else []
-    except InputError:
-        return  # the button says why
+def _take(folders: list[Path]) -> None:
+    states = in_sequence(folders)
+    updates, given = [(path.name, path) for path in folders], list[Path]()
     if states:
-        st.text(f"{named(states)} are by their names the states of one training.")
-        st.radio("Read them as", READINGS, key=READING, persist_state="session", captions=list(ABOUT.values()))
+        updates, given = read_as(st.session_state.get(folder_picker.READING, STATES), states)
+    for row in list(st.session_state[ROWS]):
+        blank = not st.session_state[name_key(row)] and not st.session_state[path_key(row)]
+        if blank or states:  # the whole of a training, in place of what was read as something else
+            drop_row(row)
+    st.session_state[GIVEN] = [str(path) for path in given]
+    for name, path in updates:
+        add_row(name, str(path))
+
+
+def _take_base(folder: Path) -> None:
+    st.session_state["start-base"] = str(folder)
 
 
 def _given() -> None:

@@ -249,7 +249,7 @@ def _open(name: str, path: str | Path, base: CheckpointIndex) -> UpdateSource:
     if any(".lora_A" in tensor for tensor in index.tensors):
         raise InputError(f"{index.root / ADAPTER_CONFIG}: missing, expected it beside the LoRA factors in {path}")
     check_not_quantised(index)
-    return DeltaUpdate(name, path, base, index) if _is_delta(index) else CheckpointUpdate(name, path, base, index)
+    return DeltaUpdate(name, path, base, index) if is_delta(index) else CheckpointUpdate(name, path, base, index)
 
 
 def _open_stacked(name: str, model: Path, lora: Path, base: CheckpointIndex) -> UpdateSource:
@@ -266,7 +266,8 @@ def _open_stacked(name: str, model: Path, lora: Path, base: CheckpointIndex) -> 
     return StackedUpdate(checkpoint, adapter)
 
 
-def _is_delta(index: CheckpointIndex) -> bool:
+def is_delta(index: CheckpointIndex) -> bool:
+    """Whether the tensors are Δ itself, by the mark of their folder or files. Raises InputError for another mark."""
     mark = index.root / UPDATE_FILE
     if mark.is_file():
         stated = read_json_object(mark, UPDATE_FILE).get("format")

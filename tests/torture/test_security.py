@@ -26,7 +26,7 @@ from gcwm_viz.checkpoints.location import location
 from gcwm_viz.cli import main
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes import lines, tasks
-from gcwm_viz.ui import plan_form, roots
+from gcwm_viz.ui import folder_picker, plan_form, roots
 from gcwm_viz.ui.frame import PAGES, is_loopback
 from gcwm_viz.ui.loading import load_run, run_names
 from tests.browser.conftest import Server
@@ -244,7 +244,7 @@ def test_nothing_is_fetched_for_a_visitor(
     with pytest.raises(InputError, match="reads only those named when it was started"):
         roots.within(url)
     with pytest.raises(InputError, match="reads only those named"):
-        plan_form.update_folders(url)
+        folder_picker.contents(url)
     plan = f"base: {url}\nupdates: [{{name: a, path: {app_root}}}]\n"
     state = {"start-upload": SimpleNamespace(name="plan.yaml", getvalue=plan.encode)}
     monkeypatch.setattr(st, "session_state", state)

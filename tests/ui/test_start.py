@@ -17,7 +17,7 @@ from gcwm_viz.errors import InputError
 from gcwm_viz.jobs import jobs
 from gcwm_viz.jobs.progress import duration, paces, progress_of
 from gcwm_viz.probes.tasks import GENERAL, GENERAL_TEXT
-from gcwm_viz.ui import plan_check, plan_form, run_jobs, setting_fields, start
+from gcwm_viz.ui import folder_picker, plan_check, plan_form, run_jobs, setting_fields, start
 from tests.continual.inputs import write_base, write_updates
 from tests.factories_runs import NASTY, write_run
 from tests.ui.test_pages import words
@@ -58,7 +58,7 @@ def fields(app: AppTest) -> dict[str, str | None]:
 def filled(app: AppTest, root: Path) -> AppTest:
     app.text_input(key="start-base").set_value(str(root / "inputs" / "base"))
     app.text_input(key="start-folder").set_value(str(root / "inputs" / "updates")).run()
-    return press(app, "Add every update in it")
+    return press(app, "Add these updates")
 
 
 def test_empty_form_says_what_is_missing(app: AppTest) -> None:
@@ -82,6 +82,29 @@ def test_folder_of_updates_order_and_removal(app: AppTest, root: Path) -> None:
     assert not app.exception
 
 
+def test_folders_are_opened_one_by_one_and_say_what_they_hold(app: AppTest, root: Path) -> None:
+    (root / "inputs" / "updates" / "empty").mkdir()
+    (root / "inputs" / "updates" / "pickle").mkdir()
+    (root / "inputs" / "updates" / "pickle" / "pytorch_model.bin").write_bytes(b"x")
+    for chosen in (str(root), "inputs", "base", folder_picker.UP, "updates"):
+        app.selectbox(key=folder_picker.OPEN).set_value(chosen).run()
+        if chosen == "base":
+            assert "checkpoint (qwen3), 1.9 thousand parameters" in words(app)
+            press(app, "Take it as the base")
+    assert app.text_input(key=folder_picker.FOLDER).value == str(root / "inputs" / "updates")
+    assert app.text_input(key="start-base").value == str(root / "inputs" / "base")
+    (held,) = [table.value for table in app.dataframe if "holds" in table.value]
+    assert held["holds"].str.contains("update tensors, 8 of them").sum() == 2
+    assert held["holds"].str.contains("only pickle weights (pytorch_model.bin)", regex=False).sum() == 1
+    assert app.multiselect(key=folder_picker.TAKE).value == ["a", "b"]
+    app.multiselect(key=folder_picker.TAKE).set_value(["b"]).run()
+    press(app, "Add these updates")
+    assert [fields(app)[f"Name of update {n}"] for n in (1,)] == ["b"]
+    assert "Name of update 2" not in fields(app)
+    app.text_input(key=folder_picker.FOLDER).set_value("/etc").run()
+    assert "lies outside the folders that this app may use" in words(app)
+
+
 def test_states_of_a_training_are_read_as_what_is_chosen(
     app: AppTest, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,12 +115,12 @@ def test_states_of_a_training_are_read_as_what_is_chosen(
     app.text_input(key="start-base").set_value(str(root / "inputs" / "base"))
     app.text_input(key="start-folder").set_value(str(out)).run()
     assert "states of one training" in words(app)
-    press(press(app, "Add every update in it"), "Check")
+    press(press(app, "Add these updates"), "Check")
     increment = Path(f"{out / 'checkpoint-1'}..{out / 'checkpoint-2'}")
     assert asked[-1].states == (out / "checkpoint-1", out / "checkpoint-2")
     assert asked[-1].updates[1] == ("checkpoint-2", increment)
-    app.radio(key=plan_form.READING).set_value("experts").run()
-    press(press(app, "Add every update in it"), "Check")
+    app.radio(key=folder_picker.READING).set_value("experts").run()
+    press(press(app, "Add these updates"), "Check")
     assert (asked[-1].states, asked[-1].updates[1][1]) == ((), out / "checkpoint-2")
 
 
@@ -174,7 +197,8 @@ def test_strengths_of_the_form_are_in_its_plan(app: AppTest, root: Path, monkeyp
     app.text_input(key=plan_form.strength_key(row)).set_value("0.25").run()
     app = press(app, "Check")
     assert asked[0].strengths == {"b": 0.25}
-    assert list(app.dataframe[0].value["strength"]) == [0.25]
+    (table,) = [table.value for table in app.dataframe if "strength" in table.value]
+    assert list(table["strength"]) == [0.25]
     # It moves with its update.
     app.button(key=f"up-{row}").click().run()
     assert press(app, "Check") is not None
