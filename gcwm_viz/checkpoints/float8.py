@@ -5,6 +5,7 @@ Fine-grained FP8 (DeepSeek-V3, arXiv 2412.19437, section 3.3) stores ``NAME.weig
 """
 
 import math
+from typing import Any
 
 from torch import Tensor
 
@@ -53,7 +54,7 @@ def _blocks(info: TensorInfo, scale: TensorInfo, index: CheckpointIndex) -> tupl
     if len(info.shape) == 2 and scale.parameters == 1:
         return info.shape
     settings = index.config.get("quantization_config")
-    sizes = settings.get("weight_block_size") if isinstance(settings, dict) else None
+    sizes: Any = settings.get("weight_block_size") if isinstance(settings, dict) else None
     grid = scale.shape
     if len(grid) == len(info.shape) == 2:
         derived = tuple(math.ceil(size / count) for size, count in zip(info.shape, grid, strict=True) if count)

@@ -60,7 +60,7 @@ class RunPlan:
 
     def to_yaml(self) -> str:
         """The file's text; :func:`parse_plan` reads the same plan from it."""
-        content = {
+        content: dict[str, Any] = {
             "base": str(self.base),
             "updates": [self._entry(name, path) for name, path in self.updates],
             "preset": self.preset,

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, FineGrainedFP8Config, GptOssConfig, Mxfp4Config
+from transformers import AutoModelForCausalLM, FineGrainedFP8Config, GptOssConfig
 from transformers.integrations.mxfp4 import convert_moe_packed_tensors
+from transformers.utils.quantization_config import Mxfp4Config
 
 from gcwm_viz.checkpoints.dequantise import dequantise
 from gcwm_viz.checkpoints.float8 import dequantised

@@ -9,6 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from gcwm_viz.checkpoints.gguf import convert
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.errors import InputError
 from gcwm_viz.experiments.smollm2 import base
@@ -20,7 +21,7 @@ from tests.experiments.smollm2 import tiny
 def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("gguf")
     folder = tmp_path_factory.mktemp("gguf")
-    return base.convert(tiny.write_gguf(folder / "tiny.gguf"), folder / "out")
+    return convert(tiny.write_gguf(folder / "tiny.gguf"), folder / "out")
 
 
 def test_the_converted_model_is_the_one_that_was_stored(converted: Path) -> None:
@@ -46,7 +47,7 @@ def test_a_file_that_is_no_gguf_leaves_nothing(tmp_path: Path) -> None:
     pytest.importorskip("gguf")
     (tmp_path / "bad.gguf").write_bytes(b"GGUF" + bytes(200))
     with pytest.raises(InputError, match=r"bad\.gguf: expected a GGUF that transformers reads"):
-        base.convert(tmp_path / "bad.gguf", tmp_path / "out")
+        convert(tmp_path / "bad.gguf", tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["bad.gguf"]
 
 
