@@ -38,12 +38,12 @@ def check_not_quantised(index: CheckpointIndex) -> None:
     method = quantisation_method(index)
     ours = any(info.dtype in FLOAT8 or info.name.endswith("_blocks") for info in index.tensors.values())
     remedy = (
-        f"with `python -m gcwm_viz dequantise {index.root} --out NEW_DIR`"
+        f" with `python -m gcwm_viz dequantise {index.root} --out NEW_DIR`"
         if ours
-        else "load them with transformers, call model.dequantize() and save_pretrained(NEW_DIR)"
+        else ": load them with transformers, call model.dequantize() and save_pretrained(NEW_DIR)"
     )
     raise InputError(
         f"{info.path}: these weights are quantised ({f'{method}, ' if method else ''}tensor {info.name!r} of dtype "
-        f"{info.dtype} and shape {info.shape}), expected F64, F32, F16 or BF16; dequantise them first, {remedy}, or "
+        f"{info.dtype} and shape {info.shape}), expected F64, F32, F16 or BF16; dequantise them first{remedy}, or "
         "take the original weights"
     )

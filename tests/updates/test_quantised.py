@@ -4,44 +4,22 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
-from torch import Tensor
 
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.errors import InputError
 from gcwm_viz.updates.pairing import open_update, plan, target_matrices
 from tests.checkpoints import tiny
-
-UP = "model.layers.0.mlp.up_proj"
-
-
-def int4(rows: int, columns: int) -> Tensor:
-    return torch.zeros(rows, columns, dtype=torch.int32)
-
-
-# What each stores for one weight of shape (24, 16), by suffix; the rest of the model stays as it is.
-FORMS = {
-    "bitsandbytes": {
-        ".weight": torch.zeros(192, 1, dtype=torch.uint8),
-        ".weight.absmax": torch.ones(6),
-        ".weight.quant_map": torch.ones(16),
-        ".weight.quant_state.bitsandbytes__nf4": torch.zeros(90, dtype=torch.uint8),
-    },
-    "bitsandbytes 8 bit": {".weight": torch.zeros(24, 16, dtype=torch.int8), ".SCB": torch.ones(24)},
-    "gptq": {".qweight": int4(2, 24), ".qzeros": int4(1, 3), ".scales": torch.ones(1, 24), ".g_idx": int4(1, 16)[0]},
-    "awq": {".qweight": int4(16, 3), ".qzeros": int4(1, 3), ".scales": torch.ones(1, 24)},
-    "fp8": {".weight": torch.zeros(24, 16).to(torch.float8_e4m3fn), ".weight_scale_inv": torch.ones(1, 1)},
-    "compressed-tensors": {".weight_packed": int4(24, 2), ".weight_scale": torch.ones(24, 1)},
-    "mxfp4": {"_blocks": torch.zeros(24, 1, 16, dtype=torch.uint8), "_scales": torch.ones(24, 1, dtype=torch.uint8)},
-}
+from tests.updates.forms import QUANTISED, UP
 
 
 @pytest.mark.parametrize("named", [True, False], ids=["config", "tensors alone"])
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", QUANTISED)
 def test_quantised_weights_are_refused(base: CheckpointIndex, tmp_path: Path, form: str, named: bool) -> None:
     content = tiny.tensors(base.root)
     del content[f"{UP}.weight"]
-    folder = tiny.store(tmp_path / "a", content | {f"{UP}{suffix}": tensor for suffix, tensor in FORMS[form].items()})
+    folder = tiny.store(
+        tmp_path / "a", content | {f"{UP}{suffix}": tensor for suffix, tensor in QUANTISED[form].items()}
+    )
     method = form.split()[0]
     config = base.config | ({"quantization_config": {"quant_method": method}} if named else {})
     (folder / "config.json").write_text(json.dumps(config))
