@@ -6,6 +6,7 @@ the wrapper, and peft merges it. The model is never built. What a tuner draws fr
 each shape too.
 """
 
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -35,8 +36,8 @@ _LORA_SETTINGS = (
 """Settings of LoRA that decide its merged weight; others of its config name files and modules to import."""
 # Which modules are adapted shows in the tensors.
 _SELECTION = ("exclude_modules", "layers_to_transform", "layers_pattern", "modules_to_save", "trainable_token_indices")
-# Settings that peft makes tensors by before it sees the stored ones.
-_SIZES = ("r", "num_vectors", "vector_length", "boft_n_butterfly_factor")
+# Integers that neither size a tensor nor are counted to.
+_UNBOUNDED = re.compile("alpha|seed|prng")
 _ADAPTER = "default"
 
 MERGE = "PeftModel.from_pretrained(base, DIR).merge_and_unload().save_pretrained(NEW_DIR)"
@@ -192,11 +193,15 @@ class PeftModule:
         for table, number in (("rank_pattern", "r"), ("alpha_pattern", "lora_alpha" if kind == "LORA" else "alpha")):
             if settings.pop(table, None):
                 settings[number] = by_pattern(self.module, stated, table, number, file)
-        largest = max(*self.shape, *(size for info in self.tensors for size in info.shape))
-        for name in _SIZES:
-            if isinstance(size := settings.get(name), int) and size > largest:
-                raise InputError(f"{file}: {name} is {size}, expected at most {largest}, as its tensors have entries")
         settings |= {name: None for name in _SELECTION if name in settings}
+        # peft would make tensors and loops of any size before it sees what is stored.
+        largest = max(*self.shape, *(size for info in self.tensors for size in info.shape))
+        for name, value in settings.items():
+            if isinstance(value, int) and value > largest and not _UNBOUNDED.search(name):
+                raise InputError(
+                    f"{file}: {name} is {value}, expected at most {largest}, the longest side of {self.module!r} and "
+                    "of the adapter's tensors"
+                )
         neutral = {"task_type": None, "inference_mode": True, "fan_in_fan_out": False, "bias": "none"}
         settings |= {name: value for name, value in neutral.items() if name in settings}
         if kind == "IA3":  # a scale of the inputs has one row, a scale of the outputs one column

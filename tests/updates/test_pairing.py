@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from gcwm_viz.checkpoints.header import TensorInfo
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.checkpoints.reader import read_tensor
 from gcwm_viz.errors import InputError
@@ -34,9 +35,12 @@ def test_plan_reads_headers_and_one_matrix_of_an_adapter(
 
     monkeypatch.setattr("gcwm_viz.updates.sources.read_tensor", refuse)
     read: list[str] = []
-    monkeypatch.setattr(
-        "gcwm_viz.checkpoints.lora.read_tensor", lambda info: (read.append(info.name), read_tensor(info))[1]
-    )
+
+    def count(info: TensorInfo) -> torch.Tensor:
+        read.append(info.name)
+        return read_tensor(info)
+
+    monkeypatch.setattr("gcwm_viz.checkpoints.lora.read_tensor", count)
     found = plan(base, [expert, adapter])
     assert len(read) == len({name.partition(".lora_")[0] for name in read}) * 2 == 2
     assert found.keys == found.active == target_matrices(base)
