@@ -52,11 +52,12 @@ class Plan:
 
 
 def plan(base: CheckpointIndex, updates: Sequence[UpdateSource]) -> Plan:
-    """Pairs every update with the base by headers alone, but for sampled bytes that tell a checkpoint from the base.
+    """Pairs every update with the base by headers alone, but for sampled bytes that tell a checkpoint from the base,
+    and for an adapter's tensors up to the first matrix that it changes.
 
     Raises InputError for no update, two updates of one name, another architecture, an adapter for another base, a
-    target matrix of another shape (both shapes named) or of a non-floating dtype, an update of stacked experts, and
-    one that touches no target matrix.
+    target matrix of another shape (both shapes named) or of a non-floating dtype, an update of stacked experts, one
+    that touches no target matrix, and an adapter that changes none.
     """
     keys = target_matrices(base)
     if not updates:
@@ -101,6 +102,8 @@ def _cover(
     touched = source.touched(keys)
     for key in touched:
         source.check(key)
+    if isinstance(source, AdapterUpdate):
+        _check_trained(source, touched)
     targets = {key.name for key in keys}
     shapes = source.shapes()
     others = {name: shape for name, shape in shapes.items() if name not in targets} | source.others()
@@ -124,6 +127,16 @@ def _cover(
     notes += [f"{source.name}: {note}" for note in update_notes(base, source, coverage, len(keys))]
     warnings += [f"{source.name}: {warning}" for warning in update_warnings(base, source, coverage, len(keys))]
     return coverage
+
+
+def _check_trained(source: AdapterUpdate, touched: list[MatrixKey]) -> None:
+    """Raises InputError for an adapter as it was initialised (B = 0). One of the smallest matrices shows that it is
+    not; only an adapter of zeros is read to the end."""
+    if all(source.delta(key) is None for key in sorted(touched, key=lambda key: key.parameters)):
+        raise InputError(
+            f"{source.path}: the update {source.name!r} is zero in each of its {len(touched)} target matrices, as an "
+            "adapter is before its training; expected one that changes at least one matrix"
+        )
 
 
 def _check_architecture(base: CheckpointIndex, source: UpdateSource, keys: list[MatrixKey]) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from gcwm_viz.checkpoints.index import ADAPTER_CONFIG, CheckpointIndex, sample
 from gcwm_viz.checkpoints.location import is_remote
+from gcwm_viz.checkpoints.lora import LoraModule
 from gcwm_viz.checkpoints.quantised import quantisation_method
 from gcwm_viz.updates.adapter import AdapterUpdate
 from gcwm_viz.updates.base_name import base_warnings
@@ -38,6 +39,9 @@ def update_notes(base: CheckpointIndex, source: UpdateSource, coverage: Coverage
         for part in source.parts
         if isinstance(part, CheckpointUpdate) and (part.index.root / ADAPTER_CONFIG).is_file()
     ]
+    for part in source.parts:
+        if isinstance(part, AdapterUpdate):
+            notes += _drawn_again(part)
     return notes + _embedding_notes(base, source)
 
 
@@ -111,6 +115,24 @@ def _base_itself(base: CheckpointIndex, source: CheckpointUpdate, coverage: Cove
     if any(own.dtype != other.dtype or sample(own) != sample(other) for own, other in pairs):
         return []
     return ["its target matrices are the base's, in every byte that was compared: Δ seems to be zero"]
+
+
+def _drawn_again(source: AdapterUpdate) -> list[str]:
+    """What of an adapter is not stored and is computed again, as peft does when it loads it."""
+    notes = []
+    if source.index.config.get("save_projection") is False:
+        notes.append(
+            "its projections are not stored but drawn from the seed in its adapter_config.json (save_projection is "
+            "false), which another version of torch may draw differently"
+        )
+    starts = {module.start for module in source.modules.values() if isinstance(module, LoraModule)} - {""}
+    if starts:
+        notes.append(
+            f"it was trained from a start that follows from its base ({', '.join(sorted(starts))}) and is computed "
+            "again, by a decomposition, for every matrix that is read; save_pretrained(…, "
+            "path_initial_model_for_weight_conversion=…) makes a plain adapter of it once and for all"
+        )
+    return notes
 
 
 def _embedding_notes(base: CheckpointIndex, source: UpdateSource) -> list[str]:

@@ -101,7 +101,8 @@ class DeltaUpdate(StoredUpdate):
 
 
 class StackedUpdate(UpdateSource):
-    """An adapter trained on a checkpoint that is itself an update of the base: Δ = (θ − θ_pre) + B A."""
+    """An adapter trained on a checkpoint that is itself an update of the base: Δ = (θ − θ_pre) + B A, or another
+    update of θ in place of B A."""
 
     kind = "checkpoint+adapter"
 
@@ -109,6 +110,10 @@ class StackedUpdate(UpdateSource):
         path = Path(f"{checkpoint.path.resolve()}+{adapter.path.resolve()}")
         super().__init__(checkpoint.name, path, checkpoint.base, checkpoint.index)
         self.checkpoint, self.adapter = checkpoint, adapter
+        own = {name: info for name, info in checkpoint.tensors.items() if name in self.base.tensors}
+        adapter.trained_on = self.base.tensors | {
+            name: info for name, info in own.items() if info.is_floating and info.shape == self.base.tensors[name].shape
+        }
 
     @property
     def parts(self) -> list[UpdateSource]:
@@ -136,10 +141,13 @@ class StackedUpdate(UpdateSource):
             part.check(key)
 
     def outside_names(self, keys: Iterable[MatrixKey]) -> list[str]:
-        return self.checkpoint.outside_names(keys)
+        keys = list(keys)
+        return list(dict.fromkeys(name for part in self.parts for name in part.outside_names(keys)))
 
     def _outside_change(self, name: str) -> Tensor:
-        return self.checkpoint.outside_change(name)
+        """The adapter's change is relative to the checkpoint, whose is relative to the base."""
+        changes = [part.outside_change(name) for part in self.parts if name in part.outside_names(())]
+        return torch.stack(changes).sum(0) if len(changes) > 1 else changes[0]
 
     def _read(self, key: MatrixKey, dtype: torch.dtype) -> Update:
         read = [part._read(key, dtype) for part in self._changing(key)]
@@ -255,7 +263,7 @@ def _open(name: str, path: str | Path, base: CheckpointIndex) -> UpdateSource:
 def _open_stacked(name: str, model: Path, lora: Path, base: CheckpointIndex) -> UpdateSource:
     adapter = _open(name, lora, base)
     if not isinstance(adapter, AdapterUpdate):
-        raise InputError(f"{lora}: expected a LoRA adapter after the + of {model}+{lora}, found a {adapter.kind}")
+        raise InputError(f"{lora}: expected an adapter after the + of {model}+{lora}, found a {adapter.kind}")
     if model.resolve() == base.root.resolve():
         return adapter
     checkpoint = _open(name, model, base)

@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 
 from gcwm_viz.checkpoints.adapters import Adapter
 from gcwm_viz.errors import InputError
+from gcwm_viz.linalg.lowrank import dense
 from tests.checkpoints import tiny
 
 QV = ["q_proj", "v_proj"]
@@ -40,7 +41,7 @@ def test_delta_is_what_peft_merges(tmp_path: Path, name: str, settings: dict[str
     assert adapter.modules
     for module, lora in adapter.modules.items():
         expected = merged[f"{module}.weight"] - before[f"{module}.weight"]
-        delta = lora.read().dense()
+        delta = dense(lora.read(torch.float32, pytest.fail))
         # Conv1D stores the transpose.
         torch.testing.assert_close(delta.mT if name == "gpt2" else delta, expected, rtol=1e-4, atol=1e-5)
     changed = {key for key in before if not torch.equal(before[key], merged[key])}
@@ -55,7 +56,9 @@ def test_trained_modules_and_embeddings_are_kept_apart(tmp_path: Path) -> None:
     assert {module.rsplit(".", 1)[1] for module in adapter.modules} == {"q_proj"}
     (module,) = adapter.embeddings
     expected = merged[f"{module}.weight"] - before[f"{module}.weight"]
-    torch.testing.assert_close(adapter.embeddings[module].read().dense().mT, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        dense(adapter.embeddings[module].read(torch.float32, pytest.fail)).mT, expected, rtol=1e-4, atol=1e-5
+    )
     assert "lm_head.weight" in adapter.replaced
 
 
@@ -72,13 +75,23 @@ def configure(folder: Path, **changes: Any) -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"peft_type": "IA3"}, "expected peft_type 'LORA', found 'IA3'"),
-        ({"peft_type": None}, "expected peft_type 'LORA', found 'None'"),
-        ({"use_dora": True}, "use_dora is set"),
-        ({"use_qalora": True}, "use_qalora is set"),
-        ({"layer_replication": [[0, 2]]}, "layer_replication is set"),
-        ({"init_lora_weights": "pissa_niter_4"}, "'pissa_niter_4' changes the base weights"),
-        ({"init_lora_weights": "olora"}, "'olora' changes the base weights"),
+        ({"peft_type": None}, "expected peft_type LORA, ADALORA, .*, found 'None'"),
+        (
+            {"peft_type": "PREFIX_TUNING"},
+            r"found 'PREFIX_TUNING'; where peft can merge .* with PeftModel.*merge_and_un",
+        ),
+        ({"use_dora": True}, "has no lora_magnitude_vector beside it"),
+        ({"use_qalora": True}, "use_qalora is set.*peft cannot merge them"),
+        ({"alora_invocation_tokens": [1]}, "alora_invocation_tokens is set.*no change of the weights does"),
+        ({"arrow_config": {"top_k": 2}}, "arrow_config is set.*no change of the weights does"),
+        ({"layer_replication": [[0, 2]]}, "layer_replication is set.*layers that the base does not have"),
+        ({"target_parameters": ["experts.down_proj"]}, r"target_parameters is set.*merge it first, with PeftModel"),
+        (
+            {"init_lora_weights": "pissa_niter_4"},
+            "'pissa_niter_4' changes the base.*path_initial_model_for_weight_conv",
+        ),
+        ({"init_lora_weights": "corda"}, "'corda' changes the base.*path_initial_model_for_weight_conversion"),
+        ({"init_lora_weights": "loftq"}, r"'loftq' changes the base.*merge it into the weights that it was trained on"),
         ({"r": 3}, r"shapes \(2, 16\) and \(16, 2\), expected rank 3"),
         ({"rank_pattern": {"q_proj": 4}}, "expected rank 4"),
         ({"r": "two"}, "r of .* must be a positive number, found 'two'"),
@@ -130,11 +143,14 @@ def test_patterns_that_people_write_are_taken(plain: Path, pattern: str) -> None
     assert {lora.scaling for lora in Adapter.open(plain).modules.values()} <= {2.0, 4.0}
 
 
-def test_dora_and_other_tensors_are_refused_whatever_the_config_says(plain: Path) -> None:
+def test_tensors_that_the_config_does_not_speak_of(plain: Path) -> None:
     content = load_file(plain / "adapter_model.safetensors")
     name = next(iter(content)).split(".lora_")[0]
     tiny.store(plain, {**content, f"{name}.lora_magnitude_vector": torch.ones(16)}, "adapter_model.safetensors")
     with pytest.raises(InputError, match="belongs to a DoRA adapter"):
+        Adapter.open(plain)
+    tiny.store(plain, {**content, f"{name}.lora_E": torch.ones(2, 1)}, "adapter_model.safetensors")
+    with pytest.raises(InputError, match="belongs to an AdaLoRA adapter"):
         Adapter.open(plain)
     tiny.store(plain, {**content, f"{name}.lora_C.weight": torch.ones(16)}, "adapter_model.safetensors")
     with pytest.raises(InputError, match="no plain LoRA factor"):

@@ -150,3 +150,21 @@ def lora(name: str, folder: Path, seed: int = 0, **settings: Any) -> tuple[Path,
         adapted.save_pretrained(str(folder))
         merged = adapted.merge_and_unload().state_dict()
     return folder, before, merged
+
+
+def adapter(base: Any, folder: Path, config: Any, seed: int = 0) -> tuple[Path, dict[str, Tensor], dict[str, Tensor]]:
+    """An adapter of any kind on a model, every trained tensor moved from its start: its folder, the base's weights, and
+    the weights that peft merges."""
+    import peft
+
+    before = {key: tensor.clone() for key, tensor in base.state_dict().items()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        adapted = peft.get_peft_model(base, config)
+        generator = torch.Generator().manual_seed(seed)
+        for parameter in adapted.parameters():
+            if parameter.requires_grad:
+                parameter.data += 0.3 * torch.randn(parameter.shape, generator=generator)
+        adapted.save_pretrained(str(folder))
+        merged = adapted.eval().merge_and_unload().state_dict()
+    return folder, before, merged

@@ -190,7 +190,7 @@ def test_what_is_no_adapter_upon_a_checkpoint(
 ) -> None:
     model = expert(base, tmp_path / "model")
     adapter, _, _ = tiny.lora("qwen3", tmp_path / "adapter", r=2, target_modules=["q_proj"])
-    assert "expected a LoRA adapter after the +" in checked(a=f"{model}+{model}")
+    assert "expected an adapter after the +" in checked(a=f"{model}+{model}")
     assert "expected a full checkpoint before the +" in checked(a=f"{adapter}+{adapter}")
     assert "found nothing" in checked(a=f"{model}+{tmp_path / 'none'}")
 
@@ -248,9 +248,9 @@ def test_what_is_refused(
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"use_dora": True}, "a DoRA update is not scaling·BA"),
-        ({"init_lora_weights": "pissa"}, "changes the base weights"),
-        ({"peft_type": "IA3"}, "expected peft_type 'LORA', found 'IA3'"),
+        ({"use_dora": True}, "has no lora_magnitude_vector beside it"),
+        ({"init_lora_weights": "corda"}, "changes the base weights"),
+        ({"peft_type": "LILY"}, "found 'LILY'; where peft can merge it"),
         ({"r": 3}, "expected rank 3"),
     ],
 )

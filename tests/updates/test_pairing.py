@@ -6,7 +6,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from gcwm_viz.checkpoints.header import TensorInfo
 from gcwm_viz.checkpoints.index import CheckpointIndex
+from gcwm_viz.checkpoints.reader import read_tensor
 from gcwm_viz.errors import InputError
 from gcwm_viz.updates.pairing import open_update, plan, target_matrices
 from gcwm_viz.updates.source import UpdateSource
@@ -25,15 +27,22 @@ def adapter(base: CheckpointIndex, tmp_path: Path) -> UpdateSource:
     return open_update("adapter", tiny.lora("qwen3", tmp_path / "adapter", r=2, target_modules=["q_proj"])[0], base)
 
 
-def test_plan_reads_headers_only(
+def test_plan_reads_headers_and_one_matrix_of_an_adapter(
     base: CheckpointIndex, expert: UpdateSource, adapter: UpdateSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*arguments: object) -> None:
         raise AssertionError("weights were read")
 
     monkeypatch.setattr("gcwm_viz.updates.sources.read_tensor", refuse)
-    monkeypatch.setattr("gcwm_viz.checkpoints.adapters.read_tensor", refuse)
+    read: list[str] = []
+
+    def count(info: TensorInfo) -> torch.Tensor:
+        read.append(info.name)
+        return read_tensor(info)
+
+    monkeypatch.setattr("gcwm_viz.checkpoints.lora.read_tensor", count)
     found = plan(base, [expert, adapter])
+    assert len(read) == len({name.partition(".lora_")[0] for name in read}) * 2 == 2
     assert found.keys == found.active == target_matrices(base)
     assert found.parameters == sum(key.parameters for key in found.keys)
     rows: list[dict[str, Any]] = found.coverage
