@@ -39,7 +39,7 @@ class Effects:
     ) -> None:
         self._model, self._changes = model, changes
         self._tasks = [task.name for task in tasks]
-        with_loss = [task for task in tasks if not isinstance(task, HarnessTask)] if model.parameters else []
+        with_loss = [task for task in tasks if not isinstance(task, HarnessTask)] if model.weights else []
         self.losses = {task.name: TaskLoss(tokenizer, task) for task in with_loss}
         self._at_base = {name: first_order(model, loss, changes) for name, loss in self.losses.items()}
         self._tokens = {task.name: FirstTokens(tokenizer, task) for task in tasks if isinstance(task, PromptTask)}

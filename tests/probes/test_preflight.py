@@ -11,6 +11,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaModel
 
+from gcwm_viz.checkpoints.architecture import check_depth
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.cli import main
 from gcwm_viz.continual.store import RunStore
@@ -20,7 +21,7 @@ from gcwm_viz.engines.local import LocalEngine
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes.evaluate import evaluate
 from gcwm_viz.probes.harness import BATCH
-from gcwm_viz.probes.loading import check_depth, load_model
+from gcwm_viz.probes.loading import load_model
 from gcwm_viz.probes.preflight import HARNESS_TOKENS, preflight
 from gcwm_viz.probes.stored import checkpoints
 from tests.probes.models import bpe_tokenizer
