@@ -22,6 +22,7 @@ from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.lowrank import Update, accumulate, dense
 from gcwm_viz.updates.adapter import AdapterUpdate
 from gcwm_viz.updates.energy import squared_change, squared_sum
+from gcwm_viz.updates.experts import in_base_layout
 from gcwm_viz.updates.matrices import MatrixKey
 from gcwm_viz.updates.naming import in_base_names
 from gcwm_viz.updates.source import UpdateSource, check_stored, difference
@@ -39,7 +40,7 @@ class StoredUpdate(UpdateSource):
 
     def __init__(self, name: str, path: Path, base: CheckpointIndex, index: CheckpointIndex) -> None:
         super().__init__(name, path, base, index)
-        self.tensors = in_base_names(index.tensors, base)
+        self.tensors = in_base_layout(in_base_names(index.tensors, base), base)
         self._shapes = {tensor: info.shape for tensor, info in self.tensors.items()}
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -49,16 +50,16 @@ class StoredUpdate(UpdateSource):
         check_stored(self.tensors[key.name], key, self.base)
 
     def outside_names(self, keys: Iterable[MatrixKey]) -> list[str]:
-        targets, base = {key.name for key in keys}, self.base.tensors
+        targets, base = {key.name for key in keys}, self.base
         return [
             name
             for name, info in self.tensors.items()
-            if name in base and name not in targets and info.is_floating and info.shape == base[name].shape
+            if name not in targets and base.holds(name) and info.is_floating and info.shape == base.stored(name).shape
         ]
 
     def _outside_change(self, name: str) -> Tensor:
         value = read_tensor(self.tensors[name]).float()
-        return value if self.kind == "delta" else value - read_tensor(self.base.tensors[name]).float()
+        return value if self.kind == "delta" else value - read_tensor(self.base.stored(name)).float()
 
 
 class CheckpointUpdate(StoredUpdate):
@@ -67,7 +68,7 @@ class CheckpointUpdate(StoredUpdate):
     kind = "checkpoint"
 
     def nbytes(self, key: MatrixKey) -> int:
-        return self.tensors[key.name].nbytes + self.base.tensors[key.name].nbytes
+        return self.tensors[key.name].nbytes + self.base.stored(key.name).nbytes
 
     def _read(self, key: MatrixKey, dtype: torch.dtype) -> Tensor:
         return difference(self.tensors[key.name], key, self.base, dtype)
@@ -75,8 +76,8 @@ class CheckpointUpdate(StoredUpdate):
     def _outside(self, keys: Iterable[MatrixKey]) -> Iterator[tuple[str, float]]:
         targets = {key.name for key in keys}
         for name, info in self.tensors.items():
-            if name not in targets and name in self.base.tensors:
-                yield from squared_change(name, info, self.base.tensors[name])
+            if name not in targets and self.base.holds(name):
+                yield from squared_change(name, info, self.base.stored(name))
 
 
 class DeltaUpdate(StoredUpdate):
@@ -93,7 +94,7 @@ class DeltaUpdate(StoredUpdate):
     def _outside(self, keys: Iterable[MatrixKey]) -> Iterator[tuple[str, float]]:
         targets = {key.name for key in keys}
         for name, info in self.tensors.items():
-            if name not in targets and name in self.base.tensors and info.is_floating:
+            if name not in targets and self.base.holds(name) and info.is_floating:
                 yield name, squared_sum(read_tensor(info))
 
 
