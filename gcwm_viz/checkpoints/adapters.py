@@ -29,7 +29,7 @@ _TOKENS = re.compile(r"^(?P<module>.+)\.token_adapter\.trainable_tokens_delta(?:
 _PREFIX = re.compile(r"^(?:module\.|_orig_mod\.)*base_model\.model\.")
 # Settings under which Δ is not scaling · B A of the base weights.
 _VARIANTS = (
-    *("use_qalora", "use_bdlora", "layer_replication", "alora_invocation_tokens", "target_parameters"),
+    *("use_qalora", "use_bdlora", "layer_replication", "alora_invocation_tokens"),
     *("kasa_config", "velora_config", "monteclora_config", "arrow_config"),
 )
 # These initialisations leave the base as it is; the others (PiSSA, OLoRA, CorDA, LoRA-GA, LoftQ) subtract from it.
@@ -55,6 +55,14 @@ class LoraModule:
         """(d_out, d_in) in Linear layout."""
         return self.b.shape[0], self.a.shape[1]
 
+    @property
+    def rank(self) -> int:
+        return self.a.shape[0]
+
+    @property
+    def nbytes(self) -> int:
+        return self.a.nbytes + self.b.nbytes
+
     def read(self, dtype: torch.dtype = torch.float32) -> LowRank:
         """The update as factors in ``dtype``, the scaling multiplied into the left one."""
         return LowRank(read_tensor(self.b).to(dtype) * self.scaling, read_tensor(self.a).to(dtype))
@@ -64,13 +72,15 @@ class LoraModule:
 class Adapter:
     """A LoRA adapter: ``modules`` by module name in the base, ``embeddings`` likewise (Δ = scaling·(B A)ᵀ),
     ``replaced`` = tensors stored whole (modules_to_save, trained biases) by base tensor name, ``tokens`` = single rows
-    stored whole by module name."""
+    stored whole by module name, ``parameters`` = pairs of factors of parameters (``target_parameters``) that stack
+    experts, by module and level: ``.base_layer`` for every parameter of the same module that was wrapped later."""
 
     index: CheckpointIndex
     modules: dict[str, LoraModule]
     embeddings: dict[str, LoraModule]
     replaced: dict[str, TensorInfo]
     tokens: dict[str, TokenRows]
+    parameters: dict[str, tuple[TensorInfo, TensorInfo]]
 
     @classmethod
     def open(cls, root: str | Path) -> "Adapter":
@@ -107,12 +117,20 @@ class Adapter:
                 # PEFT stores a wrapped layer's own weight as base_layer, modules_to_save under the plain name.
                 replaced[bare.replace(".base_layer.", ".").replace(".modules_to_save.default.", ".")] = info
         _check_patterns(index.config, linear.keys() | embedding.keys(), file)
+        pairs = {module: _pair(module, pair) for module, pair in sorted(linear.items())}
+        parameters = {
+            module: pair
+            for module, pair in pairs.items()
+            # Of a module, or of a parameter of two dimensions, the factors have the rank of the config.
+            if index.config.get("target_parameters") and pair[0].shape[0] != rank_of(module, index.config, file)
+        }
         return cls(
             index,
-            {module: _module(module, pair, index.config, file) for module, pair in sorted(linear.items())},
-            {module: _module(module, pair, index.config, file) for module, pair in sorted(embedding.items())},
+            {name: _module(name, pair, index.config, file) for name, pair in pairs.items() if name not in parameters},
+            {name: _module(name, _pair(name, pair), index.config, file) for name, pair in sorted(embedding.items())},
             replaced,
             tokens,
+            parameters,
         )
 
 
@@ -137,7 +155,7 @@ def _check_kind(config: dict[str, Any], file: Path) -> None:
         )
 
 
-def _module(module: str, pair: dict[str, TensorInfo], config: dict[str, Any], file: Path) -> LoraModule:
+def _pair(module: str, pair: dict[str, TensorInfo]) -> tuple[TensorInfo, TensorInfo]:
     if pair.keys() != {"A", "B"}:
         side, lone = next(iter(pair.items()))
         raise InputError(
@@ -149,14 +167,31 @@ def _module(module: str, pair: dict[str, TensorInfo], config: dict[str, Any], fi
             raise InputError(
                 f"{info.path}: tensor {info.name!r} must be a 2-D floating matrix, found {info.dtype} {info.shape}"
             )
-    rank = _by_pattern(module, config, "rank_pattern", "r", file)
+    return a, b
+
+
+def _module(module: str, pair: tuple[TensorInfo, TensorInfo], config: dict[str, Any], file: Path) -> LoraModule:
+    a, b = pair
+    rank = rank_of(module, config, file)
     if not (a.shape[0] == b.shape[1] == rank):
         raise InputError(
             f"{a.path}: factors of {module!r} have shapes {a.shape} and {b.shape}, "
             f"expected rank {rank:g} from {file.name}"
         )
-    alpha = _by_pattern(module, config, "alpha_pattern", "lora_alpha", file)
-    return LoraModule(module, a, b, alpha / (rank**0.5 if config.get("use_rslora") else rank))
+    return LoraModule(module, a, b, scaling_of(module, config, file))
+
+
+def rank_of(module: str, config: dict[str, Any], file: Path) -> float:
+    """Raises InputError where the config has no positive number for the rank of ``module``."""
+    return _by_pattern(module, config, "rank_pattern", "r", file)
+
+
+def scaling_of(module: str, config: dict[str, Any], file: Path) -> float:
+    """What multiplies B A of a module, or of a parameter by its full name. Raises InputError as :func:`rank_of`."""
+    rank = rank_of(module, config, file)
+    return _by_pattern(module, config, "alpha_pattern", "lora_alpha", file) / (
+        rank**0.5 if config.get("use_rslora") else rank
+    )
 
 
 def _by_pattern(module: str, config: dict[str, Any], patterns: str, default: str, file: Path) -> float:

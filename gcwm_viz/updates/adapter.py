@@ -5,14 +5,16 @@ from pathlib import Path
 
 import torch
 
-from gcwm_viz.checkpoints.adapters import Adapter
+from gcwm_viz.checkpoints.adapters import Adapter, LoraModule
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.checkpoints.reader import read_tensor
 from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.lowrank import Update, accumulate, squared_norm
 from gcwm_viz.updates.energy import squared_change, squared_sum
+from gcwm_viz.updates.experts import in_base_layout
 from gcwm_viz.updates.matrices import MatrixKey, block_position, is_target
 from gcwm_viz.updates.naming import base_names
+from gcwm_viz.updates.parameters import ExpertFactors, expert_factors
 from gcwm_viz.updates.source import UpdateSource, check_stored, difference
 
 
@@ -29,14 +31,15 @@ class AdapterUpdate(UpdateSource):
         tokens = {f"{module}.weight": rows for module, rows in adapter.tokens.items()}
         # All at once, since a single name may not show its prefix.
         names = base_names(dict.fromkeys((*factors, *embeddings, *tokens, *adapter.replaced)), base)
-        self.modules = {names[tensor]: lora for tensor, lora in factors.items()}
+        self.modules: dict[str, LoraModule | ExpertFactors] = {names[name]: lora for name, lora in factors.items()}
+        self.modules |= expert_factors(adapter, base)
         self.embeddings = {names[tensor]: lora for tensor, lora in embeddings.items()}
         self.tokens = {names[tensor]: rows for tensor, rows in tokens.items()}
-        self.replaced = {names[tensor]: info for tensor, info in adapter.replaced.items()}
+        self.replaced = in_base_layout({names[tensor]: info for tensor, info in adapter.replaced.items()}, base)
         self.whole = {
             tensor: info
             for tensor, info in self.replaced.items()
-            if tensor in base.tensors and is_target(base.tensors[tensor])
+            if base.holds(tensor) and (tensor not in base.tensors or is_target(base.tensors[tensor]))
         }
         self._shapes: dict[str, tuple[int, ...]] = {tensor: lora.shape for tensor, lora in self.modules.items()}
         self._shapes |= {tensor: info.shape for tensor, info in self.whole.items()}
@@ -58,16 +61,16 @@ class AdapterUpdate(UpdateSource):
         if key.name in self.modules and (shape := self.modules[key.name].shape) != key.shape:
             raise InputError(
                 f"{self.path}: this adapter is for another base: its update of {key.name!r} has shape {shape}, "
-                f"expected {key.shape} as in {self.base.tensors[key.name].path}"
+                f"expected {key.shape} as in {self.base.stored(key.name).path}"
             )
 
     def nbytes(self, key: MatrixKey) -> int:
         lora, info = self.modules.get(key.name), self.whole.get(key.name)
-        factors = lora.a.nbytes + lora.b.nbytes if lora else 0
-        return factors + (info.nbytes + self.base.tensors[key.name].nbytes if info else 0)
+        factors = lora.nbytes if lora else 0
+        return factors + (info.nbytes + self.base.stored(key.name).nbytes if info else 0)
 
     def rank(self, key: MatrixKey) -> int | None:
-        return None if key.name in self.whole else self.modules[key.name].a.shape[0]
+        return None if key.name in self.whole else self.modules[key.name].rank
 
     def _read(self, key: MatrixKey, dtype: torch.dtype) -> Update:
         factors = self.modules[key.name].read(dtype) if key.name in self.modules else None
@@ -80,7 +83,7 @@ class AdapterUpdate(UpdateSource):
     def check_modules(self) -> None:
         """Raises InputError when a module inside a decoder block has no weight in the base."""
         for name, lora in self.modules.items():
-            if name not in self.base.tensors and block_position(name) is not None:
+            if not self.base.holds(name) and block_position(name) is not None:
                 raise InputError(
                     f"{self.path}: this adapter is for another base: tensor {lora.a.name!r} adapts {lora.module!r}, "
                     f"expected in the base {self.base.root} a tensor {name!r}, found none"
@@ -95,7 +98,7 @@ class AdapterUpdate(UpdateSource):
             if name in self.base.tensors:
                 yield name, sum(map(squared_sum, rows.changes(self.base.tensors[name])))
         for name, info in self.replaced.items():
-            base = self.base.tensors.get(name)
+            base = self.base.stored(name) if self.base.holds(name) else None
             if name.endswith(".lora_B.bias"):
                 yield name, squared_sum(read_tensor(info)) * self._bias_scaling(name)
             elif base is not None and name not in targets:
