@@ -108,6 +108,17 @@ ODD: dict[str, Callable[[], Any]] = {
     "llava": lambda: transformers.LlavaConfig(
         text_config=CONFIGS["llama"](), vision_config=transformers.CLIPVisionConfig(**VISION)
     ),
+    # Whose published checkpoint has its stacks the other way round than the model in memory.
+    "qwen3-vl-moe": lambda: transformers.Qwen3VLMoeConfig(
+        text_config={
+            **DENSE, "head_dim": 4, "moe_intermediate_size": 6, "num_experts": 3, "num_experts_per_tok": 2,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [1, 1, 0]},
+        },
+        vision_config={
+            "depth": 1, "hidden_size": 16, "intermediate_size": 24, "num_heads": 4, "patch_size": 4,
+            "out_hidden_size": 16, "deepstack_visual_indexes": [0],
+        },
+    ),
     "t5": lambda: transformers.T5Config(vocab_size=40, d_model=16, d_kv=4, d_ff=24, num_layers=2, num_heads=4),
     "bart": lambda: transformers.BartConfig(**SEQ2SEQ, max_position_embeddings=32),
     "whisper": lambda: transformers.WhisperConfig(

@@ -16,7 +16,7 @@ from gcwm_viz.checkpoints.architecture import holds_transposed, place_of, places
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.lowrank import LowRank, dense
-from gcwm_viz.updates.matrices import MatrixKey, target_matrices
+from gcwm_viz.updates.matrices import target_matrices
 from gcwm_viz.updates.outside import outside_share
 from gcwm_viz.updates.pairing import open_update, plan
 from tests.checkpoints import tiny
@@ -29,14 +29,6 @@ APART = ("qwen3-moe", "mixtral", "deepseek-v3")
 
 def saved(name: str, folder: Path, seed: int = 0, *, as_in_memory: bool = False) -> CheckpointIndex:
     return CheckpointIndex.open(tiny.save(tiny.model(name, seed), folder, save_original_format=not as_in_memory))
-
-
-def in_memory(name: str, index: CheckpointIndex, keys: list[MatrixKey]) -> list[Tensor]:
-    """The matrices of ``keys`` as views of the parameters of transformers' model, in the checkpoint's layout."""
-    model = tiny.model(name)
-    placed = places(model, index.tensors)
-    found = [place_of(key.name, placed) for key in keys]
-    return [place.part(model.get_parameter(place.parameter)) for place in found if place is not None]
 
 
 @pytest.mark.parametrize("name", [*STACKED, *APART])
@@ -64,6 +56,32 @@ def test_every_slice_is_a_matrix_of_its_own(name: str, tmp_path: Path) -> None:
         assert isinstance(delta, Tensor)
         assert torch.equal(key.from_linear(delta), (other[parameter] - own[parameter])[int(entry)])
     assert len(experts) == sum(p.shape[0] for p in own.values() if p.ndim == 3)
+
+
+def test_a_checkpoint_that_transformers_transposes(tmp_path: Path) -> None:
+    """Qwen3-VL-MoE was published with (experts, d_in, d_out) and is loaded as (experts, d_out, d_in)."""
+    saved_as = saved("qwen3-vl-moe", tmp_path / "new")
+    content = tiny.tensors(saved_as.root)
+    turned = {name: value.mT.contiguous() if value.ndim == 3 else value for name, value in content.items()}
+    tiny.store(tmp_path / "old", turned)
+    (tmp_path / "old" / "config.json").write_text(json.dumps(saved_as.config))
+    old = CheckpointIndex.open(tmp_path / "old")
+    stacks = [{key.name: key for key in target_matrices(base) if key.name.endswith("]")} for base in (saved_as, old)]
+    assert stacks[0].keys() == stacks[1].keys()
+    assert len(stacks[0]) == 12
+    for name, key in stacks[0].items():
+        turned_key = stacks[1][name]
+        assert (key.transposed, turned_key.transposed) == (False, True)
+        assert (key.family, key.shape) == (turned_key.family, turned_key.shape)
+        own, other = (reader.read_tensor(base.stored(name)) for base in (saved_as, old))
+        assert torch.equal(key.to_linear(own), turned_key.to_linear(other))
+    model = tiny.model("qwen3-vl-moe")
+    placed = places(model, old.tensors)
+    for name in stacks[1]:
+        place = place_of(name, placed)
+        assert place is not None
+        whole = model.get_parameter(place.parameter)
+        assert torch.equal(place.part(whole), reader.read_tensor(old.stored(name)))
 
 
 def granite(tensor: str) -> str:
