@@ -30,8 +30,8 @@ def first_order(model: SettableModel, loss: TaskLoss, changes: Sequence[Sequence
 class Effects:
     """What updates, given as changes of the model's ``keys``, do to tasks, by passes at the base and at base + Δ.
 
-    The model must be the base when this is made. Without tasks that have a loss, and for a model that holds several
-    matrices in one parameter, there are no first-order effects (NaN); divergence is of tasks with prompts.
+    The model must be the base when this is made. Without tasks that have a loss, and for a model that has its matrices
+    in other forms than the checkpoint, there are no first-order effects (NaN); divergence is of tasks with prompts.
     """
 
     def __init__(

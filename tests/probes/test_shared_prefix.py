@@ -24,7 +24,7 @@ ROWS = [
 ]
 OTHERS = {"mistral", "gemma2", "gemma3", "mamba2", "bamba"}
 """Kinds of which a layer keeps a window of keys and values, or a recurrent state."""
-DECODERS = [*tiny.CONFIGS, "mamba2", "bamba", "deepseek-v3", "granite-moe"]
+DECODERS = [*tiny.CONFIGS, "mamba2", "bamba", "deepseek-v3"]
 
 
 def batch_of(rows: list[Row], monkeypatch: pytest.MonkeyPatch, *, shared: bool) -> Batch:
