@@ -20,6 +20,8 @@ from gcwm_viz.errors import InputError
 
 _LAYERS = re.compile(r"(num_|n_)?((hidden|decoder|encoder)_)?layers?")
 """num_hidden_layers, n_layer, num_layers, decoder_layers, …"""
+_EXPERTS = re.compile(r"(\w+_)?experts")
+"""num_experts, num_local_experts, n_routed_experts, …"""
 
 # transformers is imported where it is used: reading headers or tables does not need it.
 
@@ -60,8 +62,9 @@ def empty_model(base: CheckpointIndex) -> Any:
 
 
 def check_depth(base: CheckpointIndex) -> None:
-    """Raises :class:`InputError` for a config that claims more layers than the base has tensors, under any name and in
-    any part of it: transformers would build them all."""
+    """Raises :class:`InputError` for a config that claims more layers than the base has tensors, or more experts than
+    it has tensors or matrices in a stack, under any name and in any part of it: transformers would build them all."""
+    stacked = max((info.shape[0] for info in base.tensors.values() if len(info.shape) == 3), default=0)
     sections: list[dict[str, Any]] = [base.config]
     while sections:
         for name, value in sections.pop().items():
@@ -70,6 +73,11 @@ def check_depth(base: CheckpointIndex) -> None:
             elif _LAYERS.fullmatch(name) and isinstance(value, int) and value > len(base.tensors):
                 raise InputError(
                     f"{base.config_file}: {name} is {value}, the base has {len(base.tensors)} tensors in all"
+                )
+            elif _EXPERTS.fullmatch(name) and isinstance(value, int) and value > max(stacked, len(base.tensors)):
+                raise InputError(
+                    f"{base.config_file}: {name} is {value}, the base has {len(base.tensors)} tensors in all and at "
+                    f"most {stacked} matrices in one"
                 )
 
 

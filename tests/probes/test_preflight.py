@@ -133,11 +133,15 @@ def test_any_other_missing_weight_is_named_when_the_model_is_loaded(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    "config", [{"decoder_layers": 10**6}, {"num_layers": 10**6}, {"text_config": {"num_hidden_layers": 10**6}}]
+    "config",
+    [
+        *({"decoder_layers": 10**6}, {"num_layers": 10**6}, {"text_config": {"num_hidden_layers": 10**6}}),
+        *({"num_experts": 10**6}, {"text_config": {"num_local_experts": 10**6}}),
+    ],
 )
 def test_no_config_makes_transformers_build_a_million_layers(tmp_path: Path, config: dict[str, Any]) -> None:
     base = CheckpointIndex.open(save_llama(tmp_path, hidden=16, vocabulary=300))
-    with pytest.raises(InputError, match=r"layers is 1000000, the base has \d+ tensors in all"):
+    with pytest.raises(InputError, match=r"(layers|experts) is 1000000, the base has \d+ tensors in all"):
         check_depth(replace(base, config=base.config | config))
 
 
