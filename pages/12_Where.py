@@ -13,12 +13,11 @@ with frame.frame(
     place = looked.choose(view)
     if place is None:
         st.stop()
-    select = partial(cell_choice.select_from, axes=view.axes)
-    where.maps(place, select)
+    where.maps(place, partial(cell_choice.select_from, axes=view.grid))
     undo.show(place)
 
     st.header("Harm against gain", anchor=False)
-    where.harm_against_gain(place, select)
+    where.harm_against_gain(place, partial(cell_choice.select_from, axes=view.axes))
 
     st.header("Every task at every step", anchor=False)
     where.over_time(place)

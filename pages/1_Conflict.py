@@ -34,7 +34,7 @@ with frame.frame(
     first, second, _ = st.columns([1, 1, 2], gap="medium")
     ranked = options[first.selectbox("Signal", list(options))]
     k = second.slider("Highest cells k", 5, 100, 20, step=5)
-    figure = step_multiples.step_multiples(matrices, ranked, view.axes, limits[ranked.column])
+    figure = step_multiples.step_multiples(matrices, ranked, view.grid, limits[ranked.column])
     charts.show(figure, step_multiples.ABOUT, matrices[[*grids.CELL_COLUMNS, ranked.column]], key="steps")
     left, right = st.columns(2, gap="medium")
     with left:

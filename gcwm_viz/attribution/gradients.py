@@ -14,13 +14,13 @@ from torch.utils.checkpoint import checkpoint
 from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.lowrank import LowRank, Update
 from gcwm_viz.probes.loss import TaskLoss
-from gcwm_viz.probes.merged import OutsideTensor
+from gcwm_viz.probes.merged import OutsideTensor, Weight
 from gcwm_viz.updates.matrices import MatrixKey
 
 
 class SettableModel(Protocol):
-    """A model in memory whose ``keys``, tensors by name with their layout, are set to base + Δ; None in ``parameters``
-    for one that has them in other forms. :class:`~gcwm_viz.probes.merged.MergedModel` is one."""
+    """A model in memory whose ``keys``, tensors by name with their layout, are set to base + Δ; ``weights``: where they
+    are, None for a model that has them in other forms. :class:`~gcwm_viz.probes.merged.MergedModel` is one."""
 
     model: Any
     device: torch.device
@@ -28,7 +28,7 @@ class SettableModel(Protocol):
     @property
     def keys(self) -> Sequence[MatrixKey | OutsideTensor]: ...
     @property
-    def parameters(self) -> dict[str, torch.nn.Parameter] | None: ...
+    def weights(self) -> dict[str, Weight] | None: ...
     def set_updates(self, deltas: Sequence[Update | None]) -> None: ...
 
 
@@ -38,42 +38,46 @@ class MatrixGradients:
     ``half``: matrix products in bfloat16 (autocast), weights and sums in float32. ``recompute``: each block keeps its
     input alone and computes the rest again in the backward pass (gradient checkpointing, Chen et al. 2016, arXiv
     1604.06174), a third more work for the memory of one block. Beyond the model, memory holds the gradient of one
-    matrix at a time.
+    parameter at a time: a matrix, or the experts of a layer, which transformers stacks in one.
 
-    Raises :class:`InputError` for a model that holds several matrices in one parameter, and with ``recompute`` for one
-    whose blocks cannot.
+    Raises :class:`InputError` for a model that has its matrices in other forms, and with ``recompute`` for one whose
+    blocks cannot.
     """
 
     def __init__(
         self, model: SettableModel, places: Iterable[int], *, half: bool = False, recompute: bool = False
     ) -> None:
-        if model.parameters is None:
+        if model.weights is None:
             raise InputError(
-                "this model holds several of its matrices, such as experts, in one parameter, expected one parameter "
-                "a matrix: their gradients cannot be told apart yet"
+                f"transformers' {type(model.model).__name__} changes the form of some matrices of the checkpoint when "
+                "it loads them, expected each in a parameter or in a part of one: gradients cannot be told apart"
             )
         self._model, self._half = model, half
         self._blocks = _blocks(model.model) if recompute else []
-        self._parameters = {place: model.parameters[model.keys[place].name] for place in places}
+        self._weights: dict[torch.nn.Parameter, list[tuple[int, Weight]]] = {}
+        for place in places:
+            weight = model.weights[model.keys[place].name]
+            self._weights.setdefault(weight.parameter, []).append((place, weight))
         for parameter in model.model.parameters():
             parameter.requires_grad_(False)
             parameter.grad = None  # what a training left there would be added to the first gradient
-        for parameter in self._parameters.values():
+        for parameter in self._weights:
             parameter.requires_grad_(True)
 
     def measure(self, loss: TaskLoss, take: Callable[[int, Tensor], None]) -> float:
         """L at the model's present weights. ``take`` is called with a matrix's place and its gradient in Linear layout
         (d_out, d_in), as often as the loss has parts: the gradients of one matrix add up to ∇_{W_k} L."""
 
-        def arrive(place: int, parameter: Tensor) -> None:
+        def arrive(weights: list[tuple[int, Weight]], parameter: Tensor) -> None:
             assert parameter.grad is not None
-            take(place, self._model.keys[place].to_linear(parameter.grad))
+            for place, weight in weights:
+                take(place, self._model.keys[place].to_linear(weight.part(parameter.grad)))
             parameter.grad = None
 
         value = 0.0
         handles = [
-            parameter.register_post_accumulate_grad_hook(partial(arrive, place))
-            for place, parameter in self._parameters.items()
+            parameter.register_post_accumulate_grad_hook(partial(arrive, weights))
+            for parameter, weights in self._weights.items()
         ]
         try:
             with self._recomputing(), torch.autocast(self._model.device.type, torch.bfloat16, enabled=self._half):

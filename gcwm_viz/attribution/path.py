@@ -51,7 +51,7 @@ class StatePath:
     ``half``: matrix products in bfloat16 (autocast), weights and sums in float32. Beyond the model, memory holds both
     states as they are given, factors as factors, and the gradient of one matrix at a time.
 
-    Raises :class:`InputError` for a model that holds several matrices in one parameter.
+    Raises :class:`InputError` for a model that has its matrices in other forms than the checkpoint.
     """
 
     def __init__(

@@ -13,7 +13,7 @@ from torch import Tensor
 from gcwm_viz.checkpoints.header import TensorInfo
 from gcwm_viz.checkpoints.index import ADAPTER_CONFIG, ADAPTER_WEIGHTS, CheckpointIndex
 from gcwm_viz.checkpoints.location import location, reached
-from gcwm_viz.checkpoints.lora import LoraModule, lora_module
+from gcwm_viz.checkpoints.lora import LoraModule, factor_pair, lora_module, rank_of
 from gcwm_viz.checkpoints.patterns import check_patterns
 from gcwm_viz.checkpoints.peft_layers import MERGE, PeftLayers
 from gcwm_viz.checkpoints.token_rows import TokenRows, token_rows
@@ -34,7 +34,6 @@ _NO_UPDATE = {
     "alora_invocation_tokens": "it acts on what follows certain tokens, which no change of the weights does",
     "arrow_config": "it chooses between adapters token by token, which no change of the weights does; take these alone",
     "layer_replication": "its model has layers that the base does not have",
-    "target_parameters": f"merge it first, with {MERGE}",
 }
 """LoRA settings under which the adapter is no update of the base's matrices that can be read, and why."""
 _BY_PEFT = ("use_bdlora", "kasa_config")
@@ -62,6 +61,10 @@ class AdaptedModule(Protocol):
     def tensors(self) -> list[TensorInfo]: ...
 
     @property
+    def nbytes(self) -> int:
+        """Bytes to read for the update, the weight left out."""
+
+    @property
     def needs_weight(self) -> bool:
         """Whether Δ depends on the weight that the adapter was trained on."""
 
@@ -74,7 +77,9 @@ class Adapter:
     """An adapter: ``modules`` by module name in the base, ``embeddings`` likewise (Δ = scaling·(B A)ᵀ),
     ``layers`` = modules of another kind than LoRA, ``replaced`` = tensors stored whole (modules_to_save, trained
     biases) by base tensor name, ``bias_changes`` = what is added to a bias (scaled as the module), by module name,
-    ``tokens`` = single rows stored whole by module name."""
+    ``tokens`` = single rows stored whole by module name, ``parameters`` = pairs of factors of parameters
+    (``target_parameters``) that stack experts, by module and level: ``.base_layer`` for every parameter of the same
+    module that was wrapped later."""
 
     index: CheckpointIndex
     modules: dict[str, LoraModule]
@@ -83,6 +88,7 @@ class Adapter:
     replaced: dict[str, TensorInfo]
     bias_changes: dict[str, TensorInfo]
     tokens: dict[str, TokenRows]
+    parameters: dict[str, tuple[TensorInfo, TensorInfo]]
 
     @classmethod
     def open(cls, root: str | Path) -> "Adapter":
@@ -127,6 +133,12 @@ class Adapter:
             own.update(parts.pop(module, {}))
         if config.get("peft_type") == "LORA":
             check_patterns(config, parts.keys() | embedding.keys(), file)
+        parameters = {
+            module: factor_pair(parts.pop(module))
+            for module, own in sorted(parts.items())
+            # Of a module, or of a parameter of two dimensions, the factors have the rank of the config.
+            if config.get("target_parameters") and "A" in own and own["A"].shape[:1] != (rank_of(module, config, file),)
+        }
         return cls(
             index,
             {module: lora_module(module, own, config, file, start) for module, own in sorted(parts.items())},
@@ -135,6 +147,7 @@ class Adapter:
             replaced,
             bias_changes,
             tokens,
+            parameters,
         )
 
 

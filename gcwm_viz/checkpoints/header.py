@@ -8,7 +8,7 @@ import json
 import math
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,8 @@ FLOAT8 = frozenset({"F8_E4M3", "F8_E5M2"})
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """The header's entry of one tensor: shape as stored, ``offset`` of its first byte in the file."""
+    """The header's entry of one tensor: shape as stored, ``offset`` of its first byte in the file. For :meth:`part` of
+    one, ``entry`` and ``first`` say which: the entry of the leading dimension and its first row."""
 
     name: str
     dtype: str
@@ -41,6 +42,25 @@ class TensorInfo:
     path: Path
     nbytes: int
     offset: int
+    entry: int | None = None
+    first: int = 0
+
+    def part(self, entry: int, rows: tuple[int, int] | None = None) -> "TensorInfo":
+        """The ``entry``-th matrix of a stack (n, d, d'), or its ``rows`` from the first up to the last, exclusive."""
+        count, height, width = self.shape
+        first, stop = rows or (0, height)
+        assert self.entry is None
+        assert 0 <= entry < count
+        assert 0 <= first < stop <= height
+        row = self.nbytes // (count * height)
+        return replace(
+            self,
+            shape=(stop - first, width),
+            nbytes=(stop - first) * row,
+            offset=self.offset + (entry * height + first) * row,
+            entry=entry,
+            first=first,
+        )
 
     @property
     def is_floating(self) -> bool:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +19,10 @@ ADAPTER_WEIGHTS = "adapter_model.safetensors"
 PICKLE_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"})
 GGUF_SUFFIX = ".gguf"
 SAMPLE_BYTES = 4096
+_ENTRY = re.compile(r"(?P<tensor>.+)\[(?P<entry>0|[1-9][0-9]{0,8})\]")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CheckpointIndex:
     """Headers of one checkpoint: ``tensors`` by name, ``config`` from config.json ({} without one),
     ``file_metadata`` by file."""
@@ -72,6 +74,21 @@ class CheckpointIndex:
         config = (read_config if config_name == "config.json" else read_json_object)(config_file, config_name)
         return cls(root, tensors, config, file_metadata, config_file)
 
+    def holds(self, name: str) -> bool:
+        """Whether there is a tensor ``name``, or for ``name[i]`` a stack ``name`` that has an ``i``-th matrix."""
+        tensor, entry = split_entry(name)
+        info = self.tensors.get(tensor)
+        return name in self.tensors or (info is not None and entry is not None and entry < info.shape[0])
+
+    def stored(self, name: str) -> TensorInfo:
+        """The tensor ``name``, or for ``name[i]`` the ``i``-th matrix of a stack. Raises KeyError for neither."""
+        if name in self.tensors:
+            return self.tensors[name]
+        tensor, entry = split_entry(name)
+        if entry is None:
+            raise KeyError(name)
+        return self.tensors[tensor].part(entry)
+
     @property
     def parameters(self) -> int:
         return sum(info.parameters for info in self.tensors.values())
@@ -89,6 +106,12 @@ class CheckpointIndex:
         if self.config_file is not None:
             digest.update(self.config_file.read_bytes())
         return digest.hexdigest()
+
+
+def split_entry(name: str) -> tuple[str, int | None]:
+    """A stack's name and the entry of its leading dimension in ``name[i]``; any other name, and None."""
+    match = _ENTRY.fullmatch(name)
+    return (match["tensor"], int(match["entry"])) if match else (name, None)
 
 
 def sample(info: TensorInfo) -> bytes:

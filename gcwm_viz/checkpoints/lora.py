@@ -79,6 +79,10 @@ class LoraModule:
         return [info for info in (self.a, self.b, self.e, self.magnitude) if info is not None]
 
     @property
+    def nbytes(self) -> int:
+        return sum(info.nbytes for info in self.tensors)
+
+    @property
     def needs_weight(self) -> bool:
         """Whether Δ depends on the weight that the adapter was trained on."""
         return self.magnitude is not None or bool(self.start)
@@ -108,13 +112,12 @@ def lora_module(
     """The module whose tensors are ``parts`` (A, B, E, magnitude). Raises InputError for a lone factor, and for tensors
     that do not fit each other or the config."""
     adaptive = config.get("peft_type") == "ADALORA"
-    for side in ("A", "B", *("E" * adaptive)):
-        if side not in parts:
-            lone = next(iter(parts.values()))
-            raise InputError(f"{lone.path}: tensor {lone.name!r} has no partner, expected lora_{side} too")
+    a, b = factor_pair(parts)
+    if adaptive and "E" not in parts:
+        raise InputError(f"{a.path}: tensor {a.name!r} has no partner, expected lora_E too")
     if ("magnitude" in parts) != bool(config.get("use_dora")):
         found = "has no lora_magnitude_vector beside it" if config.get("use_dora") else "belongs to a DoRA adapter"
-        info = parts.get("magnitude", parts["A"])
+        info = parts.get("magnitude", a)
         raise InputError(
             f"{info.path}: tensor {info.name!r} {found}, expected one where {file.name} sets use_dora and only there"
         )
@@ -123,14 +126,9 @@ def lora_module(
             f"{parts['E'].path}: tensor {parts['E'].name!r} belongs to an AdaLoRA adapter, expected lora_A and "
             f"lora_B as {file.name} says"
         )
-    a, b, e, magnitude = (parts.get(part) for part in ("A", "B", "E", "magnitude"))
-    assert a is not None
-    assert b is not None
-    for info in filter(None, (a, b, e)):
-        if not info.is_floating or len(info.shape) != 2:
-            raise InputError(
-                f"{info.path}: tensor {info.name!r} must be a 2-D floating matrix, found {info.dtype} {info.shape}"
-            )
+    e, magnitude = parts.get("E"), parts.get("magnitude")
+    if e is not None:
+        _check_matrix(e)
     if magnitude is not None and (not magnitude.is_floating or magnitude.shape != b.shape[:1]):
         raise InputError(
             f"{magnitude.path}: tensor {magnitude.name!r} has dtype {magnitude.dtype} and shape {magnitude.shape}, "
@@ -140,12 +138,38 @@ def lora_module(
         rank: float = a.shape[0]
         scaling = positive(module, config, "lora_alpha", file) / (positive(module, config, "init_r", file) + _RANK_EPS)
     else:
-        rank = by_pattern(module, config, "rank_pattern", "r", file)
-        alpha = by_pattern(module, config, "alpha_pattern", "lora_alpha", file)
-        scaling = alpha / (rank**0.5 if config.get("use_rslora") else rank)
+        rank, scaling = rank_of(module, config, file), scaling_of(module, config, file)
     if not (a.shape[0] == b.shape[1] == rank) or (e is not None and e.shape != (rank, 1)):
         raise InputError(
             f"{a.path}: factors of {module!r} have shapes {a.shape} and {b.shape}, "
             f"expected rank {rank:g} from {file.name}"
         )
     return LoraModule(module, a, b, scaling, e, magnitude, start)
+
+
+def factor_pair(parts: dict[str, TensorInfo]) -> tuple[TensorInfo, TensorInfo]:
+    """A and B. Raises InputError for a lone factor, and for one that is no floating matrix."""
+    for side in ("A", "B"):
+        if side not in parts:
+            lone = next(iter(parts.values()))
+            raise InputError(f"{lone.path}: tensor {lone.name!r} has no partner, expected lora_{side} too")
+        _check_matrix(parts[side])
+    return parts["A"], parts["B"]
+
+
+def _check_matrix(info: TensorInfo) -> None:
+    if not info.is_floating or len(info.shape) != 2:
+        raise InputError(
+            f"{info.path}: tensor {info.name!r} must be a 2-D floating matrix, found {info.dtype} {info.shape}"
+        )
+
+
+def rank_of(module: str, config: dict[str, Any], file: Path) -> float:
+    """Raises InputError where the config has no positive number for the rank of ``module``."""
+    return by_pattern(module, config, "rank_pattern", "r", file)
+
+
+def scaling_of(module: str, config: dict[str, Any], file: Path) -> float:
+    """What multiplies B A of a module, or of a parameter by its full name. Raises InputError as :func:`rank_of`."""
+    rank, alpha = rank_of(module, config, file), by_pattern(module, config, "alpha_pattern", "lora_alpha", file)
+    return alpha / (rank**0.5 if config.get("use_rslora") else rank)

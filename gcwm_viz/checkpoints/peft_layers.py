@@ -122,6 +122,10 @@ class PeftModule:
         return [*self._stored.values()]
 
     @property
+    def nbytes(self) -> int:
+        return sum(info.nbytes for info in self.tensors)
+
+    @property
     def changes_bias(self) -> bool:
         return self.biased and self.layers.config["peft_type"] in _BIASED
 

@@ -25,15 +25,18 @@ def read_tensor(info: TensorInfo, rows: slice | None = None) -> Tensor:
     """
     tensor = _remote_tensor(info, rows) if is_remote(info.path) else _local_tensor(info, rows)
     if info.is_floating:
-        check_finite(tensor, f"{info.path}: tensor {info.name!r}")
+        check_finite(tensor, f"{info.path}: tensor {info.name!r}{'' if info.entry is None else f' [{info.entry}]'}")
     return tensor
 
 
 def _local_tensor(info: TensorInfo, rows: slice | None) -> Tensor:
     try:
         with safe_open(info.path, framework="pt", device="cpu") as file:
-            if rows is None:
-                tensor: Tensor = file.get_tensor(info.name).clone()
+            if info.entry is not None:
+                start, stop, _ = (rows or slice(None)).indices(info.shape[0])
+                tensor: Tensor = file.get_slice(info.name)[info.entry, info.first + start : info.first + stop].clone()
+            elif rows is None:
+                tensor = file.get_tensor(info.name).clone()
             else:
                 tensor = file.get_slice(info.name)[rows].clone()
     except (SafetensorError, OSError, KeyError) as error:

@@ -30,8 +30,8 @@ def first_order(model: SettableModel, loss: TaskLoss, changes: Sequence[Sequence
 class Effects:
     """What updates, given as changes of the model's ``keys``, do to tasks, by passes at the base and at base + Δ.
 
-    The model must be the base when this is made. Without tasks that have a loss, and for a model that holds several
-    matrices in one parameter, there are no first-order effects (NaN); divergence is of tasks with prompts.
+    The model must be the base when this is made. Without tasks that have a loss, and for a model that has its matrices
+    in other forms than the checkpoint, there are no first-order effects (NaN); divergence is of tasks with prompts.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Effects:
     ) -> None:
         self._model, self._changes = model, changes
         self._tasks = [task.name for task in tasks]
-        with_loss = [task for task in tasks if not isinstance(task, HarnessTask)] if model.parameters else []
+        with_loss = [task for task in tasks if not isinstance(task, HarnessTask)] if model.weights else []
         self.losses = {task.name: TaskLoss(tokenizer, task) for task in with_loss}
         self._at_base = {name: first_order(model, loss, changes) for name, loss in self.losses.items()}
         self._tokens = {task.name: FirstTokens(tokenizer, task) for task in tasks if isinstance(task, PromptTask)}

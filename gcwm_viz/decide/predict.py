@@ -104,7 +104,7 @@ def _work(run: Path, identity: str, worker: Worker, piece: str) -> dict[str, Any
         return _measure(run, worker.device)
     store, base, sources = _open(run, identity)
     key = store.keys[int(piece)]
-    weight = key.to_linear(read_tensor(base.tensors[key.name]).float())
+    weight = key.to_linear(read_tensor(base.stored(key.name)).float())
     return _to_json(interference(weight, [source.delta(key) for source in sources], store.settings.gcwm))
 
 

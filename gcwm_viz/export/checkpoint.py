@@ -1,6 +1,7 @@
 """The merged model of one step as a checkpoint that transformers, vLLM and mergekit load."""
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gcwm_viz.calibration.result import FOLDER, Calibrated, read_fitted
+from gcwm_viz.checkpoints.index import split_entry
 from gcwm_viz.checkpoints.reader import read_tensor
 from gcwm_viz.checkpoints.writer import export_checkpoint
 from gcwm_viz.continual.store import RunStore
@@ -68,17 +70,26 @@ def export_states(
     of None leaves the base's. ``remark``: a sentence for the card of a model that is not the state of the step itself.
     ``beside``: JSON files. Otherwise as :func:`export_step`."""
     error = energy = 0.0
+    changed = defaultdict[str, list[str]](list)  # matrices of every stored tensor: itself, or those of a stack
+    for name in states:
+        changed[split_entry(name)[0] if name not in opened.base.tensors else name].append(name)
 
-    def merged(name: str) -> Tensor | None:
-        update = states[name]() if name in states else None
-        if update is None:
-            return None
-        own = read_tensor(opened.base.tensors[name])
-        value = own.float() + update
-        nonlocal error, energy
-        error += squared_sum(value.to(dtype or own.dtype).float() - value)
-        energy += squared_sum(update)
-        return value
+    def merged(tensor: str) -> Tensor | None:
+        stored: Tensor | None = None
+        for name in changed[tensor]:
+            update = states[name]()
+            if update is None:
+                continue
+            if stored is None:
+                own = read_tensor(opened.base.tensors[tensor])
+                stored = own.to(dtype or own.dtype)
+            value = read_tensor(opened.base.stored(name)).float() + update
+            part = stored if name == tensor else stored[split_entry(name)[1]]
+            part.copy_(value)
+            nonlocal error, energy
+            error += squared_sum(part.float() - value)
+            energy += squared_sum(update)
+        return stored
 
     def card() -> str:
         share = math.sqrt(error / energy) if energy > 0 else 0.0

@@ -8,12 +8,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
+from gcwm_viz.checkpoints.architecture import empty_model
 from gcwm_viz.checkpoints.index import CheckpointIndex
-from gcwm_viz.checkpoints.model_config import with_floats
 from gcwm_viz.errors import InputError
-from gcwm_viz.probes.loading import check_depth
 from gcwm_viz.updates.matrices import MatrixKey, target_matrices
 
 # Model types whose experts (and Mixtral's router, which has another path in memory) PEFT finds under the checkpoint's
@@ -49,17 +46,7 @@ def module_names(base: CheckpointIndex, keys: Sequence[MatrixKey]) -> Modules:
 
     Raises :class:`InputError` for a base that transformers does not know, and for a weight that no adapter can hold.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    check_depth(base)
-    try:
-        # Built-in classes only, whatever code the config points to.
-        config = AutoConfig.for_model(**with_floats(base.config))
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-    except Exception as error:  # a config can make transformers raise anything
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise InputError(f"{base.root}: transformers cannot build the base ({reason})") from error
+    model = empty_model(base)
     kind, prefix = base.config.get("model_type"), model.base_model_prefix
     existing = frozenset(name for name, _ in model.named_modules())
     stacked = _stacked(base) if kind in _STACKED_BY_PEFT else {}

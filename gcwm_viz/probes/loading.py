@@ -1,17 +1,14 @@
 """The base as transformers loads it: tokenizer, model, and a model without weights."""
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 
+from gcwm_viz.checkpoints.architecture import check_depth
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.errors import InputError
-
-_LAYERS = re.compile(r"(num_|n_)?((hidden|decoder|encoder)_)?layers?")
-"""num_hidden_layers, n_layer, num_layers, decoder_layers, …"""
 
 # transformers is imported where it is used: reading headers or tables does not need it.
 
@@ -71,20 +68,6 @@ def sketch_model(base: CheckpointIndex) -> Any:
         if not any(".".join(name.split(".")[-2:]) in tails for name in base.tensors):
             raise InputError(_lacking(base, names))
     return model.eval()
-
-
-def check_depth(base: CheckpointIndex) -> None:
-    """Raises :class:`InputError` for a config that claims more layers than the base has tensors, under any name and in
-    any part of it: transformers would build them all."""
-    sections: list[dict[str, Any]] = [base.config]
-    while sections:
-        for name, value in sections.pop().items():
-            if isinstance(value, dict):
-                sections.append(value)
-            elif _LAYERS.fullmatch(name) and isinstance(value, int) and value > len(base.tensors):
-                raise InputError(
-                    f"{base.config_file}: {name} is {value}, the base has {len(base.tensors)} tensors in all"
-                )
 
 
 def _lacking(base: CheckpointIndex, names: list[str]) -> str:

@@ -1,13 +1,14 @@
 """A model in memory whose target matrices are set to base + Δ, repeatedly."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from gcwm_viz.checkpoints.index import CheckpointIndex
+from gcwm_viz.checkpoints.architecture import Place, place_of, places
+from gcwm_viz.checkpoints.index import CheckpointIndex, split_entry
 from gcwm_viz.checkpoints.reader import read_tensor
 from gcwm_viz.linalg.lowrank import LowRank, Update, dense
 from gcwm_viz.probes.loading import load_model, load_tokenizer
@@ -31,10 +32,30 @@ class OutsideTensor:
         return linear
 
 
+@dataclass(frozen=True, eq=False)
+class Weight:
+    """A tensor of the checkpoint in memory: all of ``parameter``, or the part of it at ``place``."""
+
+    parameter: torch.nn.Parameter
+    place: Place
+
+    def part(self, whole: Tensor) -> Tensor:
+        """The tensor's part, in the checkpoint's layout, of the parameter or of its gradient; a view."""
+        return self.place.part(whole)
+
+    def same(self, other: "Weight") -> bool:
+        """Whether both are the same numbers in memory, as tied tensors are."""
+        return self.parameter is other.parameter and (self.place.entry, self.place.rows) == (
+            other.place.entry,
+            other.place.rows,
+        )
+
+
 class MergedModel:
     """The base in memory, in ``dtype``; its logits are those of the exported checkpoint in that precision.
 
     ``keys``: the target matrices given, then those of ``outside`` that the model has as tensors of their own.
+    ``weights``: where each of them is in memory, by name; None where that is not known of every target matrix.
     Raises InputError for a base that transformers cannot load completely, and for one without a tokenizer.
     """
 
@@ -49,47 +70,51 @@ class MergedModel:
         self.base, self.device, self.dtype = base, device, dtype
         self.tokenizer = load_tokenizer(base)
         self.model: Any = load_model(base, self.dtype).to(device)
-        named = {key.name: self._parameter(key.name) for key in keys}
-        whole = {name: parameter for name, parameter in named.items() if parameter is not None}
+        placed = places(self.model, base.tensors)
+        named = {key.name: self._weight(key.name, placed) for key in keys}
+        whole = {name: weight for name, weight in named.items() if weight is not None}
         for name in outside:
-            parameter = self._parameter(name)
+            weight = self._weight(name, placed)
             # Tied tensors are one parameter under two names, and counted once.
-            if parameter is not None and all(parameter is not other for other in whole.values()):
-                whole[name] = parameter
+            if weight is not None and not any(map(weight.same, whole.values())):
+                whole[name] = weight
         self.keys: list[MatrixKey | OutsideTensor] = [*keys]
         self.keys += [OutsideTensor(name) for name in whole if name not in named]
-        # Some models hold several tensors of the checkpoint, such as experts, in one parameter.
-        self.parameters = whole if None not in named.values() else None
+        self.weights = whole if None not in named.values() else None
 
-    def _parameter(self, name: str) -> torch.nn.Parameter | None:
-        # A checkpoint saved without its head lacks the first component of the names.
-        for full in (name, f"{self.model.base_model_prefix}.{name}"):
-            try:
-                parameter: torch.nn.Parameter = self.model.get_parameter(full)
-                return parameter
-            except AttributeError:
-                continue
-        return None
+    def _weight(self, name: str, placed: Mapping[str, Place]) -> Weight | None:
+        place = place_of(name, placed)
+        return None if place is None else Weight(self.model.get_parameter(place.parameter), place)
 
     def set_updates(self, deltas: Sequence[Update | None]) -> None:
         """Tensors of ``keys`` ← base + Δ, added in float32; None leaves the base value."""
-        if self.parameters is None:
-            changed = {key.name: self._value(key, delta) for key, delta in zip(self.keys, deltas, strict=True)}
-            state = {name: changed.get(name, read_tensor(info)) for name, info in self.base.tensors.items()}
-            model = type(self.model).from_pretrained(
-                None,
-                config=self.model.config,
-                state_dict=state,
-                dtype=self.dtype,
-                local_files_only=True,
-                trust_remote_code=False,
-            )
-            self.model = model.to(self.device).eval()
+        if self.weights is None:
+            self._load(deltas)
             return
         for key, delta in zip(self.keys, deltas, strict=True):
             with torch.no_grad():
-                self.parameters[key.name].copy_(self._value(key, delta).to(self.device))
+                weight = self.weights[key.name]
+                weight.part(weight.parameter).copy_(self._value(key, delta).to(self.device))
+
+    def _load(self, deltas: Sequence[Update | None]) -> None:
+        """The whole model again, from tensors in the checkpoint's layout."""
+        state = {name: read_tensor(info) for name, info in self.base.tensors.items()}
+        for key, delta in zip(self.keys, deltas, strict=True):
+            tensor, entry = (key.name, None) if key.name in state else split_entry(key.name)
+            if delta is not None:
+                state[tensor] = state[tensor].float()
+                part = state[tensor] if entry is None else state[tensor][entry]
+                part.copy_(self._value(key, delta))
+        model = type(self.model).from_pretrained(
+            None,
+            config=self.model.config,
+            state_dict=state,
+            dtype=self.dtype,
+            local_files_only=True,
+            trust_remote_code=False,
+        )
+        self.model = model.to(self.device).eval()
 
     def _value(self, key: MatrixKey | OutsideTensor, delta: Update | None) -> Tensor:
-        value = read_tensor(self.base.tensors[key.name]).float()
+        value = read_tensor(self.base.stored(key.name)).float()
         return value if delta is None else value + key.from_linear(dense(delta).float().cpu())

@@ -19,13 +19,14 @@ def selected() -> list[Cell]:
 
 
 def select_from(key: str, trace: int, axes: GridAxes) -> None:
-    """Callback of a chart: a click adds a cell or takes it out again, a box adds all of its cells."""
+    """Callback of a chart: a click adds a cell or takes it out again, a box adds all of its cells. A column that
+    experts share is the cells of all of them."""
     event = st.session_state[key].get("selection", {})
     points = [point["point_index"] for point in event.get("points", []) if point.get("curve_number") == trace]
-    cells = [text_of(*axes.cell(int(index))) for index in points]
+    cells = [text_of(*cell) for index in points for cell in axes.matrices(int(index))]
     own = list(st.session_state.get(KEY, []))
-    if len(cells) == 1 and cells[0] in own:
-        own.remove(cells[0])
+    if len(points) == 1 and set(cells) <= set(own):
+        own = [cell for cell in own if cell not in cells]
     else:
         own += [cell for cell in cells if cell not in own]
     st.session_state[KEY] = own

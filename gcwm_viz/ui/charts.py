@@ -63,6 +63,8 @@ def pick_cell(key: str, axes: GridAxes) -> None:
     """
     points = st.session_state[key].get("selection", {}).get("points", [])
     if points:
-        layer, family = axes.cell(int(points[0]["point_index"]))
-        st.session_state["layer"] = layer
-        st.session_state["family"] = family
+        matrices = axes.matrices(int(points[0]["point_index"]))
+        st.session_state["layer"] = matrices[0][0]
+        # Of a column that several experts share, the chosen one stays.
+        if st.session_state.get("family") not in {family for _, family in matrices}:
+            st.session_state["family"] = matrices[0][1]

@@ -15,7 +15,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from gcwm_viz.errors import InputError
-from gcwm_viz.figures.layer_grid import GridAxes, grid_axes
+from gcwm_viz.figures.layer_grid import COLLAPSED, GridAxes, collapsed, expert_numbers, grid_axes
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.runs.tables import Run
 from gcwm_viz.ui import plugins, selection
@@ -42,16 +42,27 @@ PAGES = {
     "pages/11_Explain.py": "Explain",
 }
 
+_EXPERTS = (
+    "A column for the same module of all experts: their mean, or the value of largest magnitude; a column for each; or "
+    "one expert by its number."
+)
+
 
 @dataclass(frozen=True)
 class View:
-    """The run and what the reader has selected in it."""
+    """The run and what the reader has selected in it. ``experts``: how those of a layer are drawn in maps."""
 
     run: Run
     step: int
     layer: int
     family: str
     axes: GridAxes
+    experts: str
+
+    @property
+    def grid(self) -> GridAxes:
+        """Rows and columns of maps, where experts can share a column."""
+        return collapsed(self.axes, self.experts)
 
     @property
     def config(self) -> GCWMConfig:
@@ -181,9 +192,16 @@ def choose_view(run: Run, links: DeltaGenerator) -> View | None:
         layer = int(left.selectbox("Layer", axes.layers, key="layer"))
         selection.choose("family", axes.families, axes.families[0])
         family = str(right.selectbox("Family", axes.families, key="family"))
-    if selection.show(run=run.path.name, step=step, layer=layer, family=family):
+        chosen: dict[str, object] = {"step": step, "layer": layer, "family": family}
+        experts, numbers = "each", [str(number) for number in expert_numbers(axes)]
+        if numbers:
+            options = [*COLLAPSED, *numbers]
+            selection.choose("experts", options, options[0])
+            experts = str(st.selectbox("Experts in maps", options, key="experts", help=_EXPERTS))
+            chosen["experts"] = experts
+    if selection.show(run=run.path.name, **chosen):
         _draw_links(links)  # they carry the selection of this page
-    return View(run=run, step=step, layer=layer, family=family, axes=axes)
+    return View(run=run, step=step, layer=layer, family=family, axes=axes, experts=experts)
 
 
 def missing(run: Run) -> None:

@@ -18,11 +18,11 @@ def show_grid(view: View, cells: pd.DataFrame, signal: Signal, limits: tuple[flo
     """One grid of ``signal`` over ``cells`` (one step); a click makes the cell the chosen matrix on every page."""
     key = f"grid-{signal.column}"
     charts.show(
-        layer_grid(cells, signal, axes=view.axes, limits=limits, chosen=view.chosen),
+        layer_grid(cells, signal, axes=view.grid, limits=limits, chosen=view.chosen),
         signal,
         cells[[*CELL_COLUMNS, signal.column, "reason"]],
         key=key,
-        on_select=partial(charts.pick_cell, key, view.axes),
+        on_select=partial(charts.pick_cell, key, view.grid),
     )
 
 

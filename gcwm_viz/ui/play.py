@@ -58,7 +58,7 @@ def _screen(view: View, signal: Signal, limits: dict[str, tuple[float, float]], 
     st.markdown(f'**Step {step} of {last}** adds "{as_markdown(view.update, 60)}"')
     left, right = st.columns(2, gap="medium")
     with left:
-        figure = layer_grid(cells, signal, axes=view.axes, limits=limits[signal.column], chosen=view.chosen)
+        figure = layer_grid(cells, signal, axes=view.grid, limits=limits[signal.column], chosen=view.chosen)
         charts.show(figure, signal, cells[[*grids.CELL_COLUMNS, signal.column, "reason"]], key="play-grid")
     with right:
         square = pair_matrix.pair_values(view.at_step("pairs"), view.run.updates)

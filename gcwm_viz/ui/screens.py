@@ -90,7 +90,7 @@ def where_conflict_sits(view: View) -> Screen:
     )
     if values.isna().any():
         sentence += f" In {int(values.isna().sum())} of {len(values)} matrices it is not defined."
-    figure = layer_grid.layer_grid(cells, ACTIVE, axes=view.axes, limits=bounds(cells[ACTIVE.column], fit=True),
+    figure = layer_grid.layer_grid(cells, ACTIVE, axes=view.grid, limits=bounds(cells[ACTIVE.column], fit=True),
                                    chosen=(int(top["layer"]), str(top["family"])))  # fmt: skip
     figure.update_layout(height=HEIGHT)
     return Screen(title, sentence, figure)

@@ -1,4 +1,5 @@
-"""What the reader has selected, the same on every page and in every link: run, step, layer and module family.
+"""What the reader has selected, the same on every page and in every link: run, step, layer, module family and, where
+a model has them, how its experts are drawn.
 
 A widget loses its value when its page is left, and Streamlit's own binding to query parameters is replaced by that of
 the next page's widgets, so that the selection of a link is lost with the first click. The selection is therefore kept
@@ -10,7 +11,7 @@ from typing import Any, TypeVar
 
 import streamlit as st
 
-NAMES = ("run", "step", "layer", "family")
+NAMES = ("run", "step", "layer", "family", "experts")
 """Query parameters, and keys of the widgets that choose them."""
 _SHOWN, _OFFERED, _PAGE, _ARRIVED = "place-shown", "place-offered", "place-page", "place-arrived"
 Option = TypeVar("Option", int, str)

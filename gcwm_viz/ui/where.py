@@ -20,7 +20,7 @@ def maps(looked: Looked, select: Callable[[str, int], None]) -> None:
     left, right = st.columns(2, gap="medium")
     with left:
         figure = attribution_map.attribution_map(
-            looked.chosen, label=looked.label, axes=view.axes, outlined=cell_choice.selected()
+            looked.chosen, label=looked.label, axes=view.grid, outlined=cell_choice.selected()
         )
         charts.show(
             figure, attribution_map.ATTRIBUTION, looked.chosen, key="attribution", box=True,
@@ -31,7 +31,7 @@ def maps(looked: Looked, select: Callable[[str, int], None]) -> None:
         cells, signal = cells_of(view, looked.ends), looked.beside
         assert signal is not None
         limits = bounds(cells[signal.column], diverging=signal.diverging, fit=True)
-        figure = layer_grid(cells, signal, axes=view.axes, limits=limits, outlined=cell_choice.selected())
+        figure = layer_grid(cells, signal, axes=view.grid, limits=limits, outlined=cell_choice.selected())
         # As tall as the map beside it, which has a subtitle.
         subtitle = {"text": f"step {looked.ends.step}", "font": {"size": 12}}
         figure.update_layout(title_subtitle=subtitle, height=figure.layout.height + 22, margin_t=70)
@@ -62,7 +62,7 @@ def over_time(looked: Looked) -> None:
     """Every task and path of the split on one scale."""
     table = looked.view.run.tables["attribution"]
     rows = table[table["split"] == looked.split]
-    figure = attribution_multiples.attribution_multiples(rows, order=looked.view.run.updates, axes=looked.view.axes)
+    figure = attribution_multiples.attribution_multiples(rows, order=looked.view.run.updates, axes=looked.view.grid)
     charts.show(figure, attribution_multiples.ABOUT, rows, key="attribution-all")
 
 

@@ -15,8 +15,10 @@ from gcwm_viz.checkpoints.reader import read_tensor
 from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.lowrank import Update, accumulate, squared_norm, transposed
 from gcwm_viz.updates.energy import squared_change, squared_sum
+from gcwm_viz.updates.experts import in_base_layout
 from gcwm_viz.updates.matrices import MatrixKey, block_position, is_target, target_matrices
 from gcwm_viz.updates.naming import base_names
+from gcwm_viz.updates.parameters import expert_factors
 from gcwm_viz.updates.source import UpdateSource, check_stored, difference
 
 
@@ -44,9 +46,10 @@ class AdapterUpdate(UpdateSource):
         }
         if adapter.layers is not None:
             self.modules |= self._by_peft(adapter.layers, names)
+        self.modules |= expert_factors(adapter, base)
         self.embeddings = {names[f"{module}.weight"]: lora for module, lora in adapter.embeddings.items()}
         self.tokens = {names[f"{module}.weight"]: rows for module, rows in adapter.tokens.items()}
-        self.replaced = {names[tensor]: info for tensor, info in adapter.replaced.items()}
+        self.replaced = in_base_layout({names[tensor]: info for tensor, info in adapter.replaced.items()}, base)
         # What is added to a bias: a tensor and its factor.
         self.bias_changes = {
             names[f"{module}.bias"]: (info, adapter.modules[module].scaling if module in adapter.modules else 1.0)
@@ -61,7 +64,7 @@ class AdapterUpdate(UpdateSource):
         self.whole = {
             tensor: info
             for tensor, info in self.replaced.items()
-            if tensor in base.tensors and is_target(base.tensors[tensor])
+            if base.holds(tensor) and (tensor not in base.tensors or is_target(base.tensors[tensor]))
         }
         self._shapes: dict[str, tuple[int, ...]] = {tensor: lora.shape for tensor, lora in self.modules.items()}
         self._shapes |= {tensor: info.shape for tensor, info in self.whole.items()}
@@ -98,22 +101,24 @@ class AdapterUpdate(UpdateSource):
         if key.name in self.modules and (shape := self.modules[key.name].shape) != key.shape:
             raise InputError(
                 f"{self.path}: this adapter is for another base: its update of {key.name!r} has shape {shape}, "
-                f"expected {key.shape} as in {self.base.tensors[key.name].path}"
+                f"expected {key.shape} as in {self.base.stored(key.name).path}"
             )
 
     def nbytes(self, key: MatrixKey) -> int:
         module, info = self.modules.get(key.name), self.whole.get(key.name)
-        read = sum(part.nbytes for part in module.tensors) if module else 0
+        read = module.nbytes if module else 0
         whole = info is not None or (module is not None and module.needs_weight)
-        return read + (info.nbytes if info else 0) + (self.base.tensors[key.name].nbytes if whole else 0)
+        return read + (info.nbytes if info else 0) + (self.base.stored(key.name).nbytes if whole else 0)
 
     def rank(self, key: MatrixKey) -> int | None:
         return None if key.name in self.whole else self.modules[key.name].rank
 
     def _read(self, key: MatrixKey, dtype: torch.dtype) -> Update:
-        info = self.whole.get(key.name, self.trained_on[key.name])
+        def weight() -> Tensor:
+            return key.to_linear(read_tensor(self.whole.get(key.name) or self.trained_on[key.name]))
+
         module = self.modules.get(key.name)
-        update = module.read(dtype, lambda: key.to_linear(read_tensor(info))) if module is not None else None
+        update = module.read(dtype, weight) if module is not None else None
         if key.name not in self.whole:
             assert update is not None
             return update
@@ -123,7 +128,7 @@ class AdapterUpdate(UpdateSource):
     def check_modules(self) -> None:
         """Raises InputError when a module inside a decoder block has no weight in the base."""
         for name, adapted in self.modules.items():
-            if name not in self.base.tensors and block_position(name) is not None:
+            if not self.base.holds(name) and block_position(name) is not None:
                 raise InputError(self._foreign(adapted.tensors[0], adapted.module, name))
 
     def _foreign(self, info: TensorInfo, module: str, name: str) -> str:
@@ -179,7 +184,7 @@ class AdapterUpdate(UpdateSource):
         targets = {key.name for key in keys}
         adapted = {name: module for name, module in self.modules.items() if name not in targets} | self.embeddings
         for name, module in adapted.items():
-            if name in self.base.tensors or not module.needs_weight:
+            if self.base.holds(name) or not module.needs_weight:
                 yield name, math.fsum(map(squared_norm, self._adapted(name)))
         for name, rows in self.tokens.items():
             if name in self.base.tensors:
@@ -189,5 +194,5 @@ class AdapterUpdate(UpdateSource):
         for name in self.biased:
             yield name, squared_sum(self._bias_change(name))
         for name, info in self.replaced.items():
-            if name in self.base.tensors and name not in targets:
-                yield from squared_change(name, info, self.base.tensors[name])
+            if self.base.holds(name) and name not in targets:
+                yield from squared_change(name, info, self.base.stored(name))

@@ -1,7 +1,8 @@
 """The target matrices of a base model: every Linear weight of the decoder blocks, found by structure.
 
 A decoder block is a path with an integer component (``model.layers.3``, ``transformer.h.3``); what lies in it as a
-2-D floating ``.weight`` is a Linear weight, since norms are 1-D and embeddings lie outside the blocks.
+2-D floating ``.weight`` is a Linear weight, since norms are 1-D and embeddings lie outside the blocks. Experts that the
+checkpoint stacks in one tensor (experts, d, d') are one matrix each, called ``tensor[i]``.
 """
 
 from collections import Counter
@@ -12,10 +13,11 @@ from typing import TypeVar
 from torch import Tensor
 
 from gcwm_viz.checkpoints.header import TensorInfo
-from gcwm_viz.checkpoints.index import CheckpointIndex
+from gcwm_viz.checkpoints.index import CheckpointIndex, split_entry
 from gcwm_viz.checkpoints.quantised import check_not_quantised
 from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.lowrank import LowRank
+from gcwm_viz.updates.stacks import stack_layouts
 
 T = TypeVar("T", Tensor, LowRank)
 
@@ -28,11 +30,14 @@ _FORWARD_ORDER = (
 _MLP = frozenset({"mlp", "ffn", "feed_forward", "feedforward", "moe", "block_sparse_moe", "experts"})
 _OTHER_TOWERS = frozenset({"vision_tower", "vision_model", "visual", "audio_tower", "audio_model", "encoder", "mtp"})
 _EMBEDDING_WORDS = ("embed", "relative_attention_bias")
+# Names of the number of experts per layer in configurations.
+_COUNTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts", "num_routed_experts")
 
 
 @dataclass(frozen=True)
 class MatrixKey:
-    """One target matrix: ``name`` is the base tensor's, ``shape`` (d_out, d_in) in Linear layout.
+    """One target matrix: ``name`` is the base tensor's, ``tensor[i]`` for the i-th expert of a stack; ``shape`` (d_out,
+    d_in) in Linear layout.
 
     ``transposed``: the checkpoint stores (d_in, d_out), as GPT-2's Conv1D does. ``family`` is the module's name, with
     as much of its path as tells it from another module of the same block (``attn.c_proj``, ``experts.3.up_proj``).
@@ -83,25 +88,54 @@ def target_matrices(index: CheckpointIndex) -> list[MatrixKey]:
             raise InputError(f"{info.path}: tensor {name!r} is a LoRA factor, expected a full checkpoint as the base")
     check_not_quantised(index)
     targets = {name: info for name, info in index.tensors.items() if is_target(info)}
-    if not targets:
+    stacks = stacked_experts(index)
+    layouts = stack_layouts(index, tuple(stacks.values())) if stacks else {}
+    experts = {
+        name: layout
+        for tensor, layout in layouts.items()
+        if isinstance(layout, bool)
+        for name in entries(stacks[tensor])
+    }
+    if not targets and not experts:
         example = next(iter(index.tensors.values()))
         raise InputError(
             f"{index.root}: expected 2-D floating weights in decoder blocks (…layers.0….weight), found none "
             f"among {len(index.tensors)} tensors ({example.name!r} {example.dtype} {example.shape}, …)"
         )
     transposed = _stored_transposed(index, targets)
-    families = _families(list(targets))
-    keys = [
-        MatrixKey(
-            name,
-            _layer(name),
-            families[name],
-            (info.shape[1], info.shape[0]) if transposed else (info.shape[0], info.shape[1]),
-            transposed,
-        )
-        for name, info in targets.items()
-    ]
-    return sorted(keys, key=lambda key: _forward_order(key.name))
+    layout_of = dict.fromkeys(targets, transposed) | experts
+    paths = {name: _path(name) for name in layout_of}
+    families = _families(list(paths.values()))
+    keys = []
+    for name, swapped in layout_of.items():
+        rows, columns = index.stored(name).shape
+        shape = (columns, rows) if swapped else (rows, columns)
+        keys.append(MatrixKey(name, _layer(name), families[paths[name]], shape, swapped))
+    return sorted(keys, key=lambda key: _forward_order(paths[key.name]))
+
+
+def stacked_experts(base: CheckpointIndex) -> dict[str, TensorInfo]:
+    """Tensors of decoder blocks that stack experts, by name."""
+    return {
+        name: info
+        for name, info in base.tensors.items()
+        if block_position(name) is not None and is_stack(name, info.shape, base)
+    }
+
+
+def is_stack(name: str, shape: tuple[int, ...], base: CheckpointIndex) -> bool:
+    """Whether a tensor of a block of ``base`` is one matrix an expert: three dimensions, and either called experts or
+    with as many entries as the config has experts (a convolution's kernel has neither)."""
+    if len(shape) != 3 or 0 in shape or "experts" in name:
+        return len(shape) == 3 and 0 not in shape
+    configs = [config for config in (base.config, base.config.get("text_config")) if isinstance(config, dict)]
+    counts = {config[count] for config in configs for count in _COUNTS if type(config.get(count)) is int}
+    return shape[0] in counts and "conv" not in name
+
+
+def entries(stack: TensorInfo) -> list[str]:
+    """Names of a stack's matrices."""
+    return [f"{stack.name}[{entry}]" for entry in range(stack.shape[0])]
 
 
 def block_position(name: str) -> int | None:
@@ -123,6 +157,16 @@ def _layer(name: str) -> int:
     position = block_position(name)
     assert position is not None
     return int(name.split(".")[position])
+
+
+def _path(name: str) -> str:
+    """The name that a matrix would have as a module of its own: ``experts.3.up_proj.weight`` for
+    ``experts.up_proj[3]``."""
+    tensor, expert = split_entry(name)
+    if expert is None:
+        return name
+    module, _, leaf = tensor.removesuffix(".weight").rpartition(".")
+    return f"{module}.{expert}.{leaf}.weight"
 
 
 def _module_parts(name: str) -> list[str]:

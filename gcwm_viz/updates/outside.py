@@ -56,7 +56,7 @@ def outside_share(base: CheckpointIndex, source: UpdateSource, keys: Sequence[Ma
         squared = 0.0
         if checkpoint is not None and key.name in checkpoint.tensors and key.name not in whole:
             info = checkpoint.tensors[key.name]
-            squared = scale * squared_difference(info, base.tensors[key.name])
+            squared = scale * squared_difference(info, base.stored(key.name))
             # A frozen matrix was not rounded again.
             if squared > 0 and info.dtype in HALF_PRECISION:
                 half = True

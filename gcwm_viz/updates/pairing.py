@@ -7,12 +7,12 @@ from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.errors import InputError
 from gcwm_viz.updates.adapter import AdapterUpdate
 from gcwm_viz.updates.coverage import Coverage
+from gcwm_viz.updates.experts import check_experts
 from gcwm_viz.updates.matrices import MatrixKey, is_target, target_matrices
 from gcwm_viz.updates.remarks import model_warnings, update_notes, update_warnings
 from gcwm_viz.updates.sequence import sequence_warning
 from gcwm_viz.updates.source import UpdateSource
 from gcwm_viz.updates.sources import CheckpointUpdate, open_update
-from gcwm_viz.updates.stacks import check_no_stacks
 
 __all__ = ["Plan", "open_update", "plan", "target_matrices"]
 
@@ -97,7 +97,7 @@ def _cover(
     base: CheckpointIndex, source: UpdateSource, keys: list[MatrixKey], notes: list[str], warnings: list[str]
 ) -> Coverage:
     for part in source.parts:
-        check_no_stacks(base, part)
+        check_experts(base, part)
         _check_architecture(base, part, keys)
     touched = source.touched(keys)
     for key in touched:
@@ -107,10 +107,10 @@ def _cover(
     targets = {key.name for key in keys}
     shapes = source.shapes()
     others = {name: shape for name, shape in shapes.items() if name not in targets} | source.others()
-    ignored = [name for name in others if name in base.tensors]
-    extra = [name for name in others if name not in base.tensors]
+    ignored = [name for name in others if base.holds(name)]
+    extra = [name for name in others if not base.holds(name)]
     resized = [
-        (name, others[name], base.tensors[name].shape) for name in ignored if others[name] != base.tensors[name].shape
+        (name, others[name], base.stored(name).shape) for name in ignored if others[name] != base.stored(name).shape
     ]
     coverage = Coverage(
         update=source.name,
@@ -150,7 +150,7 @@ def _check_architecture(base: CheckpointIndex, source: UpdateSource, keys: list[
                 )
         own = source.tensors
         missing = [key.name for key in keys if key.name not in own]
-        foreign = [name for name in own if name not in base.tensors and is_target(own[name])]
+        foreign = [name for name in own if not base.holds(name) and is_target(own[name])]
         if foreign and missing:
             raise InputError(
                 f"{source.path}: another architecture, expected the base's tensor {missing[0]!r}, "

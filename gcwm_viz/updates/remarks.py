@@ -75,7 +75,7 @@ def model_warnings(base: CheckpointIndex, keys: Sequence[MatrixKey], coverages: 
             "it over, and transformers would quantise it when loading it, so remove quantization_config"
         )
     ignored = {name for coverage in coverages for name in coverage.ignored}
-    sizes = {name: base.tensors[name].parameters for name in ignored}
+    sizes = {name: base.stored(name).parameters for name in ignored}
     encoder = [name for name in ignored if "encoder" in name.split(".")]
     if encoder and base.config.get("is_encoder_decoder") is True:
         warnings.append(
@@ -111,7 +111,7 @@ def _base_itself(base: CheckpointIndex, source: CheckpointUpdate, coverage: Cove
         return ["this is the base itself, so Δ is zero"]
     if is_remote(base.root) or is_remote(source.path):
         return []
-    pairs = ((source.tensors[name], base.tensors[name]) for name in coverage.touched)
+    pairs = ((source.tensors[name], base.stored(name)) for name in coverage.touched)
     if any(own.dtype != other.dtype or sample(own) != sample(other) for own, other in pairs):
         return []
     return ["its target matrices are the base's, in every byte that was compared: Δ seems to be zero"]

@@ -128,7 +128,7 @@ def check_stored(info: TensorInfo, key: MatrixKey, base: CheckpointIndex) -> Non
     if info.shape != key.stored_shape:
         raise InputError(
             f"{info.path}: tensor {info.name!r} has shape {info.shape}, expected {key.stored_shape} "
-            f"as in {base.tensors[key.name].path}"
+            f"as in {base.stored(key.name).path}"
         )
     if not info.is_floating:
         raise InputError(f"{info.path}: tensor {info.name!r} has dtype {info.dtype}, expected F64, F32, F16 or BF16")
@@ -136,7 +136,7 @@ def check_stored(info: TensorInfo, key: MatrixKey, base: CheckpointIndex) -> Non
 
 def difference(info: TensorInfo, key: MatrixKey, base: CheckpointIndex, dtype: torch.dtype) -> Tensor:
     """θ − θ_pre of one stored matrix, (d_out, d_in) in ``dtype``."""
-    return key.to_linear(read_tensor(info).to(dtype).sub_(read_tensor(base.tensors[key.name]).to(dtype)))
+    return key.to_linear(read_tensor(info).to(dtype).sub_(read_tensor(base.stored(key.name)).to(dtype)))
 
 
 def state_ranks(key: MatrixKey, sources: Iterable[UpdateSource], states: Iterable[UpdateSource]) -> list[int | None]:

@@ -24,6 +24,7 @@ from gcwm_viz.linalg.lowrank import Update, accumulate, dense, scaled
 from gcwm_viz.linalg.lowrank import difference as matrix_difference
 from gcwm_viz.updates.adapter import AdapterUpdate
 from gcwm_viz.updates.energy import squared_change, squared_sum
+from gcwm_viz.updates.experts import in_base_layout
 from gcwm_viz.updates.matrices import MatrixKey
 from gcwm_viz.updates.naming import in_base_names
 from gcwm_viz.updates.sequence import named, states_in
@@ -42,7 +43,7 @@ class StoredUpdate(UpdateSource):
 
     def __init__(self, name: str, path: Path, base: CheckpointIndex, index: CheckpointIndex) -> None:
         super().__init__(name, path, base, index)
-        self.tensors = in_base_names(index.tensors, base)
+        self.tensors = in_base_layout(in_base_names(index.tensors, base), base)
         self._shapes = {tensor: info.shape for tensor, info in self.tensors.items()}
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -52,16 +53,16 @@ class StoredUpdate(UpdateSource):
         check_stored(self.tensors[key.name], key, self.base)
 
     def outside_names(self, keys: Iterable[MatrixKey]) -> list[str]:
-        targets, base = {key.name for key in keys}, self.base.tensors
+        targets, base = {key.name for key in keys}, self.base
         return [
             name
             for name, info in self.tensors.items()
-            if name in base and name not in targets and info.is_floating and info.shape == base[name].shape
+            if name not in targets and base.holds(name) and info.is_floating and info.shape == base.stored(name).shape
         ]
 
     def _outside_change(self, name: str) -> Tensor:
         value = read_tensor(self.tensors[name]).float()
-        return value if self.kind == "delta" else value - read_tensor(self.base.tensors[name]).float()
+        return value if self.kind == "delta" else value - read_tensor(self.base.stored(name)).float()
 
 
 class CheckpointUpdate(StoredUpdate):
@@ -70,7 +71,7 @@ class CheckpointUpdate(StoredUpdate):
     kind = "checkpoint"
 
     def nbytes(self, key: MatrixKey) -> int:
-        return self.tensors[key.name].nbytes + self.base.tensors[key.name].nbytes
+        return self.tensors[key.name].nbytes + self.base.stored(key.name).nbytes
 
     def _read(self, key: MatrixKey, dtype: torch.dtype) -> Tensor:
         return difference(self.tensors[key.name], key, self.base, dtype)
@@ -78,8 +79,8 @@ class CheckpointUpdate(StoredUpdate):
     def _outside(self, keys: Iterable[MatrixKey]) -> Iterator[tuple[str, float]]:
         targets = {key.name for key in keys}
         for name, info in self.tensors.items():
-            if name not in targets and name in self.base.tensors:
-                yield from squared_change(name, info, self.base.tensors[name])
+            if name not in targets and self.base.holds(name):
+                yield from squared_change(name, info, self.base.stored(name))
 
 
 class DeltaUpdate(StoredUpdate):
@@ -96,7 +97,7 @@ class DeltaUpdate(StoredUpdate):
     def _outside(self, keys: Iterable[MatrixKey]) -> Iterator[tuple[str, float]]:
         targets = {key.name for key in keys}
         for name, info in self.tensors.items():
-            if name not in targets and name in self.base.tensors and info.is_floating:
+            if name not in targets and self.base.holds(name) and info.is_floating:
                 yield name, squared_sum(read_tensor(info))
 
 

@@ -1,38 +1,37 @@
-"""Experts that a checkpoint stacks in one tensor (experts, d_out, d_in): no matrices, so they are not merged."""
+"""Layout of experts that a checkpoint stacks in one tensor (experts, d, d').
 
+Whether their matrices are (d_out, d_in) or (d_in, d_out) is a matter of the architecture; neither sizes nor values show
+it. transformers' model of the base's config.json does, without weights.
+"""
+
+from functools import lru_cache
+
+from gcwm_viz.checkpoints.architecture import empty_model, holds_transposed, places
 from gcwm_viz.checkpoints.header import TensorInfo
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.errors import InputError
-from gcwm_viz.updates.matrices import block_position
-from gcwm_viz.updates.source import UpdateSource
-
-# Names of the number of experts per layer in configurations.
-_COUNTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts", "num_routed_experts")
 
 
-def stacked_experts(base: CheckpointIndex) -> dict[str, TensorInfo]:
-    """The stacks of ``base`` by name: in a decoder block, with more than two dimensions, and either called experts or
-    with as many entries as its config has experts (a convolution's kernel has neither)."""
-    configs = [config for config in (base.config, base.config.get("text_config")) if isinstance(config, dict)]
-    counts = {config[name] for config in configs for name in _COUNTS if type(config.get(name)) is int}
-    return {
-        name: info
-        for name, info in base.tensors.items()
-        if len(info.shape) > 2
-        and block_position(name) is not None
-        and ("experts" in name or (info.shape[0] in counts and "conv" not in name))
-    }
-
-
-def check_no_stacks(base: CheckpointIndex, source: UpdateSource) -> None:
-    """Raises InputError when ``source`` holds experts that the base stacks: headers do not show whether they
-    changed, and a change would be lost. An update that leaves them out, such as an adapter on the attention, is
-    merged."""
-    covered = source.shapes().keys() | source.others().keys()
-    for name, info in stacked_experts(base).items():
-        if name in covered:
-            raise InputError(
-                f"{source.path}: tensor {name!r} stacks the experts of a layer in shape {info.shape}, expected one 2-D "
-                "weight per expert (experts.0.….weight); stacked mixture-of-experts layers are not merged, but an "
-                "adapter or a folder of update tensors without them is"
-            )
+@lru_cache(maxsize=8)
+def stack_layouts(base: CheckpointIndex, stacks: tuple[TensorInfo, ...]) -> dict[str, bool | str]:
+    """By name of a stack of ``base``: whether it stores (d_in, d_out), or the reason why that is not known."""
+    if not base.config.get("model_type"):
+        return {info.name: "the base has no config.json that names its architecture" for info in stacks}
+    try:
+        model = empty_model(base)
+    except InputError as error:
+        return {info.name: str(error) for info in stacks}
+    placed = places(model, {info.name: info for info in stacks})
+    layouts: dict[str, bool | str] = {}
+    for info in stacks:
+        place = placed.get(info.name)
+        transposed = None if place is None else holds_transposed(model, place.parameter)
+        if not info.is_floating:
+            layouts[info.name] = f"it has dtype {info.dtype}, expected F64, F32, F16 or BF16"
+        elif place is None:
+            layouts[info.name] = f"transformers' {type(model).__name__} has no parameter of experts in its place"
+        elif transposed is None:
+            layouts[info.name] = f"transformers' {type(model).__name__} does not show how it multiplies them"
+        else:
+            layouts[info.name] = transposed != place.swapped
+    return layouts

@@ -25,9 +25,9 @@ class FunctionLoss:
 
     def __init__(self, live: LiveModel, function: Any) -> None:
         self.task = PromptTask("made", "dev", ("a",), ("b",))
-        parameters = live.merged.parameters
-        assert parameters is not None
-        self._weights = [parameters[key.name] for key in live.merged.keys]
+        weights = live.merged.weights
+        assert weights is not None
+        self._weights = [weights[key.name].parameter for key in live.merged.keys]
         self._function = function
 
     def parts(self, model: torch.nn.Module, device: torch.device) -> Iterator[Tensor]:
@@ -95,12 +95,12 @@ def test_two_matrices_that_interact_share_what_they_do_together(live: LiveModel)
     path = StatePath(live.merged, start, end)
     loss: Any = FunctionLoss(live, lambda weights: (x * weights[0]).sum() * (y * weights[1]).sum() / 100)
     split = split_loss(path, loss)
-    parameters = live.merged.parameters
-    assert parameters is not None
+    weights = live.merged.weights
+    assert weights is not None
     sides = []
     for place in (0.0, 1.0):
         path.move(place)
-        first, second = (parameters[key.name].detach().double() for key in live.store.keys[:2])
+        first, second = (weights[key.name].parameter.detach().double() for key in live.store.keys[:2])
         sides.append((float((x * first).sum()), float((y * second).sum())))
     (a, b), (a_end, b_end) = sides
     expected = [(a_end - a) * (b + b_end) / 200, (b_end - b) * (a + a_end) / 200]
@@ -188,9 +188,9 @@ def test_nodes_double_until_the_residual_holds(live: LiveModel, monkeypatch: pyt
 
 def _at(live: LiveModel, start: Any, end: Any, x: float) -> list[Tensor]:
     StatePath(live.merged, start, end).move(x)
-    parameters = live.merged.parameters
-    assert parameters is not None
-    return [parameters[key.name].detach().clone() for key in live.merged.keys]
+    weights = live.merged.weights
+    assert weights is not None
+    return [weights[key.name].parameter.detach().clone() for key in live.merged.keys]
 
 
 def test_half_precision_says_by_its_residual_whether_it_was_enough(live: LiveModel) -> None:

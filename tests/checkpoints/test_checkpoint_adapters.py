@@ -85,7 +85,6 @@ def configure(folder: Path, **changes: Any) -> None:
         ({"alora_invocation_tokens": [1]}, "alora_invocation_tokens is set.*no change of the weights does"),
         ({"arrow_config": {"top_k": 2}}, "arrow_config is set.*no change of the weights does"),
         ({"layer_replication": [[0, 2]]}, "layer_replication is set.*layers that the base does not have"),
-        ({"target_parameters": ["experts.down_proj"]}, r"target_parameters is set.*merge it first, with PeftModel"),
         (
             {"init_lora_weights": "pissa_niter_4"},
             "'pissa_niter_4' changes the base.*path_initial_model_for_weight_conv",

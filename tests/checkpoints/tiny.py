@@ -48,6 +48,24 @@ CONFIGS: dict[str, Callable[[], Any]] = {
     "gpt-neox": lambda: transformers.GPTNeoXConfig(**NEOX),
     "qwen3-moe": lambda: transformers.Qwen3MoeConfig(**MOE),
     "mixtral": lambda: transformers.MixtralConfig(**DENSE, head_dim=4, num_local_experts=3, num_experts_per_tok=2),
+    # Experts stacked in one tensor: (experts, d_in, d_out) in the first two, (experts, d_out, d_in) in the others.
+    "gpt-oss": lambda: transformers.GptOssConfig(
+        **DENSE,
+        head_dim=4,
+        num_local_experts=3,
+        num_experts_per_tok=2,
+        rope_parameters={"rope_type": "default", "rope_theta": 1e4},
+    ),
+    "llama4": lambda: transformers.Llama4TextConfig(
+        **DENSE, head_dim=4, intermediate_size_mlp=24, num_local_experts=3, interleave_moe_layer_step=1
+    ),
+    "granite-moe": lambda: transformers.GraniteMoeConfig(**DENSE, num_local_experts=3, num_experts_per_tok=2),
+    "jetmoe": lambda: transformers.JetMoeConfig(
+        **{name: value for name, value in DENSE.items() if name != "num_attention_heads"},
+        kv_channels=4,
+        num_local_experts=3,
+        num_experts_per_tok=2,
+    ),
     "gemma2": lambda: transformers.Gemma2Config(**DENSE, head_dim=4),
     "gemma3": lambda: transformers.Gemma3TextConfig(**DENSE, head_dim=4),
 }
@@ -90,13 +108,23 @@ ODD: dict[str, Callable[[], Any]] = {
     "llava": lambda: transformers.LlavaConfig(
         text_config=CONFIGS["llama"](), vision_config=transformers.CLIPVisionConfig(**VISION)
     ),
+    # Whose published checkpoint has its stacks the other way round than the model in memory.
+    "qwen3-vl-moe": lambda: transformers.Qwen3VLMoeConfig(
+        text_config={
+            **DENSE, "head_dim": 4, "moe_intermediate_size": 6, "num_experts": 3, "num_experts_per_tok": 2,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [1, 1, 0]},
+        },
+        vision_config={
+            "depth": 1, "hidden_size": 16, "intermediate_size": 24, "num_heads": 4, "patch_size": 4,
+            "out_hidden_size": 16, "deepstack_visual_indexes": [0],
+        },
+    ),
     "t5": lambda: transformers.T5Config(vocab_size=40, d_model=16, d_kv=4, d_ff=24, num_layers=2, num_heads=4),
     "bart": lambda: transformers.BartConfig(**SEQ2SEQ, max_position_embeddings=32),
     "whisper": lambda: transformers.WhisperConfig(
         **SEQ2SEQ, num_mel_bins=8, max_source_positions=16, max_target_positions=16, pad_token_id=0, bos_token_id=1,
         eos_token_id=2, decoder_start_token_id=1,
     ),
-    "granite-moe": lambda: transformers.GraniteMoeConfig(**DENSE, num_local_experts=3, num_experts_per_tok=2),
 }  # fmt: skip
 
 
@@ -117,6 +145,13 @@ def save(a_model: Any, folder: Path, **settings: Any) -> Path:
 
 def tensors(folder: Path) -> dict[str, Tensor]:
     return {name: tensor for file in sorted(folder.glob("*.safetensors")) for name, tensor in load_file(file).items()}
+
+
+def matrices(folder: Path) -> dict[str, Tensor]:
+    """The same, and views of the matrices of every stack under their names."""
+    stored = tensors(folder)
+    stacks = {name: tensor for name, tensor in stored.items() if tensor.ndim == 3}
+    return stored | {f"{name}[{entry}]": part for name, stack in stacks.items() for entry, part in enumerate(stack)}
 
 
 def store(folder: Path, content: dict[str, Tensor], file: str = "model.safetensors", **metadata: str) -> Path:

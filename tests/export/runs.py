@@ -34,16 +34,15 @@ def experts(
 ) -> list[tuple[str, Path]]:
     """Two full checkpoints beside the base, moved in every target matrix, by ``rank`` where one is given."""
     generator = torch.Generator().manual_seed(7)
-    original = tiny.tensors(index.root)
     listed = []
     for name in ("one", "two"):
-        content = dict(original)
+        content = tiny.matrices(index.root)
         for key in target_matrices(index):
             rows, columns = key.stored_shape
             inner = min(key.shape) if rank is None else rank
             left, right = (torch.randn(shape, generator=generator) for shape in ((rows, inner), (inner, columns)))
-            content[key.name] = (original[key.name].float() + scale * left @ right).to(dtype)
-        tiny.store(root / name, content)
+            content[key.name].copy_((content[key.name].float() + scale * left @ right).to(dtype))
+        tiny.store(root / name, {tensor: content[tensor] for tensor in index.tensors})
         (root / name / "config.json").write_text(json.dumps(index.config))
         listed.append((name, root / name))
     return listed

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 import pytest
 
 from gcwm_viz.figures.bounds import bounds
-from gcwm_viz.figures.layer_grid import GridAxes, grid_axes, layer_grid, pivot
+from gcwm_viz.figures.layer_grid import GridAxes, collapsed, expert_numbers, grid_axes, layer_grid, pivot
 from gcwm_viz.figures.step_multiples import step_multiples
 from gcwm_viz.signals.catalogue import ACTIVE, GLOBAL_GAP, INCOMING, on_page
 from gcwm_viz.signals.signal import Signal
@@ -118,3 +118,64 @@ def test_pivot_takes_any_row_order() -> None:
     z = pivot(rows.sample(frac=1, random_state=1), "conflict", axes)
     assert z[0, 1] == expected[3, "q_proj"]
     assert z[1, 0] == expected[0, "v_proj"]
+
+
+def routed() -> pd.DataFrame:
+    """Two layers, a projection and three experts with two modules each; one of the experts' values is undefined."""
+    families = ["q_proj", *(f"experts.{expert}.{name}" for expert in range(3) for name in ("up_proj", "down_proj"))]
+    rows = [(layer, family) for layer in (0, 1) for family in families]
+    table = pd.DataFrame(rows, columns=["layer", "family"]).assign(matrix="m", step=1, reason="")
+    table[ACTIVE.column] = np.linspace(0.1, 0.8, len(table))
+    table[GLOBAL_GAP.column] = np.linspace(-0.6, 0.3, len(table))
+    undefined = (table["layer"] == 1) & (table["family"] == "experts.2.up_proj")
+    table.loc[undefined, ACTIVE.column] = np.nan
+    return table
+
+
+@pytest.mark.parametrize("experts", ["mean", "max"])
+@pytest.mark.parametrize("signal", [ACTIVE, GLOBAL_GAP], ids=lambda signal: signal.column)
+def test_experts_share_a_column(experts: str, signal: Signal) -> None:
+    rows = routed()
+    full = grid_axes(rows)
+    axes = collapsed(full, experts)
+    assert expert_numbers(full) == [0, 1, 2]
+    assert axes.families == ("q_proj", "experts.*.up_proj", "experts.*.down_proj")
+    z = np.array(heatmap(layer_grid(rows, signal, axes=axes)).z)
+    for layer, column in ((layer, column) for layer in (0, 1) for column in range(3)):
+        name = axes.families[column].replace("*", r"\d").replace(".", r"\.")
+        own = rows.loc[(rows["layer"] == layer) & rows["family"].str.fullmatch(name), signal.column].dropna()
+        assert len(own) == (1 if column == 0 else 2 if (layer, column) == (1, 1) and signal is ACTIVE else 3)
+        expected = own.mean() if experts == "mean" else max(own, key=abs)
+        assert z[layer, column] == pytest.approx(expected, rel=1e-12)
+    assert axes.matrices(1) == [(0, f"experts.{expert}.up_proj") for expert in range(3)]
+    assert axes.matrices(3) == [(1, "q_proj")]
+
+
+def test_what_a_shared_column_says_and_outlines() -> None:
+    rows = routed()
+    largest = rows.assign(**{ACTIVE.column: 0.5 + 0.4 * (rows["family"] == "experts.1.up_proj")})
+    axes = collapsed(grid_axes(rows), "max")
+    assert "Active conflict: 0.900<br>experts.1.up_proj" in layer_grid(largest, ACTIVE, axes=axes).data[-1].text[1]
+    axes = collapsed(grid_axes(rows), "mean")
+    assert "mean of 3" in layer_grid(rows, ACTIVE, axes=axes).data[-1].text[1]
+    first, last = (0, "experts.0.up_proj"), (0, "experts.2.up_proj")
+    chosen = [layer_grid(rows, ACTIVE, axes=axes, chosen=cell).layout.shapes for cell in (first, last)]
+    assert chosen[0] == chosen[1] != ()
+    outlined = [layer_grid(rows, ACTIVE, axes=axes, outlined=own).layout.shapes for own in ([first], [last, first])]
+    assert outlined[0] == outlined[1] != ()
+    undefined = rows.assign(reason="one update")
+    undefined[ACTIVE.column] = np.nan
+    assert "n/a<br>mean of 3<br>one update" in layer_grid(undefined, ACTIVE, axes=axes).data[-1].text[1]
+
+
+def test_one_expert_alone() -> None:
+    rows = routed()
+    axes = collapsed(grid_axes(rows), "1")
+    assert axes.families == ("q_proj", "experts.1.up_proj", "experts.1.down_proj")
+    z = np.array(heatmap(layer_grid(rows, ACTIVE, axes=axes)).z)
+    own = rows[rows["family"] == "experts.1.down_proj"]
+    assert z[:, 2].tolist() == own[ACTIVE.column].tolist()
+    assert collapsed(grid_axes(rows), "each") == grid_axes(rows)
+    dense = grid_axes(cells())
+    assert expert_numbers(dense) == []
+    assert collapsed(dense, "mean").families == dense.families

@@ -11,6 +11,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaModel
 
+from gcwm_viz.checkpoints.architecture import check_depth
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.cli import main
 from gcwm_viz.continual.store import RunStore
@@ -20,7 +21,7 @@ from gcwm_viz.engines.local import LocalEngine
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes.evaluate import evaluate
 from gcwm_viz.probes.harness import BATCH
-from gcwm_viz.probes.loading import check_depth, load_model
+from gcwm_viz.probes.loading import load_model
 from gcwm_viz.probes.preflight import HARNESS_TOKENS, preflight
 from gcwm_viz.probes.stored import checkpoints
 from tests.probes.models import bpe_tokenizer
@@ -132,11 +133,15 @@ def test_any_other_missing_weight_is_named_when_the_model_is_loaded(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    "config", [{"decoder_layers": 10**6}, {"num_layers": 10**6}, {"text_config": {"num_hidden_layers": 10**6}}]
+    "config",
+    [
+        *({"decoder_layers": 10**6}, {"num_layers": 10**6}, {"text_config": {"num_hidden_layers": 10**6}}),
+        *({"num_experts": 10**6}, {"text_config": {"num_local_experts": 10**6}}),
+    ],
 )
 def test_no_config_makes_transformers_build_a_million_layers(tmp_path: Path, config: dict[str, Any]) -> None:
     base = CheckpointIndex.open(save_llama(tmp_path, hidden=16, vocabulary=300))
-    with pytest.raises(InputError, match=r"layers is 1000000, the base has \d+ tensors in all"):
+    with pytest.raises(InputError, match=r"(layers|experts) is 1000000, the base has \d+ tensors in all"):
         check_depth(replace(base, config=base.config | config))
 
 

@@ -22,9 +22,9 @@ ROWS = [
     Row(2, [*PREFIX, 8, 10], [14, 16, 2]),
     Row(3, [*PREFIX, 39, 4, 4, 4, 8], [30, 2]),
 ]
-OTHERS = {"mistral", "gemma2", "gemma3", "mamba2", "bamba"}
-"""Kinds of which a layer keeps a window of keys and values, or a recurrent state."""
-DECODERS = [*tiny.CONFIGS, "mamba2", "bamba", "deepseek-v3", "granite-moe"]
+OTHERS = {"mistral", "gpt-oss", "llama4", "gemma2", "gemma3", "mamba2", "bamba"}
+"""Kinds of which a layer keeps a window or chunk of keys and values, or a recurrent state."""
+DECODERS = [*tiny.CONFIGS, "mamba2", "bamba", "deepseek-v3"]
 
 
 def batch_of(rows: list[Row], monkeypatch: pytest.MonkeyPatch, *, shared: bool) -> Batch:

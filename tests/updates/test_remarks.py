@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from gcwm_viz.checkpoints.index import CheckpointIndex
-from gcwm_viz.errors import InputError
 from gcwm_viz.updates.base_name import base_warnings
 from gcwm_viz.updates.pairing import open_update, plan, target_matrices
 from tests.checkpoints import tiny
@@ -105,27 +104,6 @@ def test_an_adapter_upon_a_checkpoint_names_the_checkpoint(tmp_path: Path) -> No
 
 
 # Little of the model merged
-
-
-def test_stacked_experts(tmp_path: Path) -> None:
-    """GraniteMoE keeps its experts in 3-D tensors of other names: what holds them is refused, the rest is merged."""
-    base = opened("granite-moe", tmp_path / "base")
-    assert not any("linear" in key.family for key in target_matrices(base))
-    expert = tiny.save(tiny.model("granite-moe", seed=1), tmp_path / "expert")
-    with pytest.raises(InputError, match=r"input_linear.weight' stacks the experts of a layer in shape \(3, 48, 16\)"):
-        plan(base, [open_update("x", expert, base)])
-    adapter, _, _ = tiny.lora("granite-moe", tmp_path / "a", r=2, target_modules=["q_proj", "v_proj"])
-    found = plan(base, [open_update("x", adapter, base)])
-    assert (len(found.active), found.warnings) == (4, [])
-    named = tiny.tensors(base.root) | {"model.layers.0.mlp.experts.gate_up_proj": torch.zeros(5, 4, 8)}
-    (tmp_path / "named").mkdir()
-    shutil.copy(base.root / "config.json", tmp_path / "named")
-    other = CheckpointIndex.open(tiny.store(tmp_path / "named", named))
-    delta = tiny.store(
-        tmp_path / "d", {"model.layers.0.mlp.experts.gate_up_proj": torch.ones(5, 4, 8)}, gcwm_viz="update"
-    )
-    with pytest.raises(InputError, match=r"experts.gate_up_proj' stacks the experts"):
-        plan(other, [open_update("x", delta, other)])
 
 
 def test_a_convolution_is_no_stack_of_experts(tmp_path: Path) -> None:

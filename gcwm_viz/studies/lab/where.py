@@ -24,6 +24,7 @@ import torch
 
 from gcwm_viz.attribution.path import StatePath, split_loss
 from gcwm_viz.attribution.spatial import spatial_correlations
+from gcwm_viz.checkpoints.architecture import Place
 from gcwm_viz.checkpoints.atomic import write_bytes
 from gcwm_viz.continual.engine import write_table
 from gcwm_viz.engines.local import unordered
@@ -33,6 +34,7 @@ from gcwm_viz.experiments.lab.library import apply
 from gcwm_viz.experiments.lab.recipe import Recipe
 from gcwm_viz.linalg.lowrank import Update, dense
 from gcwm_viz.plugins.loading import WithPlugins
+from gcwm_viz.probes.merged import Weight
 from gcwm_viz.runs.folder import ResultFolder
 from gcwm_viz.studies.lab.bench import Bench, Rows
 from gcwm_viz.studies.lab.places import SIGNALS
@@ -133,7 +135,7 @@ class LabModel:
         self._base, self.model = bench.library.base(), bench.library.model
         self.keys: list[MatrixKey] = bench.keys
         own = dict(self.model.named_parameters())
-        self.parameters = {key.name: own[key.name] for key in self.keys}
+        self.weights = {key.name: Weight(own[key.name], Place(key.name)) for key in self.keys}
 
     def set_updates(self, deltas: Sequence[Update | None]) -> None:
         both = zip(self.keys, deltas, strict=True)
