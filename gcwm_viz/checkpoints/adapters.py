@@ -5,7 +5,6 @@ PEFT's pattern rule: a pattern matches a module name from any dot on to its end;
 Linear layout (d_out, d_in) whether or not the module stores its weight transposed (fan_in_fan_out).
 """
 
-import math
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import torch
 from gcwm_viz.checkpoints.header import TensorInfo
 from gcwm_viz.checkpoints.index import ADAPTER_CONFIG, ADAPTER_WEIGHTS, CheckpointIndex
 from gcwm_viz.checkpoints.location import location, reached
+from gcwm_viz.checkpoints.patterns import MOST_WORK, work
 from gcwm_viz.checkpoints.reader import read_tensor
 from gcwm_viz.checkpoints.token_rows import TokenRows, token_rows
 from gcwm_viz.errors import InputError
@@ -34,11 +34,8 @@ _VARIANTS = (
 )
 # These initialisations leave the base as it is; the others (PiSSA, OLoRA, CorDA, LoRA-GA, LoftQ) subtract from it.
 _PLAIN_STARTS = (None, True, False, "gaussian", "eva", "orthogonal")
-# In a pattern without escapes and classes: repetitions and options, and the marks of groups and alternatives.
-_CHOICE = re.compile(r"\{\d*,\d*\}|[*+?|()]")
-_ESCAPED = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]", re.DOTALL)
-_MOST_WORK, _MOST_WORK_IN_ALL = 4_000_000, 100_000_000
-"""Steps of a search for one pattern on one name, and for all patterns of a table on all modules: some ten seconds."""
+_MOST_WORK_IN_ALL = 100_000_000
+"""Steps of a search for all patterns of a table on all modules: some ten seconds."""
 
 
 @dataclass(frozen=True)
@@ -179,15 +176,15 @@ def _check_patterns(config: dict[str, Any], modules: Collection[str], file: Path
     for setting in ("rank_pattern", "alpha_pattern"):
         table = config.get(setting)
         patterns = list(table) if isinstance(table, dict) else []
-        work = (_work(pattern[:500], max(100, longest)) for pattern in patterns)
+        each = (work(pattern[:500], max(100, longest)) for pattern in patterns)
         # A pattern beyond its own limit is refused, by name, where it is used.
-        if len(modules) * sum(steps for steps in work if steps <= _MOST_WORK) > _MOST_WORK_IN_ALL:
+        if len(modules) * sum(steps for steps in each if steps <= MOST_WORK) > _MOST_WORK_IN_ALL:
             raise InputError(f"{file}: {setting} holds {len(patterns)} patterns, expected fewer or simpler ones")
 
 
 def _matches(pattern: str, module: str, file: Path, setting: str) -> bool:
     # A pattern comes from a file, and one of many choices could backtrack almost without end.
-    if len(pattern) > 500 or _work(pattern, max(100, len(module))) > _MOST_WORK:
+    if len(pattern) > 500 or work(pattern, max(100, len(module))) > MOST_WORK:
         raise InputError(f"{file}: {setting} holds the pattern {pattern[:80]!r}, expected a simpler one")
     try:
         return re.match(rf"(.*\.)?({pattern})$", module) is not None
@@ -195,26 +192,3 @@ def _matches(pattern: str, module: str, file: Path, setting: str) -> bool:
         raise InputError(
             f"{file}: {setting} holds the pattern {pattern[:80]!r} that is no regular expression ({error})"
         ) from None
-
-
-def _work(pattern: str, length: int) -> float:
-    """A bound on the ways in which a backtracking search can try ``pattern`` on a name of ``length`` letters.
-
-    Independent choices multiply: a repetition has ``length`` ends, an optional part two, a group of k alternatives k.
-    A repeated group has no such bound: infinity.
-    """
-    bare = _ESCAPED.sub("x", pattern).replace("(?", "(")
-    ways, alternatives = 1, [1]
-    for choice in _CHOICE.finditer(bare):
-        sign = choice[0]
-        if sign == "(":
-            alternatives.append(1)
-        elif sign == "|":
-            alternatives[-1] += 1
-        elif sign == ")":
-            if bare[choice.end() : choice.end() + 1] in ("*", "+", "{"):
-                return math.inf
-            ways *= alternatives.pop() if len(alternatives) > 1 else 1
-        else:
-            ways *= 2 if sign == "?" else length
-    return ways * math.prod(alternatives)

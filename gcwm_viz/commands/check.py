@@ -46,6 +46,8 @@ def check(options: argparse.Namespace) -> None:
         "parameters": plan.parameters,
         "updates": plan.coverage,
         "families": plan.families,
+        "targets": inputs.choice.to_json(),
+        "outside": plan.outside,
         "warnings": warnings,
         "notes": [*plan.notes, *(f"{name}: {note}" for name, share in shares.items() for note in share_notes(share))],
         "energy": {name: {k: None if math.isnan(v) else v for k, v in share.items()} for name, share in shares.items()},
@@ -67,7 +69,8 @@ def _sentences(facts: dict[str, Any], need: dict[str, Any]) -> list[str]:
     from gcwm_viz.probes.preflight import probe_words
 
     base, targets = facts["base_parameters"], facts["parameters"]
-    lines = [f"base {facts['base']}: {base:,} parameters, {targets:,} in target matrices"]
+    chosen = "".join(f", {name.replace('_', '-')} {pattern!r}" for name, pattern in facts["targets"].items())
+    lines = [f"base {facts['base']}: {base:,} parameters, {targets:,} in target matrices{chosen}"]
     lines += [
         f"  {row['update']} ({row['kind']}{_at_strength(row['strength'])}): {row['matrices']} matrices, "
         f"{row['missing']} missing, {row['ignored']} tensors ignored, {row['extra']} not in the base"
@@ -76,6 +79,9 @@ def _sentences(facts: dict[str, Any], need: dict[str, Any]) -> list[str]:
     lines += [
         f"  {row['family']} {row['d_out']}×{row['d_in']}: {row['matrices']} matrices" for row in facts["families"]
     ]
+    if facts["outside"]:
+        listed = ", ".join(f"{group} {count}" for group, count in facts["outside"].items())
+        lines.append(f"outside the target matrices, tensors kept from the base: {listed}")
     lines += [f"warning: {warning}" for warning in facts["warnings"]]
     lines += [f"note: {note}" for note in facts["notes"]]
     read, memory, disk = (size / 1e9 for size in (facts["bytes_to_read"], need["memory_bytes"], need["disk_bytes"]))

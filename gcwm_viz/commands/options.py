@@ -41,6 +41,12 @@ def add_inputs(parser: argparse.ArgumentParser, *, required: bool = True) -> Non
         help="take sΔ for the update's Δ, in the merge and in its expert [1]; repeat for other updates",
     )
     parser.add_argument(
+        "--targets",
+        metavar="REGEX",
+        help="merge the matrices whose tensor names it matches, such as vision_tower [those of the decoder blocks]",
+    )
+    parser.add_argument("--leave-out", metavar="REGEX", help="but not these, such as down_proj")
+    parser.add_argument(
         "--state",
         action="append",
         default=[],

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gcwm_viz.continual.store import RunStore
     from gcwm_viz.experiments.bundles import Bundle
     from gcwm_viz.runs.inputs import Inputs
+    from gcwm_viz.updates.choice import Choice
 
 # Other imports stand in the functions: torch and transformers load only for a command that needs them.
 
@@ -95,6 +96,14 @@ def strengths_of(options: argparse.Namespace) -> dict[str, float]:
     return strengths
 
 
+def choice_of(options: argparse.Namespace, planned: "Choice | None" = None) -> "Choice":
+    """``--targets`` and ``--leave-out``, each instead of that of a plan."""
+    from gcwm_viz.updates.choice import Choice
+
+    own = planned or Choice()
+    return Choice(targets=options.targets or own.targets, leave_out=options.leave_out or own.leave_out)
+
+
 def inputs_of(options: argparse.Namespace) -> "Inputs":
     from gcwm_viz.checkpoints.hub import local_folder
     from gcwm_viz.continual.run_file import PROBE_DTYPES
@@ -104,6 +113,7 @@ def inputs_of(options: argparse.Namespace) -> "Inputs":
         base=local_folder(options.base),
         updates=[(name, local_folder(path)) for name, path in options.update],
         strengths=strengths_of(options),
+        choice=choice_of(options),
         states=options.state,
         probes=options.probes,
         probe_dtype=options.probe_dtype or PROBE_DTYPES[0],
@@ -119,8 +129,8 @@ def inputs_of_bundle(bundle: "Bundle", base: Path, *, sequential: bool = False) 
 
 
 def planned(options: argparse.Namespace) -> "tuple[Inputs, RunSettings, bool]":
-    """Inputs and settings of ``--plan FILE``, single settings, strengths and probes replaced by those given beside it,
-    or else of ``--base`` and ``--update``; and whether η is to be chosen, as :func:`with_eta` says."""
+    """Inputs and settings of ``--plan FILE``, single settings, strengths, targets and probes replaced by those given
+    beside it, or else of ``--base`` and ``--update``; and whether η is to be chosen, as :func:`with_eta` says."""
     if options.plan is None:
         if options.base is None or not options.update:
             raise InputError("expected --plan, or --base with at least one --update")
@@ -140,6 +150,7 @@ def planned(options: argparse.Namespace) -> "tuple[Inputs, RunSettings, bool]":
         base=plan.base,
         updates=plan.updates,
         strengths={**plan.strengths, **strengths_of(options)},
+        choice=choice_of(options, plan.choice),
         states=options.state,
         probes=options.probes or plan.probes,
         probe_dtype=options.probe_dtype or plan.probe_dtype,

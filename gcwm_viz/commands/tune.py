@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gcwm_viz.commands.options import Commands, add_inputs, add_resources, add_settings, budget_of, engine_of
-from gcwm_viz.commands.request import inputs_of, inputs_of_bundle, strengths_of
+from gcwm_viz.commands.request import choice_of, inputs_of, inputs_of_bundle, strengths_of
 from gcwm_viz.commands.work import Bars
 from gcwm_viz.errors import InputError
 
@@ -34,7 +34,7 @@ def tune(options: argparse.Namespace) -> None:
         bundle = locate()
         inputs = inputs_of_bundle(bundle, bundle.base)
         precision = options.probe_dtype or inputs.probe_dtype
-        inputs = replace(inputs, probe_dtype=precision, strengths=strengths_of(options))
+        inputs = replace(inputs, probe_dtype=precision, strengths=strengths_of(options), choice=choice_of(options))
     elif options.base is None or not options.update:
         raise InputError("tune needs --lab, or --base with at least one --update")
     else:

@@ -57,6 +57,7 @@ def settings_block(store: RunStore, step: int) -> str:
     settings = {
         "base": store.file.base.where,
         "updates": [_update(update) for update in store.file.updates[:step]],
+        **store.file.choice.to_json(),
         "step": step,
         "settings": store.settings.to_dict(),
     }

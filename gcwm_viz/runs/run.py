@@ -63,6 +63,7 @@ def create_run(
             updates=tuple(map(_entry, opened.sources)),
             states=tuple(map(_entry, opened.states or [])),
             probes=probes,
+            choice=inputs.choice,
             matrices=tuple(opened.plan.active),
             settings=settings,
             eta_tried=() if choose_eta else None,

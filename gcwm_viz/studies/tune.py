@@ -158,14 +158,19 @@ def _table(out: Path, points: Sequence[Point], metric: str | None) -> pd.DataFra
 def _comparison(inputs: Inputs, opened: OpenInputs, method: str, preset: str) -> dict[str, Any]:
     """What all points share; comparisons of an earlier version have no precision, which was the default."""
     precision = {} if inputs.probe_dtype == PROBE_DTYPES[0] else {"probe_dtype": inputs.probe_dtype}
-    return precision | {
-        "format": FORMAT,
-        "method": method,
-        "preset": preset,
-        "base": opened.base.fingerprint(),
-        "updates": [[source.name, source.fingerprint()] for source in opened.sources],
-        "probes": probes_fingerprint(inputs.probes) if inputs.probes else None,
-    }
+    chosen = {"targets": choice} if (choice := inputs.choice.to_json()) else {}
+    return (
+        precision
+        | chosen
+        | {
+            "format": FORMAT,
+            "method": method,
+            "preset": preset,
+            "base": opened.base.fingerprint(),
+            "updates": [[source.name, source.fingerprint()] for source in opened.sources],
+            "probes": probes_fingerprint(inputs.probes) if inputs.probes else None,
+        }
+    )
 
 
 def _scores_file(out: Path, point: Point) -> Path:

@@ -11,9 +11,10 @@ from gcwm_viz.checkpoints.reader import read_tensor
 from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.lowrank import Update, accumulate, squared_norm
 from gcwm_viz.updates.energy import squared_change, squared_sum
-from gcwm_viz.updates.matrices import MatrixKey, block_position, is_target
+from gcwm_viz.updates.matrices import MatrixKey, is_target
 from gcwm_viz.updates.naming import base_names
 from gcwm_viz.updates.source import UpdateSource, check_stored, difference
+from gcwm_viz.updates.towers import Towers, block_list
 
 
 class AdapterUpdate(UpdateSource):
@@ -28,7 +29,10 @@ class AdapterUpdate(UpdateSource):
         embeddings = {f"{module}.weight": lora for module, lora in adapter.embeddings.items()}
         tokens = {f"{module}.weight": rows for module, rows in adapter.tokens.items()}
         # All at once, since a single name may not show its prefix.
-        names = base_names(dict.fromkeys((*factors, *embeddings, *tokens, *adapter.replaced)), base)
+        shapes: dict[str, tuple[int, ...]] = {tensor: lora.shape for tensor, lora in (factors | embeddings).items()}
+        shapes |= {tensor: rows.info.shape for tensor, rows in tokens.items()}
+        shapes |= {tensor: info.shape for tensor, info in adapter.replaced.items()}
+        names = base_names(shapes, base)
         self.modules = {names[tensor]: lora for tensor, lora in factors.items()}
         self.embeddings = {names[tensor]: lora for tensor, lora in embeddings.items()}
         self.tokens = {names[tensor]: rows for tensor, rows in tokens.items()}
@@ -78,9 +82,12 @@ class AdapterUpdate(UpdateSource):
         return change if factors is None else accumulate(factors, change)
 
     def check_modules(self) -> None:
-        """Raises InputError when a module inside a decoder block has no weight in the base."""
+        """Raises InputError when a module inside a decoder block has no weight in the base, and where none inside a
+        block has; other towers that the base does not have are left out."""
+        towers = Towers.of(self.base)
+        known = any(name in self.base.tensors for name in self.modules)
         for name, lora in self.modules.items():
-            if name not in self.base.tensors and block_position(name) is not None:
+            if name not in self.base.tensors and (towers.in_decoder(name) if known else block_list(name)):
                 raise InputError(
                     f"{self.path}: this adapter is for another base: tensor {lora.a.name!r} adapts {lora.module!r}, "
                     f"expected in the base {self.base.root} a tensor {name!r}, found none"

@@ -1,12 +1,12 @@
-"""The target matrices of a base model: every Linear weight of the decoder blocks, found by structure.
+"""The target matrices of a base model: every Linear weight of the decoder blocks, or those chosen by name.
 
-A decoder block is a path with an integer component (``model.layers.3``, ``transformer.h.3``); what lies in it as a
-2-D floating ``.weight`` is a Linear weight, since norms are 1-D and embeddings lie outside the blocks.
+A block is a path with an integer component (``model.layers.3``, ``transformer.h.3``), see ``updates/towers.py``; what
+lies in it as a 2-D floating ``.weight`` is a Linear weight, since norms are 1-D and embeddings lie outside the blocks.
 """
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from torch import Tensor
@@ -16,6 +16,8 @@ from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.checkpoints.quantised import check_not_quantised
 from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.lowrank import LowRank
+from gcwm_viz.updates.choice import Choice
+from gcwm_viz.updates.towers import Towers, block_list, block_position, is_embedding
 
 T = TypeVar("T", Tensor, LowRank)
 
@@ -26,8 +28,6 @@ _FORWARD_ORDER = (
     *("down_proj", "w2", "dense_4h_to_h", "fc2", "c_proj"),
 )
 _MLP = frozenset({"mlp", "ffn", "feed_forward", "feedforward", "moe", "block_sparse_moe", "experts"})
-_OTHER_TOWERS = frozenset({"vision_tower", "vision_model", "visual", "audio_tower", "audio_model", "encoder", "mtp"})
-_EMBEDDING_WORDS = ("embed", "relative_attention_bias")
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,9 @@ class MatrixKey:
     """One target matrix: ``name`` is the base tensor's, ``shape`` (d_out, d_in) in Linear layout.
 
     ``transposed``: the checkpoint stores (d_in, d_out), as GPT-2's Conv1D does. ``family`` is the module's name, with
-    as much of its path as tells it from another module of the same block (``attn.c_proj``, ``experts.3.up_proj``).
+    as much of its path as tells it from another module of the same block (``attn.c_proj``, ``experts.3.up_proj``); of
+    another tower also that tower's path. ``layer`` is the number of the block, in whichever tower, and 0 outside of
+    all.
     """
 
     name: str
@@ -72,25 +74,47 @@ def _transpose(matrix: T) -> T:
     return matrix.mT.contiguous()
 
 
-def target_matrices(index: CheckpointIndex) -> list[MatrixKey]:
-    """The target matrices of a base, by layer and within it in the order of the forward pass; headers only.
+def target_matrices(index: CheckpointIndex, choice: Choice | None = None) -> list[MatrixKey]:
+    """The target matrices of a base, by layer and within it in the order of the forward pass, those beside the decoder
+    last; headers only.
 
-    Raises InputError when there are none, when the folder is an adapter, when weights are quantised, and when
-    biases show both weight layouts at once.
+    Raises InputError when there are none, when the folder is an adapter, when weights are quantised, when
+    biases show both weight layouts at once, and as :meth:`Choice.chosen` does.
     """
     for name, info in index.tensors.items():
         if ".lora_A" in name:
             raise InputError(f"{info.path}: tensor {name!r} is a LoRA factor, expected a full checkpoint as the base")
     check_not_quantised(index)
-    targets = {name: info for name, info in index.tensors.items() if is_target(info)}
-    if not targets:
+    towers = Towers.of(index)
+    every = {name: info for name, info in index.tensors.items() if is_matrix(info)}
+    decoder = {name: info for name, info in every.items() if towers.in_decoder(name)}
+    chosen = (choice or Choice()).chosen(decoder, every, str(index.root))
+    if not chosen:
         example = next(iter(index.tensors.values()))
         raise InputError(
             f"{index.root}: expected 2-D floating weights in decoder blocks (…layers.0….weight), found none "
             f"among {len(index.tensors)} tensors ({example.name!r} {example.dtype} {example.shape}, …)"
         )
-    transposed = _stored_transposed(index, targets)
-    families = _families(list(targets))
+    # Families and layout are those of whole towers, so that no choice changes the name of a family.
+    beside: dict[str, dict[str, TensorInfo]] = {}
+    for name in chosen - decoder.keys():
+        beside.setdefault(block_list(name) or name, {})
+    for name in every.keys() - decoder.keys():
+        if (path := block_list(name) or name) in beside:
+            beside[path][name] = every[name]
+    keys = [key for key in _tower_keys(index, decoder) if key.name in chosen]
+    for path, matrices in sorted(beside.items()):
+        for key in _tower_keys(index, matrices):
+            whole = key.name.removesuffix(".weight")
+            family = f"{_label(path, towers)}.{key.family}" if path.endswith(".") else whole
+            keys += [replace(key, family=family)] if key.name in chosen else []
+    return keys
+
+
+def _tower_keys(index: CheckpointIndex, matrices: dict[str, TensorInfo]) -> list[MatrixKey]:
+    """The matrices of one tower in their order."""
+    transposed = _stored_transposed(index, matrices)
+    families = _families(list(matrices))
     keys = [
         MatrixKey(
             name,
@@ -99,30 +123,33 @@ def target_matrices(index: CheckpointIndex) -> list[MatrixKey]:
             (info.shape[1], info.shape[0]) if transposed else (info.shape[0], info.shape[1]),
             transposed,
         )
-        for name, info in targets.items()
+        for name, info in matrices.items()
     ]
     return sorted(keys, key=lambda key: _forward_order(key.name))
 
 
-def block_position(name: str) -> int | None:
-    """Position of the layer number in the dotted ``name``, None for a tensor outside the decoder blocks."""
-    parts = name.split(".")
-    if _OTHER_TOWERS.intersection(parts):
-        return None
-    return next((position for position, part in enumerate(parts) if part.isascii() and part.isdecimal()), None)
+def _label(path: str, towers: Towers) -> str:
+    """Of a list of blocks beside the decoder, its path without what all of the model has:
+    ``vision_tower.encoder.layers`` for ``model.vision_tower.encoder.layers.``."""
+    tower = next(tower for tower in towers.others if path.startswith(tower))
+    return ".".join(path.split(".")[tower.count(".") - 1 : -1])
 
 
 def is_target(info: TensorInfo) -> bool:
-    """Whether a tensor is a Linear weight of a decoder block, by its name, shape and dtype."""
+    """Whether a tensor is a Linear weight of a block of any tower."""
+    return is_matrix(info) and block_position(info.name) is not None
+
+
+def is_matrix(info: TensorInfo) -> bool:
+    """Whether a tensor is a Linear weight, by its name, shape and dtype, wherever it lies."""
     if not info.is_floating or len(info.shape) != 2 or not info.name.endswith(".weight") or 0 in info.shape:
         return False
-    return block_position(info.name) is not None and not any(word in info.name for word in _EMBEDDING_WORDS)
+    return not is_embedding(info.name)
 
 
 def _layer(name: str) -> int:
     position = block_position(name)
-    assert position is not None
-    return int(name.split(".")[position])
+    return 0 if position is None else int(name.split(".")[position])
 
 
 def _module_parts(name: str) -> list[str]:

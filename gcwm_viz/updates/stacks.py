@@ -3,8 +3,8 @@
 from gcwm_viz.checkpoints.header import TensorInfo
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.errors import InputError
-from gcwm_viz.updates.matrices import block_position
 from gcwm_viz.updates.source import UpdateSource
+from gcwm_viz.updates.towers import block_position
 
 # Names of the number of experts per layer in configurations.
 _COUNTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts", "num_routed_experts")
