@@ -48,8 +48,16 @@ def check(options: argparse.Namespace) -> None:
         "families": plan.families,
         "targets": inputs.choice.to_json(),
         "outside": plan.outside,
+        "outside_is": settings.continual.outside,
         "warnings": warnings,
-        "notes": [*plan.notes, *(f"{name}: {note}" for name, share in shares.items() for note in share_notes(share))],
+        "notes": [
+            *plan.notes,
+            *(
+                f"{name}: {note}"
+                for name, share in shares.items()
+                for note in share_notes(share, settings.continual.outside)
+            ),
+        ],
         "energy": {name: {k: None if math.isnan(v) else v for k, v in share.items()} for name, share in shares.items()},
         "bytes_to_read": plan.bytes_to_read,
         "probes": scoring.tasks if scoring else [],
@@ -81,7 +89,8 @@ def _sentences(facts: dict[str, Any], need: dict[str, Any]) -> list[str]:
     ]
     if facts["outside"]:
         listed = ", ".join(f"{group} {count}" for group, count in facts["outside"].items())
-        lines.append(f"outside the target matrices, tensors kept from the base: {listed}")
+        kept = "kept from the base" if facts["outside_is"] == "keep" else f"merged by a {facts['outside_is']}"
+        lines.append(f"outside the target matrices, tensors {kept}: {listed}")
     lines += [f"warning: {warning}" for warning in facts["warnings"]]
     lines += [f"note: {note}" for note in facts["notes"]]
     read, memory, disk = (size / 1e9 for size in (facts["bytes_to_read"], need["memory_bytes"], need["disk_bytes"]))

@@ -88,6 +88,13 @@ def add_settings(parser: argparse.ArgumentParser, *, grid: bool = False, eta: st
     )
     if eta:
         parser.add_argument("--eta", metavar="NUMBER|auto", help=f"strength of the merge [{eta}]; auto: {_AUTO}")
+    if not grid:
+        parser.add_argument(
+            "--outside",
+            choices=("keep", "sum", "mean"),
+            help="tensors that are no target matrix, such as norms and embeddings: the base's [keep], base + η ΣΔ, or "
+            "the mean of the updates'",
+        )
     parser.add_argument(
         "--set", action="append", default=[], dest="settings", metavar=f"KEY={several}", help=f"{product}; see below"
     )

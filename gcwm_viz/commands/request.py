@@ -30,13 +30,15 @@ def settings_of(options: argparse.Namespace) -> "RunSettings":
 
 
 def single_settings(options: argparse.Namespace) -> dict[str, Any]:
-    """``--set`` and ``--eta`` by name. Raises :class:`InputError` where both give η."""
+    """``--set``, ``--outside`` and ``--eta`` by name. Raises :class:`InputError` where both give η."""
     from gcwm_viz.continual.config import parse_setting
 
     single = dict(parse_setting(text) for text in options.settings)
     eta = getattr(options, "eta", None)
     if eta is not None and "eta" in single:
         raise InputError("η is given twice, by --eta and by --set; expected one of them")
+    outside = getattr(options, "outside", None)
+    single |= {} if outside is None else {"outside": outside}
     return single if eta is None else {**single, "eta": parse_setting(f"eta={eta}")[1]}
 
 

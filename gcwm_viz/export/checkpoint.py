@@ -12,6 +12,7 @@ from torch import Tensor
 from gcwm_viz.calibration.result import FOLDER, Calibrated, read_fitted
 from gcwm_viz.checkpoints.reader import read_tensor
 from gcwm_viz.checkpoints.writer import export_checkpoint
+from gcwm_viz.continual.outside import OutsideState
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.export.card import model_card
@@ -28,11 +29,18 @@ def export_step(
 
     Where rounding to half precision changes the merged update by more than 1 %, the card says so, and ``tell`` is
     called. Tokenizer, chat template and generation config are the base's. Raises :class:`InputError` for an unfinished
-    run, another step than it has, changed inputs, and what :func:`export_checkpoint` refuses.
+    run, another step than it has, changed inputs, a model that is the base in every tensor, and what
+    :func:`export_checkpoint` refuses.
     """
     opened = open_finished(store, step)
     states = {key.name: partial(_state, store, index, step) for index, key in enumerate(store.keys)}
-    return export_states(store, step, opened, states, out, dtype, tell)
+    return export_states(store, step, opened, outside(store, step, opened) | states, out, dtype, tell)
+
+
+def outside(store: RunStore, step: int, opened: OpenInputs) -> dict[str, Callable[[], Tensor | None]]:
+    """Δ of the tensors outside the target matrices that a run merges, after ``step``, each read when it is called."""
+    state = OutsideState(opened.sources, store.keys, store.settings.continual)
+    return {name: partial(state.change, name, step) for name in state.names}
 
 
 CALIBRATED = (
@@ -68,6 +76,7 @@ def export_states(
     of None leaves the base's. ``remark``: a sentence for the card of a model that is not the state of the step itself.
     ``beside``: JSON files. Otherwise as :func:`export_step`."""
     error = energy = 0.0
+    changed = False
 
     def merged(name: str) -> Tensor | None:
         update = states[name]() if name in states else None
@@ -75,12 +84,21 @@ def export_states(
             return None
         own = read_tensor(opened.base.tensors[name])
         value = own.float() + update
-        nonlocal error, energy
-        error += squared_sum(value.to(dtype or own.dtype).float() - value)
+        written = value.to(dtype or own.dtype)
+        nonlocal error, energy, changed
+        error += squared_sum(written.float() - value)
         energy += squared_sum(update)
+        changed = changed or not torch.equal(written, own.to(written.dtype))
         return value
 
     def card() -> str:
+        if not changed:
+            why = "rounding takes all of the update; expected --dtype float32" if energy > 0 else "its update is zero"
+            same = f"run {store.path}: the model of step {step} is the base in every tensor, since {why}"
+            if not remark:
+                raise InputError(f"{same}; nothing was written")
+            if tell:
+                tell(same)
         share = math.sqrt(error / energy) if energy > 0 else 0.0
         rounding = f"Rounding of the weights is {share:.1%} of the merged update." if share > ROUNDING else ""
         if rounding and tell:

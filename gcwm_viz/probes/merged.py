@@ -62,13 +62,14 @@ class MergedModel:
         self.parameters = whole if None not in named.values() else None
 
     def _parameter(self, name: str) -> torch.nn.Parameter | None:
-        # A checkpoint saved without its head lacks the first component of the names.
+        # A checkpoint saved without its head lacks the first component of the names; some biases are buffers.
         for full in (name, f"{self.model.base_model_prefix}.{name}"):
-            try:
-                parameter: torch.nn.Parameter = self.model.get_parameter(full)
-                return parameter
-            except AttributeError:
-                continue
+            for get in (self.model.get_parameter, self.model.get_buffer):
+                try:
+                    parameter: torch.nn.Parameter = get(full)
+                    return parameter
+                except AttributeError:
+                    continue
         return None
 
     def set_updates(self, deltas: Sequence[Update | None]) -> None:

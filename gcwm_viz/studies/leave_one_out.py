@@ -99,7 +99,7 @@ def leave_one_out(
         )
         frame = _write_table(out, store)
         done = len(states) - len(todo)
-        model = Model(store.file.base.where, tuple(store.keys), store.file.probes)
+        model = Model(Sources.of(store.file), tuple(store.keys), store.file.probes)
         for label, values in scores(model, todo, engine, session, memory_budget):
             _keep(out, label, values)
             shutil.rmtree(_merge_folder(out, label), ignore_errors=True)

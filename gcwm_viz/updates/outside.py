@@ -23,14 +23,16 @@ of it in bfloat16, 0.02 % in float16: an update below a sixth or a fiftieth of t
 threshold."""
 
 
-def share_notes(share: dict[str, float]) -> list[str]:
-    """Sentences on the values of :func:`outside_share` that exceed a threshold."""
+def share_notes(share: dict[str, float], outside: str = "keep") -> list[str]:
+    """Sentences on the values of :func:`outside_share` that exceed a threshold. ``outside``: the setting of that
+    name."""
     notes = []
     if share["outside_share"] > OUTSIDE:
         parts = {part: share[column(part)] for part in sorted(GROUPS, key=lambda part: -share[column(part)])}
         listed = ", ".join(f"{part} {energy:.1%}" for part, energy in parts.items() if energy >= 0.0005)
         notes.append(
-            f"{share['outside_share']:.1%} of its energy lies outside the target matrices and is not merged: {listed}"
+            f"{share['outside_share']:.1%} of its energy lies outside the target matrices and is "
+            f"{'not merged' if outside == 'keep' else f'merged by a {outside}'}: {listed}"
         )
     if share["rounding"] > ROUNDING:
         notes.append(f"half-precision rounding is {share['rounding']:.1%} of this update")

@@ -32,7 +32,7 @@ def update_notes(base: CheckpointIndex, source: UpdateSource, coverage: Coverage
     if coverage.extra:
         notes.append(f"{len(coverage.extra)} tensors that the base does not have are ignored: {coverage.extra[0]}, …")
     notes += [
-        f"{tensor} has shape {found}, the base {expected}; outside the target matrices, not merged"
+        f"{tensor} has shape {found}, the base {expected}; outside the target matrices, where the base's is kept"
         for tensor, found, expected in coverage.resized
     ]
     notes += [
