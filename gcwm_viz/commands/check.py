@@ -47,8 +47,7 @@ def check(options: argparse.Namespace) -> None:
         "updates": plan.coverage,
         "families": plan.families,
         "targets": inputs.choice.to_json(),
-        "outside": plan.outside,
-        "outside_is": settings.continual.outside,
+        "outside": {"merged": settings.continual.outside, "tensors": plan.outside},
         "warnings": warnings,
         "notes": [
             *plan.notes,
@@ -87,9 +86,10 @@ def _sentences(facts: dict[str, Any], need: dict[str, Any]) -> list[str]:
     lines += [
         f"  {row['family']} {row['d_out']}×{row['d_in']}: {row['matrices']} matrices" for row in facts["families"]
     ]
-    if facts["outside"]:
-        listed = ", ".join(f"{group} {count}" for group, count in facts["outside"].items())
-        kept = "kept from the base" if facts["outside_is"] == "keep" else f"merged by a {facts['outside_is']}"
+    outside, counts = facts["outside"]["merged"], facts["outside"]["tensors"]
+    if counts:
+        listed = ", ".join(f"{group} {count}" for group, count in counts.items())
+        kept = "kept from the base" if outside == "keep" else f"merged by a {outside}"
         lines.append(f"outside the target matrices, tensors {kept}: {listed}")
     lines += [f"warning: {warning}" for warning in facts["warnings"]]
     lines += [f"note: {note}" for note in facts["notes"]]

@@ -13,8 +13,9 @@ import torch
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.checkpoints.model_config import with_floats
 from gcwm_viz.errors import InputError
-from gcwm_viz.probes.loading import check_depth
+from gcwm_viz.probes.loading import check_depth, model_class
 from gcwm_viz.updates.matrices import MatrixKey, target_matrices
+from gcwm_viz.updates.naming import base_names
 
 # Model types whose experts (and Mixtral's router, which has another path in memory) PEFT finds under the checkpoint's
 # names.
@@ -49,24 +50,26 @@ def module_names(base: CheckpointIndex, keys: Sequence[MatrixKey]) -> Modules:
 
     Raises :class:`InputError` for a base that transformers does not know, and for a weight that no adapter can hold.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig
 
     check_depth(base)
     try:
         # Built-in classes only, whatever code the config points to.
         config = AutoConfig.for_model(**with_floats(base.config))
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+            model = model_class(config).from_config(config, trust_remote_code=False)
     except Exception as error:  # a config can make transformers raise anything
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise InputError(f"{base.root}: transformers cannot build the base ({reason})") from error
     kind, prefix = base.config.get("model_type"), model.base_model_prefix
     existing = frozenset(name for name, _ in model.named_modules())
+    held = base_names({name: tuple(parameter.shape) for name, parameter in model.named_parameters()}, base)
+    in_memory = {own: name for name, own in held.items()}
     stacked = _stacked(base) if kind in _STACKED_BY_PEFT else {}
     names = {}
     for key in (*keys, *stacked.values()):
         module = key.name.removesuffix(".weight")
-        full = next((name for name in (module, f"{prefix}.{module}") if name in existing), None)
+        full = in_memory[key.name].removesuffix(".weight") if key.name in in_memory else None
         if full is None and key.name in stacked:
             full = module if module.startswith(f"{prefix}.") else f"{prefix}.{module}"
         if full is None:

@@ -12,6 +12,7 @@ from gcwm_viz.checkpoints.reader import read_tensor
 from gcwm_viz.linalg.lowrank import LowRank, Update, dense
 from gcwm_viz.probes.loading import load_model, load_tokenizer
 from gcwm_viz.updates.matrices import MatrixKey
+from gcwm_viz.updates.naming import base_names
 
 T = TypeVar("T", Tensor, LowRank)
 
@@ -49,28 +50,22 @@ class MergedModel:
         self.base, self.device, self.dtype = base, device, dtype
         self.tokenizer = load_tokenizer(base)
         self.model: Any = load_model(base, self.dtype).to(device)
-        named = {key.name: self._parameter(key.name) for key in keys}
+        # Names in memory can differ from the checkpoint's by prefixes; some biases are buffers.
+        held = self.model.state_dict(keep_vars=True)
+        names = base_names({name: tuple(tensor.shape) for name, tensor in held.items()}, base)
+        parameters: dict[str, torch.nn.Parameter] = {names[name]: tensor for name, tensor in held.items()}
+        named = {key.name: parameters.get(key.name) for key in keys}
         whole = {name: parameter for name, parameter in named.items() if parameter is not None}
         for name in outside:
-            parameter = self._parameter(name)
+            parameter = parameters.get(name)
             # Tied tensors are one parameter under two names, and counted once.
             if parameter is not None and all(parameter is not other for other in whole.values()):
                 whole[name] = parameter
-        self.keys: list[MatrixKey | OutsideTensor] = [*keys]
-        self.keys += [OutsideTensor(name) for name in whole if name not in named]
-        # Some models hold several tensors of the checkpoint, such as experts, in one parameter.
+        # Some models hold several tensors of the checkpoint, such as experts, in one parameter; they are loaded anew.
         self.parameters = whole if None not in named.values() else None
-
-    def _parameter(self, name: str) -> torch.nn.Parameter | None:
-        # A checkpoint saved without its head lacks the first component of the names; some biases are buffers.
-        for full in (name, f"{self.model.base_model_prefix}.{name}"):
-            for get in (self.model.get_parameter, self.model.get_buffer):
-                try:
-                    parameter: torch.nn.Parameter = get(full)
-                    return parameter
-                except AttributeError:
-                    continue
-        return None
+        rest = outside if self.parameters is None else whole
+        self.keys: list[MatrixKey | OutsideTensor] = [*keys]
+        self.keys += [OutsideTensor(name) for name in rest if name not in named]
 
     def set_updates(self, deltas: Sequence[Update | None]) -> None:
         """Tensors of ``keys`` ← base + Δ, added in float32; None leaves the base value."""

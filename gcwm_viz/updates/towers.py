@@ -35,7 +35,8 @@ class Towers:
         nearest = [path for path, count in dots.items() if count == fewest]
         decoder = frozenset([path for path in nearest if "encoder" not in path.split(".")] or nearest)
         within = {path for each in decoder for path in paths(each)}
-        others = (next(path for path in paths(each) if path not in within) for each in lists if each not in decoder)
+        rest = [each for each in lists if each not in decoder]
+        others = (next((path for path in paths(each) if path not in within), each) for each in rest)
         return cls(model, decoder, tuple(dict.fromkeys(others)))
 
     def in_decoder(self, name: str) -> bool:

@@ -194,6 +194,14 @@ def test_a_vision_tower_is_merged_where_it_is_chosen(name: str, tmp_path: Path) 
         torch.testing.assert_close(source.delta(key), other[key.name] - own[key.name])
 
 
+def test_a_list_inside_the_path_of_another(tmp_path: Path) -> None:
+    names = ("m.layers.0.a.b.weight", "m.3.c.d.weight", "m.embed.weight")
+    base = CheckpointIndex.open(tiny.store(tmp_path, {name: torch.zeros(4, 4) for name in names}))
+    assert [key.name for key in target_matrices(base)] == ["m.3.c.d.weight"]
+    (other,) = target_matrices(base, Choice(targets="layers"))
+    assert (other.layer, other.family) == (0, "layers.b")
+
+
 def test_patterns_that_choose_nothing_or_take_for_ever(base: CheckpointIndex) -> None:
     kinds = "there are model.layers.N.mlp.down_proj.weight, model.layers.N.mlp.gate_proj.weight"
     for choice, expected in (
