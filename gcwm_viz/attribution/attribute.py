@@ -168,7 +168,8 @@ def _memory(base: CheckpointIndex, store: RunStore) -> int:
     """Bytes of a worker, an estimate: the weights, both ends of a path as dense matrices, and twice what scoring
     adds."""
     weights = 4 * base.parameters
-    outside = base.parameters if store.file.states else sum(key.parameters for key in store.keys)
+    whole = store.file.states or store.settings.continual.outside != "keep"
+    outside = base.parameters if whole else sum(key.parameters for key in store.keys)
     scoring = max(0, (store.file.probes.memory or 0) - base.parameters * store.probe_dtype.itemsize)
     return weights + 2 * 4 * outside + 2 * scoring
 

@@ -198,6 +198,7 @@ def _is_complete(out: Path, passes: int) -> bool:
 def _check_run(store: RunStore) -> None:
     store.check_finished()
     store.check_merge("to calibrate")
+    store.check_kept("a calibration")
     if store.file.probes.where is None:
         raise InputError(
             f"run {store.path} has no probes to calibrate on; "

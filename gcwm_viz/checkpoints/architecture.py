@@ -47,18 +47,31 @@ class Place:
 def empty_model(base: CheckpointIndex) -> Any:
     """The model on the meta device, without weights, of a class built into transformers whatever code the config points
     to. Raises :class:`InputError` where transformers cannot build it."""
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+    from transformers import AutoConfig
 
     check_depth(base)
     try:
         config = AutoConfig.for_model(**with_floats(base.config))
-        kind: Any = AutoModelForCausalLM if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING else AutoModelForImageTextToText
         with torch.device("meta"):
-            return kind.from_config(config, trust_remote_code=False)
+            return model_class(config).from_config(config, trust_remote_code=False)
     except Exception as error:  # a config can make transformers raise anything
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise InputError(f"{base.root}: transformers cannot build the base ({reason})") from error
+
+
+def model_class(config: Any) -> Any:
+    """The automatic class of transformers that has a language model of this config."""
+    from transformers import (
+        MODEL_FOR_CAUSAL_LM_MAPPING,
+        MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+        AutoModelForCausalLM,
+        AutoModelForImageTextToText,
+    )
+
+    reads_images = (
+        type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING and type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+    )
+    return AutoModelForImageTextToText if reads_images else AutoModelForCausalLM
 
 
 def check_depth(base: CheckpointIndex) -> None:

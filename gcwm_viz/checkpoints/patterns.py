@@ -15,7 +15,7 @@ from gcwm_viz.errors import InputError
 # In a pattern without escapes and classes: repetitions and options, and the marks of groups and alternatives.
 _CHOICE = re.compile(r"\{\d*,\d*\}|[*+?|()]")
 _ESCAPED = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]", re.DOTALL)
-_MOST_WORK, _MOST_WORK_IN_ALL = 4_000_000, 100_000_000
+MOST_WORK, _MOST_WORK_IN_ALL = 4_000_000, 100_000_000
 """Steps of a search for one pattern on one name, and for all patterns of a table on all modules: some ten seconds."""
 
 
@@ -50,15 +50,15 @@ def check_patterns(config: dict[str, Any], modules: Collection[str], file: Path)
     for setting in ("rank_pattern", "alpha_pattern"):
         table = config.get(setting)
         patterns = list(table) if isinstance(table, dict) else []
-        work = (_work(pattern[:500], max(100, longest)) for pattern in patterns)
+        costs = [work(pattern[:500], max(100, longest)) for pattern in patterns]
         # A pattern beyond its own limit is refused, by name, where it is used.
-        if len(modules) * sum(steps for steps in work if steps <= _MOST_WORK) > _MOST_WORK_IN_ALL:
+        if len(modules) * sum(steps for steps in costs if steps <= MOST_WORK) > _MOST_WORK_IN_ALL:
             raise InputError(f"{file}: {setting} holds {len(patterns)} patterns, expected fewer or simpler ones")
 
 
 def _matches(pattern: str, module: str, file: Path, setting: str) -> bool:
     # A pattern comes from a file, and one of many choices could backtrack almost without end.
-    if len(pattern) > 500 or _work(pattern, max(100, len(module))) > _MOST_WORK:
+    if len(pattern) > 500 or work(pattern, max(100, len(module))) > MOST_WORK:
         raise InputError(f"{file}: {setting} holds the pattern {pattern[:80]!r}, expected a simpler one")
     try:
         return re.match(rf"(.*\.)?({pattern})$", module) is not None
@@ -68,7 +68,7 @@ def _matches(pattern: str, module: str, file: Path, setting: str) -> bool:
         ) from None
 
 
-def _work(pattern: str, length: int) -> float:
+def work(pattern: str, length: int) -> float:
     """A bound on the ways in which a backtracking search can try ``pattern`` on a name of ``length`` letters.
 
     Independent choices multiply: a repetition has ``length`` ends, an optional part two, a group of k alternatives k.

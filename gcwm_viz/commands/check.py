@@ -42,7 +42,9 @@ def check(options: argparse.Namespace) -> None:
     warnings = [*plan.warnings, *filter(None, [chain_note(opened.base, opened.sources) if options.energy else ""])]
     shares = {s.name: outside_share(opened.base, s, plan.keys) for s in opened.sources if options.energy}
     need = asdict(estimate(plan.active, len(plan.updates), settings, device, opened.ranks, opened.state_ranks))
-    notes = [*plan.notes, *(f"{name}: {note}" for name, share in shares.items() for note in share_notes(share))]
+    notes = [*plan.notes]
+    for name, share in shares.items():
+        notes += [f"{name}: {note}" for note in share_notes(share, settings.continual.outside)]
     if options.sequence:
         notes.append(
             f"{named(open_sequence(options.sequence))} read as {options.read_as}: {ABOUT[options.read_as]}; "
@@ -54,6 +56,8 @@ def check(options: argparse.Namespace) -> None:
         "parameters": plan.parameters,
         "updates": plan.coverage,
         "families": plan.families,
+        "targets": inputs.choice.to_json(),
+        "outside": {"merged": settings.continual.outside, "tensors": plan.outside},
         "warnings": warnings,
         "notes": notes,
         "energy": {name: {k: None if math.isnan(v) else v for k, v in share.items()} for name, share in shares.items()},
@@ -77,7 +81,8 @@ def _sentences(facts: dict[str, Any], need: dict[str, Any]) -> list[str]:
     from gcwm_viz.probes.preflight import probe_words
 
     base, targets = facts["base_parameters"], facts["parameters"]
-    lines = [f"base {facts['base']}: {base:,} parameters, {targets:,} in target matrices"]
+    chosen = "".join(f", {name.replace('_', '-')} {pattern!r}" for name, pattern in facts["targets"].items())
+    lines = [f"base {facts['base']}: {base:,} parameters, {targets:,} in target matrices{chosen}"]
     lines += [
         f"  {row['update']} ({row['kind']}{_at_strength(row['strength'])}): {row['matrices']} matrices, "
         f"{row['missing']} missing, {row['ignored']} tensors ignored, {row['extra']} not in the base"
@@ -86,6 +91,11 @@ def _sentences(facts: dict[str, Any], need: dict[str, Any]) -> list[str]:
     lines += [
         f"  {row['family']} {row['d_out']}×{row['d_in']}: {row['matrices']} matrices" for row in facts["families"]
     ]
+    outside, counts = facts["outside"]["merged"], facts["outside"]["tensors"]
+    if counts:
+        listed = ", ".join(f"{group} {count}" for group, count in counts.items())
+        kept = "kept from the base" if outside == "keep" else f"merged by a {outside}"
+        lines.append(f"outside the target matrices, tensors {kept}: {listed}")
     lines += [f"warning: {warning}" for warning in facts["warnings"]]
     lines += [f"note: {note}" for note in facts["notes"]]
     read, memory, disk = (size / 1e9 for size in (facts["bytes_to_read"], need["memory_bytes"], need["disk_bytes"]))

@@ -42,6 +42,12 @@ def add_inputs(parser: argparse.ArgumentParser, *, required: bool = True) -> Non
         help="take sΔ for the update's Δ, in the merge and in its expert [1]; repeat for other updates",
     )
     parser.add_argument(
+        "--targets",
+        metavar="REGEX",
+        help="merge the matrices whose tensor names it matches, such as vision_tower [those of the decoder blocks]",
+    )
+    parser.add_argument("--leave-out", metavar="REGEX", help="but not these, such as down_proj")
+    parser.add_argument(
         "--state",
         action="append",
         default=[],
@@ -91,6 +97,13 @@ def add_settings(parser: argparse.ArgumentParser, *, grid: bool = False, eta: st
     )
     if eta:
         parser.add_argument("--eta", metavar="NUMBER|auto", help=f"strength of the merge [{eta}]; auto: {_AUTO}")
+    if not grid:
+        parser.add_argument(
+            "--outside",
+            choices=("keep", "sum", "mean"),
+            help="tensors that are no target matrix, such as norms and embeddings: the base's [keep], base + η ΣΔ, or "
+            "the mean of the updates'",
+        )
     parser.add_argument(
         "--set", action="append", default=[], dest="settings", metavar=f"KEY={several}", help=f"{product}; see below"
     )

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gcwm_viz.continual.store import RunStore
     from gcwm_viz.experiments.bundles import Bundle
     from gcwm_viz.runs.inputs import Inputs
+    from gcwm_viz.updates.choice import Choice
 
 # Other imports stand in the functions: torch and transformers load only for a command that needs them.
 
@@ -29,13 +30,15 @@ def settings_of(options: argparse.Namespace) -> "RunSettings":
 
 
 def single_settings(options: argparse.Namespace) -> dict[str, Any]:
-    """``--set`` and ``--eta`` by name. Raises :class:`InputError` where both give η."""
+    """``--set``, ``--outside`` and ``--eta`` by name. Raises :class:`InputError` where both give η."""
     from gcwm_viz.continual.config import parse_setting
 
     single = dict(parse_setting(text) for text in options.settings)
     eta = getattr(options, "eta", None)
     if eta is not None and "eta" in single:
         raise InputError("η is given twice, by --eta and by --set; expected one of them")
+    outside = getattr(options, "outside", None)
+    single |= {} if outside is None else {"outside": outside}
     return single if eta is None else {**single, "eta": parse_setting(f"eta={eta}")[1]}
 
 
@@ -95,6 +98,14 @@ def strengths_of(options: argparse.Namespace) -> dict[str, float]:
     return strengths
 
 
+def choice_of(options: argparse.Namespace, planned: "Choice | None" = None) -> "Choice":
+    """``--targets`` and ``--leave-out``, each instead of that of a plan."""
+    from gcwm_viz.updates.choice import Choice
+
+    own = planned or Choice()
+    return Choice(targets=options.targets or own.targets, leave_out=options.leave_out or own.leave_out)
+
+
 def inputs_of(options: argparse.Namespace) -> "Inputs":
     from gcwm_viz.checkpoints.hub import local_folder
     from gcwm_viz.continual.run_file import PROBE_DTYPES
@@ -104,6 +115,7 @@ def inputs_of(options: argparse.Namespace) -> "Inputs":
         base=local_folder(options.base),
         updates=[(name, local_folder(path)) for name, path in options.update or []],
         strengths=strengths_of(options),
+        choice=choice_of(options),
         states=options.state,
         probes=options.probes,
         probe_dtype=options.probe_dtype or PROBE_DTYPES[0],
@@ -128,8 +140,8 @@ def inputs_of_bundle(bundle: "Bundle", base: Path, *, sequential: bool = False) 
 
 
 def planned(options: argparse.Namespace) -> "tuple[Inputs, RunSettings, bool]":
-    """Inputs and settings of ``--plan FILE``, single settings, strengths and probes replaced by those given beside it,
-    or else of ``--base`` and ``--update``; and whether η is to be chosen, as :func:`with_eta` says."""
+    """Inputs and settings of ``--plan FILE``, single settings, strengths, targets and probes replaced by those given
+    beside it, or else of ``--base`` and ``--update``; and whether η is to be chosen, as :func:`with_eta` says."""
     if options.plan is None:
         if options.base is None or not (options.update or options.sequence):
             raise InputError("expected --plan, or --base with at least one --update or with --sequence")
@@ -149,6 +161,7 @@ def planned(options: argparse.Namespace) -> "tuple[Inputs, RunSettings, bool]":
         base=plan.base,
         updates=plan.updates,
         strengths={**plan.strengths, **strengths_of(options)},
+        choice=choice_of(options, plan.choice),
         states=options.state or plan.states,
         probes=options.probes or plan.probes,
         probe_dtype=options.probe_dtype or plan.probe_dtype,

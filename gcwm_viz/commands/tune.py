@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gcwm_viz.commands.options import Commands, add_inputs, add_resources, add_settings, budget_of, engine_of
-from gcwm_viz.commands.request import inputs_of, inputs_of_bundle, strengths_of
+from gcwm_viz.commands.request import choice_of, inputs_of, inputs_of_bundle, single_settings, strengths_of
 from gcwm_viz.commands.work import Bars
 from gcwm_viz.errors import InputError
 
@@ -25,7 +25,6 @@ def add(commands: Commands) -> None:
 
 
 def tune(options: argparse.Namespace) -> None:
-    from gcwm_viz.continual.config import parse_setting
     from gcwm_viz.experiments.lab.bundle import locate
     from gcwm_viz.studies.grid import parse_grid
     from gcwm_viz.studies.tune import tune as choose
@@ -34,7 +33,7 @@ def tune(options: argparse.Namespace) -> None:
         bundle = locate()
         inputs = inputs_of_bundle(bundle, bundle.base)
         precision = options.probe_dtype or inputs.probe_dtype
-        inputs = replace(inputs, probe_dtype=precision, strengths=strengths_of(options))
+        inputs = replace(inputs, probe_dtype=precision, strengths=strengths_of(options), choice=choice_of(options))
     elif options.base is None or not options.update:
         raise InputError("tune needs --lab, or --base with at least one --update")
     else:
@@ -47,7 +46,7 @@ def tune(options: argparse.Namespace) -> None:
             options.preset,
             parse_grid(options.grid),
             metric=options.metric,
-            fixed=dict(parse_setting(text) for text in options.settings),
+            fixed=single_settings(options),
             on=engine,
             memory_budget=budget_of(options),
             progress=bars,

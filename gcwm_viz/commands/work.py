@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from gcwm_viz.commands.options import budget_of, engine_of
+from gcwm_viz.errors import InputError
 
 if TYPE_CHECKING:
     from gcwm_viz.continual.store import RunStore
@@ -56,6 +57,31 @@ def work_on(opened: "Callable[[], RunStore]", options: argparse.Namespace) -> No
     for note in filter(None, [*_measured_notes(store, header_notes), strength_note(Run(store))]):
         print(f"note: {note}")
     print(f"run {store.path}: {store.steps} steps, {len(store.keys)} matrices")
+    _check_changed(store)
+
+
+def _check_changed(store: "RunStore") -> None:
+    """Raises :class:`InputError` where no update changes what is merged, so that the merged model is the base; prints a
+    warning where they do and the method's final state is zero all the same."""
+    from gcwm_viz.continual.outside import OutsideState
+    from gcwm_viz.runs.inputs import reopen_inputs
+    from gcwm_viz.runs.tables import Run
+
+    tables = Run(store).tables
+    matrices = tables["matrices"]
+    if matrices.loc[matrices["step"] == store.steps, "state_norm"].any():
+        return
+    rest = OutsideState(reopen_inputs(store, probes=False).sources, store.keys, store.settings.continual)
+    if any(rest.change(name, store.steps) is not None for name in rest.names):
+        return
+    if tables["updates"]["target_norm"].any():
+        print(f"warning: the final state of {store.settings.method} is zero, so the merged model is the base")
+        return
+    raise InputError(
+        f"run {store.path}: every update is zero in the target matrices, so the merged model is the base; expected "
+        "trained weights under the base's names: `check --energy` says what lies outside, --targets and --outside "
+        "merge other tensors"
+    )
 
 
 def _measured_notes(store: "RunStore", header_notes: Sequence[str]) -> list[str]:

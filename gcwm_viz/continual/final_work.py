@@ -40,6 +40,11 @@ class Sources:
         """The updates of a run, at their strengths."""
         return cls(file.base.where, tuple((entry.name, entry.where, entry.strength) for entry in file.updates))
 
+    def open(self) -> dict[str, UpdateSource]:
+        """The updates by name; their fingerprints were checked before."""
+        base = CheckpointIndex.open(location(self.base))
+        return {name: open_update(name, location(where), base, strength) for name, where, strength in self.updates}
+
 
 Item = tuple[int, MatrixKey, int]
 """A matrix: its place in model order, itself, and the bytes that it takes."""
@@ -145,7 +150,6 @@ def _computed(
 
 @lru_cache(maxsize=1)
 def _open(sources: Sources, session: str) -> dict[str, UpdateSource]:
-    """The updates by name, opened once per process and session; their fingerprints were checked before."""
+    """Opened once per process and session."""
     del session
-    base = CheckpointIndex.open(location(sources.base))
-    return {name: open_update(name, location(where), base, strength) for name, where, strength in sources.updates}
+    return sources.open()

@@ -7,12 +7,14 @@
     preset: scale-free
     method: gcwm
     settings: {eta: 0.5}
+    leave_out: down_proj
     probes: null
     probe_dtype: float32
 
-Only ``base`` and ``updates`` are required. ``states`` lists the states of a training, one for each update, to be
-described instead of a merge. Relative paths start at the plan's own folder. An update's Δ is multiplied
-by its ``strength``, 1 where it has none, before anything else.
+Only ``base`` and ``updates`` are required. Relative paths start at the plan's own folder. An update's Δ is multiplied
+by its ``strength``, 1 where it has none, before anything else. ``states`` lists the states of a training, one for each
+update, to be described instead of a merge. ``targets`` and ``leave_out`` are patterns of tensor names: which matrices
+are merged, by default those of the decoder blocks.
 """
 
 from collections.abc import Mapping
@@ -28,24 +30,30 @@ from gcwm_viz.continual.config import RunSettings, fixed, parse_setting
 from gcwm_viz.continual.run_file import PROBE_DTYPES
 from gcwm_viz.errors import InputError
 from gcwm_viz.merging.registry import get_method
+from gcwm_viz.updates.choice import Choice
 from gcwm_viz.updates.strength import RANGE, WHOLE, from_text, is_strength
 
 MAX_BYTES = 1_000_000
 MAX_UPDATES = 10_000
 MAX_TEXT = 4096
-_KEYS = ("base", "updates", "states", "preset", "method", "settings", "probes", "probe_dtype")
+_KEYS = (
+    *("base", "updates", "states", "targets", "leave_out"),
+    *("preset", "method", "settings", "probes", "probe_dtype"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunPlan:
     """The content of a plan. ``updates``: (name, folder) in order of arrival. ``strengths``: by update, in (0, 10], 1
-    for those that are absent. ``states``: of a training, one for each update. ``settings``: single settings over the
-    preset's, by the names that ``--set`` takes; η may be ``auto``, to be chosen on the development probes."""
+    for those that are absent. ``states``: of a training, one for each update. ``choice``: of the target matrices.
+    ``settings``: single settings over the preset's, by the names that ``--set`` takes; η may be ``auto``, to be chosen
+    on the development probes."""
 
     base: Path
     updates: tuple[tuple[str, Path], ...]
     strengths: Mapping[str, float] = field(default_factory=dict)
     states: tuple[Path, ...] = ()
+    choice: Choice = field(default_factory=Choice)
     preset: str = "scale-free"
     method: str = "gcwm"
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -63,6 +71,7 @@ class RunPlan:
         content: dict[str, Any] = {
             "base": str(self.base),
             "updates": [self._entry(name, path) for name, path in self.updates],
+            **self.choice.to_json(),
             "preset": self.preset,
             "method": self.method,
             "settings": dict(self.settings),
@@ -105,6 +114,7 @@ def parse_plan(raw: bytes, source: str, folder: Path | None = None) -> RunPlan:
             updates=content.updates(),
             strengths=content.strengths(),
             states=content.states(),
+            choice=Choice(targets=content.word("targets", ""), leave_out=content.word("leave_out", "")),
             preset=content.word("preset", "scale-free"),
             method=content.word("method", "gcwm"),
             settings=content.settings(),

@@ -12,6 +12,7 @@ from gcwm_viz.checkpoints.location import location
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.errors import InputError
 from gcwm_viz.plugins.record import PluginEntry, check_method
+from gcwm_viz.updates.choice import Choice
 from gcwm_viz.updates.matrices import MatrixKey
 from gcwm_viz.updates.source import UpdateSource
 from gcwm_viz.updates.sources import open_update
@@ -78,7 +79,8 @@ class ProbeEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class RunFile:
-    """The content of run.json. ``states``: those of a training pipeline, else none; ``matrices``: in model order;
+    """The content of run.json. ``states``: those of a training pipeline, else none; ``choice``: of the target matrices;
+    ``matrices``: those that an update changes, in model order;
     ``eta_tried``: None where η was given; where the run chooses it on its development probes, every η that was tried,
     none before that; ``notes``: remarks on the inputs; ``plugins``: those it was started with, which are named here and
     not loaded; ``other``: entries that this version does not know."""
@@ -88,6 +90,7 @@ class RunFile:
     updates: tuple[InputEntry, ...]
     states: tuple[InputEntry, ...] = ()
     probes: ProbeEntry = field(default_factory=ProbeEntry)
+    choice: Choice = field(default_factory=Choice)
     matrices: tuple[MatrixKey, ...]
     settings: RunSettings
     eta_tried: tuple[float, ...] | None = None
@@ -141,6 +144,7 @@ class RunFile:
             "probes_fingerprint": self.probes.fingerprint,
             "probe_dtype": self.probes.dtype,
             "probe_memory": self.probes.memory,
+            **({"targets": chosen} if (chosen := self.choice.to_json()) else {}),
             "matrices": [asdict(key) for key in self.matrices],
             "settings": self.settings.to_dict(),
             **({} if self.eta_tried is None else {"eta_tried": list(self.eta_tried)}),
@@ -172,6 +176,7 @@ def _run_file(values: dict[str, Any]) -> RunFile:
         updates=updates,
         states=states,
         probes=_probes(values),
+        choice=_choice(values.pop("targets", {})),
         matrices=tuple(_matrix(entry, f"matrices[{index}]") for index, entry in enumerate(matrices)),
         settings=_settings(values.pop("settings", None)),
         eta_tried=_etas(values.pop("eta_tried", None)),
@@ -206,6 +211,13 @@ def _probes(values: dict[str, Any]) -> ProbeEntry:
     _expect(dtype in PROBE_DTYPES, "probe_dtype", " or ".join(PROBE_DTYPES))
     _expect(memory is None or _is_count(memory, 0, 2**62), "probe_memory", "a number of bytes")
     return ProbeEntry(where=where, fingerprint=fingerprint, dtype=dtype, memory=memory)
+
+
+def _choice(entry: Any) -> Choice:
+    expected = [field.name for field in fields(Choice)]
+    _expect(isinstance(entry, dict) and entry.keys() <= {*expected}, "targets", f"an object of {expected}")
+    _texts(entry, "targets", tuple(entry))
+    return Choice(**entry)
 
 
 def _matrix(entry: Any, path: str) -> MatrixKey:

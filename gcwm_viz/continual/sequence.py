@@ -9,7 +9,8 @@ from gcwm_viz.settings.declare import Settings, choice, integer, number
 Policy = Literal["all_history", "current_anchor"]
 Keep = Literal["all", "last"]
 Post = Literal["none", "svc", "lines"]
-AFTER_MERGE = ("eta", "decay")
+Outside = Literal["keep", "sum", "mean"]
+AFTER_MERGE = ("eta", "decay", "outside")
 """Settings that act after the merge: sequences that differ in these alone share their merges."""
 
 
@@ -33,6 +34,12 @@ class ContinualConfig(Settings):
     decay: float = number(1.0, "factor of η from each step to the next", above=0)
     old_weight: float = number(1.0, "task weight ω of earlier updates", least=0)
     new_weight: float = number(1.0, "task weight ω of the arriving update", above=0)
+    outside: Outside = choice(
+        "keep",
+        "tensors that are no target matrix (norms, biases, embeddings, head): keep leaves the base's, sum adds η times "
+        "the sum of the active updates' changes, mean takes the mean of their tensors",
+        Outside,
+    )
     keep: Keep = choice(
         "all", "steps whose tensors stay on disk: all, or the last alone, which takes a constant η", Keep
     )

@@ -132,6 +132,16 @@ class RunStore(WorkFolder):
         if self.file.states:
             raise InputError(f"run {self.path} describes a training pipeline: there is no merge {purpose}")
 
+    def check_kept(self, purpose: str) -> None:
+        """Raises :class:`InputError` for a run that merges tensors outside its matrices, which ``purpose`` is not made
+        for."""
+        if self.settings.continual.outside != "keep":
+            raise InputError(
+                f"run {self.path} merges what lies outside its target matrices too (outside="
+                f"{self.settings.continual.outside}), and {purpose} knows its matrices alone; expected a run with "
+                "outside=keep"
+            )
+
     def check_finished(self) -> None:
         """Raises :class:`InputError` while matrices are missing."""
         unfinished = len(self.keys) - len(self.finished())

@@ -28,6 +28,7 @@ def plan_of(store: RunStore, chosen: Mapping[str, float]) -> RunPlan:
         base=store.file.base.path,
         updates=tuple((name, updates[name].path) for name in chosen),
         strengths={name: round(strength, 6) for name, strength in strengths.items() if strength != WHOLE},
+        choice=store.file.choice,
         preset=store.settings.preset,
         method=store.settings.method,
         settings=overrides(store.settings),

@@ -79,6 +79,7 @@ def measure(
     """
     store = RunStore.open(run)
     check_scorable(store, PURPOSE)
+    store.check_kept("a plan")
     store.check_finished()
     check_same(store.settings.method, store.file.plugins, f"run {store.path}")
     reopen_inputs(store)
@@ -101,7 +102,7 @@ def measure(
         tell = partial(folder.tell, "matrices", event="matrix")
         merge_finals(out, session, list(merges.values()), sources, store.keys, engine, tell, memory_budget)
         states = {name: MergedState(each, store.settings.continual) for name, each in merges.items()}
-        model = Model(store.file.base.where, tuple(store.keys), store.file.probes)
+        model = Model(sources, tuple(store.keys), store.file.probes)
         for done, (name, values) in enumerate(scores(model, states, engine, session, memory_budget), start=1):
             keep(run, todo[name], values)
             shutil.rmtree(out / "merges" / name, ignore_errors=True)
@@ -117,6 +118,7 @@ def measure_live(live: LiveModel, plan: Strengths) -> None:
     :func:`measure`. Raises :class:`InputError` as :func:`measure` does."""
     store = live.store
     check_scorable(store, PURPOSE)
+    store.check_kept("a plan")
     store.check_finished()
     own = _checked(store, plan)
     places = [(store.updates.index(name), strength) for name, strength in own.items()]
@@ -168,6 +170,7 @@ def search(
 def check_searchable(store: RunStore) -> None:
     """Raises :class:`InputError` for a run whose plans cannot be measured, or have no forecast to search by."""
     check_scorable(store, PURPOSE)
+    store.check_kept("a plan")
     store.check_finished()
     reason = no_forecast(read(), store.settings)
     if reason:

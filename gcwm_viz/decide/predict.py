@@ -68,6 +68,7 @@ def predict(
     """
     store = RunStore.open(Path(run))
     store.check_merge("to forecast")
+    store.check_kept("a forecast")
     reopen_inputs(store)
     engine = on if isinstance(on, Engine) else LocalEngine(on or torch.device("cpu"), workers)
     out = store.path / FOLDER

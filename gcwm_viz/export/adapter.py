@@ -74,6 +74,7 @@ def export_adapter(
     """
     if rank < 1:
         raise InputError(f"rank must be at least 1, got {rank}")
+    store.check_kept("an adapter")
     opened = open_finished(store, step)
     check_outside(out, input_folders(store, opened))
     modules = module_names(opened.base, store.keys)

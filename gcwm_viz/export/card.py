@@ -21,9 +21,11 @@ def model_card(store: RunStore, step: int, remark: str = "", *, recipe: bool = T
     """The card of a whole checkpoint; ``remark``: a sentence to say first. ``recipe``: with the configuration of
     mergekit that gives the same, where there is one; without it for a model that differs from the state of the step."""
     front = front_matter(store, "transformers", ["merge", "gcwm"], "merge")
+    others = {"keep": "is the base's", "sum": "is the base's + η Σ Δ_i", "mean": "is the mean of the updates'"}
     text = (
         f"# Merged model\n\nState after step {step} of a continual merge by gcwm_viz (method of arXiv 2605.09608).\n"
-        f"Target matrices are base + S_t; every other tensor is the base's.{' ' * bool(remark)}{remark}\n\n"
+        f"Target matrices are base + S_t; every other tensor {others[store.settings.continual.outside]}."
+        f"{' ' * bool(remark)}{remark}\n\n"
     )
     try:
         same = mergekit_yaml(store, step) if recipe else ""
@@ -57,6 +59,7 @@ def settings_block(store: RunStore, step: int) -> str:
     settings = {
         "base": store.file.base.where,
         "updates": [_update(update) for update in store.file.updates[:step]],
+        **store.file.choice.to_json(),
         "step": step,
         "settings": store.settings.to_dict(),
     }

@@ -14,6 +14,7 @@ from gcwm_viz.calibration.result import FOLDER, Calibrated, read_fitted
 from gcwm_viz.checkpoints.index import split_entry
 from gcwm_viz.checkpoints.reader import read_tensor
 from gcwm_viz.checkpoints.writer import export_checkpoint
+from gcwm_viz.continual.outside import OutsideState
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.export.card import model_card
@@ -30,11 +31,18 @@ def export_step(
 
     Where rounding to half precision changes the merged update by more than 1 %, the card says so, and ``tell`` is
     called. Tokenizer, chat template and generation config are the base's. Raises :class:`InputError` for an unfinished
-    run, another step than it has, changed inputs, and what :func:`export_checkpoint` refuses.
+    run, another step than it has, changed inputs, a model that is the base in every tensor, and what
+    :func:`export_checkpoint` refuses.
     """
     opened = open_finished(store, step)
     states = {key.name: partial(_state, store, index, step) for index, key in enumerate(store.keys)}
-    return export_states(store, step, opened, states, out, dtype, tell)
+    return export_states(store, step, opened, outside(store, step, opened) | states, out, dtype, tell)
+
+
+def outside(store: RunStore, step: int, opened: OpenInputs) -> dict[str, Callable[[], Tensor | None]]:
+    """Δ of the tensors outside the target matrices that a run merges, after ``step``, each read when it is called."""
+    state = OutsideState(opened.sources, store.keys, store.settings.continual)
+    return {name: partial(state.change, name, step) for name in state.names}
 
 
 CALIBRATED = (
@@ -70,13 +78,14 @@ def export_states(
     of None leaves the base's. ``remark``: a sentence for the card of a model that is not the state of the step itself.
     ``beside``: JSON files. Otherwise as :func:`export_step`."""
     error = energy = 0.0
-    changed = defaultdict[str, list[str]](list)  # matrices of every stored tensor: itself, or those of a stack
+    is_changed = False
+    matrices = defaultdict[str, list[str]](list)  # of every stored tensor: itself, or those of a stack
     for name in states:
-        changed[split_entry(name)[0] if name not in opened.base.tensors else name].append(name)
+        matrices[split_entry(name)[0] if name not in opened.base.tensors else name].append(name)
 
     def merged(tensor: str) -> Tensor | None:
         stored: Tensor | None = None
-        for name in changed[tensor]:
+        for name in matrices[tensor]:
             update = states[name]()
             if update is None:
                 continue
@@ -85,13 +94,22 @@ def export_states(
                 stored = own.to(dtype or own.dtype)
             value = read_tensor(opened.base.stored(name)).float() + update
             part = stored if name == tensor else stored[split_entry(name)[1]]
+            before = part.clone()
             part.copy_(value)
-            nonlocal error, energy
+            nonlocal error, energy, is_changed
             error += squared_sum(part.float() - value)
             energy += squared_sum(update)
+            is_changed = is_changed or not torch.equal(part, before)
         return stored
 
     def card() -> str:
+        if not is_changed:
+            why = "rounding takes all of the update; expected --dtype float32" if energy > 0 else "its update is zero"
+            same = f"run {store.path}: the model of step {step} is the base in every tensor, since {why}"
+            if not remark:
+                raise InputError(f"{same}; nothing was written")
+            if tell:
+                tell(same)
         share = math.sqrt(error / energy) if energy > 0 else 0.0
         rounding = f"Rounding of the weights is {share:.1%} of the merged update." if share > ROUNDING else ""
         if rounding and tell:

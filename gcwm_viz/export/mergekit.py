@@ -33,7 +33,8 @@ def mergekit_yaml(store: RunStore, step: int) -> str:
     models = _models(store, step)
     assert describe is not None
     try:
-        return _text(*describe(models))
+        recipe, remarks = describe(models)
+        return _text(recipe, [*_differences(store), *remarks])
     except InputError as error:
         raise InputError(f"run {store.path}, merged by {settings.method}: {error}") from None
 
@@ -67,7 +68,10 @@ def calibrated_yaml(calibrated: Calibrated) -> str:
         for model, own in zip(models.models, weights, strict=True)
     ]
     recipe = {"merge_method": "task_arithmetic", "base_model": models.base, "models": listed}
-    return _text(recipe, ["Weights were calibrated on development probes, one a layer where they are lists."])
+    return _text(
+        recipe,
+        [*_differences(store), "Weights were calibrated on development probes, one a layer where they are lists."],
+    )
 
 
 def _models(store: RunStore, step: int) -> MergekitModels:
@@ -96,9 +100,16 @@ def _models(store: RunStore, step: int) -> MergekitModels:
     return MergekitModels(models, weights, strengths, base, continual.eta, settings.options)
 
 
+def _differences(store: RunStore) -> list[str]:
+    """In what mergekit's merge differs from the run's."""
+    outside, chosen = store.settings.continual.outside, store.file.choice.words
+    own = "left as they are in the base" if outside == "keep" else f"merged by a {outside}"
+    lines = [f"mergekit merges embeddings and norms too, which this run {own}."]
+    return lines + ([f"It merges every matrix, this run those of {chosen}."] if chosen else [])
+
+
 def _text(recipe: dict[str, Any], remarks: list[str]) -> str:
-    comments = ["mergekit merges embeddings and norms too, which this run left as they are in the base.", *remarks]
-    return "".join(f"# {line}\n" for line in comments) + yaml.safe_dump(
+    return "".join(f"# {line}\n" for line in remarks) + yaml.safe_dump(
         recipe | {"dtype": "float32", "tokenizer_source": "base"}, sort_keys=False, allow_unicode=True, width=1000
     )
 

@@ -12,6 +12,7 @@ from gcwm_viz.checkpoints.architecture import empty_model
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.errors import InputError
 from gcwm_viz.updates.matrices import MatrixKey, target_matrices
+from gcwm_viz.updates.naming import base_names
 
 # Model types whose experts (and Mixtral's router, which has another path in memory) PEFT finds under the checkpoint's
 # names.
@@ -49,11 +50,13 @@ def module_names(base: CheckpointIndex, keys: Sequence[MatrixKey]) -> Modules:
     model = empty_model(base)
     kind, prefix = base.config.get("model_type"), model.base_model_prefix
     existing = frozenset(name for name, _ in model.named_modules())
+    held = base_names({name: tuple(parameter.shape) for name, parameter in model.named_parameters()}, base)
+    in_memory = {own: name for name, own in held.items()}
     stacked = _stacked(base) if kind in _STACKED_BY_PEFT else {}
     names = {}
     for key in (*keys, *stacked.values()):
         module = key.name.removesuffix(".weight")
-        full = next((name for name in (module, f"{prefix}.{module}") if name in existing), None)
+        full = in_memory[key.name].removesuffix(".weight") if key.name in in_memory else None
         if full is None and key.name in stacked:
             full = module if module.startswith(f"{prefix}.") else f"{prefix}.{module}"
         if full is None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gcwm_viz.attribution.restore import Restoration, Shares
-from gcwm_viz.export.checkpoint import export_states, open_finished
+from gcwm_viz.export.checkpoint import export_states, open_finished, outside
 from gcwm_viz.linalg.lowrank import Update, dense
 
 SCORES = "restoration.json"
@@ -33,9 +33,11 @@ def export_restored(
     def stored(place: int, update: Update) -> Tensor:
         return keys[place].from_linear(dense(update).float())
 
-    states = {
+    states: dict[str, Callable[[], Tensor | None]] = {
         keys[place].name: partial(stored, place, update) for place, update in enumerate(updates) if update is not None
     }
+    held = {key.name for key in keys}  # what the loaded model lacks, such as another tower, is undone by nothing
+    states |= {name: read for name, read in outside(store, ends.step, opened).items() if name not in held}
     undone = {name: share for name, share in shares.items() if share > 0}
     remark = f"In {len(undone)} of {len(keys)} matrices the path from {ends.words} is undone; {SCORES} says in which."
     rows = json.loads(scores.to_json(orient="records"))

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from gcwm_viz.checkpoints.index import CheckpointIndex
+from gcwm_viz.continual.outside import OutsideState
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.linalg.lowrank import Update
 from gcwm_viz.probes.merged import MergedModel
@@ -16,7 +17,8 @@ from gcwm_viz.probes.stored import Checkpoint
 
 class LiveModel:
     """The base of a run in memory, once, in ``dtype`` (by default the run's precision of probing); its tensors are set
-    to those of a state. States of a training pipeline are set whole, with what it changed outside the target matrices.
+    to those of a state. States of a training pipeline are set whole, with what it changed outside the target matrices;
+    those of a merge with what it merges there.
 
     Not safe to use from two threads at a time.
     """
@@ -28,7 +30,9 @@ class LiveModel:
         self.base = CheckpointIndex.open(store.file.base.path)
         self._sources = [entry.open(self.base) for entry in store.file.updates]
         self._states = [entry.open(self.base) for entry in store.file.states]
-        outside = dict.fromkeys(name for state in self._states for name in state.outside_names(store.keys))
+        self._outside_state = OutsideState(self._sources, store.keys, store.settings.continual)
+        given = (name for state in self._states for name in state.outside_names(store.keys))
+        outside = dict.fromkeys(given if self._states else self._outside_state.names)
         self.merged = MergedModel(self.base, store.keys, device, dtype or store.probe_dtype, list(outside))
         self._state: Checkpoint | None = None
 
@@ -61,7 +65,7 @@ class LiveModel:
 
         An expert has its own target matrices alone, changed by its update at the strength of the run.
         """
-        return self._targets(checkpoint) + self._outside(checkpoint)
+        return self._targets(checkpoint) + self.outside(checkpoint)
 
     def _targets(self, checkpoint: Checkpoint) -> list[Update | None]:
         (kind, step, name), store = checkpoint, self.store
@@ -73,11 +77,15 @@ class LiveModel:
             return [store.stored_state(index, step) for index in range(len(store.keys))]
         return [float(name) * store.state(index, store.steps) for index in range(len(store.keys))]
 
-    def _outside(self, checkpoint: Checkpoint) -> list[Update | None]:
-        names = [key.name for key in self.merged.keys[len(self.store.keys) :]]
-        if checkpoint[0] != "step" or not names:
+    def outside(self, checkpoint: Checkpoint) -> list[Update | None]:
+        """θ − θ_pre of the tensors of ``merged.keys`` that are no target matrices."""
+        (kind, step, name), names = checkpoint, [key.name for key in self.merged.keys[len(self.store.keys) :]]
+        if kind not in ("step", "strength") or not names:
             return [None for _ in names]
-        state = self._states[checkpoint[1] - 1]
+        if not self._states:
+            at, strength = (step, 1.0) if kind == "step" else (self.store.steps, float(name))
+            return [self._outside_state.change(each, at, strength) for each in names]
+        state = self._states[step - 1]
         stored = set(state.outside_names(self.store.keys))
         changes = [state.outside_change(name) if name in stored else None for name in names]
         return [None if change is None or not change.any() else change for change in changes]

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from gcwm_viz.checkpoints.architecture import check_depth
+from gcwm_viz.checkpoints.architecture import check_depth, model_class
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.errors import InputError
 
@@ -23,16 +23,15 @@ def load_tokenizer(base: CheckpointIndex) -> Any:
 
 
 def load_model(base: CheckpointIndex, dtype: torch.dtype) -> Any:
-    """The base as a causal language model on the CPU, in evaluation mode.
+    """The base as a causal language model on the CPU, in evaluation mode; one that reads images too where transformers
+    has no other of its kind.
 
     Raises :class:`InputError` where transformers cannot load it, and where it would fill weights that the base lacks
     with random numbers: scores of such a model mean nothing and differ from load to load.
     """
-    from transformers import AutoModelForCausalLM
-
     check_depth(base)
     with _faults_of(base, "base"):
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = model_class(_config(base)).from_pretrained(
             base.root,
             local_files_only=True,
             trust_remote_code=False,
@@ -53,13 +52,11 @@ def sketch_model(base: CheckpointIndex) -> Any:
     Raises :class:`InputError` where transformers has no causal language model of the base's kind, and where the base
     lacks the output embeddings.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM
-
     check_depth(base)
     with _faults_of(base, "base"):
-        config = AutoConfig.from_pretrained(base.root, local_files_only=True, trust_remote_code=False)
+        config = _config(base)
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+            model = model_class(config).from_config(config, trust_remote_code=False)
     head = model.get_output_embeddings()
     if head is not None:
         names = [name for name, parameter in model.named_parameters(remove_duplicate=False) if parameter is head.weight]
@@ -68,6 +65,12 @@ def sketch_model(base: CheckpointIndex) -> Any:
         if not any(".".join(name.split(".")[-2:]) in tails for name in base.tensors):
             raise InputError(_lacking(base, names))
     return model.eval()
+
+
+def _config(base: CheckpointIndex) -> Any:
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(base.root, local_files_only=True, trust_remote_code=False)
 
 
 def _lacking(base: CheckpointIndex, names: list[str]) -> str:

@@ -1,6 +1,6 @@
 """A model in memory whose target matrices are set to base + Δ, repeatedly."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -13,6 +13,7 @@ from gcwm_viz.checkpoints.reader import read_tensor
 from gcwm_viz.linalg.lowrank import LowRank, Update, dense
 from gcwm_viz.probes.loading import load_model, load_tokenizer
 from gcwm_viz.updates.matrices import MatrixKey
+from gcwm_viz.updates.naming import base_names
 
 T = TypeVar("T", Tensor, LowRank)
 
@@ -71,20 +72,26 @@ class MergedModel:
         self.tokenizer = load_tokenizer(base)
         self.model: Any = load_model(base, self.dtype).to(device)
         placed = places(self.model, base.tensors)
-        named = {key.name: self._weight(key.name, placed) for key in keys}
-        whole = {name: weight for name, weight in named.items() if weight is not None}
-        for name in outside:
-            weight = self._weight(name, placed)
-            # Tied tensors are one parameter under two names, and counted once.
-            if weight is not None and not any(map(weight.same, whole.values())):
-                whole[name] = weight
-        self.keys: list[MatrixKey | OutsideTensor] = [*keys]
-        self.keys += [OutsideTensor(name) for name in whole if name not in named]
-        self.weights = whole if None not in named.values() else None
+        held = self.model.state_dict(keep_vars=True)  # some biases are buffers
+        names = base_names({name: tuple(tensor.shape) for name, tensor in held.items()}, base)
+        own = {names[name]: Weight(tensor, Place(name)) for name, tensor in held.items()}
 
-    def _weight(self, name: str, placed: Mapping[str, Place]) -> Weight | None:
-        place = place_of(name, placed)
-        return None if place is None else Weight(self.model.get_parameter(place.parameter), place)
+        def weight(name: str) -> Weight | None:
+            place = place_of(name, placed)
+            return own.get(name) if place is None else Weight(held[place.parameter], place)
+
+        named = {key.name: weight(key.name) for key in keys}
+        whole = {name: found for name, found in named.items() if found is not None}
+        for name in outside:
+            found = weight(name)
+            # Tied tensors are one parameter under two names, and counted once.
+            if found is not None and not any(map(found.same, whole.values())):
+                whole[name] = found
+        # A model whose matrices are not all known in memory is loaded anew, with every tensor.
+        self.weights = whole if None not in named.values() else None
+        rest = outside if self.weights is None else whole
+        self.keys: list[MatrixKey | OutsideTensor] = [*keys]
+        self.keys += [OutsideTensor(name) for name in rest if name not in named]
 
     def set_updates(self, deltas: Sequence[Update | None]) -> None:
         """Tensors of ``keys`` ← base + Δ, added in float32; None leaves the base value."""

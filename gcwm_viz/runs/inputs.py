@@ -12,6 +12,7 @@ from gcwm_viz.errors import InputError
 from gcwm_viz.probes.harness import check_installed
 from gcwm_viz.probes.preflight import preflight
 from gcwm_viz.probes.tasks import has_probe_files, load_tasks, probes_fingerprint
+from gcwm_viz.updates.choice import Choice
 from gcwm_viz.updates.pairing import Plan, plan
 from gcwm_viz.updates.source import UpdateSource, joint_rank, state_ranks
 from gcwm_viz.updates.sources import open_update
@@ -21,13 +22,15 @@ from gcwm_viz.updates.strength import WHOLE
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
     """Paths that a run reads. ``updates``: (name, folder) in order of arrival. ``strengths``: by update, what its Δ is
-    multiplied by before anything else, in (0, 10]; 1 for those that are absent. ``states``: for a training pipeline,
+    multiplied by before anything else, in (0, 10]; 1 for those that are absent. ``choice``: which matrices are targets,
+    by default those of the decoder blocks. ``states``: for a training pipeline,
     the folder or file of S_t of every step. ``probes``: folder of probe files. ``probe_dtype``: precision in which
     models are probed, one of :data:`~gcwm_viz.continual.run_file.PROBE_DTYPES`."""
 
     base: Path
     updates: Sequence[tuple[str, Path]]
     strengths: Mapping[str, float] = field(default_factory=dict)
+    choice: Choice = field(default_factory=Choice)
     states: Sequence[Path] = ()
     probes: Path | None = None
     probe_dtype: str = PROBE_DTYPES[0]
@@ -64,7 +67,7 @@ def open_inputs(inputs: Inputs) -> OpenInputs:
             listed = ", ".join(names[:6]) + ", …" * (len(names) > 6)
             raise InputError(f"a strength is given for {name[:100]!r}, expected one of the updates {listed}")
     sources = [open_update(name, path, base, inputs.strengths.get(name, WHOLE)) for name, path in inputs.updates]
-    paired = plan(base, sources)
+    paired = plan(base, sources, inputs.choice)
     states = None
     if inputs.states:
         if len(inputs.states) != len(sources):
@@ -76,7 +79,7 @@ def open_inputs(inputs: Inputs) -> OpenInputs:
                 "states of a training pipeline are described, not merged: expected no strength beside them"
             )
         states = [open_update(f"state {step}", path, base) for step, path in enumerate(inputs.states, start=1)]
-        plan(base, states)
+        plan(base, states, inputs.choice)
     return OpenInputs(base, sources, states, paired)
 
 
@@ -87,6 +90,7 @@ def inputs_of_run(file: RunFile, names: Collection[str] | None = None) -> Inputs
         base=file.base.path,
         updates=[(entry.name, entry.path) for entry in updates],
         strengths={entry.name: entry.strength for entry in updates},
+        choice=file.choice,
         states=[state.path for state in file.states],
     )
 

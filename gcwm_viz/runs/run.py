@@ -47,6 +47,11 @@ def create_run(
     """
     if choose_eta and (obstacle := eta_obstacle(inputs, settings)):
         raise InputError(f"η cannot be chosen on the development probes: {obstacle}; expected --eta with a number")
+    if inputs.states and settings.continual.outside != "keep":
+        raise InputError(
+            "states of a training pipeline are described whole, not merged: expected outside=keep beside them, found "
+            f"outside={settings.continual.outside}"
+        )
     opened = open_inputs(inputs)
     check_outside(out, opened)
     for path in (inputs.base, *(path for _, path in inputs.updates), *inputs.states, out):
@@ -63,6 +68,7 @@ def create_run(
             updates=tuple(map(_entry, opened.sources)),
             states=tuple(map(_entry, opened.states or [])),
             probes=probes,
+            choice=inputs.choice,
             matrices=tuple(opened.plan.active),
             settings=settings,
             eta_tried=() if choose_eta else None,
@@ -105,7 +111,7 @@ def continue_run(
             missing = [name for name in store.updates if name not in shares]
             # Each task reads a whole update, as much as all its matrices: hence the engine.
             shares.update(engine.unordered(WithPlugins(partial(_outside_share, store.path.absolute())), missing))
-            write_table(store.path, "updates", _updates_table(opened, shares, chain))
+            write_table(store.path, "updates", _updates_table(opened, shares, chain, store.settings.continual.outside))
             store.log("matrices-done", done=len(store.keys), total=len(store.keys))
             if store.file.probes.where:
                 evaluate(store, engine, in_phase(progress, "probes"), memory_budget)
@@ -141,13 +147,13 @@ def begin(store: RunStore, engine: Engine) -> OpenInputs:
     return opened
 
 
-def _updates_table(opened: OpenInputs, shares: dict[str, dict[str, float]], chain: str) -> pd.DataFrame:
+def _updates_table(opened: OpenInputs, shares: dict[str, dict[str, float]], chain: str, outside: str) -> pd.DataFrame:
     """``chain``: a remark on all updates together, noted with the last of them."""
     rows = []
     for index, (source, row) in enumerate(zip(opened.sources, opened.plan.coverage, strict=True), start=1):
         share = shares[source.name]
         notes = [note for note in (*opened.plan.warnings, *opened.plan.notes) if note.startswith(f"{source.name}: ")]
-        notes += [*share_notes(share), *([chain] if chain and index == len(opened.sources) else [])]
+        notes += [*share_notes(share, outside), *([chain] if chain and index == len(opened.sources) else [])]
         rows.append(
             {
                 "index": index,

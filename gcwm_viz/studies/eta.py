@@ -71,7 +71,7 @@ def choose_eta(
             memory_budget,
             opened.ranks,
         )
-        model = Model(store.file.base.where, tuple(store.keys), store.file.probes, split="dev")
+        model = Model(Sources.of(store.file), tuple(store.keys), store.file.probes, split="dev")
         stored = _stored(store.path / FOLDER)
 
         def score(etas: Sequence[float]) -> Values:

@@ -12,6 +12,8 @@ import torch
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.checkpoints.location import location
 from gcwm_viz.continual.final_folder import FinalFolder
+from gcwm_viz.continual.final_work import Sources
+from gcwm_viz.continual.outside import OutsideState
 from gcwm_viz.continual.run_file import ProbeEntry
 from gcwm_viz.continual.sequence import ContinualConfig
 from gcwm_viz.continual.store import RunStore
@@ -23,6 +25,7 @@ from gcwm_viz.probes.merged import MergedModel
 from gcwm_viz.probes.tasks import load_split, load_tasks
 from gcwm_viz.probes.values import TaskValues, from_json, to_json
 from gcwm_viz.updates.matrices import MatrixKey
+from gcwm_viz.updates.source import UpdateSource
 
 
 class State(Protocol):
@@ -30,6 +33,9 @@ class State(Protocol):
 
     def updates(self, keys: Sequence[MatrixKey]) -> list[Update | None]:
         """θ − θ_pre of every matrix."""
+
+    def arrived(self) -> tuple[Sequence[str], ContinualConfig]:
+        """Names of the updates in it, in order of arrival, and the settings of their sequence."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,9 @@ class MergedState:
 
     def updates(self, keys: Sequence[MatrixKey]) -> list[Update | None]:
         return self.folder.states(keys, self.continual)
+
+    def arrived(self) -> tuple[Sequence[str], ContinualConfig]:
+        return self.folder.updates, self.continual
 
 
 @dataclass(frozen=True)
@@ -54,13 +63,17 @@ class StoredState:
         store = RunStore.open(self.run)
         return [store.stored_state(index, self.step) for index in range(len(keys))]
 
+    def arrived(self) -> tuple[Sequence[str], ContinualConfig]:
+        store = RunStore.open(self.run)
+        return store.updates[: self.step], store.settings.continual
+
 
 @dataclass(frozen=True)
 class Model:
-    """What is scored: ``base`` (a folder), whose matrices ``keys`` are set, on the tasks of ``probes``; of a ``split``
-    on its files alone."""
+    """What is scored: the base of ``sources``, whose matrices ``keys`` are set, and what of the updates lies outside
+    them where a state merges that, on the tasks of ``probes``; of a ``split`` on its files alone."""
 
-    base: str
+    sources: Sources
     keys: tuple[MatrixKey, ...]
     probes: ProbeEntry
     split: str = ""
@@ -77,14 +90,18 @@ def scores(
     need = model.probes.memory or 0
     limit = max(1, memory_budget // need) if memory_budget and need else None
     memory = (lambda _: need) if need else None
-    work = WithPlugins(partial(_score, model, session))
+    outside = any(state.arrived()[1].outside != "keep" for state in states.values())
+    work = WithPlugins(partial(_score, model, session, outside))
     for (name, _), stored in engine.unordered(work, list(states.items()), limit=limit, memory=memory):
         yield name, from_json(json.loads(stored))
 
 
-def _score(model: Model, session: str, worker: Worker, item: tuple[str, State]) -> str:
-    bench = _bench(model, session, worker.device)
-    bench.model.set_updates(item[1].updates(model.keys))
+def _score(model: Model, session: str, outside: bool, worker: Worker, item: tuple[str, State]) -> str:
+    bench, state = _bench(model, session, outside, worker.device), item[1]
+    updates, continual = state.arrived()
+    rest = OutsideState([bench.sources[name] for name in updates] if outside else [], model.keys, continual)
+    names = (key.name for key in bench.model.keys[len(model.keys) :])
+    bench.model.set_updates([*state.updates(model.keys), *(rest.change(name, len(updates)) for name in names)])
     return json.dumps(to_json(bench.probe.measure(bench.model.model, worker.device)))
 
 
@@ -92,14 +109,17 @@ def _score(model: Model, session: str, worker: Worker, item: tuple[str, State]) 
 class _Bench:
     model: MergedModel
     probe: BehaviourProbe
+    sources: Mapping[str, UpdateSource]
 
 
 @lru_cache(maxsize=1)
-def _bench(model: Model, session: str, device: torch.device) -> _Bench:
+def _bench(model: Model, session: str, outside: bool, device: torch.device) -> _Bench:
     """Loaded once per process and session."""
     del session
     dtype: Any = getattr(torch, model.probes.dtype)
-    merged = MergedModel(CheckpointIndex.open(location(model.base)), model.keys, device, dtype)
+    sources = model.sources.open() if outside else {}
+    names = dict.fromkeys(name for source in sources.values() for name in source.outside_names(model.keys))
+    merged = MergedModel(CheckpointIndex.open(location(model.sources.base)), model.keys, device, dtype, list(names))
     probes = model.probes.path
     tasks = load_split(probes, model.split) if model.split else load_tasks(probes)
-    return _Bench(merged, BehaviourProbe(merged.tokenizer, tasks))
+    return _Bench(merged, BehaviourProbe(merged.tokenizer, tasks), sources)

@@ -99,7 +99,7 @@ def leave_one_out(
         )
         frame = _write_table(out, store)
         done = len(states) - len(todo)
-        model = Model(store.file.base.where, tuple(store.keys), store.file.probes)
+        model = Model(Sources.of(store.file), tuple(store.keys), store.file.probes)
         for label, values in scores(model, todo, engine, session, memory_budget):
             _keep(out, label, values)
             shutil.rmtree(_merge_folder(out, label), ignore_errors=True)
@@ -154,14 +154,18 @@ def _merges(store: RunStore, out: Path) -> dict[str, FinalFolder]:
 def identity(store: RunStore, kind: str) -> dict[str, Any]:
     """What identifies the run that results of this ``kind``, a format, belong to; those of an earlier version have no
     precision, which was the default."""
-    precision = store.file.probes.dtype
-    return ({} if precision == PROBE_DTYPES[0] else {"probe_dtype": precision}) | {
-        "format": kind,
-        "settings": store.settings.to_dict(),
-        "base": store.file.base.fingerprint,
-        "updates": [[update.name, update.fingerprint] for update in store.file.updates],
-        "probes": probes_fingerprint(store.file.probes.path),
-    }
+    precision, choice = store.file.probes.dtype, store.file.choice.to_json()
+    return (
+        ({"targets": choice} if choice else {})
+        | ({} if precision == PROBE_DTYPES[0] else {"probe_dtype": precision})
+        | {
+            "format": kind,
+            "settings": store.settings.to_dict(),
+            "base": store.file.base.fingerprint,
+            "updates": [[update.name, update.fingerprint] for update in store.file.updates],
+            "probes": probes_fingerprint(store.file.probes.path),
+        }
+    )
 
 
 def _write_table(out: Path, store: RunStore) -> pd.DataFrame:

@@ -89,7 +89,8 @@ def regate(
     """
     # Imported here, so that the app can call check_regatable without importing transformers.
     from gcwm_viz.probes.behaviour import BehaviourProbe
-    from gcwm_viz.probes.merged import MergedModel
+    from gcwm_viz.probes.live import LiveModel
+    from gcwm_viz.probes.stored import state_of
     from gcwm_viz.runs.inputs import reopen_inputs
 
     config = gate_config(store, changes)
@@ -97,17 +98,18 @@ def regate(
     step = store.steps if step is None else step
     if not 1 <= step <= store.steps:
         raise InputError(f"step must be 1 to {store.steps} for run {store.path}, got {step}")
-    opened = reopen_inputs(store)
+    reopen_inputs(store)
     tasks = load_tasks(store.file.probes.path) if store.file.probes.where else []
     if not tasks:
         raise InputError(f"run {store.path} was started without probes that ask for answers, so nothing can be scored")
     alphas = [regated_alphas(store, index, config) for index in range(len(store.keys))]
-    model = MergedModel(opened.base, store.keys, device, store.probe_dtype)
+    model = LiveModel(store, device)
+    rest = model.outside(state_of(store, step))
     probe = BehaviourProbe(model.tokenizer, tasks)
 
     def examples(number: int, label: str, another: bool) -> list[TaskValues]:
         model.set_updates(
-            [store.state(index, step, alphas[index] if another else None) for index in range(len(store.keys))]
+            [*(store.state(index, step, alphas[index] if another else None) for index in range(len(store.keys))), *rest]
         )
         values = probe.measure(model.model, device)
         if progress:

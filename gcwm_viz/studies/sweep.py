@@ -168,7 +168,7 @@ def _row(run: SweepRun, store: RunStore) -> dict[str, Any]:
 def _about(inputs: Inputs) -> dict[str, Any]:
     """What all runs of the sweep share."""
     opened = open_inputs(inputs)
-    return {
+    return ({"targets": choice} if (choice := inputs.choice.to_json()) else {}) | {
         "format": FORMAT,
         "base": opened.base.fingerprint(),
         "updates": sorted([source.name, source.fingerprint()] for source in opened.sources),

@@ -87,7 +87,8 @@ def tune(
     folder = ResultFolder(out, "tune.json", "a comparison with", progress)
     with folder.work(_comparison(inputs, opened, method, preset)):
         probes = probe_entry(opened.base, inputs.probes, inputs.probe_dtype)  # before hours of merging
-        base = printable(inputs.base)
+        updates = tuple((each.name, printable(each.path), each.strength) for each in opened.sources)
+        sources = Sources(printable(inputs.base), updates)
         merges = _merges(out, points, [source.name for source in opened.sources])
         todo = {point.name: point for point in points if not _is_scored(out, point)}
         session = begin_session(out)
@@ -95,7 +96,7 @@ def tune(
             out,
             session,
             [merges[name] for name in dict.fromkeys(point.merge for point in todo.values())],
-            Sources(base, tuple((each.name, printable(each.path), each.strength) for each in opened.sources)),
+            sources,
             opened.plan.active,
             engine,
             partial(folder.tell, "matrices", event="matrix"),
@@ -105,7 +106,7 @@ def tune(
         states = {name: MergedState(merges[p.merge], p.settings.continual) for name, p in todo.items()}
         done = len(points) - len(todo)
         (out / "scores").mkdir(exist_ok=True)
-        model = Model(base, tuple(opened.plan.active), probes)
+        model = Model(sources, tuple(opened.plan.active), probes)
         for name, values in scores(model, states, engine, session, memory_budget):
             rows = [row for task in values for row in task.rows()]
             content = {"settings": todo[name].settings.to_dict(), "scores": rows}
@@ -158,14 +159,19 @@ def _table(out: Path, points: Sequence[Point], metric: str | None) -> pd.DataFra
 def _comparison(inputs: Inputs, opened: OpenInputs, method: str, preset: str) -> dict[str, Any]:
     """What all points share; comparisons of an earlier version have no precision, which was the default."""
     precision = {} if inputs.probe_dtype == PROBE_DTYPES[0] else {"probe_dtype": inputs.probe_dtype}
-    return precision | {
-        "format": FORMAT,
-        "method": method,
-        "preset": preset,
-        "base": opened.base.fingerprint(),
-        "updates": [[source.name, source.fingerprint()] for source in opened.sources],
-        "probes": probes_fingerprint(inputs.probes) if inputs.probes else None,
-    }
+    chosen = {"targets": choice} if (choice := inputs.choice.to_json()) else {}
+    return (
+        precision
+        | chosen
+        | {
+            "format": FORMAT,
+            "method": method,
+            "preset": preset,
+            "base": opened.base.fingerprint(),
+            "updates": [[source.name, source.fingerprint()] for source in opened.sources],
+            "probes": probes_fingerprint(inputs.probes) if inputs.probes else None,
+        }
+    )
 
 
 def _scores_file(out: Path, point: Point) -> Path:

@@ -151,6 +151,7 @@ def _measure_now(run: Run, chosen: dict[str, float], plan: Plan) -> None:
 def _not_measurable(run: Run) -> str:
     try:
         check_scorable(run.store, PURPOSE)
+        run.store.check_kept("a plan")
         if jobs.look(run_root(), search_job(run.path, 0).name).status == "running":
             return "The search is running."
         return unreadable(run) or obstacle(run)
@@ -169,6 +170,7 @@ def _search(run: Run, now: Outlook) -> None:
     job_card.show_ending(spec, job)
     try:
         check_scorable(run.store, PURPOSE)
+        run.store.check_kept("a plan")
     except InputError as error:
         st.text(f"No plan can be measured: {error}")
         return

@@ -21,10 +21,11 @@ from gcwm_viz.merging.registry import METHODS
 from gcwm_viz.probes.tasks import GENERAL, GENERAL_TEXT
 from gcwm_viz.ui import folder_picker, setting_fields, trouble
 from gcwm_viz.ui.roots import allowed_roots, allowed_url, within
+from gcwm_viz.updates.choice import Choice
 from gcwm_viz.updates.sequence import STATES, in_sequence, named, read_as
 from gcwm_viz.updates.strength import WHOLE, checked, from_text
 
-ROWS, SERIAL, PROBLEM = "start-rows", "start-serial", "start-problem"
+ROWS, SERIAL, PROBLEM, CHOICE = "start-rows", "start-serial", "start-problem", "start-choice"
 GIVEN = "start-states"
 """Folders of the states of a training, in order; with them a run describes it and merges nothing."""
 
@@ -49,7 +50,7 @@ def fill(plan: RunPlan) -> None:
     """Put ``plan`` into the form. Call it in a callback, before the form is drawn."""
     state = st.session_state
     state["start-base"], state["start-probes"] = str(plan.base), str(plan.probes or "")
-    state[ROWS], state[GIVEN] = [], [str(path) for path in plan.states]
+    state[ROWS], state[GIVEN], state[CHOICE] = [], [str(path) for path in plan.states], plan.choice
     for name, path in plan.updates:
         add_row(name, str(path), plan.strengths.get(name, WHOLE))
     state["start-preset"], state["start-method"] = plan.preset, plan.method
@@ -194,6 +195,8 @@ def _rows() -> None:
         boxes[6].button("Remove", key=f"drop-{row}", help=f"Remove update {index + 1}", on_click=drop_row, args=(row,),
                         width="stretch")  # fmt: skip
     st.button("Add an update", on_click=add_row)
+    if words := st.session_state.get(CHOICE, Choice()).words:
+        st.caption(f"Target matrices as the plan has them: {words}")
 
 
 def _settings() -> tuple[str, str, dict[str, object]]:
@@ -240,7 +243,7 @@ def _plan(preset: str, method: str, settings: dict[str, object]) -> RunPlan | No
             base=_input(base, roots),
             updates=tuple((name, _input(path, roots)) for name, path in updates),
             strengths={name: checked(from_text(strength), name) for name, _, strength in rows if name and strength},
-            states=tuple(_input(path, roots) for path in state.get(GIVEN, [])),
+            states=tuple(_input(path, roots) for path in state.get(GIVEN, [])), choice=state.get(CHOICE, Choice()),
             preset=preset, method=method, settings=settings, probes=_probes(probes, roots) if probes else None,
         )  # fmt: skip
         plan.run_settings()

@@ -16,10 +16,11 @@ from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.lowrank import Update, accumulate, squared_norm, transposed
 from gcwm_viz.updates.energy import squared_change, squared_sum
 from gcwm_viz.updates.experts import in_base_layout
-from gcwm_viz.updates.matrices import MatrixKey, block_position, is_target, target_matrices
+from gcwm_viz.updates.matrices import MatrixKey, is_target, target_matrices
 from gcwm_viz.updates.naming import base_names
 from gcwm_viz.updates.parameters import expert_factors
 from gcwm_viz.updates.source import UpdateSource, check_stored, difference
+from gcwm_viz.updates.towers import Towers, block_list
 
 
 class AdapterUpdate(UpdateSource):
@@ -38,7 +39,11 @@ class AdapterUpdate(UpdateSource):
         weights = [f"{module}.weight" for module in (*adapter.modules, *layers, *adapter.embeddings, *adapter.tokens)]
         biases = [f"{module}.bias" for module in (*adapter.bias_changes, *layers)]
         # All at once, since a single name may not show its prefix.
-        names = base_names(dict.fromkeys((*weights, *adapter.replaced, *biases)), base)
+        shapes: dict[str, tuple[int, ...]] = dict.fromkeys((*weights, *biases), ())
+        shapes |= {f"{module}.weight": lora.shape for module, lora in (adapter.modules | adapter.embeddings).items()}
+        shapes |= {f"{module}.weight": rows.info.shape for module, rows in adapter.tokens.items()}
+        shapes |= {name: info.shape for name, info in adapter.replaced.items()}
+        names = base_names(shapes, base)
         self.trained_on = base.tensors
         self._linear: dict[str, MatrixKey] = {}
         self.modules: dict[str, AdaptedModule] = {
@@ -126,9 +131,12 @@ class AdapterUpdate(UpdateSource):
         return change if update is None else accumulate(update, change)
 
     def check_modules(self) -> None:
-        """Raises InputError when a module inside a decoder block has no weight in the base."""
+        """Raises InputError when a module inside a decoder block has no weight in the base, and where none inside a
+        block has; other towers that the base does not have are left out."""
+        towers = Towers.of(self.base)
+        known = any(map(self.base.holds, self.modules))
         for name, adapted in self.modules.items():
-            if not self.base.holds(name) and block_position(name) is not None:
+            if not self.base.holds(name) and (towers.in_decoder(name) if known else block_list(name)):
                 raise InputError(self._foreign(adapted.tensors[0], adapted.module, name))
 
     def _foreign(self, info: TensorInfo, module: str, name: str) -> str:

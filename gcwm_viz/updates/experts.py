@@ -6,9 +6,10 @@ from gcwm_viz.checkpoints.architecture import empty_model, places
 from gcwm_viz.checkpoints.header import TensorInfo
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.errors import InputError
-from gcwm_viz.updates.matrices import block_position, entries, is_stack, stacked_experts
+from gcwm_viz.updates.matrices import entries, is_stack, stacked_experts
 from gcwm_viz.updates.source import UpdateSource
 from gcwm_viz.updates.stacks import stack_layouts
+from gcwm_viz.updates.towers import block_position
 
 
 def in_base_layout(tensors: dict[str, TensorInfo], base: CheckpointIndex) -> dict[str, TensorInfo]:

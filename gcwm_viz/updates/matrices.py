@@ -1,13 +1,13 @@
-"""The target matrices of a base model: every Linear weight of the decoder blocks, found by structure.
+"""The target matrices of a base model: every Linear weight of the decoder blocks, or those chosen by name.
 
-A decoder block is a path with an integer component (``model.layers.3``, ``transformer.h.3``); what lies in it as a
-2-D floating ``.weight`` is a Linear weight, since norms are 1-D and embeddings lie outside the blocks. Experts that the
-checkpoint stacks in one tensor (experts, d, d') are one matrix each, called ``tensor[i]``.
+A block is a path with an integer component (``model.layers.3``, ``transformer.h.3``), see ``updates/towers.py``; what
+lies in it as a 2-D floating ``.weight`` is a Linear weight, since norms are 1-D and embeddings lie outside the blocks.
+Experts that the checkpoint stacks in one tensor (experts, d, d') are one matrix each, called ``tensor[i]``.
 """
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from torch import Tensor
@@ -17,7 +17,9 @@ from gcwm_viz.checkpoints.index import CheckpointIndex, split_entry
 from gcwm_viz.checkpoints.quantised import check_not_quantised
 from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.lowrank import LowRank
+from gcwm_viz.updates.choice import Choice
 from gcwm_viz.updates.stacks import stack_layouts
+from gcwm_viz.updates.towers import Towers, block_list, block_position, is_embedding
 
 T = TypeVar("T", Tensor, LowRank)
 
@@ -28,8 +30,6 @@ _FORWARD_ORDER = (
     *("down_proj", "w2", "dense_4h_to_h", "fc2", "c_proj"),
 )
 _MLP = frozenset({"mlp", "ffn", "feed_forward", "feedforward", "moe", "block_sparse_moe", "experts"})
-_OTHER_TOWERS = frozenset({"vision_tower", "vision_model", "visual", "audio_tower", "audio_model", "encoder", "mtp"})
-_EMBEDDING_WORDS = ("embed", "relative_attention_bias")
 # Names of the number of experts per layer in configurations.
 _COUNTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts", "num_routed_experts")
 
@@ -40,7 +40,9 @@ class MatrixKey:
     d_in) in Linear layout.
 
     ``transposed``: the checkpoint stores (d_in, d_out), as GPT-2's Conv1D does. ``family`` is the module's name, with
-    as much of its path as tells it from another module of the same block (``attn.c_proj``, ``experts.3.up_proj``).
+    as much of its path as tells it from another module of the same block (``attn.c_proj``, ``experts.3.up_proj``); of
+    another tower also that tower's path. ``layer`` is the number of the block, in whichever tower, and 0 outside of
+    all.
     """
 
     name: str
@@ -77,38 +79,58 @@ def _transpose(matrix: T) -> T:
     return matrix.mT.contiguous()
 
 
-def target_matrices(index: CheckpointIndex) -> list[MatrixKey]:
-    """The target matrices of a base, by layer and within it in the order of the forward pass; headers only.
+def target_matrices(index: CheckpointIndex, choice: Choice | None = None) -> list[MatrixKey]:
+    """The target matrices of a base, by layer and within it in the order of the forward pass, those beside the decoder
+    last; headers only.
 
-    Raises InputError when there are none, when the folder is an adapter, when weights are quantised, and when
-    biases show both weight layouts at once.
+    Raises InputError when there are none, when the folder is an adapter, when weights are quantised, when
+    biases show both weight layouts at once, and as :meth:`Choice.chosen` does.
     """
     for name, info in index.tensors.items():
         if ".lora_A" in name:
             raise InputError(f"{info.path}: tensor {name!r} is a LoRA factor, expected a full checkpoint as the base")
     check_not_quantised(index)
-    targets = {name: info for name, info in index.tensors.items() if is_target(info)}
+    towers = Towers.of(index)
+    every = {name: info for name, info in index.tensors.items() if is_matrix(info)}
     stacks = stacked_experts(index)
-    layouts = stack_layouts(index, tuple(stacks.values())) if stacks else {}
-    experts = {
-        name: layout
-        for tensor, layout in layouts.items()
-        if isinstance(layout, bool)
-        for name in entries(stacks[tensor])
-    }
-    if not targets and not experts:
+    layouts: dict[str, bool | str] = stack_layouts(index, tuple(stacks.values())) if stacks else {}
+    known = [tensor for tensor, layout in layouts.items() if isinstance(layout, bool)]
+    every |= {name: index.stored(name) for tensor in known for name in entries(stacks[tensor])}
+    decoder = {name: info for name, info in every.items() if towers.in_decoder(name)}
+    chosen = (choice or Choice()).chosen(decoder, every, str(index.root))
+    if not chosen:
         example = next(iter(index.tensors.values()))
         raise InputError(
             f"{index.root}: expected 2-D floating weights in decoder blocks (…layers.0….weight), found none "
             f"among {len(index.tensors)} tensors ({example.name!r} {example.dtype} {example.shape}, …)"
         )
-    transposed = _stored_transposed(index, targets)
-    layout_of = dict.fromkeys(targets, transposed) | experts
-    paths = {name: _path(name) for name in layout_of}
+    # Families and layout are those of whole towers, so that no choice changes the name of a family.
+    beside: dict[str, dict[str, TensorInfo]] = {}
+    for name in chosen - decoder.keys():
+        beside.setdefault(block_list(name) or name, {})
+    for name in every.keys() - decoder.keys():
+        if (path := block_list(name) or name) in beside:
+            beside[path][name] = every[name]
+    keys = [key for key in _tower_keys(index, decoder, layouts) if key.name in chosen]
+    for path, matrices in sorted(beside.items()):
+        for key in _tower_keys(index, matrices, layouts):
+            whole = key.name.removesuffix(".weight")
+            family = f"{_label(path, towers)}.{key.family}" if path.endswith(".") else whole
+            keys += [replace(key, family=family)] if key.name in chosen else []
+    return keys
+
+
+def _tower_keys(
+    index: CheckpointIndex, matrices: dict[str, TensorInfo], layouts: Mapping[str, bool | str]
+) -> list[MatrixKey]:
+    """The matrices of one tower in their order; ``layouts``: of stacks, as :func:`stack_layouts`."""
+    transposed = _stored_transposed(index, {name: info for name, info in matrices.items() if name in index.tensors})
+    paths = {name: _path(name) for name in matrices}
     families = _families(list(paths.values()))
     keys = []
-    for name, swapped in layout_of.items():
-        rows, columns = index.stored(name).shape
+    for name, info in matrices.items():
+        swapped = transposed if name in index.tensors else bool(layouts[split_entry(name)[0]])
+        rows, columns = info.shape
         shape = (columns, rows) if swapped else (rows, columns)
         keys.append(MatrixKey(name, _layer(name), families[paths[name]], shape, swapped))
     return sorted(keys, key=lambda key: _forward_order(paths[key.name]))
@@ -138,25 +160,28 @@ def entries(stack: TensorInfo) -> list[str]:
     return [f"{stack.name}[{entry}]" for entry in range(stack.shape[0])]
 
 
-def block_position(name: str) -> int | None:
-    """Position of the layer number in the dotted ``name``, None for a tensor outside the decoder blocks."""
-    parts = name.split(".")
-    if _OTHER_TOWERS.intersection(parts):
-        return None
-    return next((position for position, part in enumerate(parts) if part.isascii() and part.isdecimal()), None)
+def _label(path: str, towers: Towers) -> str:
+    """Of a list of blocks beside the decoder, its path without what all of the model has:
+    ``vision_tower.encoder.layers`` for ``model.vision_tower.encoder.layers.``."""
+    tower = next(tower for tower in towers.others if path.startswith(tower))
+    return ".".join(path.split(".")[tower.count(".") - 1 : -1])
 
 
 def is_target(info: TensorInfo) -> bool:
-    """Whether a tensor is a Linear weight of a decoder block, by its name, shape and dtype."""
+    """Whether a tensor is a Linear weight of a block of any tower."""
+    return is_matrix(info) and block_position(info.name) is not None
+
+
+def is_matrix(info: TensorInfo) -> bool:
+    """Whether a tensor is a Linear weight, by its name, shape and dtype, wherever it lies."""
     if not info.is_floating or len(info.shape) != 2 or not info.name.endswith(".weight") or 0 in info.shape:
         return False
-    return block_position(info.name) is not None and not any(word in info.name for word in _EMBEDDING_WORDS)
+    return not is_embedding(info.name)
 
 
 def _layer(name: str) -> int:
     position = block_position(name)
-    assert position is not None
-    return int(name.split(".")[position])
+    return 0 if position is None else int(name.split(".")[position])
 
 
 def _path(name: str) -> str:

@@ -7,7 +7,7 @@ from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.linalg.lowrank import squared_norm
 from gcwm_viz.updates.adapter import AdapterUpdate
 from gcwm_viz.updates.energy import HALF_PRECISION, squared_difference, squared_rounding
-from gcwm_viz.updates.groups import GROUPS, group
+from gcwm_viz.updates.groups import GROUPS, Groups, column
 from gcwm_viz.updates.matrices import MatrixKey
 from gcwm_viz.updates.source import UpdateSource
 from gcwm_viz.updates.sources import CheckpointUpdate
@@ -23,14 +23,16 @@ of it in bfloat16, 0.02 % in float16: an update below a sixth or a fiftieth of t
 threshold."""
 
 
-def share_notes(share: dict[str, float]) -> list[str]:
-    """Sentences on the values of :func:`outside_share` that exceed a threshold."""
+def share_notes(share: dict[str, float], outside: str = "keep") -> list[str]:
+    """Sentences on the values of :func:`outside_share` that exceed a threshold. ``outside``: the setting of that
+    name."""
     notes = []
     if share["outside_share"] > OUTSIDE:
-        parts = {part: share[f"outside_{part}"] for part in sorted(GROUPS, key=lambda part: -share[f"outside_{part}"])}
+        parts = {part: share[column(part)] for part in sorted(GROUPS, key=lambda part: -share[column(part)])}
         listed = ", ".join(f"{part} {energy:.1%}" for part, energy in parts.items() if energy >= 0.0005)
         notes.append(
-            f"{share['outside_share']:.1%} of its energy lies outside the target matrices and is not merged: {listed}"
+            f"{share['outside_share']:.1%} of its energy lies outside the target matrices and is "
+            f"{'not merged' if outside == 'keep' else f'merged by a {outside}'}: {listed}"
         )
     if share["rounding"] > ROUNDING:
         notes.append(f"half-precision rounding is {share['rounding']:.1%} of this update")
@@ -65,15 +67,15 @@ def outside_share(base: CheckpointIndex, source: UpdateSource, keys: Sequence[Ma
             delta = source.delta(key)
             squared = 0.0 if delta is None else squared_norm(delta)
         target += squared
-    by_group = dict.fromkeys(GROUPS, 0.0)
+    by_group, groups = dict.fromkeys(GROUPS, 0.0), Groups(base)
     for name, squared in source.outside(keys):
-        by_group[group(name)] += squared
+        by_group[groups.group(name)] += squared
     outside = math.fsum(by_group.values())
     total = target + outside
     return {
         "total_norm": math.sqrt(total),
         "target_norm": math.sqrt(target),
         "outside_share": outside / total if total > 0 else math.nan,
-        **{f"outside_{part}": squared / total if total > 0 else math.nan for part, squared in by_group.items()},
+        **{column(part): squared / total if total > 0 else math.nan for part, squared in by_group.items()},
         "rounding": math.sqrt(noise / target) if half else math.nan,
     }

@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.errors import InputError
 from gcwm_viz.updates.adapter import AdapterUpdate
+from gcwm_viz.updates.choice import Choice
 from gcwm_viz.updates.coverage import Coverage
 from gcwm_viz.updates.experts import check_experts
+from gcwm_viz.updates.groups import Groups
 from gcwm_viz.updates.matrices import MatrixKey, is_target, target_matrices
 from gcwm_viz.updates.remarks import model_warnings, update_notes, update_warnings
 from gcwm_viz.updates.sequence import sequence_warning
@@ -20,7 +23,8 @@ __all__ = ["Plan", "open_update", "plan", "target_matrices"]
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """What a run over these inputs would do. ``notes`` report what is expected but worth knowing, ``warnings`` what
-    is probably a mistake. ``parameters`` counts the target matrices that at least one update touches."""
+    is probably a mistake. ``parameters`` counts the target matrices that at least one update touches; ``outside``: the
+    base's tensors that are no target, by group."""
 
     base: str
     keys: list[MatrixKey]
@@ -29,6 +33,7 @@ class Plan:
     parameters: int
     base_parameters: int
     bytes_to_read: int
+    outside: dict[str, int]
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -51,15 +56,15 @@ class Plan:
         return list(rows.values())
 
 
-def plan(base: CheckpointIndex, updates: Sequence[UpdateSource]) -> Plan:
+def plan(base: CheckpointIndex, updates: Sequence[UpdateSource], choice: Choice | None = None) -> Plan:
     """Pairs every update with the base by headers alone, but for sampled bytes that tell a checkpoint from the base,
-    and for an adapter's tensors up to the first matrix that it changes.
+    and for an adapter's tensors up to the first matrix that it changes. ``choice``: which matrices are targets.
 
     Raises InputError for no update, two updates of one name, another architecture, an adapter for another base, a
     target matrix of another shape (both shapes named) or of a non-floating dtype, an update of stacked experts, one
     that touches no target matrix, and an adapter that changes none.
     """
-    keys = target_matrices(base)
+    keys = target_matrices(base, choice)
     if not updates:
         raise InputError(f"{base.root}: expected at least one update of this base, found none")
     for source in updates:
@@ -76,6 +81,7 @@ def plan(base: CheckpointIndex, updates: Sequence[UpdateSource]) -> Plan:
             warnings.append(f"{source.name} and {earlier_name} are the same folder, {source.path}")
     warnings += model_warnings(base, keys, coverages)
     warnings += filter(None, [sequence_warning(source.path for source in updates)])
+    targets = {key.name for key in keys}
     touched = {name for coverage in coverages for name in coverage.touched}
     active = [key for key in keys if key.name in touched]
     if len(active) < len(keys):
@@ -88,6 +94,7 @@ def plan(base: CheckpointIndex, updates: Sequence[UpdateSource]) -> Plan:
         parameters=sum(key.parameters for key in active),
         base_parameters=base.parameters,
         bytes_to_read=sum(coverage.bytes_to_read for coverage in coverages),
+        outside=Groups(base).counts(name for name in base.tensors if name not in targets),
         notes=notes,
         warnings=warnings,
     )
@@ -141,13 +148,7 @@ def _check_trained(source: AdapterUpdate, touched: list[MatrixKey]) -> None:
 
 def _check_architecture(base: CheckpointIndex, source: UpdateSource, keys: list[MatrixKey]) -> None:
     if isinstance(source, CheckpointUpdate):
-        for setting in ("model_type", "num_hidden_layers", "n_layer"):
-            expected, found = base.config.get(setting), source.index.config.get(setting)
-            if expected is not None and found is not None and expected != found:
-                raise InputError(
-                    f"{source.index.config_file}: another architecture, expected {setting} {expected!r} "
-                    f"as in {base.config_file}, found {found!r}"
-                )
+        _check_config(base, source.index)
         own = source.tensors
         missing = [key.name for key in keys if key.name not in own]
         foreign = [name for name in own if not base.holds(name) and is_target(own[name])]
@@ -166,3 +167,29 @@ def _check_architecture(base: CheckpointIndex, source: UpdateSource, keys: list[
         f"{source.path}: the update {source.name!r} touches no target matrix, expected at least one of {len(keys)} "
         f"({keys[0].name!r}, …), found {found}"
     )
+
+
+def _check_config(base: CheckpointIndex, own: CheckpointIndex) -> None:
+    """Raises InputError for a model of another type or depth; a language model and a model around it are of one type
+    where the latter's ``text_config`` says so, and ``qwen2_vl`` contains a ``qwen2``."""
+
+    def differ(expected: object, found: object, setting: str) -> None:
+        raise InputError(
+            f"{own.config_file}: another architecture, expected {setting} {expected!r} as in {base.config_file}, "
+            f"found {found!r}"
+        )
+
+    kinds, found = ([config.get("model_type") for config in _configs(index)] for index in (base, own))
+    named = [(kind, other) for kind in kinds for other in found if isinstance(kind, str) and isinstance(other, str)]
+    if named and not any(f"{a}_".startswith(f"{b}_") or f"{b}_".startswith(f"{a}_") for a, b in named):
+        differ(*named[0], "model_type")
+    for setting in ("num_hidden_layers", "n_layer"):
+        depth, other = (_configs(index)[-1].get(setting) for index in (base, own))
+        if depth is not None and other is not None and depth != other:
+            differ(depth, other, setting)
+
+
+def _configs(index: CheckpointIndex) -> list[dict[str, Any]]:
+    """The config of a checkpoint, and that of its language model where it has one of its own."""
+    inner = index.config.get("text_config")
+    return [index.config, *([inner] if isinstance(inner, dict) else [])]

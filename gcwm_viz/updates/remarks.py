@@ -10,10 +10,11 @@ from gcwm_viz.checkpoints.quantised import quantisation_method
 from gcwm_viz.updates.adapter import AdapterUpdate
 from gcwm_viz.updates.base_name import base_warnings
 from gcwm_viz.updates.coverage import Coverage
-from gcwm_viz.updates.groups import counted
-from gcwm_viz.updates.matrices import MatrixKey, block_position
+from gcwm_viz.updates.groups import Groups
+from gcwm_viz.updates.matrices import MatrixKey
 from gcwm_viz.updates.source import UpdateSource
 from gcwm_viz.updates.sources import CheckpointUpdate, StackedUpdate
+from gcwm_viz.updates.towers import Towers, block_position
 from gcwm_viz.updates.vocabulary import vocabulary_note
 
 
@@ -24,14 +25,15 @@ def update_notes(base: CheckpointIndex, source: UpdateSource, coverage: Coverage
     if coverage.missing and not whole:
         notes.append(_missing(coverage, total))
     if coverage.ignored and not whole:
+        counted = Groups(base).counted(coverage.ignored)
         notes.append(
-            f"{len(coverage.ignored)} tensors outside the target matrices are ignored: {counted(coverage.ignored)} "
+            f"{len(coverage.ignored)} tensors outside the target matrices are ignored: {counted} "
             f"({coverage.ignored[0]}, …)"
         )
     if coverage.extra:
         notes.append(f"{len(coverage.extra)} tensors that the base does not have are ignored: {coverage.extra[0]}, …")
     notes += [
-        f"{tensor} has shape {found}, the base {expected}; outside the target matrices, not merged"
+        f"{tensor} has shape {found}, the base {expected}; outside the target matrices, where the base's is kept"
         for tensor, found, expected in coverage.resized
     ]
     notes += [
@@ -84,7 +86,8 @@ def model_warnings(base: CheckpointIndex, keys: Sequence[MatrixKey], coverages: 
             "changed in them"
         )
     lost = Counter[str]()
-    for name in ignored:
+    towers = Towers.of(base)
+    for name in filter(towers.in_decoder, ignored):
         position = block_position(name)
         if position is not None:
             lost[".".join(name.split(".")[position + 1 :]).removesuffix(".weight")] += sizes[name]

@@ -83,7 +83,7 @@ class UpdateSource(ABC):
     def _outside(self, keys: Iterable[MatrixKey]) -> Iterator[tuple[str, float]]: ...
 
     def outside_names(self, keys: Iterable[MatrixKey]) -> list[str]:
-        """The base's tensors outside ``keys`` that the source may change, in the base's shape; headers only."""
+        """The base's tensors outside ``keys`` whose change the source knows in the base's shape; headers only."""
         return []
 
     def outside_change(self, name: str) -> Tensor:

@@ -7,6 +7,7 @@ these (their difference).
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -25,11 +26,16 @@ from gcwm_viz.linalg.lowrank import difference as matrix_difference
 from gcwm_viz.updates.adapter import AdapterUpdate
 from gcwm_viz.updates.energy import squared_change, squared_sum
 from gcwm_viz.updates.experts import in_base_layout
+from gcwm_viz.updates.groups import group
 from gcwm_viz.updates.matrices import MatrixKey
 from gcwm_viz.updates.naming import in_base_names
 from gcwm_viz.updates.sequence import named, states_in
 from gcwm_viz.updates.source import UpdateSource, check_stored, difference, joint_rank
 from gcwm_viz.updates.strength import WHOLE, checked
+from gcwm_viz.updates.towers import block_list
+from gcwm_viz.updates.vocabulary import shared_rows
+
+Rows = list[int] | slice
 
 UPDATE_MARK = {"gcwm_viz": "update"}
 UPDATE_FILE = "update.json"
@@ -57,18 +63,45 @@ class StoredUpdate(UpdateSource):
         return [
             name
             for name, info in self.tensors.items()
-            if name not in targets and base.holds(name) and info.is_floating and info.shape == base.stored(name).shape
+            if name not in targets
+            and base.holds(name)
+            and info.is_floating
+            and base.stored(name).is_floating
+            and (info.shape == base.stored(name).shape or self._rows(name) is not None)
         ]
+
+    def _rows(self, name: str) -> tuple[Rows, Rows] | None:
+        """Rows of a table in the base and in the source that belong together; None where all do, or it is none."""
+        return None
 
     def _outside_change(self, name: str) -> Tensor:
         value = read_tensor(self.tensors[name]).float()
-        return value if self.kind == "delta" else value - read_tensor(self.base.stored(name)).float()
+        base = read_tensor(self.base.stored(name)).float()
+        if rows := self._rows(name):
+            change = torch.zeros_like(base)
+            change[rows[0]] = value[rows[1]] - base[rows[0]]
+            return change
+        return value if self.kind == "delta" else value - base
 
 
 class CheckpointUpdate(StoredUpdate):
     """θ of a full checkpoint; the base is subtracted tensor by tensor."""
 
     kind = "checkpoint"
+
+    @cached_property
+    def _tokens(self) -> tuple[list[int], list[int]] | None:
+        return shared_rows(self.base.root, self.path)
+
+    def _rows(self, name: str) -> tuple[Rows, Rows] | None:
+        """By token where the tokenizers differ, else the first rows where a table was resized."""
+        own, base = self.tensors[name].shape, self.base.stored(name).shape
+        if group(name) not in ("embeddings", "head") or block_list(name) or not own or own[1:] != base[1:]:
+            return None
+        if self._tokens and (not self._tokens[0] or (base[0] > max(self._tokens[0]) and own[0] > max(self._tokens[1]))):
+            return self._tokens
+        both = slice(min(own[0], base[0]))
+        return None if own == base else (both, both)
 
     def nbytes(self, key: MatrixKey) -> int:
         return self.tensors[key.name].nbytes + self.base.stored(key.name).nbytes

@@ -125,6 +125,24 @@ ODD: dict[str, Callable[[], Any]] = {
         **SEQ2SEQ, num_mel_bins=8, max_source_positions=16, max_target_positions=16, pad_token_id=0, bos_token_id=1,
         eos_token_id=2, decoder_start_token_id=1,
     ),
+    # State-space mixers: alone, by turns with attention, or beside it.
+    "mamba": lambda: transformers.MambaConfig(vocab_size=40, hidden_size=16, state_size=4, num_hidden_layers=2),
+    "jamba": lambda: transformers.JambaConfig(
+        **DENSE, attn_layer_period=2, attn_layer_offset=1, expert_layer_period=2, expert_layer_offset=1, num_experts=2,
+        mamba_d_state=4, mamba_dt_rank=4, use_mamba_kernels=False,
+    ),
+    "falcon-h1": lambda: transformers.FalconH1Config(
+        **DENSE, mamba_d_ssm=16, mamba_n_heads=4, mamba_d_head=4, mamba_d_state=4, mamba_n_groups=1
+    ),
+    "qwen3-next": lambda: transformers.Qwen3NextConfig(
+        **MOE, linear_num_key_heads=2, linear_num_value_heads=4, linear_key_head_dim=4, linear_value_head_dim=4,
+        shared_expert_intermediate_size=8, layer_types=["linear_attention", "full_attention"],
+    ),
+    "granite-hybrid": lambda: transformers.GraniteMoeHybridConfig(
+        **DENSE, num_local_experts=0, mamba_n_heads=4, mamba_d_head=8, mamba_d_state=4, mamba_n_groups=1,
+        layer_types=["mamba", "attention"], shared_intermediate_size=24,
+    ),
+    "lfm2": lambda: transformers.Lfm2Config(**DENSE, layer_types=["conv", "full_attention"]),
 }  # fmt: skip
 
 

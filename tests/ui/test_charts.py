@@ -20,7 +20,7 @@ from gcwm_viz.ui import charts
 from gcwm_viz.ui.overview import pointers
 from gcwm_viz.ui.text import as_csv, as_markdown
 from gcwm_viz.ui.whatif import regated
-from gcwm_viz.updates.groups import GROUPS
+from gcwm_viz.updates.groups import GROUPS, column
 from gcwm_viz.updates.outside import OUTSIDE, ROUNDING, share_notes
 from tests.factories_runs import NASTY, make_tables, write_run
 
@@ -85,7 +85,7 @@ def test_what_a_run_notes_of_its_updates_is_pointed_out(tmp_path: Path) -> None:
     run = write_run(tmp_path, "normal")
     updates = make_tables("normal")["updates"].assign(outside_share=1.1 * OUTSIDE, rounding=1.1 * ROUNDING)
     row: Any = updates.iloc[0].to_dict()
-    assert len(share_notes(row | {f"outside_{part}": 0.0 for part in GROUPS})) == 2
+    assert len(share_notes(row | {column(part): 0.0 for part in GROUPS})) == 2
     updates.to_parquet(run / "tables" / "updates.parquet")
     said = " ".join(pointer.text for pointer in pointers(open_run(run), None))
     assert "Half-precision inputs blur" in said

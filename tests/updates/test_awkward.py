@@ -72,7 +72,10 @@ def test_a_resized_vocabulary(base: CheckpointIndex, checked: Callable[..., Any]
         EMBEDDING.replace(".", "__"): torch.cat([tiny.tensors(base.root)[EMBEDDING], torch.ones(8, 16)])
     }
     found = checked("--energy", a=expert(base, tmp_path / "a", **content))
-    assert f"{EMBEDDING} has shape (48, 16), the base (40, 16); outside the target matrices, not merged" in notes(found)
+    assert (
+        f"{EMBEDDING} has shape (48, 16), the base (40, 16); outside the target matrices, where the base's is kept"
+        in notes(found)
+    )
     # Rows that the base does not have are no change of it.
     assert found["energy"]["a"]["outside_share"] == 0
 

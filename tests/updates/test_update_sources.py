@@ -12,7 +12,7 @@ from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.lowrank import LowRank, dense
 from gcwm_viz.updates import energy
-from gcwm_viz.updates.groups import GROUPS, group
+from gcwm_viz.updates.groups import GROUPS, column, group
 from gcwm_viz.updates.matrices import MatrixKey
 from gcwm_viz.updates.outside import outside_share, share_notes
 from gcwm_viz.updates.pairing import open_update, target_matrices
@@ -206,9 +206,9 @@ def test_outside_share_by_group(tmp_path: Path) -> None:
     total = sum(squares.values())
     found = outside_share(index, open_update("x", tmp_path / "x", index), target_matrices(index))
     for part, held in names.items():
-        assert found[f"outside_{part}"] == pytest.approx(sum(squares[name] for name in held) / total)
+        assert found[column(part)] == pytest.approx(sum(squares[name] for name in held) / total)
     assert found["outside_head"] == found["outside_other"] == 0
-    assert sum(found[f"outside_{part}"] for part in GROUPS) == pytest.approx(found["outside_share"])
+    assert sum(found[column(part)] for part in GROUPS) == pytest.approx(found["outside_share"])
     (note,) = share_notes(found)
     assert note == (
         f"{found['outside_share']:.1%} of its energy lies outside the target matrices and is not merged: "
