@@ -243,7 +243,7 @@ class IncrementUpdate(UpdateSource):
 
     def _outside_change(self, name: str) -> Tensor:
         earlier, later = (
-            part.outside_change(name) if name in part.outside_names([]) else torch.zeros(self.base.tensors[name].shape)
+            part.outside_change(name) if name in part.outside_names([]) else torch.zeros(self.base.stored(name).shape)
             for part in self.parts
         )
         return later - earlier

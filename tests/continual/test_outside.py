@@ -106,6 +106,22 @@ def test_nothing_is_merged_there_by_default(inputs: Inputs, tmp_path: Path) -> N
     assert {n for n in base if not torch.equal(base[n], merged[n])} == {key.name for key in store.keys}
 
 
+def test_what_an_adapter_changes_outside_is_merged_as_peft_merges_it(tmp_path: Path) -> None:
+    """Embeddings stored whole, and factors on the head."""
+    base = tiny.save(tiny.model("qwen3"), tmp_path / "base")
+    folder, _, merged = tiny.lora(
+        "qwen3", tmp_path / "lora", r=2, target_modules=["q_proj", "lm_head"], modules_to_save=["embed_tokens"]
+    )
+    store = finish(
+        Inputs(base=base, updates=[("a", folder)]), tmp_path / "run", "task-arithmetic", eta=1.0, outside="sum"
+    )
+    found = tiny.tensors(export_step(store, 1, tmp_path / "out"))
+    assert found.keys() <= merged.keys()
+    for name, tensor in found.items():
+        # Weights near 1 plus a product of two factors of rank 2, summed in another order in float32.
+        torch.testing.assert_close(tensor, merged[name], rtol=1e-5, atol=1e-5)
+
+
 def test_a_mean_of_models_is_the_mean_of_all_their_tensors(tmp_path: Path) -> None:
     """Full checkpoints of tied and untied models; transformers loads the mean, a stored table once where it is tied."""
     for name in ("qwen3", "qwen3-untied"):

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import peft
 import torch
+from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from torch import Tensor
 
 from benchmarks.document import filled
@@ -24,10 +26,12 @@ UP = "model.layers.0.mlp.up_proj"
 
 @dataclass(frozen=True)
 class Form:
-    """``build``: writes an update of the base into a new folder, and returns what is given as its path."""
+    """``build``: writes an update of the base into a new folder, and returns what is given as its path. ``base``: the
+    model of :mod:`tests.checkpoints.tiny`."""
 
     name: str
     build: Callable[[CheckpointIndex, Path], Path]
+    base: str = "qwen3"
 
 
 def int4(rows: int, columns: int) -> Tensor:
@@ -103,6 +107,43 @@ def quantised(method: str) -> Callable[[CheckpointIndex, Path], Path]:
     return build
 
 
+def adapter(kind: str, **settings: Any) -> Callable[[CheckpointIndex, Path], Path]:
+    def build(base: CheckpointIndex, folder: Path) -> Path:
+        config = PEFT_TYPE_TO_CONFIG_MAPPING[kind](**{"target_modules": ["q_proj", "v_proj"], **settings})
+        return tiny.adapter(tiny.model("qwen3"), folder, config)[0]
+
+    return build
+
+
+def configured(**changes: Any) -> Callable[[CheckpointIndex, Path], Path]:
+    """LoRA whose config says otherwise."""
+
+    def build(base: CheckpointIndex, folder: Path) -> Path:
+        file = lora(base, folder) / "adapter_config.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+        return folder
+
+    return build
+
+
+def untrained(base: CheckpointIndex, folder: Path) -> Path:
+    peft.get_peft_model(tiny.model("qwen3"), peft.LoraConfig(target_modules=["q_proj"])).save_pretrained(str(folder))
+    return folder
+
+
+def model(name: str, **settings: Any) -> Callable[[CheckpointIndex, Path], Path]:
+    return lambda base, folder: tiny.save(tiny.model(name, seed=1), folder, **settings)
+
+
+def lora_on_experts(base: CheckpointIndex, folder: Path) -> Path:
+    targets = ["experts.down_proj", "experts.gate_up_proj"]
+    return tiny.lora("mixtral", folder, r=2, target_modules=[], target_parameters=targets)[0]
+
+
+def lora_on_tower(base: CheckpointIndex, folder: Path) -> Path:
+    return tiny.lora("llama", folder, r=2, target_modules=["q_proj", "down_proj"])[0]
+
+
 FORMS = (
     Form("checkpoint of the model's class", checkpoint),
     Form("the same in bfloat16, sharded", half_checkpoint),
@@ -111,6 +152,31 @@ FORMS = (
     Form("folder of `checkpoint-100`, `checkpoint-200`, …", states),
     Form("PEFT LoRA", lora),
     Form("LoRA upon a checkpoint, `MODEL+ADAPTER`", lora_on_checkpoint),
+    Form(
+        "LoRA with rsLoRA, rank and alpha patterns", adapter("LORA", r=4, use_rslora=True, rank_pattern={"v_proj": 2})
+    ),
+    Form("LoRA before its training", untrained),
+    Form("DoRA", adapter("LORA", r=2, use_dora=True)),
+    Form("PiSSA", adapter("LORA", r=2, init_lora_weights="pissa")),
+    Form("OLoRA", adapter("LORA", r=2, init_lora_weights="olora")),
+    Form("AdaLoRA", adapter("ADALORA", total_step=10, init_r=3)),
+    Form("LoHa", adapter("LOHA", r=2)),
+    Form("LoKr", adapter("LOKR", r=2)),
+    Form("VeRA", adapter("VERA", r=2)),
+    Form("IA³", adapter("IA3", feedforward_modules=[])),
+    Form("OFT", adapter("OFT", oft_block_size=4, r=0)),
+    Form("BOFT", adapter("BOFT", boft_block_size=4)),
+    Form("LoRA by LoftQ", configured(init_lora_weights="loftq")),
+    Form("LoRA by CorDA", configured(init_lora_weights="corda")),
+    Form("activated LoRA", configured(alora_invocation_tokens=[1])),
+    Form("prefix tuning", configured(peft_type="PREFIX_TUNING")),
+    Form("experts stacked (gpt-oss)", model("gpt-oss"), "gpt-oss"),
+    Form("experts stacked (Llama 4)", model("llama4"), "llama4"),
+    Form("experts stacked, the base's apart (Mixtral)", model("mixtral", save_original_format=False), "mixtral"),
+    Form("LoRA on stacked experts, `target_parameters`", lora_on_experts, "mixtral"),
+    Form("a language model, of the base around it (LLaVA)", model("llama"), "llava"),
+    Form("LoRA of a language model, of the base around it", lora_on_tower, "llava"),
+    Form("hybrid of attention and state space (Jamba)", model("jamba"), "jamba"),
     *(Form(f"quantised by {method}", quantised(method)) for method in QUANTISED),
     Form("GGUF", file_alone("model.gguf")),
     Form("pickle", file_alone("pytorch_model.bin")),
@@ -130,13 +196,14 @@ def outcome(form: Form, base: CheckpointIndex, folder: Path) -> dict[str, str]:
         sentence = str(error).replace(str(folder), "DIR").replace(str(base.root), "BASE")
         return {"update": form.name, "read as": "refused", "matrices": "", "sentence": sentence.replace("|", "\\|")}
     factored = " as factors" if any(source.rank(key) for key in changed) else ""
-    return {"update": form.name, "read as": f"{source.kind}{factored}", "matrices": str(len(changed)), "sentence": ""}
+    count = f"{len(changed)} of {len(target_matrices(base))}"
+    return {"update": form.name, "read as": f"{source.kind}{factored}", "matrices": count, "sentence": ""}
 
 
 def table(folder: Path) -> str:
-    base = CheckpointIndex.open(tiny.save(tiny.model("qwen3"), folder / "base"))
-    rows = [outcome(form, base, folder / str(place)) for place, form in enumerate(FORMS)]
-    return markdown(rows)
+    names = dict.fromkeys(form.base for form in FORMS)
+    bases = {name: CheckpointIndex.open(tiny.save(tiny.model(name), folder / name)) for name in names}
+    return markdown([outcome(form, bases[form.base], folder / str(place)) for place, form in enumerate(FORMS)])
 
 
 def document(text: str, folder: Path) -> str:
