@@ -30,6 +30,8 @@ from gcwm_viz.updates.source import UpdateSource
 
 Progress = Callable[[str, int, int, str], None]
 """Called with the phase (``matrices`` or ``probes``), items done, items in all, and the item just finished."""
+Shares = dict[str, tuple[dict[str, float], dict[str, float]]]
+"""By update: ``outside_share``, and its rounding by matrix."""
 
 
 def in_phase(progress: Progress | None, phase: str) -> Callable[[int, int, str], None] | None:
@@ -87,14 +89,14 @@ def continue_run(
     workers: int | None = None,
     progress: Progress | None = None,
     memory_budget: int | None = None,
-    shares: dict[str, dict[str, float]] | None = None,
+    shares: Shares | None = None,
 ) -> None:
     """Compute what the journal does not list: matrices, tables, probes.
 
     ``on``: an engine, or a device of this machine. ``workers``: processes at a time there, by default one a core, or
     one a GPU. The result does not depend on their number or the engine.
     ``memory_budget``: bytes for the tensors of all workers, which limits their number and the size of tiles.
-    ``shares``: ``outside_share`` by update, extended by those that are missing; shared by runs on the same updates.
+    ``shares``: by update, extended by those that are missing; shared by runs on the same updates.
 
     Raises :class:`InputError` for changed inputs or a run that another process is writing.
     """
@@ -112,6 +114,7 @@ def continue_run(
             # Each task reads a whole update, as much as all its matrices: hence the engine.
             shares.update(engine.unordered(WithPlugins(partial(_outside_share, store.path.absolute())), missing))
             write_table(store.path, "updates", _updates_table(opened, shares, chain, store.settings.continual.outside))
+            write_table(store.path, "rounding", _rounding_table(store, shares))
             store.log("matrices-done", done=len(store.keys), total=len(store.keys))
             if store.file.probes.where:
                 evaluate(store, engine, in_phase(progress, "probes"), memory_budget)
@@ -147,11 +150,11 @@ def begin(store: RunStore, engine: Engine) -> OpenInputs:
     return opened
 
 
-def _updates_table(opened: OpenInputs, shares: dict[str, dict[str, float]], chain: str, outside: str) -> pd.DataFrame:
+def _updates_table(opened: OpenInputs, shares: Shares, chain: str, outside: str) -> pd.DataFrame:
     """``chain``: a remark on all updates together, noted with the last of them."""
     rows = []
     for index, (source, row) in enumerate(zip(opened.sources, opened.plan.coverage, strict=True), start=1):
-        share = shares[source.name]
+        share, _ = shares[source.name]
         notes = [note for note in (*opened.plan.warnings, *opened.plan.notes) if note.startswith(f"{source.name}: ")]
         notes += [*share_notes(share, outside), *([chain] if chain and index == len(opened.sources) else [])]
         rows.append(
@@ -171,11 +174,23 @@ def _updates_table(opened: OpenInputs, shares: dict[str, dict[str, float]], chai
     return pd.DataFrame(rows)
 
 
-def _outside_share(run: Path, worker: Worker, name: str) -> dict[str, float]:
+def _rounding_table(store: RunStore, shares: Shares) -> pd.DataFrame:
+    rows = [
+        {"step": step, "update": name, "matrix": key.name, "layer": key.layer, "family": key.family}
+        | {"rounding": shares[name][1][key.name]}
+        for step, name in enumerate(store.updates, start=1)
+        for key in store.keys
+        if key.name in shares[name][1]
+    ]
+    return pd.DataFrame(rows, columns=["step", "update", "matrix", "layer", "family", "rounding"])
+
+
+def _outside_share(run: Path, worker: Worker, name: str) -> tuple[dict[str, float], dict[str, float]]:
     store = RunStore.open(run)
     base = CheckpointIndex.open(store.file.base.path)
     entry = next(update for update in store.file.updates if update.name == name)
-    return outside_share(base, entry.open(base), store.keys)
+    rounding: dict[str, float] = {}
+    return outside_share(base, entry.open(base), store.keys, rounding), rounding
 
 
 def _entry(source: UpdateSource) -> InputEntry:

@@ -108,6 +108,14 @@ _COLUMNS: dict[str, dict[str, str]] = {
         "rounding": "relative rounding error of Δ from half-precision inputs, NaN where not applicable",
         "note": "remarks of the check",
     },
+    "rounding": {
+        "step": "step of the update",
+        "update": "update that comes from a half-precision checkpoint",
+        "matrix": "name of the base tensor",
+        "layer": "index of the decoder block",
+        "family": "module family, such as q_proj",
+        "rounding": "estimated ‖rounding error of Δ‖/‖Δ‖ of this matrix; 0 = exact, 1 = as large as the update",
+    },
     "scores": {
         "model": "base, expert or step",
         "step": "0 for the base, else the index of the expert or step",

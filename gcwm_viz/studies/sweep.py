@@ -30,7 +30,7 @@ from gcwm_viz.probes.metrics import METRICS, headline
 from gcwm_viz.probes.scores import downstream, score_matrix
 from gcwm_viz.runs.folder import ResultFolder
 from gcwm_viz.runs.inputs import Inputs, open_inputs
-from gcwm_viz.runs.run import Progress, begin, continue_run, create_run
+from gcwm_viz.runs.run import Progress, Shares, begin, continue_run, create_run
 from gcwm_viz.signals.catalogue import summarised
 from gcwm_viz.studies.grid import Grid, Point, distinct, grid_points, pairs, word
 from gcwm_viz.studies.orders import shuffles, task_orders
@@ -90,7 +90,7 @@ def sweep(
                     ranks = begin(store, engine).ranks
                     stack.enter_context(store.failure_in_journal())
                 run_matrices(unfinished, engine, partial(folder.tell, "matrices"), memory_budget, ranks)
-        shares: dict[str, dict[str, float]] = {}
+        shares: Shares = {}
         for done, store in enumerate(stores, start=1):
             if store.status() != "complete":  # its matrices are finished, tables and probes are not
                 if inputs.probes:

@@ -12,8 +12,10 @@ from gcwm_viz.probes.scores import forgetting_matrix
 from gcwm_viz.runs.highlights import Scored, peak
 from gcwm_viz.runs.strength import strength_note
 from gcwm_viz.runs.tables import Run
+from gcwm_viz.signals.signal import Signal
 from gcwm_viz.ui import selection
 from gcwm_viz.ui.frame import View
+from gcwm_viz.ui.grids import show_grid
 from gcwm_viz.ui.text import as_markdown, plain_cell
 from gcwm_viz.updates.outside import OUTSIDE, ROUNDING
 
@@ -143,6 +145,28 @@ def where_next(view: View, scores: Scored | None) -> None:
             selection.link(pointer.page, f"{pointer.link} →", **pointer.selection)
 
 
+ROUNDING_MAP = Signal(
+    column="rounding",
+    title="Rounding of the update",
+    line="Estimated rounding error of a half-precision checkpoint over its update. 0 = exact, 1 = the error is as "
+    "large as the update.",
+    formula=r"\lVert\text{rounding error of }\Delta\rVert_F/\lVert\Delta\rVert_F",
+    most=None,
+    page="",
+)
+
+
+def _rounding(view: View) -> None:
+    """How much of each update that was rounded is rounding, by matrix."""
+    table = view.run.tables["rounding"]
+    if table.empty:
+        return
+    with st.expander("Rounding of half-precision updates, by matrix"):
+        names = list(dict.fromkeys(table["update"]))
+        name = names[0] if len(names) == 1 else st.selectbox("Update", names, key="rounding-of")
+        show_grid(view, table[table["update"] == name].assign(reason=""), ROUNDING_MAP)
+
+
 def inputs(view: View) -> None:
     """What was merged, and with which settings."""
     st.header("What was merged", anchor=False)
@@ -175,6 +199,7 @@ def inputs(view: View) -> None:
             "note": st.column_config.TextColumn("Note"),
         },
     )
+    _rounding(view)
     with st.expander("Settings of this run"):
         settings = view.run.store.settings
         st.text(f"Method {settings.method}, preset {settings.preset}, folder {view.run.path}")

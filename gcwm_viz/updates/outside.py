@@ -39,33 +39,45 @@ def share_notes(share: dict[str, float], outside: str = "keep") -> list[str]:
     return notes
 
 
-def outside_share(base: CheckpointIndex, source: UpdateSource, keys: Sequence[MatrixKey]) -> dict[str, float]:
+def outside_share(
+    base: CheckpointIndex,
+    source: UpdateSource,
+    keys: Sequence[MatrixKey],
+    rounding: dict[str, float] | None = None,
+) -> dict[str, float]:
     """Norms of one update, read tensor by tensor (large ones in slices of rows), accumulated in float64.
 
     ``total_norm`` ‖Δ‖_F over every tensor that both have, ``target_norm`` over ``keys``; ``outside_share`` =
     1 − target²/total² in [0, 1], NaN for an update of zero; ``outside_biases``, ``outside_head``, … are its parts by
     group (``groups.GROUPS``) and add up to it. ``rounding``: estimated ‖rounding error of Δ‖/‖Δ‖ over
-    the target matrices of a half-precision checkpoint, the base taken as exact; NaN for adapters, update tensors and
-    wider checkpoints. A strength scales the norms alone. Raises InputError as ``UpdateSource.delta`` does.
+    the target matrices of a half-precision checkpoint, the base taken as exact (of what came between two
+    checkpoints, both are rounded); NaN for adapters, update tensors and
+    wider checkpoints. A strength scales the norms alone. The argument of that name receives the same of every matrix
+    that was rounded, by name. Raises InputError as ``UpdateSource.delta`` does.
     """
     target = noise = 0.0
     half = False
     scale = source.strength**2
-    checkpoint = next((part for part in source.parts if isinstance(part, CheckpointUpdate)), None)
+    checkpoints = [part for part in source.parts if isinstance(part, CheckpointUpdate)]
     whole = {name for part in source.parts if isinstance(part, AdapterUpdate) for name in part.whole}
     for key in source.touched(keys):
         source.check(key)
-        squared = 0.0
-        if checkpoint is not None and key.name in checkpoint.tensors and key.name not in whole:
-            info = checkpoint.tensors[key.name]
+        squared = error = 0.0
+        for part in checkpoints:
+            if key.name not in part.tensors or key.name in whole:
+                continue
+            info = part.tensors[key.name]
             squared = scale * squared_difference(info, base.stored(key.name))
             # A frozen matrix was not rounded again.
             if squared > 0 and info.dtype in HALF_PRECISION:
-                half = True
-                noise += scale * squared_rounding(info)
-        if source is not checkpoint:
+                error += scale * squared_rounding(info)
+        if source not in checkpoints:
             delta = source.delta(key)
             squared = 0.0 if delta is None else squared_norm(delta)
+        if error > 0 and squared > 0:
+            half, noise = True, noise + error
+            if rounding is not None:
+                rounding[key.name] = math.sqrt(error / squared)
         target += squared
     by_group, groups = dict.fromkeys(GROUPS, 0.0), Groups(base)
     for name, squared in source.outside(keys):

@@ -109,7 +109,8 @@ def quantised(method: str) -> Callable[[CheckpointIndex, Path], Path]:
 
 def adapter(kind: str, **settings: Any) -> Callable[[CheckpointIndex, Path], Path]:
     def build(base: CheckpointIndex, folder: Path) -> Path:
-        config = PEFT_TYPE_TO_CONFIG_MAPPING[kind](**{"target_modules": ["q_proj", "v_proj"], **settings})
+        make = PEFT_TYPE_TO_CONFIG_MAPPING[peft.PeftType(kind)]
+        config = make(**{"target_modules": ["q_proj", "v_proj"], **settings})
         return tiny.adapter(tiny.model("qwen3"), folder, config)[0]
 
     return build

@@ -279,6 +279,23 @@ def test_rounding_estimate_is_the_rounding_error(
     assert found["rounding"] == pytest.approx(math.sqrt(error) / found["target_norm"], rel=0.1)
 
 
+def test_rounding_is_said_of_every_matrix_and_of_both_ends_of_an_increment(
+    base: CheckpointIndex, keys: list[MatrixKey], tmp_path: Path
+) -> None:
+    halves, exact = [], []
+    for step, (names, seed) in enumerate((({Q0, K1}, 1), ({K1}, 2))):
+        exact.append(expert(base, tmp_path / f"exact-{step}", names, seed=seed))
+        expert(base, tmp_path / str(step), names, torch.bfloat16, seed=seed)
+        halves.append(tiny.tensors(tmp_path / str(step)))
+    found: dict[str, float] = {}
+    outside_share(base, open_update("x", f"{tmp_path / '0'}..{tmp_path / '1'}", base), keys, found)
+    assert found.keys() == {Q0, K1}  # what no training moved was rounded to the same numbers
+    error = (halves[1][K1].float() - exact[1][K1]) - (halves[0][K1].float() - exact[0][K1])
+    change = halves[1][K1].float() - halves[0][K1].float()
+    # A uniform error, of a few hundred weights.
+    assert found[K1] == pytest.approx(float(error.norm() / change.norm()), rel=0.2)
+
+
 def test_rounding_of_wider_formats_is_not_applicable(base: CheckpointIndex) -> None:
     info = base.tensors[Q0]
     assert energy.squared_rounding(info) == 0
