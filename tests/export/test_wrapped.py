@@ -56,7 +56,7 @@ def test_what_is_scored_is_what_is_exported(base: CheckpointIndex, outside: str,
     inputs = Inputs(base=base.root, updates=experts(base))
     store = finish(inputs, tmp_path / "run", "task-arithmetic", outside=outside, eta=0.5)
     live: Any = LiveModel(store, runs.CPU)
-    assert live.merged.parameters is not None  # each matrix is a parameter, which attribution needs
+    assert live.merged.weights is not None  # each matrix is known in memory, which attribution needs
     loaded = AutoModelForImageTextToText.from_pretrained(export_step(store, 2, tmp_path / "out")).eval()
     live.set(state_of(store, 2))
     with torch.no_grad():

@@ -85,7 +85,7 @@ def test_the_app_answers_this_machine_only(
     page.on("websocket", lambda opened: asked.append(opened.url))
     for path in PAGES.values():
         page.goto(f"{server.url}/{'' if path == 'Overview' else path}?run=normal")
-        expect(page.locator("[data-testid=stApp][data-test-script-state=notRunning]")).to_be_visible()
+        expect(page.locator("[data-testid=stApp][data-test-script-state=notRunning]")).to_be_visible(timeout=60_000)
         expect(page.get_by_text("This server answers other machines")).to_have_count(0)
     get = "GET / HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n"
     assert ask(port, get.format(f"localhost:{port}"))[0] == 200

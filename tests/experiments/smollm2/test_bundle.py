@@ -71,7 +71,8 @@ def test_every_update_and_state_pairs_with_all_210_matrices(shipped: Bundle, bas
         paired = plan(base, sources)
         assert len(paired.active) == len(paired.keys) == LAYERS * len(FAMILIES) == 210
         assert {len(update.touched) for update in paired.updates} == {210}
-        assert not paired.warnings
+        # The states of Seq. SFT are no updates, and their folders' names say so.
+        assert len(paired.warnings) == sum("states of one training" in text for text in paired.warnings)
 
 
 def test_adapters_are_what_peft_writes_and_move_every_matrix(shipped: Bundle) -> None:
