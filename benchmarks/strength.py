@@ -161,13 +161,13 @@ def own_experts(bench: Bench, updates: Mapping[str, Path]) -> dict[str, Any]:
     return {"examples": examples(own)}
 
 
-def examples(values: Sequence[TaskValues]) -> dict[str, dict[str, list[float]]]:
-    """Values of every example by metric and task; exact match as 0 and 1."""
-    found: dict[str, dict[str, list[float]]] = {}
+def examples(values: Sequence[TaskValues]) -> dict[str, dict[str, str]]:
+    """Values of every example by metric and task, on one line; exact match as 0 and 1."""
+    found: dict[str, dict[str, str]] = {}
     for task in values:
         for metric, own in task.metrics.items():
-            digits = None if metric in ("em", "acc") else 4
-            found.setdefault(metric, {})[task.name] = [round(value, digits) for value in own.tolist()]
+            form = ".0f" if metric in ("em", "acc") else ".4f"
+            found.setdefault(metric, {})[task.name] = " ".join(format(value, form) for value in own.tolist())
     return found
 
 
@@ -314,7 +314,7 @@ def _gain(results: dict[str, Any], name: str) -> str:
     if name == PLAIN or not pairs:
         return "" if name == PLAIN else NOT_YET
     differences = [
-        torch.tensor(own["examples"]["em"][task]).double() - torch.tensor(values).double()
+        torch.tensor(_listed(own["examples"]["em"][task])) - torch.tensor(_listed(values))
         for own, plain in pairs
         for task, values in plain["examples"]["em"].items()
     ]
@@ -323,8 +323,13 @@ def _gain(results: dict[str, Any], name: str) -> str:
     return f"{mean:+.3f} ± {half:.3f} ({len(pairs)} of {len(SEEDS)})"
 
 
-def _mean(values: Mapping[str, Sequence[float]]) -> float:
-    return sum(sum(own) / len(own) for own in values.values()) / len(values)
+def _mean(values: Mapping[str, str]) -> float:
+    means = [sum(_listed(own)) / len(_listed(own)) for own in values.values()]
+    return sum(means) / len(means)
+
+
+def _listed(values: str) -> list[float]:
+    return list(map(float, values.split()))
 
 
 def _said(value: Sequence[float]) -> str:

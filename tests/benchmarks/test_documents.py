@@ -10,7 +10,9 @@ from benchmarks.document import filled
 PAGE = "a\n<!-- means: written by make study -->\nold\n<!-- end of means -->\nb\n<!-- end of more -->\n"
 
 
-@pytest.mark.parametrize("page", [table, scale_table, study, calibration, strength, rivals], ids=lambda page: page.__name__)
+@pytest.mark.parametrize(
+    "page", [table, scale_table, study, calibration, strength, rivals], ids=lambda page: page.__name__
+)
 def test_documents_say_what_the_results_that_ship_say(page: ModuleType) -> None:
     text = page.DOCUMENT.read_text(encoding="utf-8")
     assert page.document(text) == text
