@@ -39,7 +39,8 @@ def show(take: Callable[[list[Path]], None], base: Callable[[Path], None]) -> No
         st.button("Take it as the base", on_click=base, args=(here,))
     shown = [(child, content) for child, content in found if content.kind != NOTHING]
     if shown:
-        rows = [{"folder": child.name, "holds": content.problem or content.kind} for child, content in shown]
+        rows = [{"folder": child.name, "holds": (content.problem or content.kind).removeprefix(f"{child}: ")}
+                for child, content in shown]  # fmt: skip
         st.dataframe(rows, hide_index=True, column_config={"folder": "Folder", "holds": "What it holds"})
     updates = [child for child, content in found if content.update]
     if updates:
