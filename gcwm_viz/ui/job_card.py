@@ -36,8 +36,9 @@ def show_work(root: Path, spec: JobSpec, job: jobs.Job) -> None:
     st.caption(" · ".join(filter(None, facts)))
     stopping = jobs.cancel_asked(root, spec.name, spec.folder)
     label = "Stopping…" if stopping else "Cancel"
-    if right.button(label, key=f"{spec.key}-cancel", disabled=stopping, width="stretch"):
-        jobs.cancel(root, spec.name, spec.folder)  # the next drawing says that it is stopping
+    # A callback runs before anything is drawn, so that this drawing says that it is stopping.
+    right.button(label, key=f"{spec.key}-cancel", disabled=stopping, width="stretch", on_click=jobs.cancel,
+                 args=(root, spec.name, spec.folder))  # fmt: skip
 
 
 def show_ending(spec: JobSpec, job: jobs.Job) -> None:
