@@ -19,7 +19,7 @@ from gcwm_viz.checkpoints.atomic import atomic_folder, write_json, write_safeten
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.experiments.draw import Draw, Example, seeded
 from gcwm_viz.experiments.smollm2 import bundle, data
-from gcwm_viz.experiments.smollm2.build import STEPS
+from gcwm_viz.experiments.smollm2.build import STEPS, training_seed
 from gcwm_viz.experiments.smollm2.train import LoraSettings, Trainer, chat_corpus
 from gcwm_viz.experiments.training import TrainSettings, answer_loss, train
 from gcwm_viz.updates.matrices import target_matrices
@@ -104,7 +104,7 @@ def updates_of(name: str, base: Path, out: Path) -> tuple[dict[str, Path], Path]
     missing = [task for task, path in updates.items() if not path.is_dir()]
     trainer = Trainer(base, CPU) if missing and case.layers is None else None
     for task in missing:
-        settings, seed = replace(case.training, steps=case.steps[task]), _seed(case.seed, task)
+        settings, seed = replace(case.training, steps=case.steps[task]), training_seed(case.seed, task)
         if trainer is None:
             record = _train_weights(base, case, tasks[task].train, settings, updates[task], seed)
         else:
@@ -125,7 +125,7 @@ def sequence_of(name: str, order: Sequence[str], base: Path, out: Path) -> Path:
             trainer = trainer or Trainer(base, CPU)
             settings = replace(case.training, steps=case.steps[task])
             assert isinstance(settings, LoraSettings)
-            record = trainer.train(tasks[task].train, settings, folder, _seed(case.seed, task), start=state)
+            record = trainer.train(tasks[task].train, settings, folder, training_seed(case.seed, task), start=state)
             print(f"{name}: {' → '.join(order[: position + 1])}: loss {record['last_loss']}", flush=True)
         state = folder
     return state
@@ -157,7 +157,3 @@ def _train_weights(
     with atomic_folder(out) as folder:
         write_safetensors(folder / "update.safetensors", changes, UPDATE_MARK)
     return {"first_loss": round(sum(losses[:5]) / 5, 4), "last_loss": round(sum(losses[-10:]) / 10, 4)}
-
-
-def _seed(seed: int, task: str) -> int:
-    return seeded(seed, "smollm2 training", task).initial_seed()

@@ -203,9 +203,12 @@ def jobs(model: str, out: Path) -> Iterator[tuple[str, Work]]:
         change = bench().change(smollm2.sequence_of(model, order, base_folder(), out))
         return {"examples": examples(bench().values(change, 1.0, "test"))}
 
+    def merged(row: Row, order: Sequence[str] | None = None) -> dict[str, Any]:
+        return measure(bench(), row, model, order)
+
     for row in ROWS:
         if model in SHIPPED or row.everywhere:
-            yield row.name, partial(lambda row: measure(bench(), row, model), row)
+            yield row.name, partial(merged, row)
     if model == LAB:
         return
     yield BASE, lambda: {"examples": examples(bench().values([None] * len(bench().keys), 1.0, "test"))}
@@ -213,7 +216,7 @@ def jobs(model: str, out: Path) -> Iterator[tuple[str, Work]]:
     if model == smollm2.SHIPPED:
         row = next(row for row in ROWS if row.name == SEQUENTIAL)
         for position, order in enumerate(smollm2.ORDERS[1:], start=2):
-            yield in_order(SEQUENTIAL, position), partial(lambda own: measure(bench(), row, model, own), order)
+            yield in_order(SEQUENTIAL, position), partial(merged, row, order)
         for position, order in enumerate(smollm2.ORDERS, start=1):
             yield in_order(SEQUENCE, position), partial(sequence, order)
 

@@ -4,6 +4,7 @@ import argparse
 import json
 import math
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from gcwm_viz.commands.options import ETA_OF_RUN, Commands, add_plan, add_settings
@@ -33,7 +34,7 @@ def check(options: argparse.Namespace) -> None:
     from gcwm_viz.runs.inputs import open_inputs
     from gcwm_viz.updates.chain import chain_note
     from gcwm_viz.updates.outside import outside_share, share_notes
-    from gcwm_viz.updates.sequence import ABOUT, named, open_sequence
+    from gcwm_viz.updates.sequence import ABOUT, named
 
     (inputs, settings, choose_eta), device = planned(options), pick_device(options.device)
     opened = open_inputs(inputs)
@@ -47,7 +48,7 @@ def check(options: argparse.Namespace) -> None:
         notes += [f"{name}: {note}" for note in share_notes(share, settings.continual.outside)]
     if options.sequence:
         notes.append(
-            f"{named(open_sequence(options.sequence))} read as {options.read_as}: {ABOUT[options.read_as]}; "
+            f"{named([Path(name) for name, _ in inputs.updates])} read as {options.read_as}: {ABOUT[options.read_as]}; "
             f"--read-as takes {', '.join(reading for reading in ABOUT if reading != options.read_as)} instead"
         )
     facts = {

@@ -24,8 +24,8 @@ class OutsideState:
     def __init__(self, sources: Sequence[UpdateSource], keys: Iterable[MatrixKey], continual: ContinualConfig) -> None:
         self._continual, keys = continual, list(keys)
         merged = sources if continual.outside != "keep" else []
-        self._sources = [(source, frozenset(source.outside_names(keys))) for source in merged]
-        self.names = list(dict.fromkeys(name for source in merged for name in source.outside_names(keys)))
+        self._sources = [(source, dict.fromkeys(source.outside_names(keys))) for source in merged]
+        self.names = list(dict.fromkeys(name for _, names in self._sources for name in names))
 
     def change(self, name: str, step: int, strength: float = 1.0) -> Tensor | None:
         """S_t of one tensor, float32 in the base's shape, two tensors in memory at a time; None where it is zero.

@@ -24,16 +24,15 @@ def show(take: Callable[[list[Path]], None], base: Callable[[Path], None]) -> No
     text = st.session_state[FOLDER].strip()
     try:
         here = within(text) if text else None
-        found = contents(str(here)) if here else []
+        own, found = contents(str(here)) if here else (None, [])
     except InputError as error:
         st.text(str(error))
         return
     above = [UP] if here is not None and any(here.parent.is_relative_to(root) for root in allowed_roots()) else []
     names = [str(root) for root in allowed_roots()] if here is None else [*above, *(child.name for child, _ in found)]
     opened.selectbox("Open", names, index=None, key=OPEN, on_change=_open, placeholder="one of its folders")
-    if here is None:
+    if own is None:
         return
-    own = recognise(here)
     st.text(f"{here}: {own.problem or own.kind}")
     if own.base:
         st.button("Take it as the base", on_click=base, args=(here,))
@@ -48,8 +47,9 @@ def show(take: Callable[[list[Path]], None], base: Callable[[Path], None]) -> No
 
 
 @st.cache_data(ttl=20, max_entries=32, show_spinner=False)
-def contents(folder: str) -> list[tuple[Path, Content]]:
-    """The folders directly inside, by name, and what they hold. Raises :class:`InputError`, as :func:`within` does."""
+def contents(folder: str) -> tuple[Content, list[tuple[Path, Content]]]:
+    """What the folder holds, and what those directly inside hold, by name. Raises :class:`InputError`, as
+    :func:`within` does."""
     here = reached(within(folder))
     try:
         children = sorted(child for child in here.iterdir() if child.is_dir() and child.name[:1] != ".")
@@ -57,7 +57,7 @@ def contents(folder: str) -> list[tuple[Path, Content]]:
         raise InputError(f"{folder}: cannot be listed ({error.strerror or error})") from None
     if len(children) > MOST:
         raise InputError(f"{folder}: expected at most {MOST} folders in it, found {len(children)}")
-    return [(child, recognise(child)) for child in children]
+    return recognise(here), [(child, recognise(child)) for child in children]
 
 
 def _choose(updates: list[Path], take: Callable[[list[Path]], None]) -> None:

@@ -77,7 +77,7 @@ def build(
         for i, (folder, name, start) in enumerate(missing, start=1):
             report(f"training {folder.relative_to(out)} ({i} of {len(missing)})")
             chosen = replace(settings, steps=(expert_steps if start is None else later_steps)[name])
-            record = trainer.train(tasks[name].train, chosen, folder, _seed(seed, name), start=start)
+            record = trainer.train(tasks[name].train, chosen, folder, training_seed(seed, name), start=start)
             report(f"  loss {record['first_loss']} to {record['last_loss']} in {record['seconds']} s")
         del trainer
     report("scoring base, adapters and states")
@@ -148,5 +148,6 @@ def _hardware(device: torch.device) -> str:
     return f"{name}, {torch.get_num_threads()} thread(s)"
 
 
-def _seed(seed: int, name: str) -> int:
+def training_seed(seed: int, name: str) -> int:
+    """Of the batches and the initial adapter of one task."""
     return seeded(seed, "smollm2 training", name).initial_seed()
