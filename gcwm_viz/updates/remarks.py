@@ -9,11 +9,12 @@ from gcwm_viz.checkpoints.lora import LoraModule
 from gcwm_viz.checkpoints.quantised import quantisation_method
 from gcwm_viz.updates.adapter import AdapterUpdate
 from gcwm_viz.updates.base_name import base_warnings
+from gcwm_viz.updates.combined import StackedUpdate
 from gcwm_viz.updates.coverage import Coverage
 from gcwm_viz.updates.groups import Groups
 from gcwm_viz.updates.matrices import MatrixKey
 from gcwm_viz.updates.source import UpdateSource
-from gcwm_viz.updates.sources import CheckpointUpdate, StackedUpdate
+from gcwm_viz.updates.sources import CheckpointUpdate
 from gcwm_viz.updates.towers import Towers, block_position
 from gcwm_viz.updates.vocabulary import vocabulary_note
 
