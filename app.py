@@ -32,14 +32,18 @@ else:
 
         scores = scored(run)
         overview.headline(view, scores)
-        steps = run.tables["steps"]
-        figure = step_trend.step_trend(
-            steps,
-            None if scores is None else scores.downstream,
-            chosen_step=view.step,
-            unit="score" if scores is None else scores.unit,
-        )
-        charts.show(figure, step_trend.ABOUT, steps, key="trend")
-        overview.where_next(view, scores)
+        left, right = st.columns([2, 3], gap="medium")
+        with left:
+            overview.story(view)
+        with right:
+            steps = run.tables["steps"]
+            figure = step_trend.step_trend(
+                steps,
+                None if scores is None else scores.downstream,
+                chosen_step=view.step,
+                unit="score" if scores is None else scores.unit,
+            )
+            charts.show(figure, step_trend.ABOUT, steps, key="trend")
+        overview.cautions(view)
         downloads.report_button(run)
         overview.inputs(view)

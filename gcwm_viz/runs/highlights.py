@@ -4,10 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import torch
 
 from gcwm_viz.probes.metrics import METRICS, UNITS, headline, rows_of_metric
 from gcwm_viz.probes.scores import downstream, expert_scores, score_matrix
 from gcwm_viz.runs.tables import Run
+from gcwm_viz.statistics.means import mean_error
 
 
 @dataclass(frozen=True)
@@ -52,3 +54,15 @@ def peak(matrices: pd.DataFrame) -> pd.Series | None:
     """The (step, matrix) row with the highest active conflict, or None where no pair of updates was ever active."""
     conflict = matrices["active_conflict"].to_numpy(dtype=float)
     return None if np.isnan(conflict).all() else matrices.iloc[int(np.nanargmax(conflict))]
+
+
+def loss_errors(run: Run, start: int, step: int, split: str) -> dict[str, float]:
+    """Standard error of every task's change of loss from one state to another, nats, paired over its examples; none for
+    a run without examples."""
+    before, after = (run.examples(state, split, "nll") for state in (start, step))
+    pairs = {task: (before[task], values) for task, values in after.items() if task in before}
+    return {
+        task: mean_error(torch.from_numpy(after_n - before_n))
+        for task, (before_n, after_n) in pairs.items()
+        if before_n.shape == after_n.shape
+    }

@@ -24,23 +24,26 @@ from gcwm_viz.ui.roots import run_folder, run_root
 from gcwm_viz.ui.text import as_markdown
 from gcwm_viz.ui.trouble import shown
 
-PAGES = {
-    "app.py": "Overview",
-    "pages/0_Start.py": "Start",
-    "pages/1_Conflict.py": "Conflict",
-    "pages/12_Where.py": "Where",
-    "pages/2_Spectra.py": "Spectra",
-    "pages/3_Gate.py": "Gate",
-    "pages/4_Solver.py": "Solver",
-    "pages/5_Scores.py": "Scores",
-    "pages/13_Examples.py": "Examples",
-    "pages/7_Two_runs.py": "Two runs",
-    "pages/8_Decide.py": "Decide",
-    "pages/14_Ask.py": "Ask",
-    "pages/9_Talk.py": "Talk",
-    "pages/10_Compare.py": "Compare",
-    "pages/11_Explain.py": "Explain",
+SECTIONS = {
+    "What happened": {"app.py": "Overview", "pages/5_Scores.py": "Scores", "pages/13_Examples.py": "Examples"},
+    "Where and why": {
+        "pages/12_Where.py": "Where",
+        "pages/1_Conflict.py": "Conflict",
+        "pages/2_Spectra.py": "Spectra",
+        "pages/4_Solver.py": "Solver",
+    },
+    "What to integrate": {"pages/8_Decide.py": "Decide", "pages/3_Gate.py": "Gate"},
+    "Side by side": {
+        "pages/7_Two_runs.py": "Two runs",
+        "pages/10_Compare.py": "Compare",
+        "pages/11_Explain.py": "Explain",
+    },
+    "To show": {"pages/14_Ask.py": "Ask", "pages/9_Talk.py": "Talk"},
+    "To compute": {"pages/0_Start.py": "Start"},
 }
+"""The pages by the question that they answer."""
+PAGES = {page: name for pages in SECTIONS.values() for page, name in pages.items()}
+FILES = {name: page for page, name in PAGES.items()}
 
 _EXPERTS = (
     "A column for the same module of all experts: their mean, or the value of largest magnitude; a column for each; or "
@@ -123,9 +126,13 @@ def open_page(title: str, line: str, *, bare: bool = False) -> Iterator[DeltaGen
 
 
 def _draw_links(box: DeltaGenerator) -> None:
-    with box.container():
-        for page, name in PAGES.items():
-            selection.link(page, name)
+    with box.container(gap="small"):
+        for section, pages in SECTIONS.items():
+            with st.container(gap=None):
+                st.caption(section)
+                with st.container(horizontal=True, gap=None):
+                    for page, name in pages.items():
+                        selection.link(page, name)
 
 
 def is_loopback(address: str | None) -> bool:

@@ -77,7 +77,7 @@ def show(**selection: object) -> bool:
 
 def link(page: str, label: str, **changes: object) -> None:
     """A link to another page of the app with the same selection but for ``changes``."""
-    st.page_link(page, label=label, query_params=requested() | as_parameters(changes))
+    st.page_link(page, label=label, query_params=requested() | as_parameters(changes), width="content")
 
 
 def as_parameters(values: Mapping[str, object]) -> dict[str, Any]:

@@ -8,9 +8,8 @@ import pandas as pd
 from streamlit.testing.v1 import AppTest
 
 from gcwm_viz.probes.stored import STRENGTHS
-from gcwm_viz.runs.highlights import scored
+from gcwm_viz.report.story import story
 from gcwm_viz.runs.tables import open_run
-from gcwm_viz.ui.overview import pointers
 from tests.factories_runs import TASKS, write_run
 
 
@@ -44,10 +43,9 @@ def test_a_clearly_better_strength_is_said_on_both_pages(open_page: Callable[...
     assert "How strong should the merge be?" in [header.value for header in app.header]
     assert "0.5 times the merged update scores 0.750 exact match" in words(app)
     assert any("Strength of the merge" in element.proto.spec for element in app.get("plotly_chart"))
-    opened = open_run(run)
-    first = pointers(opened, scored(opened))[0]
-    assert first.page == "pages/5_Scores.py"
-    assert "--set eta=" in first.text
+    last = story(open_run(run))[-1]
+    assert last.page == "Scores"
+    assert "--set eta=" in last.text
 
 
 def test_no_better_strength_is_said_too_and_none_tried_shows_nothing(
@@ -57,7 +55,7 @@ def test_no_better_strength_is_said_too_and_none_tried_shows_nothing(
     write_run(tmp_path, "normal", "b")
     app = open_page("pages/5_Scores.py", root=tmp_path, run="a")
     assert "No other strength scores clearly better" in words(app)
-    assert not any("times the merged update" in pointer.text for pointer in pointers(open_run(tmp_path / "a"), None))
+    assert "times the merged update" not in story(open_run(tmp_path / "a"))[-1].text
     app = open_page("pages/5_Scores.py", root=tmp_path, run="b")
     assert not app.exception
     assert "How strong should the merge be?" not in [header.value for header in app.header]
