@@ -7,7 +7,7 @@ import streamlit as st
 
 from gcwm_viz.figures import step_trend
 from gcwm_viz.runs.highlights import scored
-from gcwm_viz.ui import charts, downloads, frame, lab_job, overview
+from gcwm_viz.ui import charts, downloads, follow, frame, lab_job, overview
 from gcwm_viz.ui.loading import run_names
 from gcwm_viz.ui.offline import stay_offline
 from gcwm_viz.ui.roots import run_root
@@ -22,12 +22,13 @@ else:
         names = run_names(run_root())
         computing = lab_job.ensure_lab_run(run_root(), only_run=not names)
         if not names:
+            follow.first_run(run_root())
             st.stop()
         run = frame.choose_run(names)
         view = frame.choose_view(run, links)
+        follow.follow(run, told=computing or view is None)
         if view is None:
-            if not computing:
-                frame.missing(run)
+            follow.nothing_yet(run)
             st.stop()
 
         scores = scored(run)

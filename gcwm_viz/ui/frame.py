@@ -18,7 +18,7 @@ from gcwm_viz.errors import InputError
 from gcwm_viz.figures.layer_grid import COLLAPSED, GridAxes, collapsed, expert_numbers, grid_axes
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.runs.tables import Run
-from gcwm_viz.ui import plugins, selection
+from gcwm_viz.ui import follow, plugins, selection
 from gcwm_viz.ui.loading import load_run, run_names
 from gcwm_viz.ui.roots import run_folder, run_root
 from gcwm_viz.ui.text import as_markdown
@@ -156,8 +156,9 @@ def frame(title: str, line: str, *, bare: bool = False) -> Iterator[View]:
             st.stop()
         run = choose_run(names)
         view = choose_view(run, links)
+        follow.follow(run, told=view is None)
         if view is None:
-            missing(run)
+            follow.nothing_yet(run)
             st.stop()
         yield view
 
@@ -179,11 +180,12 @@ def choose_run(names: list[str]) -> Run:
 
 def choose_view(run: Run, links: DeltaGenerator) -> View | None:
     """Step, layer and family of ``run``; None while the run has no finished step. ``links``: of :func:`open_page`."""
-    matrices = run.tables["matrices"]
+    matrices, keys = run.tables["matrices"], run.store.keys
     if matrices.empty:
         selection.show(run=run.path.name)
         return None
-    axes = grid_axes(matrices)
+    # Of all matrices that the run will have, so that maps keep their shape while they fill.
+    axes = grid_axes(pd.DataFrame({"layer": [key.layer for key in keys], "family": [key.family for key in keys]}))
     last = int(matrices["step"].max())
     names = dict(zip(matrices["step"], matrices["update"], strict=True))
     step = selection.choose("step", range(1, last + 1), last)
@@ -209,10 +211,3 @@ def choose_view(run: Run, links: DeltaGenerator) -> View | None:
     if selection.show(run=run.path.name, **chosen):
         _draw_links(links)  # they carry the selection of this page
     return View(run=run, step=step, layer=layer, family=family, axes=axes, experts=experts)
-
-
-def missing(run: Run) -> None:
-    """Say that an unfinished run has no tables yet."""
-    st.info("This run has no finished step yet, so there is nothing to draw: its tables are written at the end.")
-    st.text(f"Folder: {run.path}")
-    st.text(f"Resume it with: python -m gcwm_viz resume {run.path}")
