@@ -7,7 +7,8 @@ import streamlit as st
 
 from gcwm_viz.figures import step_trend
 from gcwm_viz.runs.highlights import scored
-from gcwm_viz.ui import charts, downloads, follow, frame, lab_job, overview
+from gcwm_viz.signals.catalogue import ACTIVE
+from gcwm_viz.ui import charts, downloads, follow, frame, grids, lab_job, overview
 from gcwm_viz.ui.loading import run_names
 from gcwm_viz.ui.offline import stay_offline
 from gcwm_viz.ui.roots import run_root
@@ -37,6 +38,8 @@ else:
         with left:
             overview.story(view)
         with right:
+            if scores is None and run.status != "complete":
+                grids.show_grid(view, view.at_step("matrices"), ACTIVE)
             steps = run.tables["steps"]
             figure = step_trend.step_trend(
                 steps,

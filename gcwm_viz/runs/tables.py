@@ -303,7 +303,7 @@ def read_table(file: Path) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Run:
-    """One run: ``store`` on disk, ``tables`` by name, ``updates`` in order of arrival; ``landed`` as in :class:`Tables`."""
+    """One run: ``store`` on disk, ``tables`` by name, ``updates`` in order of arrival; ``landed``: of its tables."""
 
     store: RunStore
     landed: bool = False

@@ -18,7 +18,7 @@ from gcwm_viz.errors import InputError
 from gcwm_viz.figures.layer_grid import COLLAPSED, GridAxes, collapsed, expert_numbers, grid_axes
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.runs.tables import Run
-from gcwm_viz.ui import follow, plugins, selection
+from gcwm_viz.ui import follow, glossary, plugins, selection
 from gcwm_viz.ui.loading import load_run, run_names
 from gcwm_viz.ui.roots import run_folder, run_root
 from gcwm_viz.ui.text import as_markdown
@@ -109,7 +109,9 @@ def open_page(title: str, line: str, *, bare: bool = False) -> Iterator[DeltaGen
     st.set_page_config(page_title=f"{title} · GCWM", layout="wide", initial_sidebar_state=sidebar)
     selection.arrive(title)
     with st.sidebar:
-        st.markdown("**Geometry conflict**")
+        with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+            st.markdown("**Geometry conflict**", width="content")
+            glossary.popover()
         links = st.empty()
     _draw_links(links)
     if not is_loopback(st.get_option("server.address")):

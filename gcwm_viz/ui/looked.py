@@ -78,10 +78,14 @@ def choose(view: View) -> Looked | None:
         task: f"{task[:24]} ({num(float(changes[task]), signed=True)} {margin(errors.get(task, math.nan))})"
         for task in changes.index
     }
-    task = right.selectbox(
-        "Task (change of its loss, nats, 95 %)", options, index=options.index(default),
-        format_func=lambda option: words.get(option, option), key=f"where-task-{view.run.path.name}-{ends}-{split}",
-    )  # fmt: skip
+    key = f"where-task-{view.run.path.name}-{ends}-{split}"
+    if key not in st.session_state:
+        wanted = st.query_params.get("task", default)
+        st.session_state[key] = wanted if wanted in options else default
+    task = right.selectbox("Task (change of its loss, nats, 95 %)", options, key=key,
+                           format_func=lambda option: words.get(option, option))  # fmt: skip
+    if st.query_params.get("task", default) != task:
+        st.query_params["task"] = task
     tasks = tuple(earlier) if task == TOGETHER else (task,)
     with last:
         beside = _signal(view, ends)

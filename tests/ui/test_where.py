@@ -233,4 +233,4 @@ def test_the_overview_points_to_it(open_page: Callable[..., AppTest], where_root
     assert not app.exception
     sentence = next(element.value for element in app.markdown if "raised the loss of" in str(element.value))
     assert "half of the harm came from" in sentence
-    assert " of 28 matrices (" in sentence
+    assert " of 28 matrices" in sentence
