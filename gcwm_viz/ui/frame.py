@@ -31,6 +31,7 @@ PAGES = {
     "pages/12_Where.py": "Where",
     "pages/2_Spectra.py": "Spectra",
     "pages/3_Gate.py": "Gate",
+    "pages/15_Try.py": "Try",
     "pages/4_Solver.py": "Solver",
     "pages/5_Scores.py": "Scores",
     "pages/13_Examples.py": "Examples",
