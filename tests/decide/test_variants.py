@@ -16,7 +16,7 @@ from gcwm_viz.calibration.settings import CalibrationSettings
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.engine import run_matrices
-from gcwm_viz.continual.final import final_state
+from gcwm_viz.continual.final import Gated, final_state, gated_merges
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.decide import variants as module
 from gcwm_viz.decide.variant import Variant, parse
@@ -28,7 +28,7 @@ from gcwm_viz.probes.live import LiveModel
 from gcwm_viz.probes.stored import read_examples
 from gcwm_viz.runs.inputs import Inputs
 from gcwm_viz.runs.run import create_run
-from gcwm_viz.updates.matrices import depth
+from gcwm_viz.updates.matrices import MatrixKey, depth
 from tests.decide.conftest import CPU
 
 OTHERS: list[tuple[str, dict[str, Any]]] = [
@@ -153,9 +153,13 @@ def test_an_interrupted_merge_goes_on(gcwm: Variants, monkeypatch: pytest.Monkey
 
     with pytest.raises(KeyboardInterrupt):
         gcwm.states(variant, interrupt)
-    merged = []
-    real = module.gated_merges
-    monkeypatch.setattr(module, "gated_merges", lambda key, *rest: (merged.append(key), real(key, *rest))[1])
+    merged: list[MatrixKey] = []
+
+    def counted(key: MatrixKey, *rest: Any) -> dict[int, Gated]:
+        merged.append(key)
+        return gated_merges(key, *rest)
+
+    monkeypatch.setattr(module, "gated_merges", counted)
     states = gcwm.states(variant)
     assert merged == keys[5:]
     assert same(states, Variants(gcwm.store).states(variant))
