@@ -14,7 +14,9 @@ with frame.frame(
     if cells["mode"].isin(UNGATED).all():
         st.info("This run has no gate: its method merges without branches, or its states come from training.")
     else:
-        config = whatif.gate_settings(view.config)
+        with st.container(border=True):
+            st.markdown("**What if the gate were different?** Move a slider; nothing but α is computed again.")
+            config = whatif.gate_settings(view.config, st.columns([2, 2, 2, 2, 1.4], vertical_alignment="bottom"))
         decided = whatif.regated(cells, config)
         whatif.summary(cells, decided)
 

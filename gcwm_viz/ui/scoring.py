@@ -22,9 +22,11 @@ _EXAMPLES = "pages/13_Examples.py"
 _CLICKED = "clicked-task"
 
 
-def choose_measure(label: str, splits: list[str], metrics: list[str], split: str, *, key: str) -> tuple[str, str]:
+def choose_measure(
+    label: str, splits: list[str], metrics: list[str], split: str, *, key: str, widths: tuple[int, int] = (1, 3)
+) -> tuple[str, str]:
     """(split, metric) from two controls; ``split`` is the one chosen at first, ``label`` the name of its control."""
-    left, right = st.columns([1, 3])
+    left, right = st.columns(widths)
     split = left.segmented_control(
         label, splits, default=split, required=True, format_func=_SPLITS.__getitem__, key=f"{key}-split"
     )

@@ -27,6 +27,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/screenshots"))
     parser.add_argument("--matrix", default="layer=3&family=down_proj", help="query parameters of the matrix to show")
     parser.add_argument("--question", default="task=capital&split=dev&example=2", help="query parameters of Ask")
+    parser.add_argument("--variant", default="1_past~1_capital~1_index~1_symbol~1_close~~0.9_eta", help="link of Try")
     parser.add_argument("--step", type=int, default=3, help="step to show on Where; its losses are split")
     parser.add_argument("--schemes", nargs="+", default=["light", "dark"], choices=["light", "dark"])
     parser.add_argument("--pages", nargs="+", default=list(PAGES.values()), help="names of pages [all]")
@@ -52,6 +53,12 @@ def main() -> None:
                     if name == "Ask":
                         page.goto(f"{server.url}/{path}?run={options.run}&{options.question}")
                         page.get_by_text("Shade = probability").wait_for()
+                        _capture(page, file)
+                        continue
+                    if name == "Try":
+                        page.goto(f"{server.url}/{path}?run={options.run}&try={options.variant}")
+                        page.get_by_text("Change", exact=True).wait_for()
+                        _settle(page)
                         _capture(page, file)
                         continue
                     if name == "Where":

@@ -10,6 +10,7 @@ from tests.browser.conftest import Server
 
 PAGES = {
     "": 1, "Conflict": 16, "Spectra": 4, "Gate": 8, "Solver": 4, "Scores": 5, "Examples": 0, "Two_runs": 8, "Decide": 2,
+    "Try": 0,
 }  # fmt: skip
 STUDY_PAGES = {"Compare": 5, "Explain": 4}
 TITLES = {"": "Overview", "Two_runs": "Two runs"}
