@@ -12,8 +12,8 @@ from gcwm_viz.signals.signal import Signal
 
 ABOUT = About(
     title="The chosen matrix over the steps",
-    line="The signal after every step in the chosen matrix, the mean of the selected cells where there are any, and the "
-    "middle 80 % of all matrices as a band.",
+    line="The signal after every step: in the chosen matrix, on average over the selected cells where there are any, "
+    "and the middle 80 % of all matrices as a band.",
 )
 
 

@@ -28,7 +28,7 @@ def choose(axes: GridAxes) -> tuple[Cell, ...]:
 
     def known(text: str) -> bool:
         found = _CELL.fullmatch(text)
-        return found is not None and (int(found[1]) == -1 or int(found[1]) in axes.layers and found[2] in families)
+        return found is not None and (int(found[1]) == -1 or (int(found[1]) in axes.layers and found[2] in families))
 
     texts = selection.choose_several(KEY, known)
     return tuple(dict.fromkeys(cell for text in texts for cell in cells_of(text, families)))

@@ -173,7 +173,7 @@ def choose_run(names: list[str]) -> Run:
 
 
 def choose_view(run: Run, links: DeltaGenerator) -> View | None:
-    """Step, layer, family and cells of ``run``; None while the run has no finished step. ``links``: of :func:`open_page`."""
+    """What is selected in ``run``; None while the run has no finished step. ``links``: of :func:`open_page`."""
     matrices = run.tables["matrices"]
     if matrices.empty:
         selection.show(run=run.path.name)

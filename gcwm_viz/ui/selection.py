@@ -84,7 +84,7 @@ def _set(name: str, value: object, options: list[str]) -> None:
     offered[name] = options
 
 
-def show(*, implied: Collection[str] = (), **selection: object) -> bool:
+def show(implied: Collection[str] = (), /, **selection: object) -> bool:
     """Keep what the page shows in the session and, as one entry of the browser's history, in the URL; whether the URL
     changed. implied: names whose value is the one that a URL without them stands for."""
     texts = {name: _text(value) for name, value in selection.items()}

@@ -1,9 +1,10 @@
-"""One large map of a signal with the table of its cells: a click or a row chooses a matrix, a box or ticks select cells.
+"""One large map of a signal and the table of its cells.
 
-The parts share one selection: what is chosen or selected in one is outlined or ticked in the other, and on every page.
+A click in either chooses a matrix; a box in the map or ticks in the table select cells. What is chosen or selected in
+one is outlined or ticked in the other, and on every page.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -29,8 +30,10 @@ def choose_signal(name: str, signals: Sequence[Signal], first: Signal) -> Signal
     """The signal to draw, from a selector whose key and query parameter are ``name``; ``first`` without a choice."""
     titles = {signal.column: signal.title for signal in signals}
     selection.choose(name, list(titles), first.column)
-    column = st.selectbox("Signal", list(titles), key=name, format_func=titles.__getitem__, label_visibility="collapsed")
-    selection.show(implied=[name] if column == first.column else [], **{name: column})
+    column = st.selectbox(
+        "Signal", list(titles), key=name, format_func=titles.__getitem__, label_visibility="collapsed"
+    )
+    selection.show([name] if column == first.column else [], **{name: column})
     return next(signal for signal in signals if signal.column == column)
 
 
@@ -120,8 +123,8 @@ def _table(view: View, table: pd.DataFrame, signal: Signal, others: Sequence[Sig
     rank = own["rank"].iloc[0] if len(own) else np.nan
     where = f"no. {rank:.0f} of {table['rank'].count()}" if pd.notna(rank) else "undefined here"
     st.caption(
-        f"Chosen: layer {view.layer}, {as_markdown(view.family, 30)}, {where}. A click chooses a matrix; ticks, or a box "
-        "(dotted square above the map), select several."
+        f"Chosen: layer {view.layer}, {as_markdown(view.family, 30)}, {where}. A click chooses a matrix; ticks, or a "
+        "box (dotted square above the map), select several."
     )
 
 

@@ -19,9 +19,7 @@ def maps(looked: Looked, select: Callable[[str, int], None]) -> None:
     view = looked.view
     left, right = st.columns(2, gap="medium")
     with left:
-        figure = attribution_map.attribution_map(
-            looked.chosen, label=looked.label, axes=view.grid, outlined=view.cells
-        )
+        figure = attribution_map.attribution_map(looked.chosen, label=looked.label, axes=view.grid, outlined=view.cells)
         charts.show(
             figure, attribution_map.ATTRIBUTION, looked.chosen, key="attribution", box=True,
             on_select=lambda: select("attribution", len(figure.data) - 1),

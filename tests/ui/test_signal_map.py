@@ -9,7 +9,7 @@ import streamlit as st
 
 from gcwm_viz.runs.highlights import ranked
 from gcwm_viz.signals.catalogue import ACTIVE
-from gcwm_viz.ui import signal_map
+from gcwm_viz.ui import cell_choice, signal_map
 from gcwm_viz.ui.cell_choice import Cell
 from gcwm_viz.ui.signal_map import what_to_look_for
 from tests.factories_runs import NASTY, make_tables
@@ -23,8 +23,8 @@ def table(column: str = ACTIVE.column, step: int = 4, **changes: Any) -> pd.Data
 
 
 def test_ranks_and_changes() -> None:
-    cells = MATRICES[MATRICES["step"] == 4].copy()
-    cells.iloc[:4, cells.columns.get_loc(ACTIVE.column)] = [0.99, 0.99, np.nan, 0.98]
+    cells = MATRICES[MATRICES["step"] == 4]
+    cells = cells.assign(active_conflict=[0.99, 0.99, np.nan, 0.98, *cells[ACTIVE.column].iloc[4:]])
     before = MATRICES[(MATRICES["step"] == 3) & (MATRICES["layer"] > 0)]
     rows = ranked(cells, before, ACTIVE.column)
     assert rows["rank"].tolist()[:4] == [1, 1, 3, 4]
@@ -47,7 +47,9 @@ def values(*highest: Cell) -> pd.DataFrame:
 def test_what_the_highest_cells_share() -> None:
     downs = [(layer, "down_proj") for layer in (1, 0, 2, 3)]
     said = what_to_look_for(values(*downs, (2, "q_proj")), ACTIVE)
-    assert said.startswith(r"**Highest in layer 1, down\_proj** (0.900); 4 of the 5 highest are down\_proj; median 0.500")
+    assert said.startswith(
+        r"**Highest in layer 1, down\_proj** (0.900); 4 of the 5 highest are down\_proj; median 0.500"
+    )
     one_layer = [(2, family) for family in ("q_proj", "v_proj", "o_proj", "up_proj", "k_proj")]
     assert "; the 5 highest are all in layer 2; median" in what_to_look_for(values(*one_layer), ACTIVE)
     mixed = [(0, "q_proj"), (0, "k_proj"), (1, "v_proj"), (2, "o_proj"), (3, "up_proj")]
@@ -56,7 +58,8 @@ def test_what_the_highest_cells_share() -> None:
 
 def test_what_is_undefined_or_the_same_everywhere_is_said() -> None:
     rows = values((1, "down_proj")).reset_index(drop=True)
-    rows.loc[rows["layer"] == 3, [ACTIVE.column, "reason"]] = [np.nan, NASTY]
+    last = rows["layer"] == 3
+    rows = rows.assign(active_conflict=rows[ACTIVE.column].mask(last), reason=NASTY)
     said = what_to_look_for(rows, ACTIVE)
     assert "Undefined in 7 of 28 matrices: " in said
     assert "<b>" not in said
@@ -90,6 +93,6 @@ def test_more_cells_than_a_link_carries_are_cut(monkeypatch: pytest.MonkeyPatch)
     state: dict[str, Any] = {}
     monkeypatch.setattr(st, "session_state", state)
     monkeypatch.setattr(st, "toast", said.append)
-    signal_map.cell_choice.replace_by([(layer, "q_proj") for layer in range(600)])
+    cell_choice.replace_by([(layer, "q_proj") for layer in range(600)])
     assert len(state["cells"]) == 500
     assert "600 cells" in said[0]
