@@ -50,6 +50,18 @@ def scored(run: Run, split: str = "test", metric: str | None = None) -> Scored |
     )
 
 
+def ranked(cells: pd.DataFrame, before: pd.DataFrame, column: str) -> pd.DataFrame:
+    """``cells``, rows of ``matrices`` of one step, highest value of ``column`` first and undefined ones last.
+
+    Two more columns: ``rank`` from 1, equal values sharing the lowest, and ``change`` from ``before``, the rows of the
+    step before; both NaN where undefined.
+    """
+    values = cells[column].astype(float)
+    earlier = cells["matrix"].map(before.set_index("matrix")[column].astype(float))
+    table = cells.assign(rank=values.rank(method="min", ascending=False), change=values - earlier)
+    return table.loc[values.sort_values(ascending=False, kind="stable").index]
+
+
 def peak(matrices: pd.DataFrame) -> pd.Series | None:
     """The (step, matrix) row with the highest active conflict, or None where no pair of updates was ever active."""
     conflict = matrices["active_conflict"].to_numpy(dtype=float)

@@ -18,7 +18,7 @@ from gcwm_viz.errors import InputError
 from gcwm_viz.figures.layer_grid import COLLAPSED, GridAxes, collapsed, expert_numbers, grid_axes
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.runs.tables import Run
-from gcwm_viz.ui import follow, glossary, plugins, selection
+from gcwm_viz.ui import cell_choice, follow, glossary, plugins, selection
 from gcwm_viz.ui.loading import load_run, run_names
 from gcwm_viz.ui.roots import run_folder, run_root
 from gcwm_viz.ui.text import as_markdown
@@ -53,7 +53,8 @@ _EXPERTS = (
 
 @dataclass(frozen=True)
 class View:
-    """The run and what the reader has selected in it. ``experts``: how those of a layer are drawn in maps."""
+    """The run and what the reader has selected in it: one matrix (layer, family), and several ``cells``. ``experts``:
+    how those of a layer are drawn in maps."""
 
     run: Run
     step: int
@@ -61,6 +62,7 @@ class View:
     family: str
     axes: GridAxes
     experts: str
+    cells: tuple[cell_choice.Cell, ...] = ()
 
     @property
     def grid(self) -> GridAxes:
@@ -181,7 +183,7 @@ def choose_run(names: list[str]) -> Run:
 
 
 def choose_view(run: Run, links: DeltaGenerator) -> View | None:
-    """Step, layer and family of ``run``; None while the run has no finished step. ``links``: of :func:`open_page`."""
+    """What is selected in ``run``; None while the run has no finished step. ``links``: of :func:`open_page`."""
     matrices, keys = run.tables["matrices"], run.store.keys
     if matrices.empty:
         selection.show(run=run.path.name)
@@ -210,6 +212,9 @@ def choose_view(run: Run, links: DeltaGenerator) -> View | None:
             selection.choose("experts", options, options[0])
             experts = str(st.selectbox("Experts in maps", options, key="experts", help=_EXPERTS))
             chosen["experts"] = experts
+        cells = cell_choice.choose(axes)
+        chosen[cell_choice.KEY] = st.session_state[cell_choice.KEY]
+        cell_choice.summary()
     if selection.show(run=run.path.name, **chosen):
         _draw_links(links)  # they carry the selection of this page
-    return View(run=run, step=step, layer=layer, family=family, axes=axes, experts=experts)
+    return View(run=run, step=step, layer=layer, family=family, axes=axes, experts=experts, cells=cells)

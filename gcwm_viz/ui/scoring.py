@@ -72,7 +72,7 @@ def forgotten(scores: Scored, earlier: list[str], step: int) -> None:
     link."""
     if _CLICKED in st.session_state:  # a callback cannot leave its page
         lost_of = _lost_examples(st.session_state.pop(_CLICKED), scores)
-        st.switch_page(_EXAMPLES, query_params=selection.requested() | selection.as_parameters(lost_of))
+        st.switch_page(_EXAMPLES, query_params=selection.parameters(**lost_of))
     lost = forgetting_matrix(scores.R, higher_is_better=scores.higher_is_better)
     row = lost.reindex([step])[[name for name in earlier if name in lost]].iloc[0].dropna()
     tasks = [str(name) for name in row.index]

@@ -17,7 +17,7 @@ from gcwm_viz.jobs import jobs
 from gcwm_viz.jobs.attribution import cells_json, restore_job, restored_folder, write_cells
 from gcwm_viz.probes.metrics import METRICS, UNITS, offered
 from gcwm_viz.ui import charts, job_card
-from gcwm_viz.ui.cell_choice import KEY, Cell, label_of, replace_by, selected, text_of
+from gcwm_viz.ui.cell_choice import KEY, Cell, cells_of, label_of, members, replace_by, text_of
 from gcwm_viz.ui.live import live_model, obstacle
 from gcwm_viz.ui.looked import Looked
 from gcwm_viz.ui.roots import run_root
@@ -54,12 +54,17 @@ def show(looked: Looked) -> None:
 
 def _choose(looked: Looked, names: Names) -> tuple[list[Cell], float]:
     """The chosen cells and the share of the step that is undone in them."""
-    _forget_other(looked, names)
+    families = members(looked.view.axes)
+    own = {text: cells_of(text, families) for text in st.session_state[KEY]}
+    here = [text for text, cells in own.items() if names.keys() >= set(cells)]
+    if here != list(own):  # the others are no longer selected
+        st.session_state[KEY] = here
+    cells = list(dict.fromkeys(cell for text in here for cell in own[text]))
     by_matrix = {matrix: cell for cell, own in names.items() for matrix in own}
     ranked = list(dict.fromkeys(by_matrix[matrix] for matrix in rank(looked.rows, looked.tasks)))
     st.multiselect(
-        "Matrices to undo", [text_of(*cell) for cell in names], key=KEY,
-        format_func=label_of, placeholder="Click cells in a map above, or choose here",
+        "Matrices to undo: the selected cells", list(dict.fromkeys([*(text_of(*cell) for cell in names), *here])),
+        key=KEY, format_func=label_of, placeholder="Click cells in a map above, or choose here",
     )  # fmt: skip
     boxes = st.columns([1, 1.4, 1, 1.1, 1.6], vertical_alignment="bottom")
     most = max(len(ranked), 1)
@@ -75,7 +80,6 @@ def _choose(looked: Looked, names: Names) -> tuple[list[Cell], float]:
     )
     boxes[2].button("Choose none", on_click=replace_by, args=([],), width="stretch")
     share = float(boxes[3].number_input("Share undone", 0.0, 1.0, 1.0, step=0.1, key="undo-share"))
-    cells = selected()
     if boxes[4].button("Undo these", type="primary", disabled=not cells or share == 0, width="stretch"):
         _score(looked, names, cells, share)
     with st.expander("Find the smallest set that brings a share back"):
@@ -168,10 +172,3 @@ def _export(looked: Looked, cells: Sequence[Cell], share: float) -> None:
         st.text(f"Written to {out}")
     else:
         job_card.show_ending(spec, job)
-
-
-def _forget_other(looked: Looked, names: Names) -> None:
-    """Cells of another run that this one has not are no longer chosen."""
-    own = [cell for cell in selected() if cell in names]
-    if len(own) != len(selected()):
-        replace_by(own)

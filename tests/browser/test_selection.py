@@ -7,9 +7,10 @@ from playwright.sync_api import Page, expect
 
 from gcwm_viz.ui.frame import PAGES
 from tests.browser.conftest import Server
+from tests.browser.test_explore import PAGES as CHARTS
 from tests.browser.test_explore import click_cell, drawn, has_selected
 
-SELECTED = {"run": "normal", "step": "3", "layer": "2", "family": "o_proj"}
+SELECTED = {"run": "normal", "step": "3", "layer": "2", "family": "o_proj", "cells": "0.k_proj~3.up_proj"}
 """Nowhere a default: the first run by name is ``nan``, the last step 6, the first matrix q_proj of layer 0."""
 WITHOUT_A_RUN = {"Start", "Compare", "Explain"}
 
@@ -57,11 +58,11 @@ def test_every_page_hands_the_selection_of_its_link_to_the_next(server: Server, 
 def test_widgets_clicks_links_and_reloads_agree(server: Server, window: Callable[[], Page]) -> None:
     page = window()
     page.goto(url(server, "Conflict", SELECTED))
-    drawn(page, 16)
+    drawn(page, CHARTS["Conflict"])
     page.get_by_test_id("stSidebar").get_by_role("slider", name="Step").focus()
     page.keyboard.press("ArrowRight")
     has_selected(page, **SELECTED | {"step": "4"})
-    drawn(page, 16)
+    drawn(page, CHARTS["Conflict"])
     click_cell(page, 0, row=1, column=5)
     moved = SELECTED | {"step": "4", "layer": "1", "family": "up_proj"}
     has_selected(page, **moved)
@@ -88,7 +89,7 @@ def test_open_this_matrix_arrives(server: Server, window: Callable[[], Page]) ->
     assert (wanted["run"], wanted["layer"]) == ("normal", "3")
     link.click()
     ended(page, "Conflict")
-    drawn(page, 16)
+    drawn(page, CHARTS["Conflict"])
     shows(page, wanted)
     has_selected(page, **wanted)
 

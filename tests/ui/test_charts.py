@@ -13,7 +13,7 @@ from gcwm_viz.figures.layer_grid import GridAxes
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.runs.highlights import peak, scored
 from gcwm_viz.runs.tables import open_run
-from gcwm_viz.ui import charts
+from gcwm_viz.ui import cell_choice
 from gcwm_viz.ui.overview import cautions_of
 from gcwm_viz.ui.text import as_csv, as_markdown
 from gcwm_viz.ui.whatif import regated
@@ -31,14 +31,22 @@ def session(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def test_click_chooses_the_matrix_everywhere(session: dict[str, Any]) -> None:
     axes = GridAxes(layers=(4, 5), families=("q_proj", "down_proj"))
-    session["grid"] = {"selection": {"points": [{"point_index": 3}]}}
-    charts.pick_cell("grid", axes)
+    session["grid"] = {"selection": {"points": [{"point_index": 3, "curve_number": 1}]}}
+    cell_choice.pick("grid", 1, axes)
     assert (session["layer"], session["family"]) == (5, "down_proj")
 
 
 def test_taking_a_selection_away_keeps_the_choice(session: dict[str, Any]) -> None:
     session.update({"layer": 1, "family": "q_proj", "grid": {"selection": {"points": []}}})
-    charts.pick_cell("grid", GridAxes(layers=(1,), families=("q_proj",)))
+    cell_choice.pick("grid", 0, GridAxes(layers=(1,), families=("q_proj",)))
+    assert (session["layer"], session["family"]) == (1, "q_proj")
+
+
+def test_a_box_selects_cells_and_leaves_the_chosen_matrix(session: dict[str, Any]) -> None:
+    points = [{"point_index": place, "curve_number": 1} for place in (0, 3)]
+    session.update({"layer": 1, "family": "q_proj", "grid": {"selection": {"points": points, "box": [{}]}}})
+    cell_choice.pick("grid", 1, GridAxes(layers=(4, 5), families=("q_proj", "down_proj")))
+    assert session["cells"] == ["4.q_proj", "5.down_proj"]
     assert (session["layer"], session["family"]) == (1, "q_proj")
 
 
