@@ -1,11 +1,11 @@
-"""The gate of every matrix, what another gate would decide, and what a calibration chose instead."""
+"""The gate of every matrix, and what another gate would decide."""
 
 import streamlit as st
 
 from gcwm_viz.figures import gate_curve
 from gcwm_viz.signals.catalogue import ALPHA
 from gcwm_viz.studies.regate import UNGATED
-from gcwm_viz.ui import calibration, charts, frame, grids, regate_job, whatif
+from gcwm_viz.ui import charts, frame, grids, regate_job, whatif
 
 with frame.frame(
     "Gate", "How strongly each matrix uses the geometry branch, and what other settings would decide."
@@ -33,5 +33,3 @@ with frame.frame(
         grids.show_grids(view, decided, whatif.SIGNALS)
 
         regate_job.show(view, config)
-
-    calibration.show(view.run)

@@ -31,8 +31,6 @@ with frame.frame(
             key="course",
         )
 
-    scoring.strength(view.run, scored.metric)
-
     st.header("Inside the model", anchor=False)
     probes = view.run.tables["representation"]
     names = list(probes["dataset"].unique())

@@ -160,7 +160,7 @@ def _what_to_do(run: Run, outlook: Outlook | None) -> Sentence:
         return Sentence("Nothing was merged, so there is nothing to choose.", "Two runs", "Compare it with a merge")
     best = best_strength(run) if len(run.tables["strength"]) else None
     if best is not None and best.clear:
-        return Sentence(f"{best.sentence[0].upper()}{best.sentence[1:]}.", "Scores", "See the curve")
+        return Sentence(f"{best.sentence[0].upper()}{best.sentence[1:]}.", "Strength", "See the curve")
     if outlook is not None:
         return Sentence(plan_words(outlook), "Decide", "Choose the updates")
     return Sentence("Which updates to take less of is not forecast yet.", "Decide", "Forecast it")

@@ -32,7 +32,12 @@ SECTIONS = {
         "pages/2_Spectra.py": "Spectra",
         "pages/4_Solver.py": "Solver",
     },
-    "What to integrate": {"pages/8_Decide.py": "Decide", "pages/15_Try.py": "Try", "pages/3_Gate.py": "Gate"},
+    "What to integrate": {
+        "pages/8_Decide.py": "Decide",
+        "pages/15_Try.py": "Try",
+        "pages/16_Strength.py": "Strength",
+        "pages/3_Gate.py": "Gate",
+    },
     "Side by side": {
         "pages/7_Two_runs.py": "Two runs",
         "pages/10_Compare.py": "Compare",

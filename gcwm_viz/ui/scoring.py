@@ -9,6 +9,7 @@ from gcwm_viz.figures import forgetting
 from gcwm_viz.figures import strength as strength_figure
 from gcwm_viz.figures.theme import num
 from gcwm_viz.probes.metrics import UNITS, offered
+from gcwm_viz.probes.metrics import headline as headline_metric
 from gcwm_viz.probes.scores import forgetting_matrix
 from gcwm_viz.runs.examples import FORGOTTEN
 from gcwm_viz.runs.highlights import Scored, scored
@@ -46,13 +47,14 @@ def choose(run: Run) -> Scored | None:
     return scored(run, split, metric)
 
 
-def strength(run: Run, metric: str) -> None:
-    """Scores of the final state at other strengths, where they were tried, and the note on them."""
-    values = strength_curve(run, metric)
+def strength(run: Run) -> None:
+    """Scores of the final state at other strengths, and the note on them, or that none were tried."""
+    tried = run.tables["strength"].assign(split="dev")
+    values = strength_curve(run)
     if values.empty:
+        st.info("No other strength of this merge was tried: that takes development probes when the run is computed.")
         return
-    st.header("How strong should the merge be?", anchor=False)
-    eta = None if run.store.file.eta_tried is None else run.store.settings.continual.eta
+    metric, eta = headline_metric(tried), None if run.store.file.eta_tried is None else run.store.settings.continual.eta
     if eta is not None:
         st.info(
             f"η = {eta:g} was chosen on these probes, the best of {len(values)} that were tried before the run. "

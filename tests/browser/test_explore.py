@@ -10,8 +10,8 @@ from tests.browser.conftest import Server
 from tests.factories_runs import write_run
 
 PAGES = {
-    "": 1, "Conflict": 7, "Spectra": 4, "Gate": 8, "Solver": 3, "Scores": 5, "Examples": 0, "Two_runs": 8, "Decide": 2,
-    "Try": 0,
+    "": 1, "Conflict": 7, "Spectra": 4, "Gate": 5, "Solver": 3, "Scores": 5, "Examples": 0, "Two_runs": 8, "Decide": 2,
+    "Try": 0, "Strength": 3,
 }  # fmt: skip
 STUDY_PAGES = {"Compare": 5, "Explain": 4}
 TITLES = {"": "Overview", "Two_runs": "Two runs"}
@@ -174,7 +174,7 @@ def test_nothing_important_lies_below_the_fold(server: Server, window: Callable[
 def test_what_if_changes_alpha(server: Server, window: Callable[[], Page]) -> None:
     page = window()
     page.goto(f"{server.url}/Gate?run=normal")
-    drawn(page, 8)
+    drawn(page, 5)
     value = page.get_by_test_id("stMetricValue").first
     before = value.inner_text()
     page.get_by_role("slider", name="Steepness κ").focus()

@@ -18,9 +18,10 @@ WITHOUT_CHARTS = ("pages/13_Examples.py", "pages/14_Ask.py", "pages/15_Try.py")
 """On a generated run, which stores no examples."""
 
 CHARTS = {
-    "app.py": 1, "pages/1_Conflict.py": 7, "pages/2_Spectra.py": 4, "pages/3_Gate.py": 8, "pages/4_Solver.py": 3,
+    "app.py": 1, "pages/1_Conflict.py": 7, "pages/2_Spectra.py": 4, "pages/3_Gate.py": 5, "pages/4_Solver.py": 3,
     "pages/5_Scores.py": 5, "pages/7_Two_runs.py": 8, "pages/8_Decide.py": 2, "pages/9_Talk.py": 1,
-    "pages/12_Where.py": 6, "pages/13_Examples.py": 0, "pages/14_Ask.py": 0, "pages/15_Try.py": 0,
+    "pages/12_Where.py": 6, "pages/13_Examples.py": 0, "pages/14_Ask.py": 0,
+    "pages/16_Strength.py": 3, "pages/15_Try.py": 0,
 }  # fmt: skip
 
 
