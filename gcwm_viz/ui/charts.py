@@ -10,6 +10,7 @@ import streamlit as st
 
 from gcwm_viz.figures.about import Explained
 from gcwm_viz.figures.layer_grid import GridAxes
+from gcwm_viz.ui import pins
 from gcwm_viz.ui.picture import png_button
 from gcwm_viz.ui.text import as_csv
 
@@ -54,6 +55,7 @@ def show(
                 key=f"{key}-csv",
             )
             png_button(figure, key)
+            pins.button(figure, about, key)
 
 
 def pick_cell(key: str, axes: GridAxes) -> None:
