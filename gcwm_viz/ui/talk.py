@@ -10,6 +10,7 @@ _STYLE = """<style>
 :root {font-size: clamp(11px, min(1.85vh, 1.05vw), 40px)}
 [data-testid=stHeader] {background: none; pointer-events: none}
 [data-testid=stHeader] button {pointer-events: auto}
+[data-testid=stApp]:has([data-testid=stExpandSidebarButton]) [data-testid=stSidebar] {visibility: hidden}
 [data-testid=stAppDeployButton], [data-testid=stMainMenu] {display: none}
 [data-testid=stExpandSidebarButton] {opacity: 0.35}
 [data-testid=stExpandSidebarButton]:is(:hover, :focus-visible) {opacity: 1}

@@ -74,7 +74,7 @@ def _draw(stage: Stage, view: View, worst: Worst, scores: Scored) -> None:
             figure.update_layout(legend={"y": 1, "yanchor": "bottom"})
             stage.plot(figure, key="undo", alt=restoration.ABOUT.line)
             return
-    before, after = (scores.R.loc[step].astype(float) for step in (worst.step - 1, worst.step))
+    before, after = (pd.Series(scores.R.loc[step]) for step in (worst.step - 1, worst.step))
     stage.say(
         f"Step {worst.step}, which adds {as_markdown(view.run.updates[worst.step - 1], 40)}, took "
         f"{as_markdown(worst.task, 40)} from **{num(before.get(worst.task))}** to **{num(after.get(worst.task))}** "
@@ -82,7 +82,7 @@ def _draw(stage: Stage, view: View, worst: Worst, scores: Scored) -> None:
         f"{'is' if len(cells) == 1 else 'are'} put back to what they were before it?"
     )
     models = {
-        name: (values, scores.errors.loc[step])
+        name: (values, pd.Series(scores.errors.loc[step]))
         for name, values, step in (("before the step", before, worst.step - 1), ("after the step", after, worst.step))
     }
     figure = task_scores(models, unit=scores.unit)
