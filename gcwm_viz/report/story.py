@@ -79,8 +79,9 @@ def _forgot(run: Run, scores: Scored | None) -> Sentence:
     task = str(lost.idxmax())
     direction = "fell" if scores.higher_is_better else "rose"
     since = "the base" if best[task] == 0 else f"step {best[task]}"
-    worse = f"from {fixed(scores.R.at[best[task], task])} after {since} to {fixed(scores.R.at[last, task])}"
-    change = f"{fixed(lost[task])}{_within(errors[task])}"
+    course: dict[int, float] = scores.R[task].to_dict()
+    worse = f"from {fixed(course[best[task]])} after {since} to {fixed(course[last])}"
+    change = f"{fixed(float(lost.max()))}{_within(errors[task])}"
     others = f"{len(beyond)} of {len(lost)} earlier tasks lost more than chance explains"
     at = {"step": last, "task": task, "split": scores.split, "status": FORGOTTEN, "search": ""}
     text = f"The task {task} {direction} most, {worse} (by {change}); {others}."

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from gcwm_viz.figures.about import Explained
+from gcwm_viz.ui import pins
 from gcwm_viz.ui.picture import png_button
 from gcwm_viz.ui.text import as_csv
 
@@ -55,3 +56,4 @@ def show(
                 key=f"{key}-csv",
             )
             png_button(figure, key)
+            pins.button(figure, about, key)

@@ -29,6 +29,11 @@ def arrive(page: str) -> None:
         st.session_state[_PAGE], st.session_state[_OFFERED] = page, {}
 
 
+def page() -> str:
+    """Name of the page that is drawn."""
+    return str(st.session_state.get(_PAGE, ""))
+
+
 def prefer_address(*names: str) -> None:
     """Call it before a page's own widgets that are bound to query parameters ``names``: on arrival the address decides.
 

@@ -39,10 +39,7 @@ def show(looked: Looked) -> None:
     if reason:
         st.text(f"The app cannot load this run's model: {reason}")
         return
-    places = looked.rows.drop_duplicates("matrix")
-    names: Names = {}
-    for layer, family, matrix in zip(places["layer"], places["family"], places["matrix"], strict=True):
-        names.setdefault((int(layer), str(family)), []).append(str(matrix))  # all outside tensors share one place
+    names = names_of(looked)
     cells, share = _choose(looked, names)
     result = st.session_state.get(_RESULT)
     if result and result[0] == _question(looked, cells, share):
@@ -50,6 +47,15 @@ def show(looked: Looked) -> None:
     elif cells:
         st.caption("Not scored yet: “Undo these” puts the chosen matrices back and scores the model.")
     found(looked)
+
+
+def names_of(looked: Looked) -> Names:
+    """The matrices of every cell of the path; all tensors outside the targets share one place."""
+    places = looked.rows.drop_duplicates("matrix")
+    names: Names = {}
+    for layer, family, matrix in zip(places["layer"], places["family"], places["matrix"], strict=True):
+        names.setdefault((int(layer), str(family)), []).append(str(matrix))
+    return names
 
 
 def _choose(looked: Looked, names: Names) -> tuple[list[Cell], float]:
@@ -105,7 +111,7 @@ def _answer(looked: Looked, rows: pd.DataFrame, seconds: float, cells: Sequence[
     splits = list(dict.fromkeys(rows["split"]))
     split, metric = choose_measure("Split", splits, offered(rows), splits[-1], key="undo")
     own = rows[rows["split"] == split]
-    st.markdown(_sentence(own, metric, cells, looked))
+    st.markdown(sentence(own, metric, cells, looked))
     if split == looked.split:
         st.caption("The attribution that chooses the cells is of this split too: the other one is the check.")
     figure = restoration_figure.restoration(own, metric=metric, unit=UNITS[metric])
@@ -113,7 +119,8 @@ def _answer(looked: Looked, rows: pd.DataFrame, seconds: float, cells: Sequence[
     _export(looked, cells, share)
 
 
-def _sentence(own: pd.DataFrame, metric: str, cells: Sequence[Cell], looked: Looked) -> str:
+def sentence(own: pd.DataFrame, metric: str, cells: Sequence[Cell], looked: Looked) -> str:
+    """What undoing ``cells`` brought; ``own``: rows of one split of the scores."""
     rows = own[own["metric"] == metric]
     loss = own[own["metric"] == "nll"]
     places = looked.rows.drop_duplicates("matrix")

@@ -26,16 +26,22 @@ def ended(page: Page, name: str) -> None:
     expect(page.locator("[data-testid=stApp][data-test-script-state=notRunning]")).to_be_visible(timeout=60_000)
 
 
-def go(page: Page, name: str) -> None:
-    """Follow the side bar's link, which Talk keeps folded."""
+def unfold(page: Page) -> None:
+    """Open the side bar, which Talk keeps folded."""
     if page.get_by_test_id("stExpandSidebarButton").is_visible():
         page.get_by_test_id("stExpandSidebarButton").click()
+
+
+def go(page: Page, name: str) -> None:
+    """Follow the side bar's link."""
+    unfold(page)
     page.get_by_test_id("stSidebar").get_by_role("link", name=name, exact=True).click()
     ended(page, name)
 
 
 def shows(page: Page, wanted: dict[str, str]) -> None:
     """Wait until the side bar shows this selection: a page that has just come may still be drawing it."""
+    unfold(page)
     bar = page.get_by_test_id("stSidebar")
     for key, name in {"run": "Run", "layer": "Layer", "family": "Family"}.items():
         expect(bar.get_by_role("combobox", name=name, exact=True)).to_have_value(wanted[key], timeout=60_000)

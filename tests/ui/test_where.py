@@ -28,15 +28,6 @@ from tests.ui.test_pages import words
 PAGE = "pages/12_Where.py"
 
 
-@pytest.fixture(scope="session")
-def where_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("where")
-    store = factories_lab.forgetting(root)
-    attribute(store.path, interpolate=True)
-    factories_lab.merged(root)
-    return root
-
-
 @pytest.fixture
 def open_where(open_page: Callable[..., AppTest], where_root: Path) -> Callable[..., AppTest]:
     def opened(root: Path = where_root, **query: object) -> AppTest:
