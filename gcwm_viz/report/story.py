@@ -79,9 +79,9 @@ def _forgot(run: Run, scores: Scored | None) -> Sentence:
     task = str(lost.idxmax())
     direction = "fell" if scores.higher_is_better else "rose"
     since = "the base" if best[task] == 0 else f"step {best[task]}"
-    course: dict[int, float] = scores.R[task].to_dict()
+    course = dict(zip(scores.R.index, scores.R[task].to_numpy(dtype=float), strict=True))
     worse = f"from {fixed(course[best[task]])} after {since} to {fixed(course[last])}"
-    change = f"{fixed(float(lost.max()))}{_within(errors[task])}"
+    change = f"{fixed(lost.to_numpy(dtype=float).max())}{_within(errors[task])}"
     others = f"{len(beyond)} of {len(lost)} earlier tasks lost more than chance explains"
     at = {"step": last, "task": task, "split": scores.split, "status": FORGOTTEN, "search": ""}
     text = f"The task {task} {direction} most, {worse} (by {change}); {others}."
