@@ -1,6 +1,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Every test that starts a process would compile the package again.
+export PYTHONDONTWRITEBYTECODE :=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 # Generated files come from study, torture, bench, bench-gpu and screenshots; CONTRIBUTING.md lists the others.
@@ -27,7 +29,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
 test: lint            ## every check: lint, types, tests, browser
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-kernels: $(VENV)/.installed-dev   ## the numerical tests under other BLAS kernels, instruction sets and threads
 	$(BIN)/python -m tests.kernels

@@ -6,6 +6,7 @@ method, so a page or figure test cannot pass by agreeing with the code under tes
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -77,10 +78,24 @@ def make_tables(kind: str = "normal", seed: int = 0) -> dict[str, pd.DataFrame]:
     return tables
 
 
+_shared_tables = cache(make_tables)
+"""The same tables, for those who only read them."""
+
+
+@cache
+def _parquet_files(kind: str, seed: int) -> dict[Path, bytes]:
+    """What a run of ``kind`` holds in its folders of tables, by place: encoded once, written for many tests."""
+    place = {table: later for later, tables in LATER.items() for table in tables}
+    return {
+        Path(place.get(name, ""), "tables", f"{name}.parquet"): table.to_parquet()
+        for name, table in _shared_tables(kind, seed).items()
+    }
+
+
 def write_run(root: Path, kind: str = "normal", name: str | None = None, seed: int = 0, method: str = "gcwm") -> Path:
     """Write a run folder of ``kind`` below ``root`` and return its path."""
     run = root / (name or kind)
-    shapes = make_tables("normal" if kind == "empty" else kind, seed)
+    shapes = _shared_tables("normal" if kind == "empty" else kind, seed)
     cells = shapes["matrices"].drop_duplicates("matrix")
     keys = [
         MatrixKey(name=name, layer=int(layer), family=family, shape=(128, 128))
@@ -96,12 +111,9 @@ def write_run(root: Path, kind: str = "normal", name: str | None = None, seed: i
         matrices=tuple(keys),
     )
     store = RunStore.create(run, file)
-    (run / "tables").mkdir()
-    for table_name, table in make_tables(kind, seed).items():
-        place = {table: later for later, tables in LATER.items() for table in tables}
-        folder = run / place.get(table_name, "") / "tables"
-        folder.mkdir(parents=True, exist_ok=True)
-        table.to_parquet(folder / f"{table_name}.parquet")
+    for place, content in _parquet_files(kind, seed).items():
+        (run / place).parent.mkdir(parents=True, exist_ok=True)
+        (run / place).write_bytes(content)
     store.log("start", done=0, total=len(keys), label="", seconds=0.0)
     if kind != "empty":
         store.log("complete", done=len(keys), total=len(keys), label="", seconds=9.0)

@@ -45,6 +45,8 @@ def candidates(tables: Mapping[str, pd.DataFrame], split: str = "dev", metric: s
     arrivals = matrices[["step", "update"]].drop_duplicates().sort_values("step")
     order = list(arrivals["update"])
     unknown = TRAINED if (matrices["mode"] == "trained").any() else NOT_MEASURED
+    R, errors = (score_matrix(tables["scores"], split, metric, column) for column in ("value", "se"))
+    R = R if METRICS[metric] else -R
     entries = []
     for step, update in zip(arrivals["step"], order, strict=True):
         others = left_out_effects(tables["leave_one_out"], update, split, metric)
@@ -53,11 +55,9 @@ def candidates(tables: Mapping[str, pd.DataFrame], split: str = "dev", metric: s
             Candidate(
                 update=update,
                 step=int(step),
-                gain=_at_step(tables["scores"], int(step), [update], split, metric, "this run has no probes of it"),
+                gain=_at_step(R, errors, int(step), [update], "this run has no probes of it"),
                 alone=_alone(tables["scores"], update, split, metric),
-                drop=_at_step(
-                    tables["scores"], int(step), earlier, split, metric, "this run has no probes of an earlier task"
-                ).negated
+                drop=_at_step(R, errors, int(step), earlier, "this run has no probes of an earlier task").negated
                 if earlier
                 else missing("no task came before it"),
                 others=_mean_effect(others[~others["own"]], unknown),
@@ -82,17 +82,16 @@ def left_out_effects(table: pd.DataFrame, update: str, split: str, metric: str) 
     ).reset_index(drop=True)
 
 
-def _at_step(scores: pd.DataFrame, step: int, tasks: list[str], split: str, metric: str, reason: str) -> Interval:
-    """Mean change of ``tasks`` from the step before ``step`` (the base before the first) to it, more = better;
-    ``reason``: where none of the tasks was probed."""
-    R, errors = (score_matrix(scores, split, metric, column) for column in ("value", "se"))
+def _at_step(R: pd.DataFrame, errors: pd.DataFrame, step: int, tasks: list[str], reason: str) -> Interval:
+    """Mean change of ``tasks`` from the step before ``step`` (the base before the first) to it in R, where more is
+    better; ``reason``: where none of the tasks was probed."""
     probed = [task for task in tasks if task in R.columns]
     if not probed or not {step - 1, step} <= set(R.index):
         return missing(f"not measured; {reason}" if not probed else "not measured at its step and before")
     (before, after), (se_before, se_after) = (
         table.loc[[step - 1, step], probed].to_numpy(dtype=float) for table in (R, errors)
     )
-    return _mean_change((after - before) * (1.0 if METRICS[metric] else -1.0), np.hypot(se_before, se_after))
+    return _mean_change(after - before, np.hypot(se_before, se_after))
 
 
 def _alone(scores: pd.DataFrame, task: str, split: str, metric: str) -> Interval:

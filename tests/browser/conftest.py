@@ -98,7 +98,7 @@ def window(chromium: "Browser") -> Iterator[Callable[[], "Page"]]:
     contexts = []
 
     def opened() -> "Page":
-        context = chromium.new_context(viewport={"width": 1440, "height": 1000})
+        context = chromium.new_context(viewport={"width": 1440, "height": 1000}, reduced_motion="reduce")
         context.set_default_timeout(20_000)
         contexts.append(context)
         return context.new_page()

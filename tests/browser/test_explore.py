@@ -57,9 +57,7 @@ def colours(page: Page, plot: int) -> str:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_cold_deep_link(server: Server, window: Callable[[], Page], name: str) -> None:
-    """A server that has run no page yet, opened at once on this page, asks nothing of any other host."""
-    server.stop()
-    server.start()
+    """A new visitor, who opens this page at once: it is drawn whole and asks nothing of any other host."""
     page = window()
     foreign, errors = [], []
     page.on("request", lambda request: foreign.append(request.url) if not request.url.startswith(server.url) else None)
@@ -75,8 +73,6 @@ def test_cold_deep_link(server: Server, window: Callable[[], Page], name: str) -
 
 @pytest.mark.parametrize("name", STUDY_PAGES)
 def test_the_shipped_study_by_cold_link(server: Server, window: Callable[[], Page], name: str) -> None:
-    server.stop()
-    server.start()
     page = window()
     page.goto(f"{server.url}/{name}?target=forgetting")
     expect(page.get_by_role("heading", level=1)).to_have_text(name)

@@ -48,12 +48,14 @@ def shows(page: Page, wanted: dict[str, str]) -> None:
     expect(bar.get_by_role("slider", name="Step")).to_have_value(wanted["step"], timeout=60_000)
 
 
-def test_every_page_hands_the_selection_of_its_link_to_the_next(server: Server, window: Callable[[], Page]) -> None:
+def test_every_page_hands_the_selection_to_the_next(server: Server, window: Callable[[], Page]) -> None:
+    """A page without a run hands on what its link alone says; the others are walked through as a reader does."""
     page = window()
     names = list(PAGES.values())
     for here, there in zip(names, [*names[1:], names[0]], strict=True):
-        page.goto(url(server, here, SELECTED))
-        ended(page, here)
+        if here in {names[0], *WITHOUT_A_RUN}:
+            page.goto(url(server, here, SELECTED))
+            ended(page, here)
         go(page, there)
         has_selected(page, **SELECTED)
         if there not in WITHOUT_A_RUN:

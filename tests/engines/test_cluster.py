@@ -70,7 +70,7 @@ def lines(run: Path) -> list[dict[str, Any]]:
 
 def wait_for(run: Path, process: subprocess.Popen[bytes], count: int = 1) -> list[dict[str, Any]]:
     """The first ``count`` finished matrices of a run at work."""
-    until = time.monotonic() + 60
+    until = time.monotonic() + 200
     while len(found := lines(run)) < count:
         assert process.poll() is None, process.returncode
         assert time.monotonic() < until
@@ -99,31 +99,18 @@ def test_items_are_done_once_errors_are_not_retried_and_deaths_are(cluster: dict
     assert found["no GPU"] == f"device 'cuda': the Ray cluster at {cluster['address']} has no GPU"
 
 
-def test_two_nodes_give_the_bytes_of_local_processes_though_a_worker_is_killed(
+def test_two_nodes_give_the_bytes_of_local_processes_though_worker_driver_and_node_are_killed(
     cluster: dict[str, Any], model: tuple[list[str], dict[str, bytes]], tmp_path: Path
 ) -> None:
+    """A killed driver leaves no worker; nothing finished is computed again. The cluster has one node afterwards."""
     inputs, expected = model
     run = tmp_path / "run"
     out = os.path.relpath(run, REPOSITORY)
-    process = start("run", *inputs, "--out", out, *on_ray(cluster), log=tmp_path / "log")
+    process = start("run", *inputs, "--out", out, *on_ray(cluster))
     first = wait_for(run, process)
-    assert len(first) < len(expected) // 2, "the run was over before a worker could be killed"
     os.kill(pid_of(first[0]), signal.SIGKILL)
-    assert process.wait(100) == 0, (tmp_path / "log").read_text()
-    assert contents(run) == expected
-    assert sorted(entry["index"] for entry in lines(run)) == list(range(14))
-    workers = {entry["worker"] for entry in lines(run)}
-    assert len(workers) == 3, "two of the cluster and one in place of the killed"
-
-
-def test_a_killed_driver_leaves_no_worker_and_resume_goes_on_though_a_node_is_lost(
-    cluster: dict[str, Any], model: tuple[list[str], dict[str, bytes]], tmp_path: Path
-) -> None:
-    """Nothing finished is computed again. The cluster has one node afterwards."""
-    inputs, expected = model
-    run = tmp_path / "run"
-    process = start("run", *inputs, "--out", str(run), *on_ray(cluster))
-    finished = wait_for(run, process, 2)
+    finished = wait_for(run, process, len(lines(run)) + 2)
+    assert len({entry["worker"] for entry in finished}) > 1, "the run goes on in another worker"
     process.kill()
     assert process.wait() == -signal.SIGKILL
     orphans = [psutil.Process(pid) for pid in {pid_of(entry) for entry in finished} if psutil.pid_exists(pid)]
@@ -135,7 +122,7 @@ def test_a_killed_driver_leaves_no_worker_and_resume_goes_on_though_a_node_is_lo
     process = start("resume", str(run), *on_ray(cluster), log=tmp_path / "log")
     wait_for(run, process, len(finished) + 1)
     os.kill(cluster["second"], signal.SIGKILL)
-    assert process.wait(100) == 0, (tmp_path / "log").read_text()
+    assert process.wait(200) == 0, (tmp_path / "log").read_text()
     assert [file.stat().st_ino for file in files] == before
     assert contents(run) == expected
     assert sorted(entry["index"] for entry in lines(run)) == list(range(14))

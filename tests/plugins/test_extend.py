@@ -1,10 +1,10 @@
 """docs/extend.md as written: a method and a signal, each in one file, by the command line, two workers and resume."""
 
+import io
 import json
 import re
 import shutil
-import subprocess
-import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from gcwm_viz.cli import main
 from gcwm_viz.plugins import loading
 from gcwm_viz.runs.tables import open_run
 from tests.factories_study import write_study
+from tests.plugins.conftest import plugins_apart
 from tests.torture.small import NAMES, REPOSITORY, contents, write_inputs
 
 GUIDE = (REPOSITORY / "docs" / "extend.md").read_text(encoding="utf-8")
@@ -38,15 +40,12 @@ def arguments(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 def command(*words: str | int | Path, expected: int = 0) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "gcwm_viz", *map(str, words)],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == expected, done.stderr
-    return done.stdout + done.stderr
+    """What ``gcwm_viz WORDS`` prints, in this process; a plug-in that it loads is gone afterwards."""
+    said = io.StringIO()
+    with plugins_apart(), redirect_stdout(said), redirect_stderr(said):
+        code = main([str(word) for word in words])
+    assert code == expected, said.getvalue()
+    return said.getvalue()
 
 
 def half(run: Path) -> None:

@@ -61,23 +61,25 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> RunStore:
     return store
 
 
-def test_nothing_fires_on_any_page(
+def test_nothing_fires_on_any_page_and_nothing_outside_is_asked(
     hostile: RunStore,
     serve: Callable[..., Server],
     window: Callable[[], Page],
     tmp_path: Path,
     record: Callable[[str, str, str], None],
 ) -> None:
-    server = serve(hostile.path.parent)
+    watched = tmp_path / "watched"
+    server = serve(hostile.path.parent, PYTHONPATH=str(Path(__file__).parent / "watching"), GCWM_WATCH=str(watched))
     page = window()
-    fired = []
+    fired, asked = [], []
 
     def dismissed(dialog: Dialog) -> None:
         fired.append(dialog.message)
         dialog.dismiss()
 
     page.on("dialog", dismissed)
-    page.on("request", lambda request: fired.append(request.url) if request.url.endswith("/x") else None)
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("websocket", lambda opened: asked.append(opened.url))
     page.add_init_script("document.addEventListener('securitypolicyviolation', e => { window.blocked = 1 })")
     shown = ""
     for name in PAGES.values():
@@ -92,6 +94,12 @@ def test_nothing_fires_on_any_page(
             assert page.locator(inside).locator(trap).count() == 0, (name, trap)
         shown += page.locator("body").inner_text() + "".join(page.locator(".js-plotly-plot").all_text_contents())
     assert not fired
+    assert not [url for url in asked if url.endswith("/x")]
+    assert asked
+    assert not [url for url in asked if url.startswith(("http", "ws")) and f"localhost:{server.port}" not in url], (
+        "a page asks another host"
+    )
+    assert not watched.exists(), watched.read_text()
     assert "onerror=window.pwned" in shown, "the name is shown as text"
     assert "**bold** $x^2$" in shown
     assert "onload=pwned=1" in shown
@@ -108,6 +116,11 @@ def test_nothing_fires_on_any_page(
     assert not [cell for cell in cells if cell.startswith(("=", "@", "+"))]
     record(
         "Injection", f"{len(NAMES) + 2} hostile names on {len(PAGES)} pages and in a CSV", "shown as text, none fired"
+    )
+    record(
+        "Who is asked",
+        f"{len(asked)} browser requests over {len(PAGES)} pages",
+        "every request to loopback; server looked up and connected to nothing outside",
     )
 
 

@@ -2,10 +2,12 @@
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 import pytest
 import streamlit as st
+from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
 from gcwm_viz.attribution.attribute import attribute
@@ -13,6 +15,9 @@ from tests import factories_lab
 from tests.factories_runs import KINDS, write_run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+
+components = cache(manifest_scanner.scan_component_manifests)
+"""AppTest looks through every installed package for each page it opens; a server does so once."""
 
 
 @pytest.fixture(scope="session")
@@ -39,6 +44,7 @@ def open_page(run_root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
 
     def opened(page: str, root: Path = run_root, *, options: Sequence[str] = (), **query: object) -> AppTest:
         monkeypatch.setattr(sys, "argv", ["app.py", "--run-root", str(root), *options])
+        monkeypatch.setattr(manifest_scanner, "scan_component_manifests", components)
         monkeypatch.chdir(REPOSITORY)
         app = AppTest.from_file(str(REPOSITORY / "app.py"), default_timeout=30)
         for key, value in query.items():

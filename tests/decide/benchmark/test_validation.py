@@ -58,6 +58,16 @@ def test_the_loss_itself_foretells_all() -> None:
     assert math.isnan(found["constant"]["auc"])
 
 
+def test_the_area_is_that_of_an_oracle_with_ties_and_weights() -> None:
+    rng = np.random.default_rng(5)
+    x, harm = rng.integers(0, 6, 40).astype(float), rng.random(40) < 0.3
+    weights = rng.integers(0, 3, (40, 30)).astype(float)
+    weights[harm, 0] = 0.0  # a resample without a harmful one has no area
+    areas = [roc_auc_score(harm, x, sample_weight=w) for w in weights.T[1:]]
+    expected = (roc_auc_score(harm, x), *np.percentile(areas, [2.5, 97.5]))
+    assert auc(x, harm, weights) == pytest.approx(expected)
+
+
 def test_random_numbers_have_no_skill() -> None:
     """Of ten, the intervals of at least eight cover chance; over twelve seeds they are somewhat narrow."""
     rng = np.random.default_rng(3)

@@ -1,0 +1,55 @@
+"""``python -m tests.ui.cold ROOT``: every page as the first that a server runs, in a process forked before any of ours.
+
+Prints what went wrong as JSON, by page. The packages that take seconds to load are loaded once, before the forks.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pandas  # noqa: F401
+import plotly.graph_objects  # noqa: F401
+import torch
+import transformers  # noqa: F401
+from streamlit.components.v2 import manifest_scanner
+from streamlit.testing.v1 import AppTest
+
+APP = Path(__file__).resolve().parents[2] / "app.py"
+SELECTED = {"run": "normal", "step": "3", "layer": "2", "family": "o_proj"}
+
+
+def problem(page: str) -> str:
+    app = AppTest.from_file(str(APP), default_timeout=120)
+    for key, value in SELECTED.items():
+        app.query_params[key] = value
+    if page != APP.name:
+        app.switch_page(page)
+    app.run()
+    if app.exception:
+        return str(app.exception[0].value)
+    return "" if app.title else "no title"
+
+
+def main(root: str) -> None:
+    assert not [name for name in sys.modules if name.startswith("gcwm_viz")]
+    torch.set_num_threads(1)
+    sys.argv = [APP.name, "--run-root", root]
+    components = manifest_scanner.scan_component_manifests()
+    manifest_scanner.scan_component_manifests = lambda: components  # AppTest would look for them in every fork
+    found = {}
+    for page in (APP.name, *sorted(f"pages/{file.name}" for file in APP.parent.glob("pages/*.py"))):
+        reading, writing = os.pipe()
+        if os.fork() == 0:
+            os.write(writing, problem(page).encode())
+            os._exit(0)
+        os.close(writing)
+        with open(reading, "rb") as answer:
+            found[page] = answer.read().decode()
+        if os.wait()[1]:
+            found[page] = found[page] or "the process ended"
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
