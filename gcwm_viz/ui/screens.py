@@ -1,6 +1,5 @@
 """The story of a run for a talk: one sentence and one picture a screen, all numbers from the run."""
 
-from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -34,9 +33,8 @@ _ABOVE = {"y": 1, "yanchor": "bottom"}
 """Place of a legend."""
 
 
-def what_is_kept(view: View) -> Screen | None:
+def what_is_kept(view: View, scores: Scored | None) -> Screen | None:
     """What remains of earlier tasks over the steps; None without a score of one."""
-    scores = scored(view.run)
     if scores is None or scores.downstream["old_mean"].isna().all():
         return None
     title = "One after another: what is kept of earlier tasks"
@@ -66,9 +64,8 @@ def _draw_kept(stage: Stage, view: View, scores: Scored) -> None:
     stage.plot(figure, key="kept", alt=retained.ABOUT.line)
 
 
-def the_place(view: View) -> Screen | None:
+def the_place(view: View, worst: Worst | None) -> Screen | None:
     """The matrices behind the worst step, or else where the updates disagree; None where neither is known."""
-    worst = worst_step(view.run.tables["attribution"], view.run.updates)
     if worst is not None:
         return Screen("Place", "Where it was lost", partial(_draw_attribution, view=view, worst=worst))
     top = peak(_last_step(view.run))
@@ -141,9 +138,8 @@ def _draw_gate(stage: Stage, view: View, gated: pd.DataFrame) -> None:
     stage.plot(figure, key="decision", alt=gate_curve.ABOUT.line)
 
 
-def what_was_kept(view: View) -> Screen | None:
+def what_was_kept(view: View, scores: Scored | None) -> Screen | None:
     """The final model against base and experts."""
-    scores = scored(view.run)
     if scores is None or scores.R.empty:
         return None
     return Screen("After", "After: what was kept", partial(_draw_after, view=view, scores=scores))
@@ -174,14 +170,18 @@ def _draw_after(stage: Stage, view: View, scores: Scored) -> None:
     stage.plot(figure, key="after", alt=task_scores.ABOUT.line)
 
 
-_STORY: tuple[Callable[[View], Screen | None], ...] = (
-    the_question, what_is_kept, the_place, the_undo, the_decision, what_was_kept,
-)  # fmt: skip
-
-
 def story(view: View) -> list[Screen]:
     """The screens that apply to the run."""
-    return [screen for told in _STORY if (screen := told(view)) is not None]
+    scores, worst = scored(view.run), worst_step(view.run.tables["attribution"], view.run.updates)
+    told = (
+        the_question(view),
+        what_is_kept(view, scores),
+        the_place(view, worst),
+        the_undo(view, worst, scores),
+        the_decision(view),
+        what_was_kept(view, scores),
+    )
+    return [screen for screen in told if screen is not None]
 
 
 def _last_step(run: Run) -> pd.DataFrame:

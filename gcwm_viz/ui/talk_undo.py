@@ -6,13 +6,13 @@ import pandas as pd
 import streamlit as st
 
 from gcwm_viz.attribution.plan import Ends
-from gcwm_viz.attribution.worst import Worst, worst_step
+from gcwm_viz.attribution.worst import Worst
 from gcwm_viz.errors import InputError
 from gcwm_viz.figures import restoration
 from gcwm_viz.figures.task_scores import task_scores
 from gcwm_viz.figures.theme import num
 from gcwm_viz.probes.metrics import UNITS
-from gcwm_viz.runs.highlights import Scored, scored
+from gcwm_viz.runs.highlights import Scored
 from gcwm_viz.runs.tables import Run
 from gcwm_viz.ui import trouble, undo
 from gcwm_viz.ui.frame import View
@@ -27,9 +27,8 @@ from gcwm_viz.ui.undo_search import restoration_of
 _UNDONE, _RESULT = "talk-undone", "talk-undo-result"
 
 
-def the_undo(view: View) -> Screen | None:
+def the_undo(view: View, worst: Worst | None, scores: Scored | None) -> Screen | None:
     """None where nothing was split, or the model cannot be scored here."""
-    worst, scores = worst_step(view.run.tables["attribution"], view.run.updates), scored(view.run)
     if worst is None or scores is None or worst.step not in scores.R.index or worst.step - 1 not in scores.R.index:
         return None
     if model_missing(view.run) or not _scorable(view.run):

@@ -71,6 +71,7 @@ def main() -> None:
                         talk = browser.new_page(
                             color_scheme=scheme, viewport={"width": TALK_WINDOW[0], "height": TALK_WINDOW[1]}
                         )
+                        talk.set_default_timeout(120_000)
                         talk.goto(f"{server.url}/{path}?run={options.run}")
                         _give_the_talk(talk, options.out, scheme)
                         talk.close()
