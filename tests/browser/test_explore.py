@@ -157,7 +157,11 @@ def test_nothing_important_lies_below_the_fold(server: Server, window: Callable[
     page = window()
     page.set_viewport_size({"width": 1440, "height": 900})
     page.goto(f"{server.url}/Conflict?run={layers}")
-    drawn(page, PAGES["Conflict"])
+    page.wait_for_function(
+        "document.querySelector('.js-plotly-plot')?._fullLayout?._size"
+        " && document.querySelector('[data-testid=stDataFrame] canvas')",
+        timeout=60_000,
+    )
     for part in (page.locator(".js-plotly-plot").first, page.get_by_test_id("stDataFrame").first):
         box = part.bounding_box()
         assert box is not None
