@@ -50,6 +50,10 @@ SECTIONS = {
 PAGES = {page: name for pages in SECTIONS.values() for page, name in pages.items()}
 FILES = {name: page for page, name in PAGES.items()}
 
+_STYLE = """<style>
+/* White text on the lighter blue of the dark theme has too little contrast. */
+[data-testid=stBaseButton-primary]:not(:disabled) {background: #0072B2; border-color: #0072B2; color: #FFFFFF}
+</style>"""
 _EXPERTS = (
     "A column for the same module of all experts: their mean, or the value of largest magnitude; a column for each; or "
     "one expert by its number."
@@ -114,6 +118,7 @@ def open_page(title: str, line: str, *, bare: bool = False) -> Iterator[DeltaGen
     """
     sidebar: Literal["collapsed", "expanded"] = "collapsed" if bare else "expanded"
     st.set_page_config(page_title=f"{title} · GCWM", layout="wide", initial_sidebar_state=sidebar)
+    st.html(_STYLE)
     selection.arrive(title)
     with st.sidebar:
         with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
@@ -187,14 +192,19 @@ def choose_run(names: list[str]) -> Run:
     return run
 
 
+def axes_of(run: Run) -> GridAxes:
+    """Of all matrices that the run will have, so that maps keep their shape while they fill."""
+    keys = run.store.keys
+    return grid_axes(pd.DataFrame({"layer": [key.layer for key in keys], "family": [key.family for key in keys]}))
+
+
 def choose_view(run: Run, links: DeltaGenerator) -> View | None:
     """What is selected in ``run``; None while the run has no finished step. ``links``: of :func:`open_page`."""
-    matrices, keys = run.tables["matrices"], run.store.keys
+    matrices = run.tables["matrices"]
     if matrices.empty:
         selection.show(run=run.path.name)
         return None
-    # Of all matrices that the run will have, so that maps keep their shape while they fill.
-    axes = grid_axes(pd.DataFrame({"layer": [key.layer for key in keys], "family": [key.family for key in keys]}))
+    axes = axes_of(run)
     last = int(matrices["step"].max())
     names = dict(zip(matrices["step"], matrices["update"], strict=True))
     step = selection.choose("step", range(1, last + 1), last)

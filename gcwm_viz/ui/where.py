@@ -1,14 +1,19 @@
 """Charts of the page Where: which matrices changed the loss of which task, and what they brought."""
 
 from collections.abc import Callable
+from functools import lru_cache
 
+import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
 
 from gcwm_viz.figures import attribution_map, attribution_multiples, harm_gain, interpolation, theme
 from gcwm_viz.figures.bounds import bounds
-from gcwm_viz.figures.layer_grid import layer_grid
+from gcwm_viz.figures.layer_grid import collapsed, layer_grid
 from gcwm_viz.probes.metrics import METRICS, UNITS, offered, rows_of_metric
+from gcwm_viz.runs.tables import Run
 from gcwm_viz.ui import charts
+from gcwm_viz.ui.frame import axes_of
 from gcwm_viz.ui.looked import Looked, cells_of
 from gcwm_viz.ui.where_conflict import agreement
 
@@ -58,10 +63,17 @@ def harm_against_gain(looked: Looked, select: Callable[[str, int], None]) -> Non
 
 def over_time(looked: Looked) -> None:
     """Every task and path of the split on one scale."""
-    table = looked.view.run.tables["attribution"]
-    rows = table[table["split"] == looked.split]
-    figure = attribution_multiples.attribution_multiples(rows, order=looked.view.run.updates, axes=looked.view.grid)
+    rows, figure = _every(looked.view.run, looked.split, looked.view.experts)
     charts.show(figure, attribution_multiples.ABOUT, rows, key="attribution-all")
+
+
+@lru_cache(maxsize=4)
+def _every(run: Run, split: str, experts: str) -> tuple[pd.DataFrame, go.Figure]:
+    """Drawn once a run, see ``loading``: with many steps and tasks it takes seconds."""
+    table = run.tables["attribution"]
+    rows = table[table["split"] == split]
+    axes = collapsed(axes_of(run), experts)
+    return rows, attribution_multiples.attribution_multiples(rows, order=run.updates, axes=axes)
 
 
 def _probes(looked: Looked) -> str:
