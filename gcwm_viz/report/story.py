@@ -18,6 +18,7 @@ from gcwm_viz.decide.outlook import Outlook
 from gcwm_viz.decide.sentences import fixed, plan_words
 from gcwm_viz.figures.layer_grid import short_family
 from gcwm_viz.figures.theme import num
+from gcwm_viz.probes.metrics import is_share
 from gcwm_viz.probes.scores import forgetting_matrix
 from gcwm_viz.probes.values import difference_error
 from gcwm_viz.runs.examples import FORGOTTEN
@@ -74,7 +75,11 @@ def _forgot(run: Run, scores: Scored | None) -> Sentence:
         return Sentence("No task came earlier that could be forgotten.", "Scores", "See the scores", {"step": last})
     signed = scores.R if scores.higher_is_better else -scores.R
     best = {task: int(signed.loc[: last - 1, task].idxmax()) for task in lost.index}
-    errors = {task: _paired(run, scores, best[task], last, task) for task in lost.index}
+    changes = {task: _change(run, scores, best[task], last, task) for task in lost.index}
+    errors = {
+        task: math.nan if change_n is None else difference_error(scores.metric, change_n)
+        for task, change_n in changes.items()
+    }
     beyond = [task for task in lost.index if lost[task] > Z95 * errors[task]]
     task = str(lost.idxmax())
     direction = "fell" if scores.higher_is_better else "rose"
@@ -83,19 +88,22 @@ def _forgot(run: Run, scores: Scored | None) -> Sentence:
     worse = f"from {fixed(course[best[task]])} after {since} to {fixed(course[last])}"
     change = f"{fixed(lost.to_numpy(dtype=float).max())}{_within(errors[task])}"
     others = f"{len(beyond)} of {len(lost)} earlier tasks lost more than chance explains"
-    at = {"step": last, "task": task, "split": scores.split, "status": FORGOTTEN, "search": ""}
+    at: dict[str, object] = {"step": last, "task": task, "split": scores.split, "status": FORGOTTEN, "search": ""}
+    own = changes[task]
+    if own is not None and is_share(scores.metric) and (own < 0).any():
+        at["example"] = f"{task}:{int((own < 0).nonzero()[0]) + 1}"
     text = f"The task {task} {direction} most, {worse} (by {change}); {others}."
     if not beyond:
         text = f"No earlier task lost more than chance explains; {task} lost most, {change}."
     return Sentence(text, "Examples", "Its lost examples", at)
 
 
-def _paired(run: Run, scores: Scored, before: int, after: int, task: str) -> float:
-    """Standard error of the change of a task's score between two states, paired over its examples; NaN without them."""
+def _change(run: Run, scores: Scored, before: int, after: int, task: str) -> torch.Tensor | None:
+    """(n,) change of a task's value on every example between two states; None where the run stored none."""
     values = [run.examples(step, scores.split, scores.metric).get(task) for step in (before, after)]
     if values[0] is None or values[1] is None or values[0].shape != values[1].shape:
-        return math.nan
-    return difference_error(scores.metric, torch.from_numpy(values[1] - values[0]))
+        return None
+    return torch.from_numpy(values[1] - values[0])
 
 
 def _within(error: float, digits: int = 3) -> str:

@@ -52,7 +52,7 @@ FILES = {name: page for page, name in PAGES.items()}
 
 _STYLE = """<style>
 /* White text on the lighter blue of the dark theme has too little contrast. */
-[data-testid=stBaseButton-primary]:not(:disabled) {background: #0072B2; border-color: #0072B2; color: #FFFFFF}
+[data-testid^=stBaseButton-primary]:not(:disabled) {background: #0072B2; border-color: #0072B2; color: #FFFFFF}
 </style>"""
 _EXPERTS = (
     "A column for the same module of all experts: their mean, or the value of largest magnitude; a column for each; or "

@@ -19,7 +19,7 @@ TITLES = {"": "Overview", "Two_runs": "Two runs"}
 
 def drawn(page: Page, count: int) -> None:
     """Wait until the script has ended and ``count`` charts stand."""
-    expect(page.locator("[data-testid=stApp][data-test-script-state=notRunning]")).to_be_visible()
+    expect(page.locator("[data-testid=stApp][data-test-script-state=notRunning]")).to_be_visible(timeout=60_000)
     expect(page.locator(".js-plotly-plot")).to_have_count(count)
     page.wait_for_function("[...document.querySelectorAll('.js-plotly-plot')].every(plot => plot._fullLayout?._size)")
 

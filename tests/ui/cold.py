@@ -7,10 +7,14 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from unittest.mock import patch
 
 import pandas  # noqa: F401
-import plotly.graph_objects  # noqa: F401
+import plotly.io  # noqa: F401
+import pyarrow.parquet  # noqa: F401
+import scipy.optimize
+import scipy.stats  # noqa: F401
+import sklearn.gaussian_process  # noqa: F401
 import torch
 import transformers  # noqa: F401
 from streamlit.components.v2 import manifest_scanner
@@ -37,11 +41,8 @@ def main(root: str) -> None:
     torch.set_num_threads(1)
     sys.argv = [APP.name, "--run-root", root]
     components = manifest_scanner.scan_component_manifests()
-
-    def scanned(*_: object) -> Any:
-        return components
-
-    manifest_scanner.scan_component_manifests = scanned  # AppTest would look for them in every fork
+    # AppTest would look for them in every fork.
+    patch.object(manifest_scanner, "scan_component_manifests", return_value=components).start()
     found = {}
     for page in (APP.name, *sorted(f"pages/{file.name}" for file in APP.parent.glob("pages/*.py"))):
         reading, writing = os.pipe()
