@@ -33,7 +33,7 @@ with frame.frame(
 
     st.header("The chosen matrix", anchor=False)
     if matrix is None:
-        trouble.stop("This run has no matrix of this family in this layer. Choose another in the side bar.")
+        trouble.stop("No matrix of this family in this layer is merged. Choose another in the side bar.")
     st.text(f"{matrix['matrix']} · residual of the gradient at the end: {num(matrix['solver_residual'])}")
     if rows["iteration"].max() > 1:
         left, right = st.columns(2, gap="medium")

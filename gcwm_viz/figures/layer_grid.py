@@ -201,7 +201,7 @@ def _hover(cells: pd.DataFrame, signal: Signal, axes: GridAxes) -> list[str]:
             cell = f"layer {layer} · {theme.as_text(column)}"
             found = grouped.get((layer, column), [])
             if not found:
-                texts.append(f"{cell}<br>no such matrix in this run")
+                texts.append(f"{cell}<br>no such matrix in this run, or not merged yet")
                 continue
             value = _shared([own for _, own, _ in found], axes)
             of = ""

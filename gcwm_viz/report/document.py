@@ -258,6 +258,10 @@ def _one_matrix(page: Page, run: Run, last: pd.DataFrame) -> None:
         f"{percent(last['plain_shift'].median())}, geometry branch {percent(last['geo_shift'].median())}. Below, the "
         "same matrix as above."
     )
+    if tables["solver"]["iteration"].max() <= 1:
+        for branch, name in solver_path.BRANCHES.items():
+            page.paragraph(solver_path.solved_at_once(row, branch, name))
+        return
     minima = {branch: row[f"{branch}_minimum"] for branch in solver_path.BRANCHES}
     page.charts(
         [
