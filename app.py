@@ -7,7 +7,8 @@ import streamlit as st
 
 from gcwm_viz.figures import step_trend
 from gcwm_viz.runs.highlights import scored
-from gcwm_viz.ui import charts, downloads, frame, lab_job, overview
+from gcwm_viz.signals.catalogue import ACTIVE
+from gcwm_viz.ui import charts, downloads, follow, frame, grids, lab_job, overview
 from gcwm_viz.ui.loading import run_names
 from gcwm_viz.ui.offline import stay_offline
 from gcwm_viz.ui.roots import run_root
@@ -22,24 +23,31 @@ else:
         names = run_names(run_root())
         computing = lab_job.ensure_lab_run(run_root(), only_run=not names)
         if not names:
+            follow.first_run(run_root())
             st.stop()
         run = frame.choose_run(names)
         view = frame.choose_view(run, links)
+        follow.follow(run, told=computing or view is None)
         if view is None:
-            if not computing:
-                frame.missing(run)
+            follow.nothing_yet(run)
             st.stop()
 
         scores = scored(run)
         overview.headline(view, scores)
-        steps = run.tables["steps"]
-        figure = step_trend.step_trend(
-            steps,
-            None if scores is None else scores.downstream,
-            chosen_step=view.step,
-            unit="score" if scores is None else scores.unit,
-        )
-        charts.show(figure, step_trend.ABOUT, steps, key="trend")
-        overview.where_next(view, scores)
+        left, right = st.columns([2, 3], gap="medium")
+        with left:
+            overview.story(view)
+        with right:
+            if scores is None and run.status != "complete":
+                grids.show_grid(view, view.at_step("matrices"), ACTIVE)
+            steps = run.tables["steps"]
+            figure = step_trend.step_trend(
+                steps,
+                None if scores is None else scores.downstream,
+                chosen_step=view.step,
+                unit="score" if scores is None else scores.unit,
+            )
+            charts.show(figure, step_trend.ABOUT, steps, key="trend")
+        overview.cautions(view)
         downloads.report_button(run)
         overview.inputs(view)

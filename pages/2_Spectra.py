@@ -12,7 +12,7 @@ with frame.frame(
 ) as view:
     rows, matrix = view.at_matrix("spectra"), view.matrix
     if matrix is None:
-        trouble.stop("This run has no matrix of this family in this layer. Choose another in the side bar.")
+        trouble.stop("No matrix of this family in this layer is merged. Choose another in the side bar.")
     st.subheader(as_markdown(matrix["matrix"]), anchor=False)
     facts = {
         "Active updates": num(int(matrix["active"])),

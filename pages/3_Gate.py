@@ -1,11 +1,11 @@
-"""The gate of every matrix, what another gate would decide, and what a calibration chose instead."""
+"""The gate of every matrix, and what another gate would decide."""
 
 import streamlit as st
 
 from gcwm_viz.figures import gate_curve
 from gcwm_viz.signals.catalogue import ALPHA
 from gcwm_viz.studies.regate import UNGATED
-from gcwm_viz.ui import calibration, charts, frame, grids, regate_job, whatif
+from gcwm_viz.ui import charts, frame, grids, regate_job, whatif
 
 with frame.frame(
     "Gate", "How strongly each matrix uses the geometry branch, and what other settings would decide."
@@ -14,7 +14,9 @@ with frame.frame(
     if cells["mode"].isin(UNGATED).all():
         st.info("This run has no gate: its method merges without branches, or its states come from training.")
     else:
-        config = whatif.gate_settings(view.config)
+        with st.container(border=True):
+            st.markdown("**What if the gate were different?** Move a slider; nothing but α is computed again.")
+            config = whatif.gate_settings(view.config, st.columns([2, 2, 2, 2, 1.4], vertical_alignment="bottom"))
         decided = whatif.regated(cells, config)
         whatif.summary(cells, decided)
 
@@ -31,5 +33,3 @@ with frame.frame(
         grids.show_grids(view, decided, whatif.SIGNALS)
 
         regate_job.show(view, config)
-
-    calibration.show(view.run)

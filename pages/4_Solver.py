@@ -3,9 +3,10 @@
 import streamlit as st
 
 from gcwm_viz.figures import solver_path
+from gcwm_viz.figures.bounds import bounds
 from gcwm_viz.figures.theme import num, percent
 from gcwm_viz.signals.catalogue import on_page
-from gcwm_viz.ui import charts, frame, grids, trouble
+from gcwm_viz.ui import charts, frame, signal_map, trouble
 
 with frame.frame(
     "Solver", "Whether each branch was really solved, or is still the plain sum of updates from which it started."
@@ -26,14 +27,21 @@ with frame.frame(
             "started, not by geometry. The exact solver or a larger learning rate shows more."
         )
 
-    grids.show_grids(view, cells, on_page("Solver"), columns=2)
+    branches = on_page("Solver")
+    signal = signal_map.choose_signal("branch", branches, branches[0])
+    signal_map.show(view, signal, branches, bounds(view.run.tables["matrices"][signal.column]))
 
     st.header("The chosen matrix", anchor=False)
-    if matrix is not None:
-        st.text(f"{matrix['matrix']} · residual of the gradient at the end: {num(matrix['solver_residual'])}")
-    left, right = st.columns(2, gap="medium")
-    with left:
-        minima = {} if matrix is None else {branch: matrix[f"{branch}_minimum"] for branch in solver_path.BRANCHES}
-        charts.show(solver_path.objective_path(rows, minima), solver_path.OBJECTIVE, rows, key="objective")
-    with right:
-        charts.show(solver_path.shift_path(rows), solver_path.SHIFT, rows, key="shift")
+    if matrix is None:
+        trouble.stop("This run has no matrix of this family in this layer. Choose another in the side bar.")
+    st.text(f"{matrix['matrix']} · residual of the gradient at the end: {num(matrix['solver_residual'])}")
+    if rows["iteration"].max() > 1:
+        left, right = st.columns(2, gap="medium")
+        with left:
+            minima = {branch: matrix[f"{branch}_minimum"] for branch in solver_path.BRANCHES}
+            charts.show(solver_path.objective_path(rows, minima), solver_path.OBJECTIVE, rows, key="objective")
+        with right:
+            charts.show(solver_path.shift_path(rows), solver_path.SHIFT, rows, key="shift")
+    else:
+        for branch, name in solver_path.BRANCHES.items():
+            st.markdown(f"- {solver_path.solved_at_once(matrix, branch, name)}")

@@ -10,6 +10,8 @@ with frame.frame(
 ) as view:
     scored = scoring.choose(view.run)
     if scored is None:
+        if view.run.store.file.probes.where and view.run.status != "complete":
+            trouble.stop("No model of this run is scored yet. Scores are drawn here as they land.")
         trouble.stop("This run was not scored: no probe results are stored. Start it with probes to see this page.")
     scoring.headline(scored, view.step)
     R, better = scored.R, scored.higher_is_better
@@ -28,8 +30,6 @@ with frame.frame(
             scored.downstream.reset_index(),
             key="course",
         )
-
-    scoring.strength(view.run, scored.metric)
 
     st.header("Inside the model", anchor=False)
     probes = view.run.tables["representation"]

@@ -1,4 +1,4 @@
-"""A run as a story in five screens, for a talk."""
+"""A run as a story, one screen after another, for a talk."""
 
 from gcwm_viz.ui import frame, talk
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,12 +88,14 @@ def _sequence(probes: Path) -> Inputs:
     return Inputs(base=lab.base, updates=updates, states=states, probes=probes)
 
 
-def mergeable(root: Path, name: str = "mergeable", examples: int = 10) -> RunStore:
-    """Three updates merged by wudi, with probes of four tasks; a forecast of it can be computed and plans measured."""
+def mergeable(
+    root: Path, name: str = "mergeable", examples: int = 10, updates: Sequence[str] = ("past", "capital", "symbol")
+) -> RunStore:
+    """Updates merged by wudi, with probes of four tasks; a forecast of it can be computed and plans measured."""
     lab = locate()
     inputs = Inputs(
         base=lab.base,
-        updates=[(update, lab.updates[update]) for update in ("past", "capital", "symbol")],
+        updates=[(update, lab.updates[update]) for update in updates],
         probes=short_probes(root / f"{name}-probes", examples),
     )
     store = create_run(inputs, root / name, RunSettings.preset_with("scale-free", {}, "wudi"))

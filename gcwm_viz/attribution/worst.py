@@ -12,10 +12,12 @@ from gcwm_viz.attribution.roles import role
 @dataclass(frozen=True)
 class Worst:
     """``change``: rise of the task's loss at the step, nats. ``half``: (layer, family) of the fewest matrices whose
-    positive attributions add up to half of all positive ones, the largest first; of ``matrices`` in all."""
+    positive attributions add up to half of all positive ones, the largest first; of ``matrices`` in all; ``split``:
+    whose losses these are."""
 
     task: str
     step: int
+    split: str
     change: float
     half: list[tuple[int, str]]
     matrices: int
@@ -39,4 +41,4 @@ def worst_step(attribution: pd.DataFrame, order: Sequence[str]) -> Worst | None:
     harm = own[own["value"] > 0].sort_values("value", ascending=False, kind="stable")
     count = int(np.searchsorted(harm["value"].cumsum().to_numpy(), harm["value"].sum() / 2)) + 1
     half = list(zip(harm["layer"].astype(int), harm["family"].astype(str), strict=True))[:count]
-    return Worst(str(top["task"]), int(top["step"]), float(top["change"]), half, len(own))
+    return Worst(str(top["task"]), int(top["step"]), split, float(top["change"]), half, len(own))

@@ -11,10 +11,9 @@ import pyarrow.parquet as pq
 from gcwm_viz.checkpoints.atomic import atomic_file, named_write_errors
 from gcwm_viz.continual.estimate import matrix_bytes
 from gcwm_viz.continual.fitting import within_budget
-from gcwm_viz.continual.rows import TABLES, Row
+from gcwm_viz.continual.gather import gathered
 from gcwm_viz.continual.session import begin_session
-from gcwm_viz.continual.store import RunStore, order_rows
-from gcwm_viz.continual.summary import steps_table
+from gcwm_viz.continual.store import RunStore
 from gcwm_viz.continual.work import work_matrix
 from gcwm_viz.engines.engine import Engine
 from gcwm_viz.plugins.loading import WithPlugins
@@ -69,14 +68,8 @@ def _check_cancel(stores: Sequence[RunStore]) -> None:
 
 
 def write_tables(store: RunStore) -> None:
-    """Gather the rows of all matrices, in model order, into ``tables/*.parquet``."""
-    rows: dict[str, list[Row]] = {name: [] for name in TABLES}
-    for index in range(len(store.keys)):
-        for name, part in store.rows(index).items():
-            rows[name] += part
-    frames = {name: pd.DataFrame(order_rows(part)) for name, part in rows.items()}
-    frames["steps"] = steps_table(frames["matrices"], store.settings)
-    for name, frame in frames.items():
+    """The tables of all matrices as ``tables/*.parquet``."""
+    for name, frame in gathered(store, range(len(store.keys))).items():
         write_table(store.path, name, frame)
 
 

@@ -5,9 +5,12 @@ enter it where the method is defined one update at a time, where Δ_merge,T−1 
 step to step.
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
+import torch
+
+from gcwm_viz.continual.branches import Branches
 from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.continual.merges import Active, Merges, named_decompositions
 from gcwm_viz.continual.state import entering, state_of
@@ -16,6 +19,7 @@ from gcwm_viz.geometry.deferred import DeferredGeometry
 from gcwm_viz.geometry.layer import LayerGeometry, cross_norms, geometry_of
 from gcwm_viz.geometry.shared import shared
 from gcwm_viz.linalg.lowrank import Update
+from gcwm_viz.merging.merge import NAN, Merge
 from gcwm_viz.merging.registry import get_method
 from gcwm_viz.updates.matrices import MatrixKey
 
@@ -40,16 +44,55 @@ def final_merges(
 
     Raises :class:`InputError` where a merge is not finite or a decomposition fails, naming the matrix.
     """
+    return {number: update for number, _, update, _ in _merged(key, names, deltas, settings, layers)}
+
+
+@dataclass(frozen=True)
+class Gated:
+    """What one step merges of a matrix, before and after the gate: its branches as a run stores them, the share α of
+    the second and the mode, as :func:`gcwm_viz.merging.merge.mixed` takes them, and the conflict g that decided α; NaN
+    where no gate did."""
+
+    branches: Branches
+    alpha: float
+    mode: str
+    conflict: float
+
+
+def gated_merges(
+    key: MatrixKey,
+    names: Sequence[str],
+    deltas: Sequence[Update | None],
+    settings: RunSettings,
+    layers: int | None = None,
+) -> dict[int, Gated]:
+    """:func:`final_merges` with the branches that another gate mixes anew."""
+    gate = get_method(settings.method).conflict_gate
+    found = {}
+    for number, merge, _, geometry in _merged(key, names, deltas, settings, layers):
+        branches = {name: branch.update.to(dtype=torch.float32) for name, branch in merge.branches.items()}
+        conflict = geometry.conflict if gate and geometry.present else NAN
+        found[number] = Gated(Branches(branches), merge.alpha, merge.mode, conflict)
+    return found
+
+
+def _merged(
+    key: MatrixKey,
+    names: Sequence[str],
+    deltas: Sequence[Update | None],
+    settings: RunSettings,
+    layers: int | None,
+) -> Iterator[tuple[int, Merge, Update, LayerGeometry]]:
+    """(step, merge, Δ_merge, geometry) of the steps that enter S_T."""
     merges = Merges(key, names, deltas, settings, layers)
     kept = entering(len(names), settings.continual)
-    merged: dict[int, Update] = {}
     with named_decompositions(key):
         for number in steps_to_merge(settings, len(names)):
             active = merges.active(number)
-            update = merges.merge(active, _geometry(active, settings.gcwm))[1]
+            geometry = _geometry(active, settings.gcwm)
+            merge, update = merges.merge(active, geometry)
             if number in kept:
-                merged[number] = update
-    return merged
+                yield number, merge, update, geometry
 
 
 def final_state(

@@ -10,9 +10,9 @@ from gcwm_viz.errors import InputError
 from gcwm_viz.updates.strength import WHOLE
 
 
-def plan_of(store: RunStore, chosen: Mapping[str, float]) -> RunPlan:
-    """The run's base, settings and probes with the updates in ``chosen``, in that order, each at its strength on top of
-    the one that the run takes it at.
+def plan_of(store: RunStore, chosen: Mapping[str, float], settings: RunSettings | None = None) -> RunPlan:
+    """The run's base and probes with the updates in ``chosen``, in that order, each at its strength on top of the one
+    that the run takes it at. ``settings``: by default the run's.
 
     Raises :class:`InputError` for no update and one that the run does not have.
     """
@@ -23,15 +23,15 @@ def plan_of(store: RunStore, chosen: Mapping[str, float]) -> RunPlan:
         if name not in updates:
             raise InputError(f"run {store.path} has no update {name!r}")
     strengths = {name: updates[name].strength * strength for name, strength in chosen.items()}
-    probes = store.file.probes
+    probes, settings = store.file.probes, settings or store.settings
     return RunPlan(
         base=store.file.base.path,
         updates=tuple((name, updates[name].path) for name in chosen),
         strengths={name: round(strength, 6) for name, strength in strengths.items() if strength != WHOLE},
         choice=store.file.choice,
-        preset=store.settings.preset,
-        method=store.settings.method,
-        settings=overrides(store.settings),
+        preset=settings.preset,
+        method=settings.method,
+        settings=overrides(settings),
         probes=probes.path if probes.where else None,
         probe_dtype=probes.dtype,
     )

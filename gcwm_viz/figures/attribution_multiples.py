@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from gcwm_viz.attribution.roles import by_arrival, role
 from gcwm_viz.figures import theme
 from gcwm_viz.figures.about import About
-from gcwm_viz.figures.attribution_map import cell_values, outside, path_name
+from gcwm_viz.figures.attribution_map import outside, path_name
 from gcwm_viz.figures.bounds import bounds
 from gcwm_viz.figures.layer_grid import GridAxes, pivot, short_family
 
@@ -37,7 +37,8 @@ def attribution_multiples(
     ends = zip(rows["start"].astype(int), rows["step"].astype(int), strict=True)
     paths = sorted(set(ends), key=lambda path: (path[1], -path[0]))
     tasks = by_arrival(list(rows["task"]), order)
-    groups = dict(iter(rows.groupby(["task", "start", "step"], sort=False)))
+    finite = rows.assign(value=rows["value"].astype(float).replace([np.inf, -np.inf], np.nan))
+    groups = dict(iter(finite.groupby(["task", "start", "step"], sort=False)))
     limits = limits or _limits(rows, order)
     tall = int(np.clip(np.clip(520 / len(tasks), 46, 120), 2 * len(axes.layers), 13 * len(axes.layers)))
     figure = theme.panels(
@@ -59,7 +60,7 @@ def attribution_multiples(
             panel[:, first : last + 1] = True
             own = groups.get((task, *path))
             if own is not None:
-                z[:, first : last + 1] = pivot(cell_values(own), "value", axes)
+                z[:, first : last + 1] = pivot(own[own["layer"] >= 0], "value", axes)
             arrives = path[0] == path[1] - 1 and role(task, path[1], order) == "arrived"
             (framed if arrives else boxes).append((first - 0.5, -0.5, last + 0.5, len(axes.layers) - 0.5))
             text = "not attributed" if own is None else _change(own)

@@ -1,5 +1,6 @@
 """One signal over layers (rows) and module families (columns), each cell clickable."""
 
+import math
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,10 @@ from gcwm_viz.signals.signal import Signal
 _EXPERT = re.compile(r"(?P<before>.+\.)(?P<number>\d+)(?P<after>\..+)")
 COLLAPSED = ("mean", "max", "each")
 """How the experts of a layer share a column: their mean, the one of largest magnitude, or not at all."""
+MARGIN = 48 + 36
+"""Pixels above and below the rows, together."""
+_LABEL = 20
+"""Pixels that a row's label takes."""
 
 
 @dataclass(frozen=True)
@@ -122,12 +127,13 @@ def layer_grid(
     limits: tuple[float, float] | None = None,
     chosen: tuple[int, str] | None = None,
     outlined: Collection[tuple[int, str]] = (),
+    height: int | None = None,
 ) -> go.Figure:
     """Heatmap of ``signal`` at one step.
 
     cells: rows of ``matrices`` of one step (layer, family, matrix, reason and the signal's column).
     limits: colour range; by default from this step alone. chosen: (layer, family) to outline; outlined: several more,
-    such as a selection. Cells outside the grid are ignored.
+    such as a selection, dotted. Cells outside the grid are ignored. height: in pixels, by default from the layers.
     Undefined cells are grey with a cross and give their reason on hover. The last trace holds one invisible marker
     per cell in the order of ``axes.cell``: a bare heatmap sends no click.
     """
@@ -136,8 +142,9 @@ def layer_grid(
     axes = axes or grid_axes(cells)
     z = pivot(cells, signal.column, axes)
     columns, rows = list(range(len(axes.families))), list(range(len(axes.layers)))
+    height = height or MARGIN + int(np.clip(520 / len(rows), 15, 42) * len(rows))
     figure = heatmap(
-        theme.figure(signal.title, height=_height(len(rows))), z,
+        theme.figure(signal.title, height=height), z,
         limits=limits or bounds(cells[signal.column], diverging=signal.diverging),
         colorscale=theme.DIVERGING if signal.diverging else theme.SEQUENTIAL,
         name=signal.title, colorbar=theme.COLORBAR | {"len": 1.0, "xpad": 6},
@@ -160,7 +167,7 @@ def layer_grid(
     theme.outline(figure, [_box(axes, cell) for cell in dict.fromkeys(inside)])
     if chosen and chosen[0] in axes.layers and chosen[1] in column_of:
         theme.cell_outline(figure, axes.families.index(column_of[chosen[1]]), axes.layers.index(chosen[0]))
-    every = -(-len(rows) // 12)
+    every = math.ceil(_LABEL * len(rows) / (height - MARGIN))
     figure.update_layout(hoverdistance=-1, hovermode="closest")
     figure.update_xaxes(
         title_standoff=0,
@@ -184,10 +191,6 @@ def layer_grid(
 def _box(axes: GridAxes, cell: tuple[int, str]) -> tuple[float, float, float, float]:
     row, column = axes.layers.index(cell[0]), axes.families.index(cell[1])
     return column - 0.5, row - 0.5, column + 0.5, row + 0.5
-
-
-def _height(rows: int) -> int:
-    return 48 + 36 + int(np.clip(520 / max(rows, 1), 15, 42) * max(rows, 1))
 
 
 def _hover(cells: pd.DataFrame, signal: Signal, axes: GridAxes) -> list[str]:

@@ -57,6 +57,20 @@ def shift_path(solver: pd.DataFrame) -> go.Figure:
     return figure
 
 
+def solved_at_once(matrix: pd.Series, branch: str, name: str) -> str:
+    """What the closed form reached in one branch, in a sentence: its path would be one straight line. matrix: a row of
+    ``matrices``."""
+    end, lowest, shift = (matrix[f"{branch}_{column}"] for column in ("objective", "minimum", "shift"))
+    if math.isfinite(end):
+        return (
+            f"{name.capitalize()}: the objective fell to {theme.num(end)} of its value at the plain sum of updates "
+            f"(lowest reachable {theme.num(lowest)}), at a distance of {theme.percent(shift)} of that sum's norm."
+        )
+    if shift == 0:
+        return f"{name.capitalize()}: the plain sum of updates is its solution already."
+    return f"{name.capitalize()}: not solved at this step."
+
+
 def _paths(solver: pd.DataFrame, column: str, about: About, *, relative: bool) -> go.Figure:
     rows = solver[solver[column].notna()]
     if rows.empty:

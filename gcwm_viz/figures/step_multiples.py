@@ -1,5 +1,7 @@
 """One signal over all steps: a small layer grid for each, on one colour scale."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -53,34 +55,35 @@ def step_multiples(
     )
     for index, step in enumerate(steps):
         z = pivot(matrices[matrices["step"] == step], signal.column, axes)
-        position = {"row": index // columns + 1, "col": index % columns + 1}
-        ticks = [short_family(name) for name in axes.families]
+        small_map(figure, z, axes, divmod(index, columns), f"step {step}", coloraxis="coloraxis")
+    small_axes(figure, axes)
+    return figure
+
+
+def small_map(
+    figure: go.Figure, z: np.ndarray, axes: GridAxes, place: tuple[int, int], name: str, **trace: Any
+) -> None:
+    """Add ``z`` (layers, families) to the panel at ``place`` (row and column from 0), undefined cells in grey."""
+    common: dict[str, Any] = {"xgap": 1, "ygap": 1, "row": place[0] + 1, "col": place[1] + 1}
+    if np.isnan(z).any():
         figure.add_heatmap(
-            z=np.where(np.isnan(z), 1.0, np.nan),
-            showscale=False,
-            hoverinfo="skip",
-            colorscale=[(0, theme.UNDEFINED), (1, theme.UNDEFINED)],
-            xgap=1,
-            ygap=1,
-            name="undefined",
-            **position,
-        )
-        figure.add_heatmap(
-            z=z,
-            coloraxis="coloraxis",
-            xgap=1,
-            ygap=1,
-            name=f"step {step}",
-            hoverongaps=False,
-            customdata=np.array([[f"layer {layer} · {tick}" for tick in ticks] for layer in axes.layers]),
-            hovertemplate=f"step {step} · %{{customdata}}: %{{z:.3g}}<extra></extra>",
-            **position,
-        )
-    figure.update_xaxes(tickvals=list(range(len(axes.families))), ticktext=ticks, tickfont_size=9, showgrid=False)
-    every = -(-len(axes.layers) // 8)
-    layers = list(range(0, len(axes.layers), every))
+            z=np.where(np.isnan(z), 1.0, np.nan), showscale=False, hoverinfo="skip", name="undefined",
+            colorscale=[(0, theme.UNDEFINED), (1, theme.UNDEFINED)], **common,
+        )  # fmt: skip
+    ticks = [short_family(family) for family in axes.families]
+    figure.add_heatmap(
+        z=z, name=name, hoverongaps=False,
+        customdata=np.array([[f"layer {layer} · {tick}" for tick in ticks] for layer in axes.layers]),
+        hovertemplate="%{fullData.name} · %{customdata}: %{z:.3g}<extra></extra>", **common, **trace,
+    )  # fmt: skip
+
+
+def small_axes(figure: go.Figure, axes: GridAxes) -> None:
+    """Names of families below and of some layers beside every panel."""
+    ticks = [short_family(family) for family in axes.families]
+    figure.update_xaxes(tickvals=list(range(len(ticks))), ticktext=ticks, tickfont_size=9, showgrid=False)
+    layers = list(range(0, len(axes.layers), -(-len(axes.layers) // 8)))
     figure.update_yaxes(
         tickvals=layers, ticktext=[str(axes.layers[row]) for row in layers], autorange="reversed", showgrid=False
     )
     figure.update_yaxes(title_text="layer", col=1)
-    return figure

@@ -204,11 +204,12 @@ def path(boxes: Iterable[tuple[float, float, float, float]]) -> str:
 
 
 def outline(figure: go.Figure, boxes: Sequence[tuple[float, float, float, float]], **panel: Any) -> None:
-    """Outline boxes (x0, y0, x1, y1) as :func:`cell_outline` does one cell. panel: row and column of a panel."""
+    """Outline boxes (x0, y0, x1, y1) as :func:`cell_outline` does one cell, but dotted. panel: row and column of a
+    panel."""
     if boxes:
         box = {"type": "path", "path": path(boxes)} | panel
-        figure.add_shape(**box, line={"color": "#ffffff", "width": 4.5})
-        figure.add_shape(**box, line={"color": "#111111", "width": 2})
+        figure.add_shape(**box, line={"color": "#ffffff", "width": 3.5})
+        figure.add_shape(**box, line={"color": "#111111", "width": 2, "dash": "dot"})
 
 
 def undefined_cells(figure: go.Figure, z: np.ndarray) -> None:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
@@ -17,7 +16,7 @@ from gcwm_viz.plugins.loading import WithPlugins
 from gcwm_viz.probes.behaviour import BehaviourProbe
 from gcwm_viz.probes.live import LiveModel
 from gcwm_viz.probes.representation import RepresentationProbe
-from gcwm_viz.probes.stored import Checkpoint, checkpoints, read_scores, write_scores
+from gcwm_viz.probes.stored import Checkpoint, checkpoints, gathered_scores, read_scores, write_scores
 from gcwm_viz.probes.tasks import HarnessTask, has_probe_files, load_labelled, load_tasks
 
 Progress = Callable[[int, int, str], None]
@@ -47,31 +46,8 @@ def evaluate(
         if progress:
             progress(done, len(every), label)
         store.check_cancel()
-    rows: dict[str, list[dict[str, Any]]] = {"scores": [], "representation": [], "strength": []}
-    for checkpoint in every:
-        stored = read_scores(store, checkpoint) or {}
-        if checkpoint[0] == "strength":
-            rows["strength"] += stored.get("scores", [])
-        else:
-            rows["scores"] += stored.get("scores", [])
-            rows["representation"] += stored.get("representation", [])
-    if rows["strength"]:
-        rows["strength"] = _strength_rows(store, rows["scores"], rows["strength"])
-    for name, entries in rows.items():
-        if entries:
-            write_table(store.path, name, pd.DataFrame(entries))
-
-
-def _strength_rows(store: RunStore, scores: list[dict[str, Any]], others: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Development scores of the final state by strength: ``others``, and the final step's own at 1."""
-    tasks = {row["task"] for row in others}
-    final = [row for row in scores if row["model"] == "step" and row["step"] == store.steps and row["split"] == "dev"]
-    listed = [(1.0, row) for row in final if row["task"] in tasks] + [(float(row["update"]), row) for row in others]
-    columns = ("task", "metric", "value", "se", "n")
-    return [
-        {"strength": factor} | {column: row[column] for column in columns}
-        for factor, row in sorted(listed, key=lambda entry: entry[0])
-    ]
+    for name, rows in gathered_scores(store, every).items():
+        write_table(store.path, name, pd.DataFrame(rows))
 
 
 def score_checkpoint(run: Path, session: str, worker: Worker, checkpoint: Checkpoint) -> str:

@@ -1,7 +1,7 @@
 """Scores in a run folder: one file a checkpoint, with scores and the values of every example."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,34 @@ def read_scores(store: RunStore, checkpoint: Checkpoint) -> dict[str, list[Any]]
         for name, columns in _COLUMNS.items()
     )
     return content if complete else None
+
+
+def gathered_scores(store: RunStore, scored: Iterable[Checkpoint]) -> dict[str, list[dict[str, Any]]]:
+    """Rows of the tables ``scores``, ``representation`` and ``strength`` of those checkpoints that have scores; without
+    the tables that have no row."""
+    rows: dict[str, list[dict[str, Any]]] = {"scores": [], "representation": [], "strength": []}
+    for checkpoint in scored:
+        stored = read_scores(store, checkpoint) or {}
+        if checkpoint[0] == "strength":
+            rows["strength"] += stored.get("scores", [])
+        else:
+            rows["scores"] += stored.get("scores", [])
+            rows["representation"] += stored.get("representation", [])
+    if rows["strength"]:
+        rows["strength"] = _strength_rows(store, rows["scores"], rows["strength"])
+    return {name: entries for name, entries in rows.items() if entries}
+
+
+def _strength_rows(store: RunStore, scores: list[dict[str, Any]], others: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Development scores of the final state by strength: ``others``, and the final step's own at 1."""
+    tasks = {row["task"] for row in others}
+    final = [row for row in scores if row["model"] == "step" and row["step"] == store.steps and row["split"] == "dev"]
+    listed = [(1.0, row) for row in final if row["task"] in tasks] + [(float(row["update"]), row) for row in others]
+    columns = ("task", "metric", "value", "se", "n")
+    return [
+        {"strength": factor} | {column: row[column] for column in columns}
+        for factor, row in sorted(listed, key=lambda entry: entry[0])
+    ]
 
 
 def read_examples(store: RunStore, step: int) -> list[TaskValues]:

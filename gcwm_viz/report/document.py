@@ -1,16 +1,27 @@
-"""The report of a run: inputs and settings, results, conflict, gate and solver."""
+"""The report of a run: inputs, story, results, place of forgetting, conflict, gate, solver, and what to integrate."""
+
+import math
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from gcwm_viz.attribution.worst import worst_step
 from gcwm_viz.continual.run_file import InputEntry
+from gcwm_viz.decide.outlook import Outlook
+from gcwm_viz.decide.plans import outlook_of
+from gcwm_viz.decide.rows import level_rows, measured_rows
+from gcwm_viz.decide.sentences import SCALE, basis, plan_words
 from gcwm_viz.errors import InputError
 from gcwm_viz.figures import (
     angles,
+    attribution_map,
+    attribution_multiples,
     barycenter_path,
     depth_profile,
+    expected_levels,
     family_share,
+    forecast_measured,
     forgetting,
     gate_curve,
     pair_matrix,
@@ -28,6 +39,7 @@ from gcwm_viz.figures.layer_grid import grid_axes, layer_grid
 from gcwm_viz.figures.theme import margin, num, percent
 from gcwm_viz.probes.scores import forgetting_matrix
 from gcwm_viz.report.markup import Page, flat
+from gcwm_viz.report.story import story
 from gcwm_viz.runs.highlights import Scored, peak, scored
 from gcwm_viz.runs.tables import Run
 from gcwm_viz.signals.catalogue import ACTIVE, ALPHA, INCOMING, STATE, on_page, summarised
@@ -51,15 +63,17 @@ def report(run: Run) -> str:
     matrices = run.tables["matrices"]
     if matrices.empty:
         raise InputError(f"{run.path}: no step is finished, so there is nothing to report; resume the run first")
-    scores = scored(run)
+    scores, outlook = scored(run), _outlook(run)
     page = Page(f"Geometry conflict: {run.store.file.name or run.path.name}")
     _what_was_run(page, run)
-    _headline(page, run, scores)
+    _headline(page, run, scores, outlook)
+    _where(page, run)
     _conflict(page, run)
     last = matrices[matrices["step"] == matrices["step"].max()]
     _gate(page, run, last)
     _one_matrix(page, run, last)
     _scores(page, run, scores)
+    _updates_to_take(page, run, outlook)
     _notes(page, run)
     return page.document()
 
@@ -86,8 +100,18 @@ def _kind(update: InputEntry) -> str:
     return update.kind if update.strength == WHOLE else f"{update.kind}, taken at strength {update.strength:g}"
 
 
-def _headline(page: Page, run: Run, results: Scored | None) -> None:
+def _outlook(run: Run) -> Outlook | None:
+    """None where nobody computed a forecast, or no forecast fits the run."""
+    try:
+        return None if run.store.file.states else outlook_of(run)
+    except InputError:
+        return None
+
+
+def _headline(page: Page, run: Run, results: Scored | None, outlook: Outlook | None) -> None:
     page.section("In short")
+    for sentence in story(run, outlook):
+        page.paragraph(sentence.text)
     entries = []
     if results is not None:
         last, base = results.downstream.iloc[-1], results.downstream["overall"].get(0, float("nan"))
@@ -124,6 +148,43 @@ def _headline(page: Page, run: Run, results: Scored | None) -> None:
         )
     head = ["step", "update", *_COURSE.values(), *(signal.title for signal in summarised())]
     page.table(head, rows, words=2, fold="The same as numbers")
+
+
+def _where(page: Page, run: Run) -> None:
+    page.section("Where forgetting is")
+    rows = run.tables["attribution"]
+    worst = worst_step(rows, run.updates)
+    if worst is None:
+        why = "At no step did the loss of an earlier task rise." if len(rows) else "It was not computed for this run."
+        page.paragraph(why)
+        return
+    rows = rows[(rows["split"] == worst.split) & (rows["start"] == rows["step"] - 1)]
+    axes = grid_axes(run.tables["matrices"])
+    chosen = rows[(rows["step"] == worst.step) & (rows["task"] == worst.task)]
+    figure = attribution_map.attribution_map(chosen, label=worst.task, axes=axes, outlined=worst.half)
+    page.paragraph("Outlined: the matrices that did half of the harm.")
+    page.charts([(figure, attribution_map.ATTRIBUTION)])
+    every = attribution_multiples.attribution_multiples(rows, order=run.updates, axes=axes)
+    page.charts([(every, attribution_multiples.ABOUT)])
+
+
+def _updates_to_take(page: Page, run: Run, outlook: Outlook | None) -> None:
+    page.section("Which updates to integrate")
+    if outlook is None:
+        page.paragraph("There is no forecast: it was not computed, or none fits this run.")
+        return
+    page.paragraph(f"{plan_words(outlook)} {basis(outlook)} {SCALE}")
+    if outlook.outside:
+        return
+    unit = "exact match or accuracy" if not math.isnan(outlook.base) else "change of exact match or accuracy"
+    levels, plans = level_rows(outlook), measured_rows(outlook)
+    page.charts(
+        [
+            (expected_levels.expected_levels(levels, unit), expected_levels.ABOUT),
+            (forecast_measured.forecast_measured(plans, unit), forecast_measured.ABOUT),
+        ],
+        columns=2,
+    )
 
 
 def _conflict(page: Page, run: Run) -> None:

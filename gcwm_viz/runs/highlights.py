@@ -4,10 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import torch
 
 from gcwm_viz.probes.metrics import METRICS, UNITS, headline, rows_of_metric
 from gcwm_viz.probes.scores import downstream, expert_scores, score_matrix
 from gcwm_viz.runs.tables import Run
+from gcwm_viz.statistics.means import mean_error
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,31 @@ def scored(run: Run, split: str = "test", metric: str | None = None) -> Scored |
     )
 
 
+def ranked(cells: pd.DataFrame, before: pd.DataFrame, column: str) -> pd.DataFrame:
+    """``cells``, rows of ``matrices`` of one step, highest value of ``column`` first and undefined ones last.
+
+    Two more columns: ``rank`` from 1, equal values sharing the lowest, and ``change`` from ``before``, the rows of the
+    step before; both NaN where undefined.
+    """
+    values = cells[column].astype(float)
+    earlier = cells["matrix"].map(before.set_index("matrix")[column].astype(float))
+    table = cells.assign(rank=values.rank(method="min", ascending=False), change=values - earlier)
+    return table.loc[values.sort_values(ascending=False, kind="stable").index]
+
+
 def peak(matrices: pd.DataFrame) -> pd.Series | None:
     """The (step, matrix) row with the highest active conflict, or None where no pair of updates was ever active."""
     conflict = matrices["active_conflict"].to_numpy(dtype=float)
     return None if np.isnan(conflict).all() else matrices.iloc[int(np.nanargmax(conflict))]
+
+
+def loss_errors(run: Run, start: int, step: int, split: str) -> dict[str, float]:
+    """Standard error of every task's change of loss from one state to another, nats, paired over its examples; none for
+    a run without examples."""
+    before, after = (run.examples(state, split, "nll") for state in (start, step))
+    pairs = {task: (before[task], values) for task, values in after.items() if task in before}
+    return {
+        task: mean_error(torch.from_numpy(after_n - before_n))
+        for task, (before_n, after_n) in pairs.items()
+        if before_n.shape == after_n.shape
+    }

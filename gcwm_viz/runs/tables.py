@@ -14,10 +14,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gcwm_viz.continual.gather import gathered
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes.metrics import own_metric
-from gcwm_viz.probes.stored import read_examples
+from gcwm_viz.probes.stored import checkpoints, gathered_scores, read_examples
 from gcwm_viz.signals.catalogue import computed
 
 _PLACE = {
@@ -243,10 +244,13 @@ def columns(table: str) -> dict[str, str]:
 
 
 class Tables(Mapping[str, pd.DataFrame]):
-    """The tables by name, read on first use; one that was not written yet is empty."""
+    """The tables by name, read on first use; one that was not written yet is empty.
 
-    def __init__(self, store: RunStore) -> None:
-        self._store = store
+    ``landed``: tables that a run will only write when all of their parts are there have the rows of those that are.
+    """
+
+    def __init__(self, store: RunStore, *, landed: bool = False) -> None:
+        self._store, self._wants_landed = store, landed
         self._loaded: dict[str, pd.DataFrame] = {}
 
     def __getitem__(self, name: str) -> pd.DataFrame:
@@ -263,9 +267,9 @@ class Tables(Mapping[str, pd.DataFrame]):
     def _read(self, name: str) -> pd.DataFrame:
         documented = list(columns(name))
         file = self._store.path / _ELSEWHERE.get(name, f"tables/{name}.parquet")
-        if not file.is_file():
+        frame = read_table(file) if file.is_file() else self._landed.get(name)
+        if frame is None:
             return pd.DataFrame({column: pd.Series(dtype="object") for column in documented})
-        frame = read_table(file)
         if name == "matrices":
             seconds = {self._store.keys[index].name: value for index, value in self._store.seconds().items()}
             frame["seconds"] = frame["matrix"].map(seconds).astype("float64")
@@ -273,6 +277,19 @@ class Tables(Mapping[str, pd.DataFrame]):
             strengths = {entry.name: entry.strength for entry in self._store.file.updates}
             frame["strength"] = frame["update"].map(strengths).astype("float64")
         return frame.reindex(columns=documented)
+
+    @cached_property
+    def _landed(self) -> dict[str, pd.DataFrame]:
+        """Tables of the matrices and models that are done, as far as they are not written."""
+        store, found = self._store, {}
+        if not self._wants_landed or store.status() == "complete":
+            return {}
+        if not (store.path / "tables" / "matrices.parquet").is_file():
+            found = gathered(store, sorted(store.finished()))
+        if not (store.path / "tables" / "scores.parquet").is_file():
+            scores = gathered_scores(store, checkpoints(store))
+            found |= {name: pd.DataFrame(rows) for name, rows in scores.items()}
+        return found
 
 
 def read_table(file: Path) -> pd.DataFrame:
@@ -286,9 +303,10 @@ def read_table(file: Path) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Run:
-    """One run: ``store`` on disk, ``tables`` by name, ``updates`` in order of arrival."""
+    """One run: ``store`` on disk, ``tables`` by name, ``updates`` in order of arrival; ``landed``: of its tables."""
 
     store: RunStore
+    landed: bool = False
 
     @property
     def path(self) -> Path:
@@ -308,7 +326,7 @@ class Run:
 
     @cached_property
     def tables(self) -> Tables:
-        return Tables(self.store)
+        return Tables(self.store, landed=self.landed)
 
     def examples(self, step: int, split: str, metric: str) -> dict[str, np.ndarray]:
         """Values of every example (n,) by task, for the state of ``step`` (0 is the base).
@@ -324,6 +342,7 @@ class Run:
         return values
 
 
-def open_run(path: str | Path) -> Run:
-    """Raises :class:`InputError` for a folder that is not a run or has another schema."""
-    return Run(RunStore.open(Path(path)))
+def open_run(path: str | Path, *, landed: bool = False) -> Run:
+    """``landed``: as of :class:`Tables`. Raises :class:`InputError` for a folder that is not a run or has another
+    schema."""
+    return Run(RunStore.open(Path(path)), landed)

@@ -62,14 +62,18 @@ def check_regatable(store: RunStore) -> None:
 
 def regated_alphas(store: RunStore, index: int, config: GCWMConfig) -> Alphas:
     """(α, mode) of every step of one matrix under ``config``'s gate, from the stored conflict."""
-    alphas: Alphas = {}
-    for row in store.rows(index)["matrices"]:
-        alpha, mode = float(row["alpha"]), str(row["mode"])
-        if mode not in UNGATED and not math.isnan(row["conflict"]):
-            alpha = float(gate(row["conflict"], config))
-            mode = branch_mode(alpha, config.skip_tol)
-        alphas[int(row["step"])] = (alpha, mode)
-    return alphas
+    rows = store.rows(index)["matrices"]
+    return {
+        int(row["step"]): regated(float(row["alpha"]), str(row["mode"]), float(row["conflict"]), config) for row in rows
+    }
+
+
+def regated(alpha: float, mode: str, conflict: float, config: GCWMConfig) -> tuple[float, str]:
+    """(α, mode) of one merge under ``config``'s gate; as they are where no gate decided them."""
+    if mode in UNGATED or math.isnan(conflict):
+        return alpha, mode
+    alpha = float(gate(conflict, config))
+    return alpha, branch_mode(alpha, config.skip_tol)
 
 
 def regate(

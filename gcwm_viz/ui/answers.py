@@ -34,12 +34,13 @@ STYLE = """<style>
 @dataclass
 class Answer:
     """What one model answers, as far as it is known. ``cut``: it was not closed within the tokens allowed; ``fault``:
-    why there is none."""
+    why there is none; ``stored``: it is the run's score of an example, not what the model said."""
 
     tokens: list[Token] = field(default_factory=list)
     judgement: Judgement | None = None
     done: bool = False
     fault: str = ""
+    stored: bool = False
 
     @property
     def text(self) -> str:
@@ -72,6 +73,8 @@ def card(checkpoint: Checkpoint, answer: Answer, *, lost: bool = False) -> str:
     name, update = name_of(checkpoint)
     small = f" <small>{html.escape(update)}</small>" if update else ""
     said = shaded(answer.tokens) + (" …" if answer.cut or not (answer.tokens or answer.done) else "")
+    if answer.stored:
+        said = {True: "✓ right", False: "✗ wrong", None: "not scored"}[answer.right]
     note = html.escape(answer.fault) if answer.fault else _note(answer, lost) if answer.done else "&nbsp;"
     look = "ask-card" + (" ask-right" if answer.right else " ask-lost" if lost else "")
     return (
@@ -81,6 +84,8 @@ def card(checkpoint: Checkpoint, answer: Answer, *, lost: bool = False) -> str:
 
 
 def _note(answer: Answer, lost: bool) -> str:
+    if answer.stored:
+        return "<b>lost here</b>" if lost else "&nbsp;"
     own = f"probability {percent(answer.probability)}"
     own += f", cut at {len(answer.tokens)} tokens" if answer.cut else ""
     if answer.judgement is None:

@@ -25,6 +25,8 @@ from gcwm_viz.ui.tokens import legend
 MOST_STEPS = 8
 """Steps that are asked unless the reader chooses others."""
 REDRAW_S = 0.05
+MOST_TOKENS = 16
+"""Of an answer, unless the reader chooses more."""
 _ANSWERS = "ask-answers"
 
 
@@ -39,15 +41,14 @@ def show(view: View) -> None:
         return
     if reason := obstacle(view.run):
         trouble.stop(f"The app cannot load this run's model: {reason}")
-    _row(view.run, question, row, most)
+    answer_row(view.run, question, row, most)
 
 
 def _who_answers(view: View, question: Question | None) -> tuple[list[Checkpoint], int]:
     """The models in the order of the row, and most tokens of an answer."""
     every = list(models(view.run.store))
     steps = [checkpoint[1] for checkpoint in every if checkpoint[0] == "step"]
-    task = question.probe.name if question is not None and question.probe is not None else ""
-    default = task if task in view.run.updates else view.update
+    default = _expert(view, question)
     # Another default is another widget, so that it shows.
     expert = st.selectbox(
         "Expert",
@@ -56,16 +57,46 @@ def _who_answers(view: View, question: Question | None) -> tuple[list[Checkpoint
         format_func=lambda name: name[:60],
         key=f"ask-expert-{default}",
     )
-    first = steps if len(steps) <= MOST_STEPS else [steps[round(k)] for k in np.linspace(0, len(steps) - 1, MOST_STEPS)]
-    chosen = st.multiselect("After steps", steps, default=first, key=f"ask-steps-{view.run.path.name}-{len(steps)}")
-    most = st.slider("Tokens of an answer, at most", 4, 128, 16, step=4, key="ask-most")
+    chosen = st.multiselect(
+        "After steps", steps, default=_spread(steps), key=f"ask-steps-{view.run.path.name}-{len(steps)}"
+    )
+    most = st.slider("Tokens of an answer, at most", 4, 128, MOST_TOKENS, step=4, key="ask-most")
     if len(steps) < view.run.steps:
         st.caption("This run keeps the tensors of its last step alone (keep=last), so no earlier one can answer.")
-    names = {("expert", view.run.updates.index(expert) + 1)} | {("step", step) for step in chosen} | {("base", 0)}
-    return [checkpoint for checkpoint in every if checkpoint[:2] in names], most
+    return _models(every, expert, chosen), most
 
 
-def _row(run: Run, question: Question, row: list[Checkpoint], most: int) -> None:
+def usual_models(view: View, question: Question) -> list[Checkpoint]:
+    """Who answers unless the reader chooses: the base, the expert of the question's task, and the model after steps."""
+    every = list(models(view.run.store))
+    steps = [checkpoint[1] for checkpoint in every if checkpoint[0] == "step"]
+    return _models(every, _expert(view, question), _spread(steps))
+
+
+def _expert(view: View, question: Question | None) -> str:
+    """The expert of the question's task, or of the step."""
+    task = question.probe.name if question is not None and question.probe is not None else ""
+    return task if task in view.run.updates else view.update
+
+
+def _spread(steps: list[int]) -> list[int]:
+    """At most :data:`MOST_STEPS` of the steps, the first and the last among them."""
+    if len(steps) <= MOST_STEPS:
+        return steps
+    return [steps[round(k)] for k in np.linspace(0, len(steps) - 1, MOST_STEPS)]
+
+
+def _models(every: list[Checkpoint], expert: str, steps: list[int]) -> list[Checkpoint]:
+    return [
+        checkpoint
+        for checkpoint in every
+        if checkpoint[0] == "base"
+        or (checkpoint[0] == "expert" and checkpoint[2] == expert)
+        or (checkpoint[0] == "step" and checkpoint[1] in steps)
+    ]
+
+
+def answer_row(run: Run, question: Question, row: list[Checkpoint], most: int) -> None:
     """Every model's answer in its own card, and what they say together."""
     said = st.container(key="ask-sentence").empty()
     with st.container(key="ask-row"):

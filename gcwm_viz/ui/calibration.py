@@ -21,10 +21,7 @@ SCORES = About(
 
 
 def show(run: Run) -> None:
-    """The section of one run; of a training pipeline there is none."""
-    if run.store.file.states:
-        return
-    st.header("Calibration", anchor=False)
+    """The calibration of a run."""
     table = run.tables["calibration"]
     if table.empty:
         st.markdown(

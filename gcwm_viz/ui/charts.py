@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from gcwm_viz.figures.about import Explained
-from gcwm_viz.figures.layer_grid import GridAxes
+from gcwm_viz.ui import pins
 from gcwm_viz.ui.picture import png_button
 from gcwm_viz.ui.text import as_csv
 
@@ -28,10 +28,12 @@ def show(
 ) -> None:
     """Draw ``figure`` with what ``about`` says; ``data`` is what the CSV download holds. ``key`` is unique on a page.
 
-    note: one more sentence under the line. box: cells can be selected by drawing a box too.
+    note: one more sentence under the line. box: cells can be selected by drawing a box too, after a click on the dotted
+    square above the chart: while dragging draws a box, Streamlit passes no clicks on.
     """
     config = {
         "displaylogo": False,
+        "displayModeBar": True if box else "hover",
         "modeBarButtonsToRemove": [*([] if box else ["select2d"]), "lasso2d", "autoScale2d"],
         "toImageButtonOptions": {"format": "svg", "filename": key},
     }
@@ -54,17 +56,4 @@ def show(
                 key=f"{key}-csv",
             )
             png_button(figure, key)
-
-
-def pick_cell(key: str, axes: GridAxes) -> None:
-    """Callback of a layer grid with ``key``: make the clicked cell the chosen matrix on every page.
-
-    A click that clears the selection changes nothing.
-    """
-    points = st.session_state[key].get("selection", {}).get("points", [])
-    if points:
-        matrices = axes.matrices(int(points[0]["point_index"]))
-        st.session_state["layer"] = matrices[0][0]
-        # Of a column that several experts share, the chosen one stays.
-        if st.session_state.get("family") not in {family for _, family in matrices}:
-            st.session_state["family"] = matrices[0][1]
+            pins.button(figure, about, key)

@@ -144,7 +144,7 @@ def expectations(known: Known) -> None:
         return
     left, right = st.columns(2, gap="medium")
     with left:
-        figure = expected_levels.expected_levels(known.levels, _unit(known))
+        figure = expected_levels.expected_levels(known.levels, unit_of(known))
         charts.show(figure, expected_levels.ABOUT, known.levels, key="levels")
     with right:
         figure = forecast_measured.forecast_measured(known.plans, known.unit)
@@ -156,11 +156,11 @@ def orders(known: Known) -> None:
     if known.now is None:
         return
     paths = [path.assign(order=name) for name, path in known.orders.items()]
-    figure = plan_curve.plan_curve(known.orders, _unit(known))
+    figure = plan_curve.plan_curve(known.orders, unit_of(known))
     charts.show(figure, plan_curve.ABOUT, pd.concat(paths, ignore_index=True), key="order")
 
 
-def _unit(known: Known) -> str:
+def unit_of(known: Known) -> str:
     """Of a mean score; of its change where nobody measured the base."""
     return f"change of {known.unit}" if math.isnan(known.base) else known.unit
 

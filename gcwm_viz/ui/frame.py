@@ -18,30 +18,42 @@ from gcwm_viz.errors import InputError
 from gcwm_viz.figures.layer_grid import COLLAPSED, GridAxes, collapsed, expert_numbers, grid_axes
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.runs.tables import Run
-from gcwm_viz.ui import plugins, selection
+from gcwm_viz.ui import cell_choice, follow, glossary, plugins, selection
 from gcwm_viz.ui.loading import load_run, run_names
 from gcwm_viz.ui.roots import run_folder, run_root
 from gcwm_viz.ui.text import as_markdown
 from gcwm_viz.ui.trouble import shown
 
-PAGES = {
-    "app.py": "Overview",
-    "pages/0_Start.py": "Start",
-    "pages/1_Conflict.py": "Conflict",
-    "pages/12_Where.py": "Where",
-    "pages/2_Spectra.py": "Spectra",
-    "pages/3_Gate.py": "Gate",
-    "pages/4_Solver.py": "Solver",
-    "pages/5_Scores.py": "Scores",
-    "pages/13_Examples.py": "Examples",
-    "pages/7_Two_runs.py": "Two runs",
-    "pages/8_Decide.py": "Decide",
-    "pages/14_Ask.py": "Ask",
-    "pages/9_Talk.py": "Talk",
-    "pages/10_Compare.py": "Compare",
-    "pages/11_Explain.py": "Explain",
+SECTIONS = {
+    "What happened": {"app.py": "Overview", "pages/5_Scores.py": "Scores", "pages/13_Examples.py": "Examples"},
+    "Where and why": {
+        "pages/12_Where.py": "Where",
+        "pages/1_Conflict.py": "Conflict",
+        "pages/2_Spectra.py": "Spectra",
+        "pages/4_Solver.py": "Solver",
+    },
+    "What to integrate": {
+        "pages/8_Decide.py": "Decide",
+        "pages/15_Try.py": "Try",
+        "pages/16_Strength.py": "Strength",
+        "pages/3_Gate.py": "Gate",
+    },
+    "Side by side": {
+        "pages/7_Two_runs.py": "Two runs",
+        "pages/10_Compare.py": "Compare",
+        "pages/11_Explain.py": "Explain",
+    },
+    "To show": {"pages/14_Ask.py": "Ask", "pages/9_Talk.py": "Talk"},
+    "To compute": {"pages/0_Start.py": "Start"},
 }
+"""The pages by the question that they answer."""
+PAGES = {page: name for pages in SECTIONS.values() for page, name in pages.items()}
+FILES = {name: page for page, name in PAGES.items()}
 
+_STYLE = """<style>
+/* White text on the lighter blue of the dark theme has too little contrast. */
+[data-testid=stBaseButton-primary]:not(:disabled) {background: #0072B2; border-color: #0072B2; color: #FFFFFF}
+</style>"""
 _EXPERTS = (
     "A column for the same module of all experts: their mean, or the value of largest magnitude; a column for each; or "
     "one expert by its number."
@@ -50,7 +62,8 @@ _EXPERTS = (
 
 @dataclass(frozen=True)
 class View:
-    """The run and what the reader has selected in it. ``experts``: how those of a layer are drawn in maps."""
+    """The run and what the reader has selected in it: one matrix (layer, family), and several ``cells``. ``experts``:
+    how those of a layer are drawn in maps."""
 
     run: Run
     step: int
@@ -58,6 +71,7 @@ class View:
     family: str
     axes: GridAxes
     experts: str
+    cells: tuple[cell_choice.Cell, ...] = ()
 
     @property
     def grid(self) -> GridAxes:
@@ -104,9 +118,12 @@ def open_page(title: str, line: str, *, bare: bool = False) -> Iterator[DeltaGen
     """
     sidebar: Literal["collapsed", "expanded"] = "collapsed" if bare else "expanded"
     st.set_page_config(page_title=f"{title} · GCWM", layout="wide", initial_sidebar_state=sidebar)
+    st.html(_STYLE)
     selection.arrive(title)
     with st.sidebar:
-        st.markdown("**Geometry conflict**")
+        with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+            st.markdown("**Geometry conflict**", width="content")
+            glossary.popover()
         links = st.empty()
     _draw_links(links)
     if not is_loopback(st.get_option("server.address")):
@@ -123,9 +140,13 @@ def open_page(title: str, line: str, *, bare: bool = False) -> Iterator[DeltaGen
 
 
 def _draw_links(box: DeltaGenerator) -> None:
-    with box.container():
-        for page, name in PAGES.items():
-            selection.link(page, name)
+    with box.container(gap="small"):
+        for section, pages in SECTIONS.items():
+            with st.container(gap=None):
+                st.caption(section)
+                with st.container(horizontal=True, gap=None):
+                    for page, name in pages.items():
+                        selection.link(page, name)
 
 
 def is_loopback(address: str | None) -> bool:
@@ -149,8 +170,9 @@ def frame(title: str, line: str, *, bare: bool = False) -> Iterator[View]:
             st.stop()
         run = choose_run(names)
         view = choose_view(run, links)
+        follow.follow(run, told=view is None)
         if view is None:
-            missing(run)
+            follow.nothing_yet(run)
             st.stop()
         yield view
 
@@ -170,13 +192,19 @@ def choose_run(names: list[str]) -> Run:
     return run
 
 
+def axes_of(run: Run) -> GridAxes:
+    """Of all matrices that the run will have, so that maps keep their shape while they fill."""
+    keys = run.store.keys
+    return grid_axes(pd.DataFrame({"layer": [key.layer for key in keys], "family": [key.family for key in keys]}))
+
+
 def choose_view(run: Run, links: DeltaGenerator) -> View | None:
-    """Step, layer and family of ``run``; None while the run has no finished step. ``links``: of :func:`open_page`."""
+    """What is selected in ``run``; None while the run has no finished step. ``links``: of :func:`open_page`."""
     matrices = run.tables["matrices"]
     if matrices.empty:
         selection.show(run=run.path.name)
         return None
-    axes = grid_axes(matrices)
+    axes = axes_of(run)
     last = int(matrices["step"].max())
     names = dict(zip(matrices["step"], matrices["update"], strict=True))
     step = selection.choose("step", range(1, last + 1), last)
@@ -199,13 +227,9 @@ def choose_view(run: Run, links: DeltaGenerator) -> View | None:
             selection.choose("experts", options, options[0])
             experts = str(st.selectbox("Experts in maps", options, key="experts", help=_EXPERTS))
             chosen["experts"] = experts
+        cells = cell_choice.choose(axes)
+        chosen[cell_choice.KEY] = st.session_state[cell_choice.KEY]
+        cell_choice.summary()
     if selection.show(run=run.path.name, **chosen):
         _draw_links(links)  # they carry the selection of this page
-    return View(run=run, step=step, layer=layer, family=family, axes=axes, experts=experts)
-
-
-def missing(run: Run) -> None:
-    """Say that an unfinished run has no tables yet."""
-    st.info("This run has no finished step yet, so there is nothing to draw: its tables are written at the end.")
-    st.text(f"Folder: {run.path}")
-    st.text(f"Resume it with: python -m gcwm_viz resume {run.path}")
+    return View(run=run, step=step, layer=layer, family=family, axes=axes, experts=experts, cells=cells)

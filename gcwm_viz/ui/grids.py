@@ -8,34 +8,39 @@ import streamlit as st
 
 from gcwm_viz.figures.layer_grid import layer_grid
 from gcwm_viz.signals.signal import Signal
-from gcwm_viz.ui import charts
+from gcwm_viz.ui import cell_choice, charts
 from gcwm_viz.ui.frame import View
 
 CELL_COLUMNS = ["step", "matrix", "layer", "family"]
 
 
-def show_grid(view: View, cells: pd.DataFrame, signal: Signal, limits: tuple[float, float] | None = None) -> None:
-    """One grid of ``signal`` over ``cells`` (one step); a click makes the cell the chosen matrix on every page."""
+def show_grid(
+    view: View,
+    cells: pd.DataFrame,
+    signal: Signal,
+    limits: tuple[float, float] | None = None,
+    height: int | None = None,
+) -> None:
+    """One grid of ``signal`` over ``cells`` (one step); a click makes the cell the chosen matrix on every page, a box
+    selects its cells."""
     key = f"grid-{signal.column}"
+    figure = layer_grid(
+        cells, signal, axes=view.grid, limits=limits, chosen=view.chosen, outlined=view.cells, height=height
+    )
     charts.show(
-        layer_grid(cells, signal, axes=view.grid, limits=limits, chosen=view.chosen),
+        figure,
         signal,
         cells[[*CELL_COLUMNS, signal.column, "reason"]],
         key=key,
-        on_select=partial(charts.pick_cell, key, view.grid),
+        on_select=partial(cell_choice.pick, key, len(figure.data) - 1, view.grid),
+        box=True,
     )
 
 
-def show_grids(
-    view: View,
-    cells: pd.DataFrame,
-    signals: Sequence[Signal],
-    limits: dict[str, tuple[float, float]] | None = None,
-    columns: int = 3,
-) -> None:
-    """Grids of several signals in rows of ``columns``; limits by column name, by default from ``cells`` alone."""
-    for start in range(0, len(signals), columns):
-        row = signals[start : start + columns]
-        for box, signal in zip(st.columns(columns, gap="medium"), row, strict=False):
+def show_grids(view: View, cells: pd.DataFrame, signals: Sequence[Signal]) -> None:
+    """Grids of several signals, three in a row."""
+    for start in range(0, len(signals), 3):
+        row = signals[start : start + 3]
+        for box, signal in zip(st.columns(3, gap="medium"), row, strict=False):
             with box:
-                show_grid(view, cells, signal, (limits or {}).get(signal.column))
+                show_grid(view, cells, signal)

@@ -30,7 +30,7 @@ def obstacle(run: Run) -> str:
     file = run.store.file
     if "://" in file.base.where:
         return "its base lies on another machine, and transformers loads it from a folder of this one."
-    if _key(run) in _held:
+    if key_of(run) in _held:
         return ""
     need, free = file.probes.memory, available_memory()
     if need is None:  # a run without probes
@@ -53,7 +53,7 @@ def live_model(run: Run) -> Iterator["LiveModel"]:
     file = run.store.file
     for entry in (file.base, *file.updates, *file.states):
         within(entry.path)  # a run folder from elsewhere may name any path
-    key = _key(run)
+    key = key_of(run)
     with _turn:  # whichever run it is: two models may be more than the memory holds
         if key not in _held:
             _held.clear()
@@ -64,7 +64,7 @@ def live_model(run: Run) -> Iterator["LiveModel"]:
             yield model
 
 
-def _key(run: Run) -> tuple[str, tuple[int, ...]]:
+def key_of(run: Run) -> tuple[str, tuple[int, ...]]:
     """Another content of the folder is another model."""
     return str(run.path), tuple((run.path / name).stat().st_mtime_ns for name in ("run.json", "journal.jsonl"))
 

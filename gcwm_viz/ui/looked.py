@@ -6,15 +6,13 @@ from functools import cached_property
 
 import pandas as pd
 import streamlit as st
-import torch
 
 from gcwm_viz.attribution.plan import Ends
 from gcwm_viz.attribution.roles import by_arrival, role
 from gcwm_viz.figures.theme import margin, num
-from gcwm_viz.runs.tables import Run
+from gcwm_viz.runs.highlights import loss_errors
 from gcwm_viz.signals.catalogue import SIGNALS, on_page
 from gcwm_viz.signals.signal import Signal
-from gcwm_viz.statistics.means import mean_error
 from gcwm_viz.ui.frame import View
 
 TOGETHER = "earlier tasks together"
@@ -75,15 +73,19 @@ def choose(view: View) -> Looked | None:
     options = [*([TOGETHER] if len(earlier) > 1 else []), *by_arrival(list(looked.roles), view.run.updates)]
     changes = looked.rows.drop_duplicates("task").set_index("task")["change"]
     default = str(changes[earlier].idxmax()) if earlier else (looked.of_role("arrived") or options)[0]
-    errors = loss_errors(view.run, ends, split)
+    errors = loss_errors(view.run, ends.start, ends.step, split)
     words = {
         task: f"{task[:24]} ({num(float(changes[task]), signed=True)} {margin(errors.get(task, math.nan))})"
         for task in changes.index
     }
-    task = right.selectbox(
-        "Task (change of its loss, nats, 95 %)", options, index=options.index(default),
-        format_func=lambda option: words.get(option, option), key=f"where-task-{view.run.path.name}-{ends}-{split}",
-    )  # fmt: skip
+    key = f"where-task-{view.run.path.name}-{ends}-{split}"
+    if key not in st.session_state:
+        wanted = st.query_params.get("task", default)
+        st.session_state[key] = wanted if wanted in options else default
+    task = right.selectbox("Task (change of its loss, nats, 95 %)", options, key=key,
+                           format_func=lambda option: words.get(option, option))  # fmt: skip
+    if st.query_params.get("task", default) != task:
+        st.query_params["task"] = task
     tasks = tuple(earlier) if task == TOGETHER else (task,)
     with last:
         beside = _signal(view, ends)
@@ -104,14 +106,3 @@ def cells_of(view: View, ends: Ends) -> pd.DataFrame:
     """Rows of the table ``matrices`` at the end of a path."""
     cells = view.run.tables["matrices"]
     return cells[cells["step"] == ends.step]
-
-
-def loss_errors(run: Run, ends: Ends, split: str) -> dict[str, float]:
-    """Standard error of every task's change of loss, paired over its examples; none for a run without examples."""
-    before, after = (run.examples(state, split, "nll") for state in (ends.start, ends.step))
-    pairs = {task: (before[task], values) for task, values in after.items() if task in before}
-    return {
-        task: mean_error(torch.from_numpy(after_n - before_n))
-        for task, (before_n, after_n) in pairs.items()
-        if before_n.shape == after_n.shape
-    }

@@ -7,12 +7,13 @@ from gcwm_viz.figures import example_loss
 from gcwm_viz.probes.encoding import listed
 from gcwm_viz.probes.metrics import UNITS, is_share
 from gcwm_viz.probes.tasks import ChoiceTask, PromptTask, Task, TextTask
+from gcwm_viz.runs.examples import Status
 from gcwm_viz.ui import charts, example_answers, selection
 from gcwm_viz.ui.examples import Examples
 from gcwm_viz.ui.frame import View
 from gcwm_viz.ui.text import as_markdown
 
-ASK = "pages/14_Ask.py"
+ASK, WHERE = "pages/14_Ask.py", "pages/12_Where.py"
 
 
 def show(view: View, examples: Examples, row: pd.Series) -> None:
@@ -23,6 +24,9 @@ def show(view: View, examples: Examples, row: pd.Series) -> None:
         st.header(f"{as_markdown(name, 60)}, example {number}", anchor=False, width="content")
         if isinstance(task, PromptTask | ChoiceTask):
             selection.link(ASK, "Ask this →", task=name, example=number, split=examples.split)
+        if lost := [step for step in range(1, view.run.steps + 1) if row[f"status_{step}"] == Status.LOST]:
+            step = max(at for at in lost if at <= max(view.step, lost[0]))
+            selection.link(WHERE, "Which matrices did it →", step=step, task=name)
     if row["reason"]:
         st.text(f"No prompt and answer: {row['reason']}")
     else:

@@ -1,20 +1,19 @@
-"""Parts of the landing page: headline figures, where to look next, what was merged."""
+"""Parts of the landing page: headline figures, the story of the run, what was merged."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import streamlit as st
 
-from gcwm_viz.attribution.worst import worst_step
-from gcwm_viz.figures.layer_grid import short_family
 from gcwm_viz.figures.theme import margin, num, percent
-from gcwm_viz.probes.scores import forgetting_matrix
+from gcwm_viz.report.story import Sentence
+from gcwm_viz.report.story import story as told
 from gcwm_viz.runs.highlights import Scored, peak
-from gcwm_viz.runs.strength import strength_note
 from gcwm_viz.runs.tables import Run
 from gcwm_viz.signals.signal import Signal
-from gcwm_viz.ui import selection
-from gcwm_viz.ui.frame import View
+from gcwm_viz.ui import decision, selection
+from gcwm_viz.ui.frame import FILES, View
 from gcwm_viz.ui.grids import show_grid
 from gcwm_viz.ui.text import as_markdown, plain_cell
 from gcwm_viz.updates.outside import OUTSIDE, ROUNDING
@@ -25,7 +24,7 @@ SHIFT_LIMIT = 0.02
 
 @dataclass(frozen=True)
 class Pointer:
-    """A finding in Markdown, names escaped, and a link: the page, its label and what to select there."""
+    """A finding in Markdown, names escaped, and a link: the page by its name, the label and what to select there."""
 
     text: str
     page: str
@@ -71,78 +70,63 @@ def headline(view: View, scores: Scored | None) -> None:
         )
 
 
-def pointers(run: Run, scores: Scored | None) -> list[Pointer]:
-    """What to look at next in this run, most important first."""
+def story(view: View) -> None:
+    """The run in five sentences, each with a link to what lies behind it."""
+    for number, sentence in enumerate(_told(view.run)):
+        with st.container(gap=None, key=f"story-{number}"):
+            st.markdown(as_markdown(sentence.text, 700))
+            selection.link(FILES[sentence.page], f"{sentence.link} →", **sentence.selection)
+
+
+@lru_cache(maxsize=4)
+def _told(run: Run) -> list[Sentence]:
+    """The same run is the same object until its files change: see ``loading``."""
+    return told(run, None if run.store.file.states else decision.known_of(run).outlook)
+
+
+def cautions(view: View) -> None:
+    """What to bear in mind with this run's figures, each with a link; nothing where there is nothing."""
+    found = cautions_of(view.run)
+    if not found:
+        return
+    st.header("Read with care", anchor=False)
+    for number, pointer in enumerate(found):
+        with st.container(horizontal=True, vertical_alignment="center", key=f"caution-{number}"):
+            st.markdown(pointer.text)
+            selection.link(FILES[pointer.page], f"{pointer.link} →", **pointer.selection)
+
+
+def cautions_of(run: Run) -> list[Pointer]:
+    """What to bear in mind with the run's figures."""
     matrices, updates = run.tables["matrices"], run.tables["updates"]
-    last = str(int(matrices["step"].max()))
-    findings = []
-    top = peak(matrices)
-    if top is not None:
-        at = {"step": str(top["step"]), "layer": str(top["layer"]), "family": str(top["family"])}
-        text = (
-            f"Updates disagree most in layer {top['layer']}, {as_markdown(top['family'], 40)}, at step {top['step']}: "
-            f"active conflict {num(top['active_conflict'])}."
-        )
-        findings.append(Pointer(text, "pages/1_Conflict.py", "Open this matrix", at))
-    if scores is not None and len(scores.R):
-        lost = forgetting_matrix(scores.R, higher_is_better=scores.higher_is_better).iloc[-1].dropna()
-        if len(lost) and lost.max() > 0:
-            text = (
-                f"The task that lost most is {as_markdown(lost.idxmax(), 40)}: its score is {num(lost.max())} "
-                f"{'below' if scores.higher_is_better else 'above'} its best earlier one."
-            )
-            findings.append(Pointer(text, "pages/5_Scores.py", "See its retention", {"step": last}))
-    worst = worst_step(run.tables["attribution"], run.updates)
-    if worst is not None:
-        named = [(f"{layer} " if layer >= 0 else "", family) for layer, family in dict.fromkeys(worst.half[:5])]
-        cells = ", ".join(f"{layer}{as_markdown(short_family(family), 24)}" for layer, family in named)
-        text = (
-            f"Step {worst.step} raised the loss of {as_markdown(worst.task, 40)} most, by {num(worst.change)} nats; "
-            f"half of the harm came from {len(worst.half)} of {worst.matrices} matrices ({cells}"
-            f"{', …' if len(worst.half) > 5 else ''})."
-        )
-        findings.append(Pointer(text, "pages/12_Where.py", "See where, and undo it", {"step": str(worst.step)}))
-    if note := strength_note(run):
-        text = f"{note[0].upper()}{note[1:]}."
-        findings.insert(0, Pointer(text, "pages/5_Scores.py", "See the curve", {"step": last}))
+    last = {"step": str(int(matrices["step"].max()))}
+    found = []
     if matrices["geo_shift"].median() < SHIFT_LIMIT:
         text = (
             f"The geometry branch moved {percent(matrices['geo_shift'].median())} (median) from its start: read its "
             "difference from the plain branch with care."
         )
-        findings.append(Pointer(text, "pages/4_Solver.py", "See the solver", {"step": last}))
+        found.append(Pointer(text, "Solver", "See the solver", last))
     shares = matrices["lambda_share"].dropna()
     if (shares > LAMBDA_LIMIT).any():
         text = (
             f"Regularisation contributes {percent(shares.median())} of the trace (median), so conflicts read low: "
             "compare values within this run and between runs of the same λ only."
         )
-        findings.append(Pointer(text, "pages/2_Spectra.py", "See the spectra", {"step": last}))
+        found.append(Pointer(text, "Spectra", "See the spectra", last))
     rounded = updates[updates["rounding"] > ROUNDING]
     if len(rounded):
         names = ", ".join(as_markdown(name, 30) for name in rounded["update"].head(3))
         text = f"Half-precision inputs blur the updates of {names} by up to {percent(rounded['rounding'].max())}."
-        findings.append(Pointer(text, "pages/2_Spectra.py", "See the spectra", {"step": last}))
+        found.append(Pointer(text, "Spectra", "See the spectra", last))
     outside = updates[updates["outside_share"] > OUTSIDE]
     if len(outside):
         text = (
             f"Up to {percent(outside['outside_share'].max())} of an update's squared norm lies outside the merged "
             "matrices and is ignored; the table below says for which."
         )
-        findings.append(Pointer(text, "pages/5_Scores.py", "See the scores", {"step": last}))
-    return findings
-
-
-def where_next(view: View, scores: Scored | None) -> None:
-    """The pointers as sentences with a link each."""
-    st.header("Where to look", anchor=False)
-    findings = pointers(view.run, scores)
-    if not findings:
-        st.text("Nothing stands out in this run.")
-    for number, pointer in enumerate(findings):
-        with st.container(horizontal=True, vertical_alignment="center", key=f"pointer-{number}"):
-            st.markdown(pointer.text)
-            selection.link(pointer.page, f"{pointer.link} →", **pointer.selection)
+        found.append(Pointer(text, "Scores", "See the scores", last))
+    return found
 
 
 ROUNDING_MAP = Signal(

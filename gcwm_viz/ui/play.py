@@ -7,7 +7,6 @@ import streamlit as st
 
 from gcwm_viz.figures import pair_matrix
 from gcwm_viz.figures.layer_grid import layer_grid
-from gcwm_viz.signals.catalogue import on_page
 from gcwm_viz.signals.signal import Signal
 from gcwm_viz.ui import charts, grids
 from gcwm_viz.ui.frame import View
@@ -18,23 +17,15 @@ SECONDS = 1.8
 _STEP, _SINCE = "play-step", "play-since"
 
 
-def player(view: View, limits: dict[str, tuple[float, float]]) -> None:
-    """A toggle; when on, one signal over layers and the pairs beside it, with a step of their own that advances.
+def player(view: View, signal: Signal, limits: tuple[float, float]) -> None:
+    """``signal`` over layers and the pairs beside it, with a step of their own that advances.
 
-    limits: colour range by column, over all steps, so that colours stay comparable while it plays.
+    limits: colour range over all steps, so that colours stay comparable while it plays.
     """
     last = int(view.run.tables["matrices"]["step"].max())
-    if not st.toggle(
-        "Play the steps", key="playing", help="One map, large, step after step. Stop it to drag the step."
-    ):
-        return
-    with st.container(border=True):
-        options = {signal.title: signal for signal in on_page("Conflict")}
-        left, right = st.columns([1, 2], gap="medium", vertical_alignment="bottom")
-        signal = options[left.selectbox("Signal to play", list(options))]
-        running = right.toggle("Move on by itself", value=last > 1, key="play-on", disabled=last == 1)
-        # Only the fragment runs again: the rest of the page stays unchanged.
-        st.fragment(_screen, run_every=SECONDS if running else None)(view, signal, limits, last, running)
+    running = st.toggle("Move on by itself", value=last > 1, key="play-on", disabled=last == 1)
+    # Only the fragment runs again: the rest of the page stays unchanged.
+    st.fragment(_screen, run_every=SECONDS if running else None)(view, signal, limits, last, running)
 
 
 def next_step(step: int, last: int, waited: float) -> int:
@@ -44,7 +35,7 @@ def next_step(step: int, last: int, waited: float) -> int:
     return 1 if step >= last else step + 1
 
 
-def _screen(view: View, signal: Signal, limits: dict[str, tuple[float, float]], last: int, running: bool) -> None:
+def _screen(view: View, signal: Signal, limits: tuple[float, float], last: int, running: bool) -> None:
     now, state = time.monotonic(), st.session_state
     if running:
         since = state.setdefault(_SINCE, now)
@@ -58,7 +49,7 @@ def _screen(view: View, signal: Signal, limits: dict[str, tuple[float, float]], 
     st.markdown(f'**Step {step} of {last}** adds "{as_markdown(view.update, 60)}"')
     left, right = st.columns(2, gap="medium")
     with left:
-        figure = layer_grid(cells, signal, axes=view.grid, limits=limits[signal.column], chosen=view.chosen)
+        figure = layer_grid(cells, signal, axes=view.grid, limits=limits, chosen=view.chosen, outlined=view.cells)
         charts.show(figure, signal, cells[[*grids.CELL_COLUMNS, signal.column, "reason"]], key="play-grid")
     with right:
         square = pair_matrix.pair_values(view.at_step("pairs"), view.run.updates)

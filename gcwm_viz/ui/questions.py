@@ -14,6 +14,8 @@ from gcwm_viz.ui.probe_files import Tasks, answered_tasks, lost_examples
 from gcwm_viz.ui.text import as_markdown
 
 MAX_CHARACTERS = 4000
+Asked = dict[str, str]
+"""A question as query parameters."""
 _NAMES = ("prompt", "task", "example", "split")
 _WANTED, _SHOWN = "ask-wanted", "ask-shown"
 _TEXT, _TASK, _EXAMPLE = "ask-text", "ask-task", "ask-example"
@@ -23,12 +25,7 @@ def choose(run: Run, box: DeltaGenerator, bar: DeltaGenerator) -> Question | Non
     """Text box in ``box`` and choice of a probe in ``bar``, and what they ask; None where that is nothing yet, or
     cannot be asked, with the sentence that says why."""
     asked = _requested()
-    tasks: Tasks = {}
-    missing = ""
-    try:
-        tasks = answered_tasks(run)
-    except (InputError, OSError) as error:
-        missing = str(error)
+    tasks, missing = _tasks(run)
     question, fault = _question(asked, tasks, missing)
     moved = st.session_state.get(_SHOWN) != asked
     _show(asked)
@@ -48,7 +45,36 @@ def choose(run: Run, box: DeltaGenerator, bar: DeltaGenerator) -> Question | Non
     return question
 
 
-def _requested() -> dict[str, str]:
+def ask(run: Run, box: DeltaGenerator | None, default: Asked) -> tuple[Question | None, Asked]:
+    """What is asked in the talk, also as query parameters: ``default`` until something else was, that this run has.
+
+    box: for the text box; without it only examples of tasks can be asked.
+    """
+    asked = _requested()
+    tasks, missing = _tasks(run)
+    question, _ = _question(asked, tasks, missing)
+    if question is None or (box is None and "task" not in asked):
+        asked = default
+        question, _ = _question(asked, tasks, missing)
+    if key := _key(asked, tasks):
+        asked = asked | {"split": key[0]}
+    moved = st.session_state.get(_SHOWN) != asked
+    _show(asked)
+    if box is not None:
+        with box:
+            _text_box(question, moved=moved)
+    return question, asked
+
+
+def _tasks(run: Run) -> tuple[Tasks, str]:
+    """The run's tasks with right answers, or why they are not known."""
+    try:
+        return answered_tasks(run), ""
+    except (InputError, OSError) as error:
+        return {}, str(error)
+
+
+def _requested() -> Asked:
     """What the reader has just chosen, else what the link says, else what was asked last."""
     wanted = st.session_state.pop(_WANTED, None)
     if wanted is None:
@@ -59,14 +85,14 @@ def _requested() -> dict[str, str]:
     return {name: wanted[name] for name in _NAMES if name in wanted} if "task" in wanted else {}
 
 
-def _show(asked: dict[str, str]) -> None:
+def _show(asked: Asked) -> None:
     st.session_state[_SHOWN] = asked
     if any(st.query_params.get(name) != asked.get(name) for name in _NAMES):
         others = {name: value for name, value in st.query_params.to_dict().items() if name not in _NAMES}
         st.query_params.from_dict(others | asked)
 
 
-def _question(asked: dict[str, str], tasks: Tasks, missing: str) -> tuple[Question | None, str]:
+def _question(asked: Asked, tasks: Tasks, missing: str) -> tuple[Question | None, str]:
     """The question, or why there is none."""
     if "prompt" in asked:
         prompt = asked["prompt"]
@@ -78,19 +104,23 @@ def _question(asked: dict[str, str], tasks: Tasks, missing: str) -> tuple[Questi
     name, split = asked["task"], asked.get("split", "")
     if missing:
         return None, f"The example of task {name!r} cannot be asked without its probe file."
-    task = tasks.get((split, name)) or next(
-        (task for (_, own), task in tasks.items() if own == name and not split), None
-    )
-    if task is None:
+    key = _key(asked, tasks)
+    if key is None:
         return (
             None,
             f"The run's probe files have no task {name!r} with right answers{f' in {split!r}' if split else ''}.",
         )
-    example = asked.get("example", "1")
+    task, example = tasks[key], asked.get("example", "1")
     place = _number(example)
     if not 1 <= place <= len(task):
         return None, f"Task {name!r} has the examples 1 to {len(task)}, and no {example[:20]!r}."
     return Question.of(task, place), ""
+
+
+def _key(asked: Asked, tasks: Tasks) -> tuple[str, str] | None:
+    """The task that is asked, by split and name; without a split the first of its name."""
+    split, name = asked.get("split", ""), asked.get("task", "")
+    return next((key for key in tasks if key[1] == name and split in ("", key[0])), None)
 
 
 def _typed(prompt: str, tasks: Tasks) -> Question:
@@ -128,7 +158,7 @@ def _ask_prompt() -> None:
     st.session_state[_WANTED] = {"prompt": st.session_state.get(_TEXT) or ""}
 
 
-def _probe_controls(run: Run, tasks: Tasks, asked: dict[str, str]) -> None:
+def _probe_controls(run: Run, tasks: Tasks, asked: Asked) -> None:
     """Task, example, and two buttons. The task shown first is the one of which most was lost."""
     lost = lost_examples(run, tasks)
     keys = list(tasks)
@@ -140,11 +170,11 @@ def _probe_controls(run: Run, tasks: Tasks, asked: dict[str, str]) -> None:
     st.session_state[_TASK], st.session_state[_EXAMPLE] = at, min(max(example, 1), most)
     st.selectbox("Or take a probe", keys, key=_TASK, format_func=_label, on_change=_take, args=(1,), width=210)
     st.number_input(f"Example, 1 to {most}", 1, most, key=_EXAMPLE, on_change=_take, width=170)
-    st.button("Another", on_click=_take, args=(_next(list(range(1, most + 1)), example),))
+    st.button("Another", on_click=_take, args=(next_of(list(range(1, most + 1)), example),))
     st.button(
         "A forgotten one",
         on_click=_take,
-        args=(_next(own, example),),
+        args=(next_of(own, example),),
         disabled=not own,
         help="Right after an earlier step and wrong after the last one, as the run stores its scores: "
         f"{len(own) or 'none'} of {most} examples of this task.",
@@ -156,12 +186,17 @@ def _label(key: tuple[str, str]) -> str:
 
 
 def _take(example: int | None = None) -> None:
-    split, name = st.session_state[_TASK]
     number = st.session_state[_EXAMPLE] if example is None else example
-    st.session_state[_WANTED] = {"task": name, "example": str(number), "split": split}
+    take(st.session_state[_TASK], number)
 
 
-def _next(examples: list[int], example: int) -> int:
+def take(task: tuple[str, str], example: int) -> None:
+    """Ask an example of a task, which is given by split and name."""
+    split, name = task
+    st.session_state[_WANTED] = {"task": name, "example": str(example), "split": split}
+
+
+def next_of(examples: list[int], example: int) -> int:
     """The one after ``example`` in a fixed random order, so that a talk can be rehearsed."""
     shuffled = random.Random(0).sample(examples, len(examples))
     if not shuffled:

@@ -9,6 +9,7 @@ from gcwm_viz.figures import forgetting
 from gcwm_viz.figures import strength as strength_figure
 from gcwm_viz.figures.theme import num
 from gcwm_viz.probes.metrics import UNITS, offered
+from gcwm_viz.probes.metrics import headline as headline_metric
 from gcwm_viz.probes.scores import forgetting_matrix
 from gcwm_viz.runs.examples import FORGOTTEN
 from gcwm_viz.runs.highlights import Scored, scored
@@ -22,9 +23,11 @@ _EXAMPLES = "pages/13_Examples.py"
 _CLICKED = "clicked-task"
 
 
-def choose_measure(label: str, splits: list[str], metrics: list[str], split: str, *, key: str) -> tuple[str, str]:
+def choose_measure(
+    label: str, splits: list[str], metrics: list[str], split: str, *, key: str, widths: tuple[int, int] = (1, 3)
+) -> tuple[str, str]:
     """(split, metric) from two controls; ``split`` is the one chosen at first, ``label`` the name of its control."""
-    left, right = st.columns([1, 3])
+    left, right = st.columns(widths)
     split = left.segmented_control(
         label, splits, default=split, required=True, format_func=_SPLITS.__getitem__, key=f"{key}-split"
     )
@@ -44,13 +47,14 @@ def choose(run: Run) -> Scored | None:
     return scored(run, split, metric)
 
 
-def strength(run: Run, metric: str) -> None:
-    """Scores of the final state at other strengths, where they were tried, and the note on them."""
-    values = strength_curve(run, metric)
+def strength(run: Run) -> None:
+    """Scores of the final state at other strengths, and the note on them, or that none were tried."""
+    tried = run.tables["strength"].assign(split="dev")
+    values = strength_curve(run)
     if values.empty:
+        st.info("No other strength of this merge was tried: that takes development probes when the run is computed.")
         return
-    st.header("How strong should the merge be?", anchor=False)
-    eta = None if run.store.file.eta_tried is None else run.store.settings.continual.eta
+    metric, eta = headline_metric(tried), None if run.store.file.eta_tried is None else run.store.settings.continual.eta
     if eta is not None:
         st.info(
             f"η = {eta:g} was chosen on these probes, the best of {len(values)} that were tried before the run. "
@@ -70,7 +74,7 @@ def forgotten(scores: Scored, earlier: list[str], step: int) -> None:
     link."""
     if _CLICKED in st.session_state:  # a callback cannot leave its page
         lost_of = _lost_examples(st.session_state.pop(_CLICKED), scores)
-        st.switch_page(_EXAMPLES, query_params=selection.requested() | selection.as_parameters(lost_of))
+        st.switch_page(_EXAMPLES, query_params=selection.parameters(**lost_of))
     lost = forgetting_matrix(scores.R, higher_is_better=scores.higher_is_better)
     row = lost.reindex([step])[[name for name in earlier if name in lost]].iloc[0].dropna()
     tasks = [str(name) for name in row.index]

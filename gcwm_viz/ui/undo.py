@@ -17,7 +17,7 @@ from gcwm_viz.jobs import jobs
 from gcwm_viz.jobs.attribution import cells_json, restore_job, restored_folder, write_cells
 from gcwm_viz.probes.metrics import METRICS, UNITS, offered
 from gcwm_viz.ui import charts, job_card
-from gcwm_viz.ui.cell_choice import KEY, Cell, label_of, replace_by, selected, text_of
+from gcwm_viz.ui.cell_choice import KEY, Cell, cells_of, label_of, members, replace_by, text_of
 from gcwm_viz.ui.live import live_model, obstacle
 from gcwm_viz.ui.looked import Looked
 from gcwm_viz.ui.roots import run_root
@@ -39,10 +39,7 @@ def show(looked: Looked) -> None:
     if reason:
         st.text(f"The app cannot load this run's model: {reason}")
         return
-    places = looked.rows.drop_duplicates("matrix")
-    names: Names = {}
-    for layer, family, matrix in zip(places["layer"], places["family"], places["matrix"], strict=True):
-        names.setdefault((int(layer), str(family)), []).append(str(matrix))  # all outside tensors share one place
+    names = names_of(looked)
     cells, share = _choose(looked, names)
     result = st.session_state.get(_RESULT)
     if result and result[0] == _question(looked, cells, share):
@@ -52,14 +49,28 @@ def show(looked: Looked) -> None:
     found(looked)
 
 
+def names_of(looked: Looked) -> Names:
+    """The matrices of every cell of the path; all tensors outside the targets share one place."""
+    places = looked.rows.drop_duplicates("matrix")
+    names: Names = {}
+    for layer, family, matrix in zip(places["layer"], places["family"], places["matrix"], strict=True):
+        names.setdefault((int(layer), str(family)), []).append(str(matrix))
+    return names
+
+
 def _choose(looked: Looked, names: Names) -> tuple[list[Cell], float]:
     """The chosen cells and the share of the step that is undone in them."""
-    _forget_other(looked, names)
+    families = members(looked.view.axes)
+    own = {text: cells_of(text, families) for text in st.session_state[KEY]}
+    here = [text for text, cells in own.items() if names.keys() >= set(cells)]
+    if here != list(own):  # the others are no longer selected
+        st.session_state[KEY] = here
+    cells = list(dict.fromkeys(cell for text in here for cell in own[text]))
     by_matrix = {matrix: cell for cell, own in names.items() for matrix in own}
     ranked = list(dict.fromkeys(by_matrix[matrix] for matrix in rank(looked.rows, looked.tasks)))
     st.multiselect(
-        "Matrices to undo", [text_of(*cell) for cell in names], key=KEY,
-        format_func=label_of, placeholder="Click cells in a map above, or choose here",
+        "Matrices to undo: the selected cells", list(dict.fromkeys([*(text_of(*cell) for cell in names), *here])),
+        key=KEY, format_func=label_of, placeholder="Click cells in a map above, or choose here",
     )  # fmt: skip
     boxes = st.columns([1, 1.4, 1, 1.1, 1.6], vertical_alignment="bottom")
     most = max(len(ranked), 1)
@@ -75,7 +86,6 @@ def _choose(looked: Looked, names: Names) -> tuple[list[Cell], float]:
     )
     boxes[2].button("Choose none", on_click=replace_by, args=([],), width="stretch")
     share = float(boxes[3].number_input("Share undone", 0.0, 1.0, 1.0, step=0.1, key="undo-share"))
-    cells = selected()
     if boxes[4].button("Undo these", type="primary", disabled=not cells or share == 0, width="stretch"):
         _score(looked, names, cells, share)
     with st.expander("Find the smallest set that brings a share back"):
@@ -101,7 +111,7 @@ def _answer(looked: Looked, rows: pd.DataFrame, seconds: float, cells: Sequence[
     splits = list(dict.fromkeys(rows["split"]))
     split, metric = choose_measure("Split", splits, offered(rows), splits[-1], key="undo")
     own = rows[rows["split"] == split]
-    st.markdown(_sentence(own, metric, cells, looked))
+    st.markdown(sentence(own, metric, cells, looked))
     if split == looked.split:
         st.caption("The attribution that chooses the cells is of this split too: the other one is the check.")
     figure = restoration_figure.restoration(own, metric=metric, unit=UNITS[metric])
@@ -109,7 +119,8 @@ def _answer(looked: Looked, rows: pd.DataFrame, seconds: float, cells: Sequence[
     _export(looked, cells, share)
 
 
-def _sentence(own: pd.DataFrame, metric: str, cells: Sequence[Cell], looked: Looked) -> str:
+def sentence(own: pd.DataFrame, metric: str, cells: Sequence[Cell], looked: Looked) -> str:
+    """What undoing ``cells`` brought; ``own``: rows of one split of the scores."""
     rows = own[own["metric"] == metric]
     loss = own[own["metric"] == "nll"]
     places = looked.rows.drop_duplicates("matrix")
@@ -168,10 +179,3 @@ def _export(looked: Looked, cells: Sequence[Cell], share: float) -> None:
         st.text(f"Written to {out}")
     else:
         job_card.show_ending(spec, job)
-
-
-def _forget_other(looked: Looked, names: Names) -> None:
-    """Cells of another run that this one has not are no longer chosen."""
-    own = [cell for cell in selected() if cell in names]
-    if len(own) != len(selected()):
-        replace_by(own)

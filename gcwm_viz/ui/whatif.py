@@ -1,8 +1,11 @@
 """Another gate on the same run: α is a function of conflict alone, so nothing is optimised again."""
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from gcwm_viz.figures.theme import num
 from gcwm_viz.geometry.config import GCWMConfig
@@ -32,28 +35,46 @@ _RANGES = {"tau": (0.0, 1.0), "kappa": (0.0, 50.0), "alpha_min": (0.0, 1.0), "al
 _LABELS = {"tau": "Threshold τ", "kappa": "Steepness κ", "alpha_min": "Lowest α", "alpha_max": "Highest α"}
 
 
-def gate_settings(config: GCWMConfig) -> GCWMConfig:
-    """Sliders for the gate, starting from ``config``. The lowest α never exceeds the highest."""
-    with st.container(border=True):
-        st.markdown("**What if the gate were different?** Move a slider; nothing but α is computed again.")
-        boxes = st.columns([2, 2, 2, 2, 1.4], vertical_alignment="bottom")
-        values: dict[str, float] = {}
-        for box, name in zip(boxes, _RANGES, strict=False):
-            low, high = _RANGES[name]
-            default = float(getattr(config, name))
-            values[name] = box.slider(
-                _LABELS[name],
-                min(low, default),
-                max(high, default),
-                default,
-                step=0.5 if name == "kappa" else 0.01,
-                key=f"gate-{name}-{default}",
-            )
-        gated = boxes[-1].toggle("Gate on", value=config.gate == "conflict", key=f"gate-on-{config.gate}")
-        if values["alpha_min"] > values["alpha_max"]:
-            st.caption("The lowest α is above the highest; the highest is used for both.")
-            values["alpha_min"] = values["alpha_max"]
+def gate_settings(
+    config: GCWMConfig,
+    boxes: Sequence[DeltaGenerator],
+    key: str = "gate",
+    *,
+    now: GCWMConfig | None = None,
+    on_change: Callable[[], None] | None = None,
+) -> GCWMConfig:
+    """Sliders for the gate and its switch in five ``boxes``, starting from ``now``, by default from ``config``, the
+    run's. The lowest α never exceeds the highest."""
+    now = now or config
+    for box, name in zip(boxes, _RANGES, strict=False):
+        low, high = _RANGES[name]
+        default, value = float(getattr(config, name)), float(getattr(now, name))
+        box.slider(
+            _LABELS[name],
+            min(low, default, value),
+            max(high, default, value),
+            value,
+            step=0.5 if name == "kappa" else 0.01,
+            key=_key(key, name, config),
+            on_change=on_change,
+        )
+    boxes[-1].toggle("Gate on", now.gate == "conflict", key=_key(key, "gate", config), on_change=on_change)
+    if st.session_state[_key(key, "alpha_min", config)] > st.session_state[_key(key, "alpha_max", config)]:
+        st.caption("The lowest α is above the highest; the highest is used for both.")
+    return gate_shown(config, key)
+
+
+def gate_shown(config: GCWMConfig, key: str) -> GCWMConfig:
+    """``config`` with the gate that the sliders show."""
+    values = {name: float(st.session_state[_key(key, name, config)]) for name in _RANGES}
+    values["alpha_min"] = min(values["alpha_min"], values["alpha_max"])
+    gated = st.session_state[_key(key, "gate", config)]
     return GCWMConfig.from_dict(config.to_dict() | values | {"gate": "conflict" if gated else "none"})
+
+
+def _key(key: str, name: str, config: GCWMConfig) -> str:
+    """Another default is another slider."""
+    return f"{key}-{name}-{getattr(config, name)}"
 
 
 def regated(cells: pd.DataFrame, config: GCWMConfig) -> pd.DataFrame:

@@ -1,14 +1,19 @@
 """Charts of the page Where: which matrices changed the loss of which task, and what they brought."""
 
 from collections.abc import Callable
+from functools import lru_cache
 
+import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
 
 from gcwm_viz.figures import attribution_map, attribution_multiples, harm_gain, interpolation, theme
 from gcwm_viz.figures.bounds import bounds
-from gcwm_viz.figures.layer_grid import layer_grid
+from gcwm_viz.figures.layer_grid import collapsed, layer_grid
 from gcwm_viz.probes.metrics import METRICS, UNITS, offered, rows_of_metric
-from gcwm_viz.ui import cell_choice, charts
+from gcwm_viz.runs.tables import Run
+from gcwm_viz.ui import charts
+from gcwm_viz.ui.frame import axes_of
 from gcwm_viz.ui.looked import Looked, cells_of
 from gcwm_viz.ui.where_conflict import agreement
 
@@ -19,9 +24,7 @@ def maps(looked: Looked, select: Callable[[str, int], None]) -> None:
     view = looked.view
     left, right = st.columns(2, gap="medium")
     with left:
-        figure = attribution_map.attribution_map(
-            looked.chosen, label=looked.label, axes=view.grid, outlined=cell_choice.selected()
-        )
+        figure = attribution_map.attribution_map(looked.chosen, label=looked.label, axes=view.grid, outlined=view.cells)
         charts.show(
             figure, attribution_map.ATTRIBUTION, looked.chosen, key="attribution", box=True,
             on_select=lambda: select("attribution", len(figure.data) - 1),
@@ -31,7 +34,7 @@ def maps(looked: Looked, select: Callable[[str, int], None]) -> None:
         cells, signal = cells_of(view, looked.ends), looked.beside
         assert signal is not None
         limits = bounds(cells[signal.column], diverging=signal.diverging, fit=True)
-        figure = layer_grid(cells, signal, axes=view.grid, limits=limits, outlined=cell_choice.selected())
+        figure = layer_grid(cells, signal, axes=view.grid, limits=limits, outlined=view.cells)
         # As tall as the map beside it, which has a subtitle.
         subtitle = {"text": f"step {looked.ends.step}", "font": {"size": 12}}
         figure.update_layout(title_subtitle=subtitle, height=figure.layout.height + 22, margin_t=70)
@@ -52,7 +55,7 @@ def harm_against_gain(looked: Looked, select: Callable[[str, int], None]) -> Non
         charts.show(theme.nothing(harm_gain.ABOUT.title, why), harm_gain.ABOUT, looked.rows.iloc[:0], key="harm")
         return
     cells = harm_gain.harm_and_gain(looked.rows, arrived=arrived[0], earlier=earlier)
-    figure = harm_gain.harm_gain(cells, arrived=arrived[0], axes=looked.view.axes, selected=cell_choice.selected())
+    figure = harm_gain.harm_gain(cells, arrived=arrived[0], axes=looked.view.axes, selected=looked.view.cells)
     charts.show(
         figure, harm_gain.ABOUT, cells, key="harm", box=True, on_select=lambda: select("harm", len(figure.data) - 1)
     )
@@ -60,10 +63,17 @@ def harm_against_gain(looked: Looked, select: Callable[[str, int], None]) -> Non
 
 def over_time(looked: Looked) -> None:
     """Every task and path of the split on one scale."""
-    table = looked.view.run.tables["attribution"]
-    rows = table[table["split"] == looked.split]
-    figure = attribution_multiples.attribution_multiples(rows, order=looked.view.run.updates, axes=looked.view.grid)
+    rows, figure = _every(looked.view.run, looked.split, looked.view.experts)
     charts.show(figure, attribution_multiples.ABOUT, rows, key="attribution-all")
+
+
+@lru_cache(maxsize=4)
+def _every(run: Run, split: str, experts: str) -> tuple[pd.DataFrame, go.Figure]:
+    """Drawn once a run, see ``loading``: with many steps and tasks it takes seconds."""
+    table = run.tables["attribution"]
+    rows = table[table["split"] == split]
+    axes = collapsed(axes_of(run), experts)
+    return rows, attribution_multiples.attribution_multiples(rows, order=run.updates, axes=axes)
 
 
 def _probes(looked: Looked) -> str:

@@ -1,6 +1,7 @@
 """The part of the page Where that asks whether conflict is in the same place as forgetting."""
 
 import math
+from functools import lru_cache
 
 import pandas as pd
 import streamlit as st
@@ -8,6 +9,7 @@ import streamlit as st
 from gcwm_viz.attribution.spatial import forgetting_pairs, rank_correlation, spatial_correlations, spatial_summary
 from gcwm_viz.figures import attribution_map, spatial_correlation
 from gcwm_viz.figures.theme import num
+from gcwm_viz.runs.tables import Run
 from gcwm_viz.signals.catalogue import SIGNALS, on_page
 from gcwm_viz.signals.signal import Signal
 from gcwm_viz.ui import charts
@@ -35,18 +37,25 @@ def agreement(looked: Looked, signal: Signal) -> str:
 
 def same_place(looked: Looked) -> None:
     """Whether any signal is high where earlier tasks got worse, over all steps and tasks of the run."""
-    run = looked.view.run
-    rows = run.tables["attribution"]
-    columns = list(dict.fromkeys([*(signal.column for signal in on_page("Conflict")), *_NORMS]))
-    correlations = spatial_correlations(
-        rows[rows["split"] == looked.split], run.tables["matrices"], columns, order=run.updates
-    )
-    worse = forgetting_pairs(correlations, rows)
-    summary = spatial_summary(worse, cluster=["step"])
-    names = {column: SIGNALS[column].title for column in columns}
+    correlations, worse, summary = _correlations(looked.view.run, looked.split)
+    names = {column: SIGNALS[column].title for column in _columns()}
     st.markdown(_answer(summary, looked.beside))
     figure = spatial_correlation.spatial_correlation(worse, summary, names)
     charts.show(figure, spatial_correlation.ABOUT, correlations, key="space")
+
+
+def _columns() -> list[str]:
+    return list(dict.fromkeys([*(signal.column for signal in on_page("Conflict")), *_NORMS]))
+
+
+@lru_cache(maxsize=4)
+def _correlations(run: Run, split: str) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Correlations of all steps and tasks, those of forgetting, and their summary; once a run, see ``loading``."""
+    rows = run.tables["attribution"]
+    rows = rows[rows["split"] == split]
+    correlations = spatial_correlations(rows, run.tables["matrices"], _columns(), order=run.updates)
+    worse = forgetting_pairs(correlations, rows)
+    return correlations, worse, spatial_summary(worse, cluster=["step"])
 
 
 def _answer(summary: pd.DataFrame, signal: Signal | None) -> str:

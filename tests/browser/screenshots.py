@@ -1,6 +1,6 @@
 """Screenshots of every page: ``python -m tests.browser.screenshots --run-root runs --run lab --out docs/screenshots``.
 
-Needs Chromium. Light and dark, 1440 points wide, as tall as the page up to a limit.
+Needs Chromium. Light and dark, 1440 points wide, as tall as the page up to a limit; the talk in a window of its own.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from gcwm_viz.ui.frame import PAGES
 from tests.browser.conftest import QUIET, Server
 
 WIDTH, TALLEST = 1440, 2600
-TALK_SCREENS = 5
+TALK_WINDOW = (1280, 720)
 
 
 def main() -> None:
@@ -27,6 +27,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/screenshots"))
     parser.add_argument("--matrix", default="layer=3&family=down_proj", help="query parameters of the matrix to show")
     parser.add_argument("--question", default="task=capital&split=dev&example=2", help="query parameters of Ask")
+    parser.add_argument("--variant", default="1_past~1_capital~1_index~1_symbol~1_close~~0.9_eta", help="link of Try")
     parser.add_argument("--step", type=int, default=3, help="step to show on Where; its losses are split")
     parser.add_argument("--schemes", nargs="+", default=["light", "dark"], choices=["light", "dark"])
     parser.add_argument("--pages", nargs="+", default=list(PAGES.values()), help="names of pages [all]")
@@ -54,17 +55,30 @@ def main() -> None:
                         page.get_by_text("Shade = probability").wait_for()
                         _capture(page, file)
                         continue
+                    if name == "Try":
+                        page.goto(f"{server.url}/{path}?run={options.run}&try={options.variant}")
+                        page.get_by_text("Change", exact=True).wait_for()
+                        _settle(page)
+                        _capture(page, file)
+                        continue
                     if name == "Where":
                         page.goto(f"{server.url}/{path}?run={options.run}&step={options.step}")
                         _settle(page)
                         _undo_the_worst(page)
                         _capture(page, file)
                         continue
-                    for screen in range(1, TALK_SCREENS + 1) if name == "Talk" else [0]:
-                        query = f"screen={screen}" if screen else options.matrix
-                        page.goto(f"{server.url}/{path}?run={options.run}&{query}")
-                        _settle(page)
-                        _capture(page, file.with_stem(f"talk-{screen}-{scheme}") if screen else file)
+                    if name == "Talk":
+                        talk = browser.new_page(
+                            color_scheme=scheme, viewport={"width": TALK_WINDOW[0], "height": TALK_WINDOW[1]}
+                        )
+                        talk.set_default_timeout(120_000)
+                        talk.goto(f"{server.url}/{path}?run={options.run}")
+                        _give_the_talk(talk, options.out, scheme)
+                        talk.close()
+                        continue
+                    page.goto(f"{server.url}/{path}?run={options.run}&{options.matrix}")
+                    _settle(page)
+                    _capture(page, file)
             browser.close()
     finally:
         server.stop()
@@ -89,6 +103,23 @@ def _undo_the_worst(page: Any) -> None:
     _settle(page)
 
 
+def _give_the_talk(page: Any, out: Path, scheme: str) -> None:
+    """Every screen, turned with the arrow key; on the one that undoes, after it was pressed."""
+    number = 0
+    while True:
+        number += 1
+        page.wait_for_timeout(1000)
+        page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
+        if page.locator(".st-key-talk-undo").count():
+            page.keyboard.press("u")
+            page.get_by_text("Undoing").wait_for()
+            page.wait_for_timeout(1000)
+        _shoot(page, out / f"talk-{number}-{scheme}.png")
+        if not page.get_by_role("button", name="Next").is_enabled():
+            return
+        page.keyboard.press("ArrowRight")
+
+
 def _settle(page: Any) -> None:
     page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
     page.wait_for_function(
@@ -104,7 +135,11 @@ def _capture(page: Any, path: Path) -> None:
         ".map(part => part.getBoundingClientRect().bottom))"
     )
     height = min(int(bottom) + 48, TALLEST)
-    page.screenshot(path=path, clip={"x": 0, "y": 0, "width": WIDTH, "height": height})
+    _shoot(page, path, clip={"x": 0, "y": 0, "width": WIDTH, "height": height})
+
+
+def _shoot(page: Any, path: Path, **part: Any) -> None:
+    page.screenshot(path=path, **part)
     with Image.open(path) as image:  # half the bytes, and no difference that an eye sees
         image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
 

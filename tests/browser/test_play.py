@@ -13,7 +13,9 @@ def test_steps_move_on_by_themselves(server: Server, window: Callable[[], Page])
     page.goto(f"{server.url}/Conflict?run=normal&step=5")
     drawn(page, PAGES["Conflict"])
     page.get_by_text("Play the steps").click()
-    page.wait_for_function("count => document.querySelectorAll('.js-plotly-plot').length >= count", arg=16)
+    page.wait_for_function(
+        "count => document.querySelectorAll('.js-plotly-plot').length >= count", arg=PAGES["Conflict"] + 1
+    )
     page.wait_for_function(
         """() => {
             const shown = document.body.innerText.match(/Step (\\d) of 6/);

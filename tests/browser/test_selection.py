@@ -7,9 +7,10 @@ from playwright.sync_api import Page, expect
 
 from gcwm_viz.ui.frame import PAGES
 from tests.browser.conftest import Server
+from tests.browser.test_explore import PAGES as CHARTS
 from tests.browser.test_explore import click_cell, drawn, has_selected
 
-SELECTED = {"run": "normal", "step": "3", "layer": "2", "family": "o_proj"}
+SELECTED = {"run": "normal", "step": "3", "layer": "2", "family": "o_proj", "cells": "0.k_proj~3.up_proj"}
 """Nowhere a default: the first run by name is ``nan``, the last step 6, the first matrix q_proj of layer 0."""
 WITHOUT_A_RUN = {"Start", "Compare", "Explain"}
 
@@ -25,16 +26,22 @@ def ended(page: Page, name: str) -> None:
     expect(page.locator("[data-testid=stApp][data-test-script-state=notRunning]")).to_be_visible(timeout=60_000)
 
 
-def go(page: Page, name: str) -> None:
-    """Follow the side bar's link, which Talk keeps folded."""
+def unfold(page: Page) -> None:
+    """Open the side bar, which Talk keeps folded."""
     if page.get_by_test_id("stExpandSidebarButton").is_visible():
         page.get_by_test_id("stExpandSidebarButton").click()
+
+
+def go(page: Page, name: str) -> None:
+    """Follow the side bar's link."""
+    unfold(page)
     page.get_by_test_id("stSidebar").get_by_role("link", name=name, exact=True).click()
     ended(page, name)
 
 
 def shows(page: Page, wanted: dict[str, str]) -> None:
     """Wait until the side bar shows this selection: a page that has just come may still be drawing it."""
+    unfold(page)
     bar = page.get_by_test_id("stSidebar")
     for key, name in {"run": "Run", "layer": "Layer", "family": "Family"}.items():
         expect(bar.get_by_role("combobox", name=name, exact=True)).to_have_value(wanted[key], timeout=60_000)
@@ -59,11 +66,11 @@ def test_every_page_hands_the_selection_to_the_next(server: Server, window: Call
 def test_widgets_clicks_links_and_reloads_agree(server: Server, window: Callable[[], Page]) -> None:
     page = window()
     page.goto(url(server, "Conflict", SELECTED))
-    drawn(page, 16)
+    drawn(page, CHARTS["Conflict"])
     page.get_by_test_id("stSidebar").get_by_role("slider", name="Step").focus()
     page.keyboard.press("ArrowRight")
     has_selected(page, **SELECTED | {"step": "4"})
-    drawn(page, 16)
+    drawn(page, CHARTS["Conflict"])
     click_cell(page, 0, row=1, column=5)
     moved = SELECTED | {"step": "4", "layer": "1", "family": "up_proj"}
     has_selected(page, **moved)
@@ -90,7 +97,7 @@ def test_open_this_matrix_arrives(server: Server, window: Callable[[], Page]) ->
     assert (wanted["run"], wanted["layer"]) == ("normal", "3")
     link.click()
     ended(page, "Conflict")
-    drawn(page, 16)
+    drawn(page, CHARTS["Conflict"])
     shows(page, wanted)
     has_selected(page, **wanted)
 

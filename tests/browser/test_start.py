@@ -1,4 +1,4 @@
-"""A run started, cancelled, resumed and finished from the page, its server killed in between; the talk by keys."""
+"""A run started, cancelled, resumed and finished from the page, its server killed in between."""
 
 import json
 import os
@@ -82,21 +82,3 @@ def test_start_cancel_resume_finish(fresh: Server, window: Callable[[], Page], t
     assert len([entry for entry in done.journal() if entry["event"] == "start"]) == 2
     other.get_by_role("link", name="Open →").click()
     expect(other.get_by_role("heading", level=1)).to_have_text("Overview")
-
-
-def test_talk_is_walked_with_the_keyboard(server: Server, window: Callable[[], Page]) -> None:
-    page = window()
-    page.goto(f"{server.url}/Talk?run=normal")
-    title = page.get_by_role("heading", level=1)
-    expect(title).to_be_visible(timeout=120_000)
-    seen = set()
-    for number in range(1, 6):
-        expect(page.get_by_role("radio", name=str(number), exact=True)).to_be_checked()
-        expect(page.locator("[data-testid=stApp][data-test-script-state=notRunning]")).to_be_visible()
-        seen.add(title.inner_text())
-        page.keyboard.press("ArrowRight")
-    assert len(seen) == 5
-    page.keyboard.press("ArrowLeft")
-    expect(page.get_by_role("radio", name="4", exact=True)).to_be_checked()
-    page.reload()
-    expect(page.get_by_role("radio", name="4", exact=True)).to_be_checked()

@@ -8,10 +8,21 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-from gcwm_viz.figures import angles, barycenter_path, depth_profile, family_share, gate_curve, solver_path, spectrum
+from gcwm_viz.figures import (
+    angles,
+    barycenter_path,
+    depth_profile,
+    family_share,
+    gate_curve,
+    signal_history,
+    signal_multiples,
+    solver_path,
+    spectrum,
+)
+from gcwm_viz.figures.layer_grid import grid_axes, pivot
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.geometry.gate import gate
-from gcwm_viz.signals.catalogue import ACTIVE, INCOMING, STATE
+from gcwm_viz.signals.catalogue import ACTIVE, INCOMING, STATE, on_page
 from tests.factories_runs import NASTY, make_tables
 from tests.rounding import rounding
 
@@ -160,3 +171,41 @@ def test_barycenter_path_is_drawn_against_its_tolerance() -> None:
     assert low < -8 < np.log10(rows["residual"].max()) < high
     for nothing in (rows.iloc[:0], one("barycenter", step=1)):
         assert not barycenter_path.barycenter_path(nothing, 1e-8).data
+
+
+def test_the_history_of_a_matrix_among_all() -> None:
+    matrices = TABLES["matrices"]
+    made = signal_history.signal_history(matrices, ACTIVE, (2, "v_proj"), [(0, "q_proj"), (1, "k_proj")], 4)
+    own = matrices[(matrices["layer"] == 2) & (matrices["family"] == "v_proj")]
+    assert np.array_equal(trace(made, "layer 2, v").y, own[ACTIVE.column], equal_nan=True)
+    two = pd.MultiIndex.from_frame(matrices[["layer", "family"]]).isin([(0, "q_proj"), (1, "k_proj")])
+    mean = matrices[two].groupby("step")[ACTIVE.column].mean()
+    assert np.array_equal(trace(made, "mean of 2 selected").y, mean, equal_nan=True)
+    assert trace(made, "median").y[0] == matrices[matrices["step"] == 2][ACTIVE.column].median()  # step 1 has no pair
+    named = signal_history.signal_history(matrices.replace("v_proj", NASTY), ACTIVE, (2, NASTY))
+    assert "<b>" not in named.to_json()
+    nowhere = signal_history.signal_history(matrices[matrices["step"] == 1], ACTIVE, (2, "v_proj"))
+    assert not nowhere.data
+
+
+def test_all_signals_are_drawn_on_their_own_scales() -> None:
+    cells, signals = TABLES["matrices"].query("step == 4"), on_page("Conflict")
+    axes = grid_axes(cells)
+    limits = {signal.column: (0.0, float(place + 1)) for place, signal in enumerate(signals)}
+    made = signal_multiples.signal_multiples(cells, signals, axes, limits)
+    for place, signal in enumerate(signals):
+        drawn = trace(made, signal.title)
+        assert np.array_equal(drawn.z, pivot(cells, signal.column, axes))
+        assert drawn.zmax == place + 1
+        assert "<br>0 to " in made.layout.annotations[place].text
+
+
+def test_the_closed_form_in_words() -> None:
+    row = one("matrices").iloc[0]
+    said = solver_path.solved_at_once(row, "geo", "geometry branch")
+    assert said.startswith("Geometry branch: the objective fell to 0.600 of its value at the plain sum of updates")
+    start = pd.Series({**row, "plain_objective": np.nan, "plain_shift": 0.0})
+    solved = solver_path.solved_at_once(start, "plain", "plain branch")
+    assert "is its solution already" in solved
+    unsolved = solver_path.solved_at_once(pd.Series(dict.fromkeys(row.index, np.nan)), "plain", "plain")
+    assert "not solved" in unsolved

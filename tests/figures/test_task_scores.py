@@ -30,8 +30,10 @@ def test_nothing_scored_is_said() -> None:
 
 def test_lines_leave_out_steps_without_an_earlier_task() -> None:
     course = pd.Series({0: np.nan, 1: np.nan, 2: 0.8, 3: 0.6})
-    made = retained({NASTY: course}, unit="exact match")
+    made = retained({NASTY: course, "x": course}, {NASTY: course / 10}, unit="exact match")
     assert list(made.data[0].x) == [2, 3]
     assert list(made.data[0].y) == [0.8, 0.6]
+    assert made.data[0].error_y.array == pytest.approx([1.96 * 0.08, 1.96 * 0.06], rel=1e-3)
+    assert made.data[1].error_y.array is None
     assert "<b>" not in made.to_json()
-    assert "No step" in retained({"x": course.iloc[:2]}, unit="x").layout.annotations[0].text
+    assert "No step" in retained({"x": course.iloc[:2]}, {}, unit="x").layout.annotations[0].text

@@ -104,7 +104,7 @@ def test_a_signal_has_a_heatmap_and_stands_in_explain(
 ) -> None:
     loading.load(str(files / "stable_rank.py"))
     command("run", *arguments[:-4], "--plugin", files / "stable_rank.py", "--out", tmp_path / "run")
-    page = open_page("pages/1_Conflict.py", run="run")
+    page = open_page("pages/1_Conflict.py", run="run", signal="stable_rank")
     assert not page.exception
     titles = [json.loads(chart.proto.spec)["layout"]["title"]["text"] for chart in page.get("plotly_chart")]
     assert "Stable rank" in " ".join(titles)

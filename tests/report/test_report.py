@@ -17,8 +17,8 @@ from tests.factories_runs import NASTY, write_run
 
 LIMIT = 8_000_000
 SECTIONS = (
-    "What was run", "In short", "Where the geometries conflict", "The gate", "The most conflicted matrix",
-    "The inner solver", "Scores", "Notes",
+    "What was run", "In short", "Where forgetting is", "Where the geometries conflict", "The gate",
+    "The most conflicted matrix", "The inner solver", "Scores", "Which updates to integrate", "Notes",
 )  # fmt: skip
 
 

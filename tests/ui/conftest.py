@@ -10,6 +10,8 @@ import streamlit as st
 from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
+from gcwm_viz.attribution.attribute import attribute
+from tests import factories_lab
 from tests.factories_runs import KINDS, write_run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -23,6 +25,16 @@ def run_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("runs")
     for kind in KINDS:
         write_run(root, kind)
+    return root
+
+
+@pytest.fixture(scope="session")
+def where_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Real runs: of ``forgetting`` the losses are split over its matrices, ``merged`` has no probes."""
+    root = tmp_path_factory.mktemp("where")
+    store = factories_lab.forgetting(root)
+    attribute(store.path, interpolate=True)
+    factories_lab.merged(root)
     return root
 
 

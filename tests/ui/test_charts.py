@@ -2,22 +2,19 @@
 
 import csv
 import io
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 import streamlit as st
 
 from gcwm_viz.figures.layer_grid import GridAxes
 from gcwm_viz.geometry.config import GCWMConfig
-from gcwm_viz.probes.scores import forgetting_matrix
 from gcwm_viz.runs.highlights import peak, scored
 from gcwm_viz.runs.tables import open_run
-from gcwm_viz.ui import charts
-from gcwm_viz.ui.overview import pointers
+from gcwm_viz.ui import cell_choice
+from gcwm_viz.ui.overview import cautions_of
 from gcwm_viz.ui.text import as_csv, as_markdown
 from gcwm_viz.ui.whatif import regated
 from gcwm_viz.updates.groups import GROUPS, column
@@ -34,14 +31,22 @@ def session(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def test_click_chooses_the_matrix_everywhere(session: dict[str, Any]) -> None:
     axes = GridAxes(layers=(4, 5), families=("q_proj", "down_proj"))
-    session["grid"] = {"selection": {"points": [{"point_index": 3}]}}
-    charts.pick_cell("grid", axes)
+    session["grid"] = {"selection": {"points": [{"point_index": 3, "curve_number": 1}]}}
+    cell_choice.pick("grid", 1, axes)
     assert (session["layer"], session["family"]) == (5, "down_proj")
 
 
 def test_taking_a_selection_away_keeps_the_choice(session: dict[str, Any]) -> None:
     session.update({"layer": 1, "family": "q_proj", "grid": {"selection": {"points": []}}})
-    charts.pick_cell("grid", GridAxes(layers=(1,), families=("q_proj",)))
+    cell_choice.pick("grid", 0, GridAxes(layers=(1,), families=("q_proj",)))
+    assert (session["layer"], session["family"]) == (1, "q_proj")
+
+
+def test_a_box_selects_cells_and_leaves_the_chosen_matrix(session: dict[str, Any]) -> None:
+    points = [{"point_index": place, "curve_number": 1} for place in (0, 3)]
+    session.update({"layer": 1, "family": "q_proj", "grid": {"selection": {"points": points, "box": [{}]}}})
+    cell_choice.pick("grid", 1, GridAxes(layers=(4, 5), families=("q_proj", "down_proj")))
+    assert session["cells"] == ["4.q_proj", "5.down_proj"]
     assert (session["layer"], session["family"]) == (1, "q_proj")
 
 
@@ -54,31 +59,13 @@ def test_markdown_is_taken_literally() -> None:
     assert len(as_markdown("x" * 500, limit=10)) == 10
 
 
-def test_peak_and_pointers(run_root: Path) -> None:
+def test_peak_and_cautions(run_root: Path) -> None:
     run = open_run(run_root / "normal")
     matrices = run.tables["matrices"]
     top = peak(matrices)
     assert top is not None
     assert top["active_conflict"] == matrices["active_conflict"].max()
-    found = pointers(run, scored(run))
-    assert found[0].selection["layer"] == str(top["layer"])
-    assert {pointer.page for pointer in found} >= {"pages/1_Conflict.py", "pages/5_Scores.py", "pages/4_Solver.py"}
-
-
-@pytest.mark.parametrize("metric", ["em", "nll"])
-def test_what_was_lost_most_is_said_as_the_scores_page_has_it(run_root: Path, metric: str) -> None:
-    run = open_run(run_root / "normal")
-    found = scored(run, "test", metric)
-    assert found is not None
-    lost = forgetting_matrix(found.R, higher_is_better=found.higher_is_better).iloc[-1]
-    said = [pointer.text for pointer in pointers(run, found) if "lost most" in pointer.text]
-    assert len(said) == 1
-    assert f"is {lost.idxmax()}: its score is {lost.max():#.3g}" in said[0]
-    assert ("above" in said[0]) == (metric == "nll")
-    holes = found.R.copy()
-    holes.loc[3, lost.idxmax()] = np.nan  # a best over unknown scores is unknown
-    (text,) = [p.text for p in pointers(run, replace(found, R=holes)) if "lost most" in p.text]
-    assert f"is {lost.drop(lost.idxmax()).idxmax()}:" in text
+    assert "Solver" in {caution.page for caution in cautions_of(run)}
 
 
 def test_what_a_run_notes_of_its_updates_is_pointed_out(tmp_path: Path) -> None:
@@ -87,7 +74,7 @@ def test_what_a_run_notes_of_its_updates_is_pointed_out(tmp_path: Path) -> None:
     row: Any = updates.iloc[0].to_dict()
     assert len(share_notes(row | {column(part): 0.0 for part in GROUPS})) == 2
     updates.to_parquet(run / "tables" / "updates.parquet")
-    said = " ".join(pointer.text for pointer in pointers(open_run(run), None))
+    said = " ".join(pointer.text for pointer in cautions_of(open_run(run)))
     assert "Half-precision inputs blur" in said
     assert "outside the merged matrices" in said
 

@@ -11,7 +11,7 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from gcwm_viz.figures.layer_grid import GridAxes, collapsed
-from gcwm_viz.ui import cell_choice, charts
+from gcwm_viz.ui import cell_choice
 from tests.factories_runs import write_run
 
 CONFLICT = "pages/1_Conflict.py"
@@ -29,6 +29,10 @@ def routed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         table = pd.read_parquet(file)
         if "family" in table:
             table.assign(family=table["family"].replace(EXPERTS)).to_parquet(file)
+    described = json.loads((run / "run.json").read_text())
+    for matrix in described["matrices"]:
+        matrix["family"] = EXPERTS.get(matrix["family"], matrix["family"])
+    (run / "run.json").write_text(json.dumps(described))
     return root
 
 
@@ -65,12 +69,22 @@ def test_a_click_on_a_shared_column(monkeypatch: pytest.MonkeyPatch) -> None:
     state: dict[str, Any] = {"family": "experts.1.up_proj"}
     monkeypatch.setattr(st, "session_state", state)
     state["map"] = {"selection": {"points": [{"point_index": 3, "curve_number": 0}]}}
-    charts.pick_cell("map", AXES)
+    cell_choice.pick("map", 0, AXES)
     assert (state["layer"], state["family"]) == (1, "experts.1.up_proj")
     state["family"] = "q_proj"
-    charts.pick_cell("map", AXES)
+    cell_choice.pick("map", 0, AXES)
     assert state["family"] == "experts.0.up_proj"
     cell_choice.select_from("map", 0, AXES)
-    assert cell_choice.selected() == [(1, family) for family in EXPERTS.values()]
+    assert state["cells"] == ["1.experts.*.up_proj"]
+    families = cell_choice.members(GridAxes((0, 1), ("q_proj", *EXPERTS.values())))
+    assert cell_choice.cells_of(state["cells"][0], families) == [(1, family) for family in EXPERTS.values()]
     cell_choice.select_from("map", 0, AXES)
-    assert cell_choice.selected() == []
+    assert state["cells"] == []
+
+
+def test_a_selected_column_of_experts_is_all_of_them(open_page: Callable[..., AppTest], routed: Path) -> None:
+    app = open_page(CONFLICT, root=routed, run="routed", cells="2.experts.*.up_proj~2.experts.9.up_proj~2.q_proj")
+    assert not app.exception
+    assert app.session_state["cells"] == ["2.experts.*.up_proj", "2.q_proj"]
+    history = next(json.loads(chart.proto.spec) for chart in app.get("plotly_chart") if "history" in chart.proto.id)
+    assert "mean of 4 selected" in [trace.get("name") for trace in history["data"]]

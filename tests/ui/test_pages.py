@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -13,13 +14,14 @@ from tests.factories_runs import NASTY, write_run
 
 VIEWS = [page for page in PAGES if page not in ("pages/0_Start.py", "pages/10_Compare.py", "pages/11_Explain.py")]
 """Pages that show one run; the page that starts runs and those about many runs have tests of their own."""
-WITHOUT_CHARTS = ("pages/13_Examples.py", "pages/14_Ask.py")
+WITHOUT_CHARTS = ("pages/13_Examples.py", "pages/14_Ask.py", "pages/15_Try.py")
 """On a generated run, which stores no examples."""
 
 CHARTS = {
-    "app.py": 1, "pages/1_Conflict.py": 16, "pages/2_Spectra.py": 4, "pages/3_Gate.py": 8, "pages/4_Solver.py": 4,
+    "app.py": 1, "pages/1_Conflict.py": 7, "pages/2_Spectra.py": 4, "pages/3_Gate.py": 5, "pages/4_Solver.py": 3,
     "pages/5_Scores.py": 5, "pages/7_Two_runs.py": 8, "pages/8_Decide.py": 2, "pages/9_Talk.py": 1,
     "pages/12_Where.py": 6, "pages/13_Examples.py": 0, "pages/14_Ask.py": 0,
+    "pages/16_Strength.py": 3, "pages/15_Try.py": 0,
 }  # fmt: skip
 
 
@@ -63,9 +65,12 @@ def test_no_run_at_all_points_to_the_overview(open_page: Callable[..., AppTest],
 
 
 def test_one_update_run_says_what_needs_two(open_page: Callable[..., AppTest]) -> None:
-    conflict = json.dumps(charts(open_page("pages/1_Conflict.py", run="one")))
-    assert "one active update" in conflict
-    assert "not defined for any matrix" in conflict
+    app = open_page("pages/1_Conflict.py", run="one")
+    assert "this run never has two" in words(app)
+    assert titles(app)[0] == "Update norm"
+    app.selectbox(key="signal").set_value("active_conflict").run()
+    assert "**Active conflict** is undefined in every matrix at this step: one active update" in words(app)
+    assert "not defined for any matrix" in json.dumps(charts(app))
     assert "earlier" in json.dumps(charts(open_page("pages/5_Scores.py", run="one")))
 
 
@@ -82,12 +87,59 @@ def test_foreign_values_in_a_link_fall_back(open_page: Callable[..., AppTest]) -
     assert app.selectbox(key="run").value == "empty"
 
 
-def test_step_slider_moves_every_grid(open_page: Callable[..., AppTest]) -> None:
+def test_step_slider_moves_the_map_and_its_table(open_page: Callable[..., AppTest]) -> None:
     app = open_page("pages/1_Conflict.py", run="normal")
-    before = charts(app)
+    before, table = charts(app)[0], app.dataframe[0].value
     app.slider(key="step").set_value(2).run()
-    after = charts(app)
-    assert all(a["data"] != b["data"] for a, b in zip(before[:9], after[:9], strict=True))
+    assert charts(app)[0]["data"] != before["data"]
+    assert not app.dataframe[0].value.equals(table)
+
+
+def test_the_signal_of_the_map_is_in_the_link_unless_it_is_the_first(open_page: Callable[..., AppTest]) -> None:
+    app = open_page("pages/1_Conflict.py", run="normal", signal="sar")
+    assert titles(app)[:2] == ["Subspace overlap (SAR)", "Subspace overlap (SAR) over the steps"]
+    assert list(app.dataframe[0].value)[3:6] == ["sar", "change", "active_conflict"]
+    app.switch_page("pages/4_Solver.py").run()
+    app.selectbox(key="branch").set_value("geo_shift").run()
+    app.switch_page("pages/1_Conflict.py").run()
+    assert titles(app)[0] == "Subspace overlap (SAR)"
+    assert app.query_params["branch"] in ("geo_shift", ["geo_shift"])
+    assert "signal" not in open_page("pages/1_Conflict.py", run="normal").query_params
+    assert titles(open_page("pages/1_Conflict.py", run="normal", signal="<b>"))[0] == "Active conflict"
+
+
+def test_selected_cells_are_outlined_in_every_map_and_ticked(open_page: Callable[..., AppTest]) -> None:
+    app = open_page("pages/1_Conflict.py", run="normal", cells="0.k_proj~2.o_proj~9.q_proj~x")
+    assert app.session_state["cells"] == ["0.k_proj", "2.o_proj"]
+    ticked = app.session_state["cells-active_conflict"]["selection"]["rows"]
+    rows = app.dataframe[0].value.iloc[ticked]
+    assert sorted(zip(rows["layer"], rows["family"], strict=True)) == [(0, "k_proj"), (2, "o_proj")]
+    assert "2 selected cells: 0 k, 2 o" in words(app)
+    for page in ("pages/1_Conflict.py", "pages/3_Gate.py", "pages/4_Solver.py"):
+        app.switch_page(page).run()
+        grids = [chart for chart in charts(app) if chart["data"][-1].get("name") == "matrix"]
+        assert grids
+        for chart in grids:
+            assert chart["layout"]["shapes"][0]["path"].startswith("M0.5,-0.5L1.5,-0.5")
+    app.button(key="select-none").click().run()
+    assert app.session_state["cells"] == []
+    assert "cells" not in app.query_params
+
+
+def test_all_signals_at_once(open_page: Callable[..., AppTest]) -> None:
+    app = open_page("pages/1_Conflict.py", run="nan")
+    app.toggle(key="all-signals").set_value(True).run()
+    assert not app.exception
+    assert titles(app)[-1] == "All signals"
+
+
+def test_the_closed_form_is_said_in_numbers(open_page: Callable[..., AppTest], tmp_path: Path) -> None:
+    file = write_run(tmp_path, "normal") / "tables" / "solver.parquet"
+    table = pd.read_parquet(file)
+    table[table["iteration"] <= 5].assign(iteration=lambda rows: rows["iteration"] // 5).to_parquet(file)
+    app = open_page("pages/4_Solver.py", root=tmp_path)
+    assert len(charts(app)) == 1
+    assert "Plain branch: the objective fell to 0.400 of its value at the plain sum of updates" in words(app)
 
 
 def test_cells_can_be_chosen_without_a_mouse(open_page: Callable[..., AppTest]) -> None:

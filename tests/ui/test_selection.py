@@ -35,6 +35,16 @@ def test_another_run_keeps_what_it_has(open_page: Callable[..., AppTest]) -> Non
     assert not app.exception
 
 
+def test_an_address_with_a_run_is_complete(open_page: Callable[..., AppTest]) -> None:
+    """Back to it undoes a selection of cells; a link within the app carries them."""
+    app = open_page(CONFLICT, run="normal", cells="0.k_proj")
+    app.switch_page(SPECTRA).run()
+    assert app.session_state["cells"] == ["0.k_proj"]
+    del app.query_params["cells"]
+    app.run()
+    assert app.session_state["cells"] == []
+
+
 def test_a_moved_widget_goes_before_the_link(open_page: Callable[..., AppTest]) -> None:
     app = open_page(CONFLICT, run="normal", step=3)
     app.slider(key="step").set_value(4).run()

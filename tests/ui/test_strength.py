@@ -1,4 +1,4 @@
-"""Other strengths of the merge, on the Scores page and where the overview points; strengths of updates beside them."""
+"""Other strengths of the merge, on their page and where the overview points; strengths of updates beside them."""
 
 import json
 from collections.abc import Callable
@@ -8,9 +8,8 @@ import pandas as pd
 from streamlit.testing.v1 import AppTest
 
 from gcwm_viz.probes.stored import STRENGTHS
-from gcwm_viz.runs.highlights import scored
+from gcwm_viz.report.story import story
 from gcwm_viz.runs.tables import open_run
-from gcwm_viz.ui.overview import pointers
 from tests.factories_runs import TASKS, write_run
 
 
@@ -39,15 +38,13 @@ def words(app: AppTest) -> str:
 def test_a_clearly_better_strength_is_said_on_both_pages(open_page: Callable[..., AppTest], tmp_path: Path) -> None:
     run = write_run(tmp_path, "normal", "a")
     with_strengths(run, 1.0)
-    app = open_page("pages/5_Scores.py", root=tmp_path, run="a")
+    app = open_page("pages/16_Strength.py", root=tmp_path, run="a")
     assert not app.exception
-    assert "How strong should the merge be?" in [header.value for header in app.header]
     assert "0.5 times the merged update scores 0.750 exact match" in words(app)
     assert any("Strength of the merge" in element.proto.spec for element in app.get("plotly_chart"))
-    opened = open_run(run)
-    first = pointers(opened, scored(opened))[0]
-    assert first.page == "pages/5_Scores.py"
-    assert "--set eta=" in first.text
+    last = story(open_run(run))[-1]
+    assert last.page == "Strength"
+    assert "--set eta=" in last.text
 
 
 def test_no_better_strength_is_said_too_and_none_tried_shows_nothing(
@@ -55,12 +52,12 @@ def test_no_better_strength_is_said_too_and_none_tried_shows_nothing(
 ) -> None:
     with_strengths(write_run(tmp_path, "normal", "a"), 0.0)
     write_run(tmp_path, "normal", "b")
-    app = open_page("pages/5_Scores.py", root=tmp_path, run="a")
+    app = open_page("pages/16_Strength.py", root=tmp_path, run="a")
     assert "No other strength scores clearly better" in words(app)
-    assert not any("times the merged update" in pointer.text for pointer in pointers(open_run(tmp_path / "a"), None))
-    app = open_page("pages/5_Scores.py", root=tmp_path, run="b")
+    assert "times the merged update" not in story(open_run(tmp_path / "a"))[-1].text
+    app = open_page("pages/16_Strength.py", root=tmp_path, run="b")
     assert not app.exception
-    assert "How strong should the merge be?" not in [header.value for header in app.header]
+    assert "No other strength of this merge was tried" in words(app)
 
 
 def test_the_strength_of_an_update_stands_in_the_table_of_inputs(
@@ -83,7 +80,7 @@ def test_where_the_run_chose_eta_the_page_says_so(open_page: Callable[..., AppTe
     content = json.loads(file.read_text())
     eta = content["settings"]["continual"]["eta"]
     file.write_text(json.dumps(content | {"eta_tried": [eta * factor for factor in sorted([*STRENGTHS, 1.0])]}))
-    app = open_page("pages/5_Scores.py", root=tmp_path, run="a")
+    app = open_page("pages/16_Strength.py", root=tmp_path, run="a")
     assert not app.exception
     assert f"η = {eta:g} was chosen on these probes, the best of 5 that were tried" in words(app)
     assert "times the merged update scores" not in words(app)

@@ -28,15 +28,6 @@ from tests.ui.test_pages import words
 PAGE = "pages/12_Where.py"
 
 
-@pytest.fixture(scope="session")
-def where_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("where")
-    store = factories_lab.forgetting(root)
-    attribute(store.path, interpolate=True)
-    factories_lab.merged(root)
-    return root
-
-
 @pytest.fixture
 def open_where(open_page: Callable[..., AppTest], where_root: Path) -> Callable[..., AppTest]:
     def opened(root: Path = where_root, **query: object) -> AppTest:
@@ -86,7 +77,7 @@ def test_undoing_brings_back_what_was_lost(open_where: Callable[..., AppTest]) -
     app = open_where(run="forgetting", step=4)
     assert button(app, "Undo these").disabled
     button(app, "Choose the 5 worst").click().run()
-    assert len(app.multiselect(key="undo-cells").value) == 5
+    assert len(app.multiselect(key="cells").value) == 5
     button(app, "Undo these").click().run()
     assert not app.exception
     text = words(app)
@@ -96,13 +87,22 @@ def test_undoing_brings_back_what_was_lost(open_where: Callable[..., AppTest]) -
     assert "Undoing 5 of 28" not in words(app)  # an answer to another question is not shown
 
 
+def test_cells_selected_elsewhere_are_those_to_undo(open_where: Callable[..., AppTest]) -> None:
+    app = open_where(run="forgetting", step=4, cells="0.q_proj~3.down_proj~9.q_proj")
+    assert app.multiselect(key="cells").value == ["0.q_proj", "3.down_proj"]
+    button(app, "Undo these").click().run()
+    assert "Undoing 2 of 28 matrices" in words(app)
+    app.switch_page("pages/1_Conflict.py").run()
+    assert app.session_state["cells"] == ["0.q_proj", "3.down_proj"]
+
+
 def test_the_search_offers_its_set(open_where: Callable[..., AppTest]) -> None:
     app = open_where(run="forgetting", step=4)
     button(app, "Search").click().run()
     assert not app.exception
     assert "The search" in words(app)
     button(app, "Choose these").click().run()
-    chosen = app.multiselect(key="undo-cells").value
+    chosen = app.multiselect(key="cells").value
     assert chosen
     button(app, "Undo these").click().run()
     assert f"Undoing {len(chosen)} of 28 matrices takes back" in words(app)
@@ -154,9 +154,9 @@ def test_what_training_changed_outside_is_undone_together(open_where: Callable[.
     continue_run(store, torch.device("cpu"), workers=1)
     table = attribute(store.path)
     app = open_where(root=tmp_path, run="run", step=2)
-    choice = app.multiselect(key="undo-cells")
+    choice = app.multiselect(key="cells")
     assert choice.options.count("outside: outside") == 1
-    choice.set_value(["-1 outside"]).run()
+    choice.set_value(["-1.outside"]).run()
     button(app, "Undo these").click().run()
     assert not app.exception
     assert f"Undoing {table.loc[table['layer'] < 0, 'matrix'].nunique()} of {table['matrix'].nunique()}" in words(app)
@@ -204,15 +204,17 @@ def test_a_click_adds_a_cell_and_takes_it_out_and_a_box_adds_its_cells(monkeypat
         cell_choice.select_from("map", 2, axes)
 
     event((2, 1))
-    assert cell_choice.selected() == [(0, "k_proj")]
+    assert state["cells"] == ["0.k_proj"]
     event((2, 1))
-    assert cell_choice.selected() == []
+    assert state["cells"] == []
     event((2, 0), (2, 3), (1, 2))  # marks of another trace lie in the box too
-    assert cell_choice.selected() == [(0, "q_proj"), (1, "k_proj")]
+    assert state["cells"] == ["0.q_proj", "1.k_proj"]
     event((2, 0), (2, 2))
-    assert cell_choice.selected() == [(0, "q_proj"), (1, "k_proj"), (1, "q_proj")]
+    assert state["cells"] == ["0.q_proj", "1.k_proj", "1.q_proj"]
     event()
-    assert len(cell_choice.selected()) == 3
+    assert len(state["cells"]) == 3
+    event((2, 0), (2, 2))  # a box whose cells are all selected takes them out
+    assert state["cells"] == ["1.k_proj"]
 
 
 def test_the_job_writes_what_was_chosen(where_root: Path, tmp_path: Path) -> None:
@@ -233,4 +235,4 @@ def test_the_overview_points_to_it(open_page: Callable[..., AppTest], where_root
     assert not app.exception
     sentence = next(element.value for element in app.markdown if "raised the loss of" in str(element.value))
     assert "half of the harm came from" in sentence
-    assert " of 28 matrices (" in sentence
+    assert " of 28 matrices" in sentence
