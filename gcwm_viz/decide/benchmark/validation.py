@@ -100,8 +100,8 @@ def auc(x_n: Array, harm_n: NDArray[np.bool_], weights_nb: Array) -> tuple[float
     def areas(weights_nb: Array) -> Array:
         harmful, harmless = weights_nb[harm_n], weights_nb[~harm_n]
         both = harmful.sum(0) * harmless.sum(0)
-        area: Array = (harmful * (above @ harmless)).sum(0)[both > 0] / both[both > 0]
-        return area
+        found: Array = (harmful * (above @ harmless)).sum(0)[both > 0] / both[both > 0]
+        return found
 
     low, high = _interval(areas(weights_nb))
     return float(areas(np.ones((len(x_n), 1)))[0]), low, high
