@@ -162,10 +162,10 @@ def test_nothing_important_lies_below_the_fold(server: Server, window: Callable[
         " && document.querySelector('[data-testid=stDataFrame] canvas')",
         timeout=60_000,
     )
-    for part in (page.locator(".js-plotly-plot").first, page.get_by_test_id("stDataFrame").first):
-        box = part.bounding_box()
-        assert box is not None
-        assert box["y"] + box["height"] <= 860
+    page.wait_for_function(  # once the layout has settled
+        "['.js-plotly-plot', '[data-testid=stDataFrame]'].every("
+        "part => document.querySelector(part).getBoundingClientRect().bottom <= 860)"
+    )
     rows = page.evaluate("document.querySelector('.js-plotly-plot')._fullLayout.yaxis.d2p(1)"
                          " - document.querySelector('.js-plotly-plot')._fullLayout.yaxis.d2p(0)")  # fmt: skip
     assert rows > 11  # pixels
