@@ -1,14 +1,18 @@
 """Everyone can read it: every page without serious findings of axe-core, in light and dark, and without a horizontal
 scroll of the page in narrow windows; the keyboard goes through it in the order in which it is read."""
 
+import io
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import Page, expect
 
 from gcwm_viz.ui.frame import PAGES, SECTIONS
 from tests.browser.conftest import Server
+from tests.browser.test_explore import cell_centre
 from tests.browser.test_selection import ended
 
 WIDTHS = (1024, 390)
@@ -69,3 +73,33 @@ def test_the_keyboard_reads_the_navigation_in_order(server: Server, window: Call
             break
         page.keyboard.press("Tab")
     expect(page.get_by_role("combobox", name="Run")).to_be_focused()
+
+
+@pytest.mark.parametrize(
+    ("signal", "name", "deficiencies"),
+    [
+        ("active_conflict", "Active conflict", ("protanopia", "deuteranopia", "tritanopia", "achromatopsia")),
+        # Without any colour the two dark ends of a diverging scale are alike; the number of a cell tells them apart.
+        ("state_gap", "State gap", ("protanopia", "deuteranopia", "tritanopia")),
+    ],
+)
+def test_the_ends_of_a_map_differ_for_every_colour_vision(
+    server: Server, window: Callable[[], Page], signal: str, name: str, deficiencies: tuple[str, ...]
+) -> None:
+    """Chromium simulates each deficiency; 60 of 255 in one channel is a difference that nobody overlooks."""
+    page = window()
+    page.goto(f"{server.url}/Conflict?run=normal&step=4&signal={signal}&colours=fit+to+run")
+    ended(page, "Conflict")
+    expect(page.get_by_text(name).first).to_be_visible()
+    z = page.evaluate(
+        "document.querySelector('.js-plotly-plot').calcdata.map(trace => trace[0].z).find(Boolean)"
+        ".map(row => Array.from(row))"
+    )
+    order = sorted((value, row, column) for row, values in enumerate(z) for column, value in enumerate(values))
+    cells = [cell_centre(page, 0, row, column) for _, row, column in (order[0], order[-1])]
+    session = page.context.new_cdp_session(page)
+    for deficiency in deficiencies:
+        session.send("Emulation.setEmulatedVisionDeficiency", {"type": deficiency})
+        with Image.open(io.BytesIO(page.screenshot())) as picture:
+            low, high = (np.array(picture.convert("RGB").getpixel((x + 12, y + 12)), dtype=float) for x, y in cells)
+        assert np.abs(low - high).max() > 60, f"{deficiency}: {low} and {high}"
