@@ -3,7 +3,8 @@
 import streamlit as st
 
 from gcwm_viz.figures import flips
-from gcwm_viz.ui import charts, examples, frame, one_example
+from gcwm_viz.ui import charts, examples, frame, one_example, readings
+from gcwm_viz.ui.text import as_markdown
 
 with frame.frame(
     "Examples", "Which probe examples a step forgot, learned or regained, and how the model answers each after it."
@@ -15,6 +16,7 @@ with frame.frame(
     with right:
         counts = examples.counts(found)
         figure = flips.flips(counts, view.run.updates, chosen_step=view.step)
-        charts.show(figure, flips.ABOUT, counts, key="flips")
+        note = as_markdown(readings.flipped(counts, view.run.updates), 300)
+        charts.show(figure, flips.ABOUT, counts, key="flips", note=note)
     if row is not None:
         one_example.show(view, found, row)

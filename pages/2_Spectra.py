@@ -4,7 +4,7 @@ import streamlit as st
 
 from gcwm_viz.figures import angles, barycenter_path, spectrum
 from gcwm_viz.figures.theme import num
-from gcwm_viz.ui import charts, frame, trouble
+from gcwm_viz.ui import charts, frame, readings, trouble
 from gcwm_viz.ui.text import as_markdown
 
 with frame.frame(
@@ -28,7 +28,8 @@ with frame.frame(
     charts.show(
         spectrum.spectrum(rows, matrix["lambda_share"]), spectrum.ABOUT, rows.explode("eigenvalues"), key="spectrum"
     )
-    charts.show(spectrum.energy(rows), spectrum.ENERGY, rows.explode("eigenvalues"), key="energy")
+    charts.show(spectrum.energy(rows), spectrum.ENERGY, rows.explode("eigenvalues"), key="energy",
+                note=as_markdown(readings.concentrated(rows), 300))  # fmt: skip
 
     left, right = st.columns(2, gap="medium")
     with left:

@@ -5,7 +5,7 @@ import streamlit as st
 from gcwm_viz.figures import gate_curve
 from gcwm_viz.signals.catalogue import ALPHA
 from gcwm_viz.studies.regate import UNGATED
-from gcwm_viz.ui import charts, frame, grids, regate_job, whatif
+from gcwm_viz.ui import charts, frame, grids, readings, regate_job, whatif
 
 with frame.frame(
     "Gate", "How strongly each matrix uses the geometry branch, and what other settings would decide."
@@ -25,7 +25,8 @@ with frame.frame(
         with left:
             chosen = None if matrix is None else str(matrix["matrix"])
             figure = gate_curve.gate_curve(cells, config, before=view.config, chosen=chosen)
-            charts.show(figure, gate_curve.ABOUT, decided[["matrix", "conflict", "alpha", "mode"]], key="gate-curve")
+            charts.show(figure, gate_curve.ABOUT, decided[["matrix", "conflict", "alpha", "mode"]], key="gate-curve",
+                        note=readings.decided(cells, config))  # fmt: skip
         with right:
             grids.show_grid(view, decided, ALPHA, limits=(0, 1))
 

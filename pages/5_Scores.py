@@ -3,7 +3,7 @@
 import streamlit as st
 
 from gcwm_viz.figures import forgetting, representation, retention, score_heatmap
-from gcwm_viz.ui import charts, frame, scoring, trouble
+from gcwm_viz.ui import charts, frame, readings, scoring, trouble
 
 with frame.frame(
     "Scores", "What the model can do after each step, against the base it came from and each expert."
@@ -18,7 +18,7 @@ with frame.frame(
     figure = score_heatmap.score_heatmap(R, scored.errors, scored.own, order=view.run.updates, higher_is_better=better)
     charts.show(figure, score_heatmap.ABOUT, R.reset_index(), key="scores")
     figure = retention.retention(R, scored.errors, scored.own, order=view.run.updates, unit=scored.unit)
-    charts.show(figure, retention.ABOUT, R.reset_index(), key="retention")
+    charts.show(figure, retention.ABOUT, R.reset_index(), key="retention", note=readings.kept(scored))
 
     left, right = st.columns(2, gap="medium")
     with left:
