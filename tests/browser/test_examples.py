@@ -46,7 +46,7 @@ def test_from_the_bar_to_the_answers_of_a_lost_example(flips: Server, window: Ca
     drawn(page, 1)
     page.get_by_test_id("stSidebar").get_by_role("link", name="Scores").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Scores")
-    drawn(page, 6)
+    drawn(page, 5)
     bar = page.locator(".js-plotly-plot", has_text="Forgetting by task").locator(".barlayer .point").first
     bar.scroll_into_view_if_needed()
     page.wait_for_timeout(300)  # the page may still be moving under the pointer
@@ -81,7 +81,7 @@ def test_from_the_bar_to_the_answers_of_a_lost_example(flips: Server, window: Ca
 def test_the_same_by_keyboard(flips: Server, window: Callable[[], Page]) -> None:
     page = window()
     page.goto(f"{flips.url}/Scores?run=flips&step=3")
-    drawn(page, 6)
+    drawn(page, 5)
     page.get_by_test_id("stMain").get_by_role("link", name="second").focus()
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", level=1)).to_have_text("Examples")

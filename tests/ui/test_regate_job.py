@@ -14,8 +14,6 @@ from tests.factories_runs import NASTY, write_run
 from tests.ui.test_pages import charts, words
 
 PAGE = "pages/3_Gate.py"
-CALIBRATION = 3
-"""Charts below, of a calibration."""
 
 
 @pytest.fixture
@@ -73,10 +71,10 @@ def test_answer_is_shown_for_its_gate_and_step_only(open_page: Callable[..., App
     assert move(app) is None
     assert not app.exception
     assert len(charts(app)) == before + 1
-    shown = {box.label: box.value for box in reversed(list(app.metric))}  # those of a calibration come after it
+    shown = {box.label: box.value for box in app.metric}
     assert (shown["As run"], shown["With this gate"]) == ("0.500", "0.600")
     assert shown["Change"] == "+0.100 ± n/a"
-    bars = charts(app)[-1 - CALIBRATION]["data"][0]["error_y"]["array"]
+    bars = charts(app)[-1]["data"][0]["error_y"]["array"]
     assert bars is not None
     app.slider(key="step").set_value(2).run()
     assert next(button for button in app.button if button.label == "Score this gate")
@@ -99,7 +97,7 @@ def test_tasks_stand_in_the_order_of_arrival(open_page: Callable[..., AppTest], 
     file.write_text(json.dumps(answer() | {"scores": rows}))
     app = open_page(PAGE, root=root)
     move(app)
-    assert charts(app)[-1 - CALIBRATION]["layout"]["xaxis"]["ticktext"] == ["past", "close", "other"]
+    assert charts(app)[-1]["layout"]["xaxis"]["ticktext"] == ["past", "close", "other"]
 
 
 def test_failure_is_told_and_broken_answers_are_none(
