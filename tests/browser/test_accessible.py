@@ -101,5 +101,7 @@ def test_the_ends_of_a_map_differ_for_every_colour_vision(
     for deficiency in deficiencies:
         session.send("Emulation.setEmulatedVisionDeficiency", {"type": deficiency})
         with Image.open(io.BytesIO(page.screenshot())) as picture:
-            low, high = (np.array(picture.convert("RGB").getpixel((x + 12, y + 12)), dtype=float) for x, y in cells)
+            low, high = (
+                np.array(picture.convert("RGB").getpixel((int(x) + 12, int(y) + 12)), dtype=float) for x, y in cells
+            )
         assert np.abs(low - high).max() > 60, f"{deficiency}: {low} and {high}"
