@@ -61,7 +61,7 @@ def flipped(counts: pd.DataFrame, updates: Sequence[str]) -> str:
     by_step = counts.drop(columns="task").groupby("step").sum()
     if by_step.empty or not by_step["lost"].any():
         return "No step lost an answer." if len(by_step) else ""
-    step = int(by_step.index[by_step["lost"].to_numpy().argmax()])
+    step = int(by_step.index[int(by_step["lost"].to_numpy().argmax())])
     won = int(by_step[["learned", "regained"]].to_numpy().sum())
     return (
         f"Step {step}, {updates[step - 1]}, lost most: {by_step['lost'].max()} answers. All steps together lost "
