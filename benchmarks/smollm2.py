@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from gcwm_viz.checkpoints.atomic import atomic_folder, write_json, write_safetensors
+from gcwm_viz.checkpoints.atomic import atomic_folder, write_safetensors
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.experiments.draw import Draw, Example, seeded
 from gcwm_viz.experiments.smollm2 import bundle, data
@@ -99,7 +99,6 @@ def updates_of(name: str, base: Path, out: Path) -> tuple[dict[str, Path], Path]
     tasks, folder = tasks_of(case), out / name
     if not (folder / "probes" / "probes.json").is_file():
         data.write_tasks(tasks, folder)
-        write_json(folder / "probes" / "probes.json", {"scoring": "text"})
     updates = {task: folder / task for task in tasks}
     missing = [task for task, path in updates.items() if not path.is_dir()]
     trainer = Trainer(base, CPU) if missing and case.layers is None else None

@@ -137,7 +137,6 @@ def _start(out: Path, plan: dict[str, Any], tasks: dict[str, data.ExampleTask]) 
     out.mkdir(parents=True, exist_ok=True)
     write_json(file, plan)
     data.write_tasks(tasks, out)
-    write_json(out / "probes" / "probes.json", {"scoring": "text"})
     write_bytes(out / "NOTICE.md", NOTICE.format(**versions(data.PACKAGES)).encode())
 
 

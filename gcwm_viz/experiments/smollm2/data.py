@@ -1,6 +1,7 @@
 """The five tasks of the SmolLM2 example: training examples and probes as text, generated from one seed.
 
 DATA/train/NAME.jsonl            {"prompt", "answer"}
+DATA/probes/probes.json          how they are put to a model
 DATA/probes/{dev,test}/NAME.jsonl
 DATA/probes/{dev,test}/NAME_choice.jsonl   {"question", "choices", "answer"}: fact tasks only, answer = position from 0
 
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from gcwm_viz.checkpoints.atomic import write_json
 from gcwm_viz.errors import InputError
 from gcwm_viz.experiments.bundles import write_rows
 from gcwm_viz.experiments.draw import Draw, Example, distinct, seeded
@@ -72,6 +74,7 @@ def write_tasks(tasks: dict[str, ExampleTask], folder: Path) -> None:
             write_rows(folder / "probes" / split / f"{task.name}.jsonl", PAIR, pairs)
             if choices:
                 write_rows(folder / "probes" / split / f"{task.name}_choice.jsonl", Choice._fields, choices)
+    write_json(folder / "probes" / "probes.json", {"scoring": "text"})
 
 
 def _draw(seed: int, label: str) -> Draw:
