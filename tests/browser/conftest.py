@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,14 +83,28 @@ class Server:
         self.process.wait()
 
 
+@contextmanager
+def serving(root: Path) -> Iterator[Server]:
+    """The app on ``root`` while the block runs."""
+    running = Server(root)
+    yield running
+    running.stop()
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory, chromium: "Browser") -> Iterator[Server]:
     root = tmp_path_factory.mktemp("runs")
     write_run(root, "normal")
     write_run(root, "nan")
-    running = Server(root)
-    yield running
-    running.stop()
+    with serving(root) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory, chromium: "Browser") -> Path:
+    """A run root for the tests of one file, where there is a browser for them."""
+    del chromium
+    return tmp_path_factory.mktemp("runs")
 
 
 @pytest.fixture

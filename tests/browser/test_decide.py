@@ -5,23 +5,21 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from gcwm_viz.continual.plan_file import RunPlan, parse_plan
 from gcwm_viz.decide.plans import measure
 from gcwm_viz.runs.tables import open_run
 from tests import factories_lab
-from tests.browser.conftest import Server
+from tests.browser.conftest import Server, serving
 from tests.browser.test_selection import ended
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory, chromium: Browser) -> Iterator[Server]:
-    root: Path = tmp_path_factory.mktemp("runs")
+def lab(root: Path) -> Iterator[Server]:
     factories_lab.mergeable(root)
-    running = Server(root)
-    yield running
-    running.stop()
+    with serving(root) as running:
+        yield running
 
 
 def downloaded(page: Page) -> RunPlan:

@@ -1,13 +1,14 @@
 """From the forgetting bar of a task to its lost examples, and to every state's answer to one of them."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from gcwm_viz.runs.examples import FORGOTTEN, example_table
 from gcwm_viz.runs.tables import open_run
-from tests.browser.conftest import Server
+from tests.browser.conftest import Server, serving
 from tests.browser.test_explore import drawn, has_selected
 from tests.factories_flips import write_flips
 
@@ -16,12 +17,10 @@ HEADER, ROW = 36, 35
 
 
 @pytest.fixture(scope="module")
-def flips(tmp_path_factory: pytest.TempPathFactory, chromium: object) -> Iterator[Server]:
-    root = tmp_path_factory.mktemp("flips")
+def flips(root: Path) -> Iterator[Server]:
     write_flips(root)
-    running = Server(root)
-    yield running
-    running.stop()
+    with serving(root) as running:
+        yield running
 
 
 def click_row(page: Page, row: int) -> None:

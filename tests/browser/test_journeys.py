@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from gcwm_viz.attribution.attribute import attribute
 from gcwm_viz.cli import main
 from tests import factories_lab
-from tests.browser.conftest import Server
+from tests.browser.conftest import Server, serving
 from tests.browser.test_selection import ended
 
 CANDIDATES = ("past", "capital", "index", "symbol", "close", "eval")
@@ -34,13 +34,11 @@ class Reader:
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory, chromium: Browser) -> Iterator[Server]:
-    root: Path = tmp_path_factory.mktemp("runs")
+def lab(root: Path) -> Iterator[Server]:
     attribute(factories_lab.forgetting(root).path, workers=1)
     factories_lab.mergeable(root, examples=4, updates=CANDIDATES)
-    running = Server(root)
-    yield running
-    running.stop()
+    with serving(root) as running:
+        yield running
 
 
 def test_which_matrices_cost_a_task_what_it_knew(lab: Server, window: Callable[[], Page]) -> None:

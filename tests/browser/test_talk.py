@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from gcwm_viz.attribution.attribute import attribute
 from tests import factories_lab
-from tests.browser.conftest import Server
+from tests.browser.conftest import Server, serving
 from tests.browser.test_selection import ended
 
 SIZES = [(1920, 1080), (1280, 720)]
@@ -17,12 +17,10 @@ STORY = ["Question", "Forgetting", "Place", "Undo", "After"]
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory, chromium: Browser) -> Iterator[Server]:
-    root: Path = tmp_path_factory.mktemp("runs")
+def lab(root: Path) -> Iterator[Server]:
     attribute(factories_lab.forgetting(root, examples=6).path, step=4)
-    running = Server(root)
-    yield running
-    running.stop()
+    with serving(root) as running:
+        yield running
 
 
 def turned(page: Page, screen: str) -> None:

@@ -5,22 +5,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from tests import factories_lab
-from tests.browser.conftest import Server
+from tests.browser.conftest import Server, serving
 
 LONG_MS = 120_000
 """The first change loads the model on what may be a busy core."""
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory, chromium: Browser) -> Iterator[Server]:
-    root: Path = tmp_path_factory.mktemp("runs")
+def lab(root: Path) -> Iterator[Server]:
     factories_lab.mergeable(root)
-    running = Server(root)
-    yield running
-    running.stop()
+    with serving(root) as running:
+        yield running
 
 
 def test_changes_are_scored_and_found_again(lab: Server, window: Callable[[], Page]) -> None:

@@ -5,22 +5,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from gcwm_viz.runs.highlights import scored
 from gcwm_viz.runs.tables import open_run
 from tests import factories_lab
-from tests.browser.conftest import Server
+from tests.browser.conftest import Server, serving
 from tests.browser.test_selection import ended
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory, chromium: Browser) -> Iterator[Server]:
-    root: Path = tmp_path_factory.mktemp("runs")
+def lab(root: Path) -> Iterator[Server]:
     factories_lab.forgetting(root)
-    running = Server(root)
-    yield running
-    running.stop()
+    with serving(root) as running:
+        yield running
 
 
 def test_the_five_worst_cells_are_undone_and_the_score_rises(lab: Server, window: Callable[[], Page]) -> None:
