@@ -26,7 +26,7 @@ from gcwm_viz.runs.examples import (
     flips,
 )
 from gcwm_viz.runs.tables import Run
-from gcwm_viz.ui import selection
+from gcwm_viz.ui import row_choice, selection
 from gcwm_viz.ui.frame import View
 from gcwm_viz.ui.probe_files import scored_tasks
 from gcwm_viz.ui.text import as_csv, as_markdown
@@ -164,10 +164,7 @@ def _contains(rows: pd.DataFrame, search: str) -> pd.Series:
 def _draw(shown: pd.DataFrame, step: int, examples: Examples, chosen: object) -> None:
     """The table; ``chosen``: label of the chosen row."""
     places = list(shown.index)
-    selected = [places.index(chosen)] if chosen in places else []
-    state = st.session_state.get(_ROWS)
-    if state is None or list(state["selection"]["rows"]) != selected or state["selection"]["cells"]:
-        st.session_state[_ROWS] = {"selection": {"rows": selected, "columns": [], "cells": []}}
+    row_choice.tick(_ROWS, places.index(chosen) if chosen in places else None)
     ids = [f"{task}:{example}" for task, example in zip(shown["task"], shown["example"], strict=True)]
     steps = examples.run.steps
     cells: dict[str, Any] = {"status": shown[f"status_{step}"], "task": shown["task"], "example": shown["example"]}
@@ -215,10 +212,9 @@ def _mark(value: float, share: bool) -> str:
 def _pick(ids: Sequence[str]) -> None:
     """Callback of the table: the clicked row becomes the example of the address; its box is ticked with the next
     drawing. Ticking it off leaves none."""
-    chosen = st.session_state[_ROWS]["selection"]
-    rows = [cell[0] for cell in chosen["cells"]] or list(chosen["rows"])
-    if rows and rows[0] < len(ids):
-        st.query_params["example"] = ids[rows[0]]
+    row = row_choice.clicked(_ROWS)
+    if row is not None and row < len(ids):
+        st.query_params["example"] = ids[row]
     else:
         st.query_params.pop("example", None)
 

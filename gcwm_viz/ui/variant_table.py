@@ -18,7 +18,7 @@ from gcwm_viz.probes.stored import read_examples, read_expert_examples
 from gcwm_viz.probes.values import TaskValues, difference_error
 from gcwm_viz.runs.tables import Run
 from gcwm_viz.statistics.means import Z95, error_over_tasks, mean_error
-from gcwm_viz.ui import charts
+from gcwm_viz.ui import charts, row_choice
 from gcwm_viz.ui.variant_trail import Trail, trail_of
 
 ABOUT = About(
@@ -106,10 +106,7 @@ def history(run: Run, metric: str, split: str) -> None:
 
 
 def _draw(rows: pd.DataFrame, texts: Sequence[str], trail: Trail) -> None:
-    selected = [texts.index(trail.text)] if trail.text in texts else []
-    state = st.session_state.get(_HISTORY)
-    if state is None or list(state["selection"]["rows"]) != selected or state["selection"]["cells"]:
-        st.session_state[_HISTORY] = {"selection": {"rows": selected, "columns": [], "cells": []}}
+    row_choice.tick(_HISTORY, texts.index(trail.text) if trail.text in texts else None)
     column = st.column_config
     names = [str(name) for name in rows]
     numbers: dict[str, Any] = {n: column.NumberColumn(n.removeprefix("task "), format="%.3f") for n in names}
@@ -128,7 +125,6 @@ def _draw(rows: pd.DataFrame, texts: Sequence[str], trail: Trail) -> None:
 
 
 def _pick(texts: Sequence[str], go: Callable[[str], None]) -> None:
-    chosen = st.session_state[_HISTORY]["selection"]
-    rows = [cell[0] for cell in chosen["cells"]] or list(chosen["rows"])
-    if rows and rows[0] < len(texts):
-        go(texts[rows[0]])
+    row = row_choice.clicked(_HISTORY)
+    if row is not None and row < len(texts):
+        go(texts[row])
