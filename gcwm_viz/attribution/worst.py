@@ -22,13 +22,27 @@ class Worst:
     half: list[tuple[int, str]]
     matrices: int
 
+    def rows(self, attribution: pd.DataFrame) -> pd.DataFrame:
+        """Rows of the table of that step and split, all tasks."""
+        own: pd.DataFrame = attribution[
+            (attribution["split"] == self.split)
+            & (attribution["start"] == self.step - 1)
+            & (attribution["step"] == self.step)
+        ]
+        return own
+
+
+def split_of(attribution: pd.DataFrame) -> str:
+    """The split that counts: development where the table has it, else test."""
+    return "dev" if (attribution["split"] == "dev").any() else "test"
+
 
 def worst_step(attribution: pd.DataFrame, order: Sequence[str]) -> Worst | None:
     """The largest rise of an earlier task's loss at a single step; None where none rose, or nothing was split.
 
     attribution: the table, of which the development split counts where it has both. order: updates by arrival.
     """
-    split = "dev" if (attribution["split"] == "dev").any() else "test"
+    split = split_of(attribution)
     rows = attribution[(attribution["split"] == split) & (attribution["start"] == attribution["step"] - 1)]
     steps = rows.drop_duplicates(["task", "step"]).reset_index(drop=True)
     pairs = zip(steps["task"], steps["step"], strict=True)

@@ -158,12 +158,12 @@ def _where(page: Page, run: Run) -> None:
         why = "At no step did the loss of an earlier task rise." if len(rows) else "It was not computed for this run."
         page.paragraph(why)
         return
-    rows = rows[(rows["split"] == worst.split) & (rows["start"] == rows["step"] - 1)]
-    axes = grid_axes(run.tables["matrices"])
-    chosen = rows[(rows["step"] == worst.step) & (rows["task"] == worst.task)]
+    axes, chosen = grid_axes(run.tables["matrices"]), worst.rows(rows)
+    chosen = chosen[chosen["task"] == worst.task]
     figure = attribution_map.attribution_map(chosen, label=worst.task, axes=axes, outlined=worst.half)
     page.paragraph("Outlined: the matrices that did half of the harm.")
     page.charts([(figure, attribution_map.ATTRIBUTION)])
+    rows = rows[(rows["split"] == worst.split) & (rows["start"] == rows["step"] - 1)]
     every = attribution_multiples.attribution_multiples(rows, order=run.updates, axes=axes)
     page.charts([(every, attribution_multiples.ABOUT)])
 

@@ -10,10 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 
 from gcwm_viz.attribution.spatial import forgetting_pairs, spatial_correlations, spatial_summary
-from gcwm_viz.attribution.worst import Worst, worst_step
+from gcwm_viz.attribution.worst import Worst, split_of, worst_step
 from gcwm_viz.decide.outlook import Outlook
 from gcwm_viz.decide.sentences import fixed, plan_words
 from gcwm_viz.figures.layer_grid import short_family
@@ -22,7 +21,7 @@ from gcwm_viz.probes.metrics import is_share
 from gcwm_viz.probes.scores import forgetting_matrix
 from gcwm_viz.probes.values import difference_error
 from gcwm_viz.runs.examples import FORGOTTEN
-from gcwm_viz.runs.highlights import Scored, loss_errors, peak, scored
+from gcwm_viz.runs.highlights import Scored, example_changes, loss_errors, peak, scored
 from gcwm_viz.runs.strength import best_strength
 from gcwm_viz.runs.tables import Run
 from gcwm_viz.statistics.means import Z95
@@ -75,35 +74,25 @@ def _forgot(run: Run, scores: Scored | None) -> Sentence:
         return Sentence("No task came earlier that could be forgotten.", "Scores", "See the scores", {"step": last})
     signed = scores.R if scores.higher_is_better else -scores.R
     best = {task: int(signed.loc[: last - 1, task].idxmax()) for task in lost.index}
-    changes = {task: _change(run, scores, best[task], last, task) for task in lost.index}
-    errors = {
-        task: math.nan if change_n is None else difference_error(scores.metric, change_n)
-        for task, change_n in changes.items()
-    }
-    beyond = [task for task in lost.index if lost[task] > Z95 * errors[task]]
+    by_state = {at: example_changes(run, at, last, scores.split, scores.metric) for at in set(best.values())}
+    changes = {task: by_state[at][task] for task, at in best.items() if task in by_state[at]}
+    errors = {task: difference_error(scores.metric, change_n) for task, change_n in changes.items()}
+    beyond = [task for task in errors if lost[task] > Z95 * errors[task]]
     task = str(lost.idxmax())
     direction = "fell" if scores.higher_is_better else "rose"
     since = "the base" if best[task] == 0 else f"step {best[task]}"
     course = dict(zip(scores.R.index, scores.R[task].to_numpy(dtype=float), strict=True))
     worse = f"from {fixed(course[best[task]])} after {since} to {fixed(course[last])}"
-    change = f"{fixed(lost.to_numpy(dtype=float).max())}{_within(errors[task])}"
+    change = f"{fixed(lost.to_numpy(dtype=float).max())}{_within(errors.get(task, math.nan))}"
     others = f"{len(beyond)} of {len(lost)} earlier tasks lost more than chance explains"
     at: dict[str, object] = {"step": last, "task": task, "split": scores.split, "status": FORGOTTEN, "search": ""}
-    own = changes[task]
+    own = changes.get(task)
     if own is not None and is_share(scores.metric) and (own < 0).any():
         at["example"] = f"{task}:{int((own < 0).nonzero()[0]) + 1}"
     text = f"The task {task} {direction} most, {worse} (by {change}); {others}."
     if not beyond:
         text = f"No earlier task lost more than chance explains; {task} lost most, {change}."
     return Sentence(text, "Examples", "Its lost examples", at)
-
-
-def _change(run: Run, scores: Scored, before: int, after: int, task: str) -> torch.Tensor | None:
-    """(n,) change of a task's value on every example between two states; None where the run stored none."""
-    values = [run.examples(step, scores.split, scores.metric).get(task) for step in (before, after)]
-    if values[0] is None or values[1] is None or values[0].shape != values[1].shape:
-        return None
-    return torch.from_numpy(values[1] - values[0])
 
 
 def _within(error: float, digits: int = 3) -> str:
@@ -147,7 +136,7 @@ def _why(run: Run) -> Sentence:
         f"{num(top['active_conflict'])} of 1)"
     )
     rows = run.tables["attribution"]
-    rows = rows[rows["split"] == ("dev" if (rows["split"] == "dev").any() else "test")]
+    rows = rows[rows["split"] == split_of(rows)]
     if rows.empty:
         return Sentence(f"{highest}.", "Conflict", "Open this matrix", at)
     correlations = spatial_correlations(rows, run.tables["matrices"], [_SIGNAL], order=run.updates)

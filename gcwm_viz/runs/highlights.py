@@ -68,13 +68,18 @@ def peak(matrices: pd.DataFrame) -> pd.Series | None:
     return None if np.isnan(conflict).all() else matrices.iloc[int(np.nanargmax(conflict))]
 
 
-def loss_errors(run: Run, start: int, step: int, split: str) -> dict[str, float]:
-    """Standard error of every task's change of loss from one state to another, nats, paired over its examples; none for
-    a run without examples."""
-    before, after = (run.examples(state, split, "nll") for state in (start, step))
+def example_changes(run: Run, start: int, step: int, split: str, metric: str) -> dict[str, torch.Tensor]:
+    """Change of the value of every example (n,) by task, from one state to another; none for a run without examples."""
+    before, after = (run.examples(state, split, metric) for state in (start, step))
     pairs = {task: (before[task], values) for task, values in after.items() if task in before}
     return {
-        task: mean_error(torch.from_numpy(after_n - before_n))
+        task: torch.from_numpy(after_n - before_n)
         for task, (before_n, after_n) in pairs.items()
         if before_n.shape == after_n.shape
     }
+
+
+def loss_errors(run: Run, start: int, step: int, split: str) -> dict[str, float]:
+    """Standard error of every task's change of loss from one state to another, nats, paired over its examples."""
+    changes = example_changes(run, start, step, split, "nll")
+    return {task: mean_error(change_n) for task, change_n in changes.items()}

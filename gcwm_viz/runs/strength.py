@@ -45,6 +45,11 @@ class Strength:
         return comparison if np.isnan(self.eta) else f"{comparison}; --set eta={self.eta:g} merges at that strength"
 
 
+def strength_metric(run: Run) -> str:
+    """The headline metric of the strengths that were tried."""
+    return headline(run.tables["strength"].assign(split="dev"))
+
+
 def strength_curve(run: Run, metric: str | None = None, value: str = "value") -> pd.DataFrame:
     """Scores on the development probes. Index: strength, ascending; columns: tasks in order of arrival; empty where no
     other strength was tried.
@@ -54,8 +59,7 @@ def strength_curve(run: Run, metric: str | None = None, value: str = "value") ->
     table = run.tables["strength"]
     if table.empty:
         return pd.DataFrame()
-    table = table.assign(split="dev")
-    rows = rows_of_metric(table, metric or headline(table))
+    rows = rows_of_metric(table.assign(split="dev"), metric or strength_metric(run))
     curve = rows.pivot(index="strength", columns="task", values=value).sort_index().astype(float)
     ordered = [update for update in run.updates if update in curve]
     return curve[[*ordered, *(task for task in curve if task not in ordered)]]
@@ -66,7 +70,7 @@ def best_strength(run: Run, metric: str | None = None) -> Strength | None:
 
     ``metric``: by default the headline metric of the table.
     """
-    metric = metric or headline(run.tables["strength"].assign(split="dev"))
+    metric = metric or strength_metric(run)
     curve = strength_curve(run, metric)
     if curve.empty or curve.isna().to_numpy().any() or 1.0 not in curve.index:
         return None

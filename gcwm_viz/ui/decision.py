@@ -16,7 +16,6 @@ from gcwm_viz.decide.search import Measured
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes.metrics import UNITS, headline, offered
 from gcwm_viz.runs.tables import Run
-from gcwm_viz.ui.roots import within
 from gcwm_viz.ui.scoring import choose_measure
 
 _known: WeakKeyDictionary[Run, "Known"] = WeakKeyDictionary()
@@ -85,18 +84,6 @@ def decide(run: Run, known: Known) -> Decision:
     if splits := [name for name in ("dev", "test") if name in set(scores["split"])]:
         split, metric = choose_measure("Measured on", splits, offered(scores), splits[0], key="decide")
     return Decision(run, known, split, metric, candidates(run.tables, split, metric))
-
-
-def unreadable(run: Run) -> str:
-    """Why what reads the run's inputs would fail at once, or an empty text."""
-    try:
-        for entry in (run.store.file.base, *run.store.file.updates):
-            path = within(entry.path)  # a run folder from elsewhere may name any path
-            if "://" not in entry.where and "+" not in entry.where and not path.exists():
-                return f"{entry.path} is not there any more"
-    except InputError as error:
-        return str(error)
-    return ""
 
 
 def _read(run: Run) -> Known:

@@ -7,7 +7,6 @@ import streamlit as st
 from gcwm_viz.jobs.progress import progress_of
 from gcwm_viz.runs.tables import Run
 from gcwm_viz.ui.loading import run_names, stamp
-from gcwm_viz.ui.text import as_markdown
 from gcwm_viz.ui.trouble import shown
 
 _CELLS_A_SECOND = 500
@@ -56,5 +55,5 @@ def nothing_yet(run: Run) -> None:
         st.info("The first matrices of this run are being merged; they are drawn here as they land.")
     else:
         st.info("This run has no finished step yet, so there is nothing to draw.")
-        st.text(f"Folder: {as_markdown(run.path)}")
+        st.text(f"Folder: {run.path}")
         st.text(f"Resume it with: python -m gcwm_viz resume {run.path}")

@@ -6,7 +6,8 @@ from gcwm_viz.jobs import jobs
 from gcwm_viz.jobs.forecast import forecast_job
 from gcwm_viz.runs.tables import Run
 from gcwm_viz.ui import job_card
-from gcwm_viz.ui.decision import Known, unreadable
+from gcwm_viz.ui.decision import Known
+from gcwm_viz.ui.live import unreadable
 from gcwm_viz.ui.roots import run_root
 
 _COST = "Some seconds on the lab; of a large model, products of every two updates in every matrix"

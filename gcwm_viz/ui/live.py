@@ -10,6 +10,7 @@ import streamlit as st
 
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.engines.memory import available_memory
+from gcwm_viz.errors import InputError
 from gcwm_viz.linalg.threads import threads_of
 from gcwm_viz.runs.tables import Run
 from gcwm_viz.ui.roots import within
@@ -41,6 +42,26 @@ def obstacle(run: Run) -> str:
     if free is not None and need > free:
         return f"this model needs {need / 2**30:.1f} GiB of memory, and {free / 2**30:.1f} GiB are free."
     return ""
+
+
+def unreadable(run: Run) -> str:
+    """Why what reads the run's inputs would fail at once, or an empty text."""
+    try:
+        for entry in (run.store.file.base, *run.store.file.updates):
+            path = within(entry.path)  # a run folder from elsewhere may name any path
+            if "://" not in entry.where and "+" not in entry.where and not path.exists():
+                return f"{entry.path} is not there any more"
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+def missing(run: Run) -> str:
+    """Why the app cannot hold the run's model, or an empty text: inputs that are gone, or :func:`obstacle`."""
+    try:
+        return unreadable(run) or obstacle(run)
+    except InputError as error:
+        return str(error)
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """Parts of the landing page: headline figures, the story of the run, what was merged."""
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -15,21 +14,11 @@ from gcwm_viz.signals.signal import Signal
 from gcwm_viz.ui import decision, selection
 from gcwm_viz.ui.frame import FILES, View
 from gcwm_viz.ui.grids import show_grid
-from gcwm_viz.ui.text import as_markdown, plain_cell
+from gcwm_viz.ui.text import as_markdown, plain_cell, shortened
 from gcwm_viz.updates.outside import OUTSIDE, ROUNDING
 
 LAMBDA_LIMIT = 0.05
 SHIFT_LIMIT = 0.02
-
-
-@dataclass(frozen=True)
-class Pointer:
-    """A finding in Markdown, names escaped, and a link: the page by its name, the label and what to select there."""
-
-    text: str
-    page: str
-    link: str
-    selection: dict[str, str]
 
 
 def headline(view: View, scores: Scored | None) -> None:
@@ -74,8 +63,12 @@ def story(view: View) -> None:
     """The run in five sentences, each with a link to what lies behind it."""
     for number, sentence in enumerate(_told(view.run)):
         with st.container(gap=None, key=f"story-{number}"):
-            st.markdown(as_markdown(sentence.text, 700))
-            selection.link(FILES[sentence.page], f"{sentence.link} →", **sentence.selection)
+            _show(sentence)
+
+
+def _show(sentence: Sentence) -> None:
+    st.markdown(as_markdown(sentence.text, 700))
+    selection.link(FILES[sentence.page], f"{sentence.link} →", **sentence.selection)
 
 
 @lru_cache(maxsize=4)
@@ -90,42 +83,41 @@ def cautions(view: View) -> None:
     if not found:
         return
     st.header("Read with care", anchor=False)
-    for number, pointer in enumerate(found):
+    for number, sentence in enumerate(found):
         with st.container(horizontal=True, vertical_alignment="center", key=f"caution-{number}"):
-            st.markdown(pointer.text)
-            selection.link(FILES[pointer.page], f"{pointer.link} →", **pointer.selection)
+            _show(sentence)
 
 
-def cautions_of(run: Run) -> list[Pointer]:
+def cautions_of(run: Run) -> list[Sentence]:
     """What to bear in mind with the run's figures."""
     matrices, updates = run.tables["matrices"], run.tables["updates"]
-    last = {"step": str(int(matrices["step"].max()))}
+    last = {"step": int(matrices["step"].max())}
     found = []
     if matrices["geo_shift"].median() < SHIFT_LIMIT:
         text = (
             f"The geometry branch moved {percent(matrices['geo_shift'].median())} (median) from its start: read its "
             "difference from the plain branch with care."
         )
-        found.append(Pointer(text, "Solver", "See the solver", last))
+        found.append(Sentence(text, "Solver", "See the solver", last))
     shares = matrices["lambda_share"].dropna()
     if (shares > LAMBDA_LIMIT).any():
         text = (
             f"Regularisation contributes {percent(shares.median())} of the trace (median), so conflicts read low: "
             "compare values within this run and between runs of the same λ only."
         )
-        found.append(Pointer(text, "Spectra", "See the spectra", last))
+        found.append(Sentence(text, "Spectra", "See the spectra", last))
     rounded = updates[updates["rounding"] > ROUNDING]
     if len(rounded):
-        names = ", ".join(as_markdown(name, 30) for name in rounded["update"].head(3))
+        names = ", ".join(shortened(name, 30) for name in rounded["update"].head(3))
         text = f"Half-precision inputs blur the updates of {names} by up to {percent(rounded['rounding'].max())}."
-        found.append(Pointer(text, "Spectra", "See the spectra", last))
+        found.append(Sentence(text, "Spectra", "See the spectra", last))
     outside = updates[updates["outside_share"] > OUTSIDE]
     if len(outside):
         text = (
             f"Up to {percent(outside['outside_share'].max())} of an update's squared norm lies outside the merged "
             "matrices and is ignored; the table below says for which."
         )
-        found.append(Pointer(text, "Scores", "See the scores", last))
+        found.append(Sentence(text, "Scores", "See the scores", last))
     return found
 
 

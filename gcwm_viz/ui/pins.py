@@ -10,7 +10,7 @@ from gcwm_viz.errors import InputError
 from gcwm_viz.figures.about import Explained
 from gcwm_viz.runs.tables import Run
 from gcwm_viz.ui import pin_file, selection
-from gcwm_viz.ui.frame import PAGES
+from gcwm_viz.ui.frame import FILES
 from gcwm_viz.ui.loading import load_run, run_names
 from gcwm_viz.ui.pin_file import Pin
 from gcwm_viz.ui.roots import run_folder, run_root
@@ -93,8 +93,8 @@ def _draw(stage: Stage, run: Run, pin: Pin, place: int, last: bool) -> None:
     with stage.controls:
         drawn = ", ".join(f"{name} {pin.parameters[name]}" for name in selection.NAMES if name in pin.parameters)
         st.caption(f"Snapshot of {as_markdown(pin.page)}: {as_markdown(drawn, 120)}", width="content")
-        page = next(file for file, name in PAGES.items() if name == pin.page)
-        selection.link(page, "Open it there", **{name: text for name, text in pin.parameters.items() if name != SCREEN})
+        there = {name: text for name, text in pin.parameters.items() if name != SCREEN}
+        selection.link(FILES[pin.page], "Open it there", **there)
         st.button("Earlier", key="pin-earlier", on_click=_move, args=(run, pin, -1), disabled=place == 1)
         st.button("Later", key="pin-later", on_click=_move, args=(run, pin, 1), disabled=last)
         st.button("Unpin", key="pin-remove", on_click=_remove, args=(run, pin))

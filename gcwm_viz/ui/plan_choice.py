@@ -22,8 +22,8 @@ from gcwm_viz.runs.tables import Run
 from gcwm_viz.statistics.means import Z95
 from gcwm_viz.studies.leave_one_out import check_scorable
 from gcwm_viz.ui import job_card, trouble
-from gcwm_viz.ui.decision import Known, unreadable
-from gcwm_viz.ui.live import live_model, obstacle
+from gcwm_viz.ui.decision import Known
+from gcwm_viz.ui.live import live_model, missing, unreadable
 from gcwm_viz.ui.roots import run_root
 from gcwm_viz.ui.text import as_markdown
 
@@ -154,9 +154,9 @@ def _not_measurable(run: Run) -> str:
         run.store.check_kept("a plan")
         if jobs.look(run_root(), search_job(run.path, 0).name).status == "running":
             return "The search is running."
-        return unreadable(run) or obstacle(run)
     except InputError as error:
         return str(error)
+    return missing(run)
 
 
 def _search(run: Run, now: Outlook) -> None:

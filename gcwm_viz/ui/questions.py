@@ -25,7 +25,7 @@ def choose(run: Run, box: DeltaGenerator, bar: DeltaGenerator) -> Question | Non
     """Text box in ``box`` and choice of a probe in ``bar``, and what they ask; None where that is nothing yet, or
     cannot be asked, with the sentence that says why."""
     asked = _requested()
-    tasks, missing = _tasks(run)
+    tasks, missing = tasks_of(run)
     question, fault = _question(asked, tasks, missing)
     moved = st.session_state.get(_SHOWN) != asked
     _show(asked)
@@ -51,7 +51,7 @@ def ask(run: Run, box: DeltaGenerator | None, default: Asked) -> tuple[Question 
     box: for the text box; without it only examples of tasks can be asked.
     """
     asked = _requested()
-    tasks, missing = _tasks(run)
+    tasks, missing = tasks_of(run)
     question, _ = _question(asked, tasks, missing)
     if question is None or (box is None and "task" not in asked):
         asked = default
@@ -66,7 +66,7 @@ def ask(run: Run, box: DeltaGenerator | None, default: Asked) -> tuple[Question 
     return question, asked
 
 
-def _tasks(run: Run) -> tuple[Tasks, str]:
+def tasks_of(run: Run) -> tuple[Tasks, str]:
     """The run's tasks with right answers, or why they are not known."""
     try:
         return answered_tasks(run), ""

@@ -9,16 +9,15 @@ from gcwm_viz.figures import forgetting
 from gcwm_viz.figures import strength as strength_figure
 from gcwm_viz.figures.theme import num
 from gcwm_viz.probes.metrics import UNITS, offered
-from gcwm_viz.probes.metrics import headline as headline_metric
 from gcwm_viz.probes.scores import forgetting_matrix
 from gcwm_viz.runs.examples import FORGOTTEN
 from gcwm_viz.runs.highlights import Scored, scored
-from gcwm_viz.runs.strength import strength_curve, strength_note
+from gcwm_viz.runs.strength import strength_curve, strength_metric, strength_note
 from gcwm_viz.runs.tables import Run
 from gcwm_viz.ui import charts, selection
 from gcwm_viz.ui.text import as_markdown
 
-_SPLITS = {"test": "test", "dev": "development"}
+SPLITS = {"test": "test", "dev": "development"}
 _EXAMPLES = "pages/13_Examples.py"
 _CLICKED = "clicked-task"
 
@@ -29,7 +28,7 @@ def choose_measure(
     """(split, metric) from two controls; ``split`` is the one chosen at first, ``label`` the name of its control."""
     left, right = st.columns(widths)
     split = left.segmented_control(
-        label, splits, default=split, required=True, format_func=_SPLITS.__getitem__, key=f"{key}-split"
+        label, splits, default=split, required=True, format_func=SPLITS.__getitem__, key=f"{key}-split"
     )
     metric = right.segmented_control(
         "Metric", metrics, default=metrics[0], required=True, format_func=UNITS.__getitem__, key=f"{key}-metric"
@@ -40,7 +39,7 @@ def choose_measure(
 def choose(run: Run) -> Scored | None:
     """The scores of the split and metric that two controls choose; None when the run has no scores."""
     table = run.tables["scores"]
-    splits = [name for name in _SPLITS if name in set(table["split"])]
+    splits = [name for name in SPLITS if name in set(table["split"])]
     if not splits:
         return None
     split, metric = choose_measure("Split", splits, offered(table), splits[0], key="scores")
@@ -49,12 +48,11 @@ def choose(run: Run) -> Scored | None:
 
 def strength(run: Run) -> None:
     """Scores of the final state at other strengths, and the note on them, or that none were tried."""
-    tried = run.tables["strength"].assign(split="dev")
     values = strength_curve(run)
     if values.empty:
         st.info("No other strength of this merge was tried: that takes development probes when the run is computed.")
         return
-    metric, eta = headline_metric(tried), None if run.store.file.eta_tried is None else run.store.settings.continual.eta
+    metric, eta = strength_metric(run), None if run.store.file.eta_tried is None else run.store.settings.continual.eta
     if eta is not None:
         st.info(
             f"η = {eta:g} was chosen on these probes, the best of {len(values)} that were tried before the run. "

@@ -23,14 +23,12 @@ from gcwm_viz.ui.decision import Known, known_of
 from gcwm_viz.ui.frame import View
 from gcwm_viz.ui.loading import load_run, run_names
 from gcwm_viz.ui.roots import run_root
-from gcwm_viz.ui.stage import Screen, Stage
+from gcwm_viz.ui.stage import ABOVE, Screen, Stage
 from gcwm_viz.ui.talk_question import the_question
-from gcwm_viz.ui.talk_undo import the_undo, worst_rows
+from gcwm_viz.ui.talk_undo import the_undo
 from gcwm_viz.ui.text import as_markdown
 
 MAX_OTHERS = 30
-_ABOVE = {"y": 1, "yanchor": "bottom"}
-"""Place of a legend."""
 
 
 def what_is_kept(view: View, scores: Scored | None) -> Screen | None:
@@ -60,7 +58,7 @@ def _draw_kept(stage: Stage, view: View, scores: Scored) -> None:
         {name: course[column] for name, course in courses.items() if column in course}
         for column in ("old_mean", "old_mean_se")
     )
-    figure = retained.retained(means, errors, unit=scores.unit).update_layout(legend=_ABOVE)
+    figure = retained.retained(means, errors, unit=scores.unit).update_layout(legend=ABOVE)
     stage.plot(figure, key="kept", alt=retained.ABOUT.line)
 
 
@@ -84,7 +82,7 @@ def _draw_attribution(stage: Stage, view: View, worst: Worst) -> None:
         f"**{len(worst.half)} of {worst.matrices} matrices**, outlined here ({', '.join(named[:6])}{more}). "
         "Orange = made it worse, blue = better."
     )
-    rows = worst_rows(view, worst)
+    rows = worst.rows(view.run.tables["attribution"])
     rows = rows[rows["task"] == worst.task]
     figure = attribution_map.attribution_map(rows, label=worst.task, axes=view.grid, outlined=cells)
     stage.plot(figure, key="attribution", alt=attribution_map.ATTRIBUTION.line)
@@ -133,7 +131,7 @@ def _draw_gate(stage: Stage, view: View, gated: pd.DataFrame) -> None:
         f"More conflict, more geometry: of {_count(len(gated), 'matrix', 'matrices')}, {decisions}. "
         f"On average **{percent(gated['alpha'].mean())}** of the geometry branch is used."
     )
-    figure = gate_curve.gate_curve(gated, view.config).update_layout(legend=_ABOVE)
+    figure = gate_curve.gate_curve(gated, view.config).update_layout(legend=ABOVE)
     figure.update_traces(marker={"size": 14}, selector={"mode": "markers"})
     stage.plot(figure, key="decision", alt=gate_curve.ABOUT.line)
 
@@ -166,7 +164,7 @@ def _draw_after(stage: Stage, view: View, scores: Scored) -> None:
         f"the base {_value(scores, models['base'][0].mean()) if 'base' in models else 'n/a'}, the experts on their own "
         f"tasks {_value(scores, scores.own.mean())}.{lost}"
     )
-    figure = task_scores.task_scores(models, unit=scores.unit).update_layout(legend=_ABOVE)
+    figure = task_scores.task_scores(models, unit=scores.unit).update_layout(legend=ABOVE)
     stage.plot(figure, key="after", alt=task_scores.ABOUT.line)
 
 

@@ -9,6 +9,8 @@ from streamlit.delta_generator import DeltaGenerator
 
 SCREEN = "screen"
 """Query parameter: the number of the screen that is shown, from 1."""
+ABOVE = {"y": 1, "yanchor": "bottom"}
+"""Place of a legend: over the picture."""
 _TITLE = 32
 """Pixels of a figure's margin that its own title takes: on a screen the heading says it."""
 

@@ -6,16 +6,14 @@ import numpy as np
 import streamlit as st
 
 from gcwm_viz.attribution.worst import worst_step
-from gcwm_viz.errors import InputError
 from gcwm_viz.probes.question import Judgement, Question
 from gcwm_viz.runs.examples import example_table
 from gcwm_viz.runs.tables import Run
 from gcwm_viz.ui import ask, questions
 from gcwm_viz.ui.answers import STYLE, Answer, card, sentence
-from gcwm_viz.ui.decision import unreadable
 from gcwm_viz.ui.frame import View
-from gcwm_viz.ui.live import obstacle
-from gcwm_viz.ui.probe_files import Tasks, answered_tasks, lost_examples
+from gcwm_viz.ui.live import missing
+from gcwm_viz.ui.probe_files import Tasks, lost_examples
 from gcwm_viz.ui.questions import Asked
 from gcwm_viz.ui.stage import Screen, Stage
 from gcwm_viz.ui.text import as_markdown
@@ -26,31 +24,16 @@ _LONGEST = 300
 
 def the_question(view: View) -> Screen | None:
     """Asked live, or else as the run stored its scores; None where neither is possible."""
-    live = not model_missing(view.run)
+    live = not missing(view.run)
     if not live and not _default(view.run):
         return None
     return Screen("Question", "One question, asked after every step", lambda stage: _draw(stage, view, live))
 
 
-def model_missing(run: Run) -> str:
-    """Why the run's model cannot be loaded here, or an empty text."""
-    try:
-        return unreadable(run) or obstacle(run)
-    except InputError as error:
-        return str(error)
-
-
-def _tasks(run: Run) -> Tasks:
-    try:
-        return answered_tasks(run)
-    except (InputError, OSError):
-        return {}
-
-
 def _default(run: Run) -> Asked:
     """The lost example whose loss rose most, of the task that forgot most; without a lost one the first example of the
     first task, and nothing where there is no task."""
-    if run not in _clearest and (tasks := _tasks(run)):
+    if run not in _clearest and (tasks := questions.tasks_of(run)[0]):
         _clearest[run] = _choose(run, tasks)
     return _clearest.get(run, {})
 
@@ -73,7 +56,7 @@ def _choose(run: Run, tasks: Tasks) -> Asked:
 def _draw(stage: Stage, view: View, live: bool) -> None:
     run = view.run
     question, asked = questions.ask(run, stage.controls if live else None, _default(run))
-    tasks = _tasks(run)
+    tasks, _ = questions.tasks_of(run)
     key = (asked.get("split", ""), asked.get("task", ""))
     lost = lost_examples(run, tasks).get(key, [])
     if lost:

@@ -16,11 +16,10 @@ from gcwm_viz.runs.highlights import Scored
 from gcwm_viz.runs.tables import Run
 from gcwm_viz.ui import trouble, undo
 from gcwm_viz.ui.frame import View
-from gcwm_viz.ui.live import live_model
+from gcwm_viz.ui.live import live_model, missing
 from gcwm_viz.ui.looked import Looked
 from gcwm_viz.ui.probe_files import scored_tasks
-from gcwm_viz.ui.stage import Screen, Stage
-from gcwm_viz.ui.talk_question import model_missing
+from gcwm_viz.ui.stage import ABOVE, Screen, Stage
 from gcwm_viz.ui.text import as_markdown
 from gcwm_viz.ui.undo_search import restoration_of
 
@@ -31,7 +30,7 @@ def the_undo(view: View, worst: Worst | None, scores: Scored | None) -> Screen |
     """None where nothing was split, or the model cannot be scored here."""
     if worst is None or scores is None or worst.step not in scores.R.index or worst.step - 1 not in scores.R.index:
         return None
-    if model_missing(view.run) or not _scorable(view.run):
+    if missing(view.run) or not _scorable(view.run):
         return None
     return Screen("Undo", "The undo: what comes back", lambda stage: _draw(stage, view, worst, scores))
 
@@ -43,19 +42,9 @@ def _scorable(run: Run) -> bool:
         return False
 
 
-def worst_rows(view: View, worst: Worst) -> pd.DataFrame:
-    """Rows of the table ``attribution`` of that step, all tasks, on the split that :func:`worst_step` looks at."""
-    rows = view.run.tables["attribution"]
-    split = "dev" if (rows["split"] == "dev").any() else "test"
-    own: pd.DataFrame = rows[
-        (rows["split"] == split) & (rows["start"] == worst.step - 1) & (rows["step"] == worst.step)
-    ]
-    return own
-
-
 def _draw(stage: Stage, view: View, worst: Worst, scores: Scored) -> None:
-    rows = worst_rows(view, worst)
-    looked = Looked(view, Ends(worst.step - 1, worst.step), str(rows["split"].iloc[0]), rows, (worst.task,), worst.task)
+    rows = worst.rows(view.run.tables["attribution"])
+    looked = Looked(view, Ends(worst.step - 1, worst.step), worst.split, rows, (worst.task,), worst.task)
     cells = list(dict.fromkeys(worst.half))
     question = (str(view.run.path), worst, scores.split)
     undone = st.session_state.get(_UNDONE) == question
@@ -70,7 +59,7 @@ def _draw(stage: Stage, view: View, worst: Worst, scores: Scored) -> None:
             sentence = undo.sentence(rows, scores.metric, cells, looked)
             stage.say(f"{sentence} Scored on the {scores.split} split in {seconds:.1f} s.")
             figure = restoration.restoration(rows, metric=scores.metric, unit=UNITS[scores.metric])
-            figure.update_layout(legend={"y": 1, "yanchor": "bottom"})
+            figure.update_layout(legend=ABOVE)
             stage.plot(figure, key="undo", alt=restoration.ABOUT.line)
             return
     before, after = (pd.Series(scores.R.loc[step]) for step in (worst.step - 1, worst.step))
@@ -85,7 +74,7 @@ def _draw(stage: Stage, view: View, worst: Worst, scores: Scored) -> None:
         for name, values, step in (("before the step", before, worst.step - 1), ("after the step", after, worst.step))
     }
     figure = task_scores(models, unit=scores.unit)
-    figure.update_layout(legend={"y": 1, "yanchor": "bottom"})
+    figure.update_layout(legend=ABOVE)
     stage.plot(figure, key="undo", alt=f"Scores of every task before and after step {worst.step}.")
 
 

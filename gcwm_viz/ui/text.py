@@ -13,12 +13,16 @@ _FORMULA = re.compile(r"[\t\r\n]|\s*[=+\-@＝＋－＠]")
 def as_markdown(value: Any, limit: int = 160) -> str:
     """``value`` so that Markdown, LaTeX, HTML, colour and icon syntax in it show as literal characters.
 
-    Control characters and line breaks become spaces. Longer than ``limit``: cut with an ellipsis.
+    Cut to ``limit`` as :func:`shortened` does.
     """
+    return _SPECIAL.sub(r"\\\1", shortened(value, limit))
+
+
+def shortened(value: Any, limit: int) -> str:
+    """``value`` as one line of plain text, control characters and line breaks as spaces; what is longer than ``limit``
+    is cut with an ellipsis."""
     text = "".join(character if character.isprintable() else " " for character in str(value))
-    if len(text) > limit:
-        text = text[: limit - 1] + "…"
-    return _SPECIAL.sub(r"\\\1", text)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def as_csv(frame: pd.DataFrame) -> bytes:

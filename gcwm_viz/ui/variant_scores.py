@@ -21,8 +21,8 @@ from gcwm_viz.linalg.threads import SMALL
 from gcwm_viz.probes.values import TaskValues
 from gcwm_viz.runs.tables import Run
 from gcwm_viz.ui import trouble
-from gcwm_viz.ui.decision import unreadable
-from gcwm_viz.ui.live import key_of, live_model, obstacle
+from gcwm_viz.ui.live import key_of, live_model, missing
+from gcwm_viz.ui.scoring import SPLITS
 from gcwm_viz.ui.text import as_markdown
 from gcwm_viz.ui.variant_trail import trail_of
 
@@ -48,7 +48,7 @@ def values_of(
     if at in trail.scored:
         return trail.scored[at][0]
     with bar.container():
-        if reason := _obstacle(run):
+        if reason := missing(run):
             st.text(f"The app cannot score this: {reason}")
             st.caption("The page Decide and the command `plan` merge and score as a job.")
             return []
@@ -82,7 +82,7 @@ def values_of(
 def work_ahead(run: Run, variant: Variant) -> None:
     """While the reader looks at a small model's scores: load it, and merge what taking an update out would need."""
     wanted = _held(*key_of(run)).likely(variant) is not None and st.session_state.get(_FAILED) != run.path
-    if wanted and _is_small(run) and not _obstacle(run):
+    if wanted and _is_small(run) and not missing(run):
         st.session_state[_FRESH] = True
         _ahead(run, variant)
 
@@ -105,15 +105,7 @@ def _ahead(run: Run, variant: Variant) -> None:
 
 def _pressed(split: str, expected: float) -> bool:
     price = "" if math.isnan(expected) else f", about {duration(max(expected, 1))}"
-    where = "test" if split == "test" else "development"
-    return st.button(f"Score on the {where} split{price}", type="primary", key=f"try-score-{split}")
-
-
-def _obstacle(run: Run) -> str:
-    try:
-        return unreadable(run) or obstacle(run)
-    except InputError as error:
-        return str(error)
+    return st.button(f"Score on the {SPLITS[split]} split{price}", type="primary", key=f"try-score-{split}")
 
 
 def _is_small(run: Run) -> bool:

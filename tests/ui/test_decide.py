@@ -17,7 +17,7 @@ from gcwm_viz.errors import InputError
 from gcwm_viz.jobs import jobs, left_out
 from gcwm_viz.jobs.forecast import cost, search_job
 from gcwm_viz.runs.tables import open_run
-from gcwm_viz.ui import decision, plan_choice
+from gcwm_viz.ui import decision, live, plan_choice
 from tests.factories_forecast import (
     BASE,
     VERDICTS,
@@ -174,7 +174,7 @@ def test_what_cannot_be_measured_says_why(
     assert "models/base is not there any more" in app.button(key="measure-plan").help
     assert app.button(key="plan-search-start").disabled
     with_inputs(run)
-    monkeypatch.setattr(plan_choice, "obstacle", lambda run: "")
+    monkeypatch.setattr(live, "obstacle", lambda run: "")
 
     def fails(*call: Any) -> None:
         raise InputError("the base <b>has</b> changed")
@@ -217,7 +217,7 @@ def test_while_the_search_runs_nothing_else_is_measured(
 ) -> None:
     app, run = decided
     probed(run)
-    monkeypatch.setattr(plan_choice, "obstacle", lambda run: "")
+    monkeypatch.setattr(live, "obstacle", lambda run: "")
     own = search_job(run, 0).name
     monkeypatch.setattr(jobs, "look", lambda root, name: jobs.Job(name, "running" if name == own else "none"))
     (run / "plans").mkdir(exist_ok=True)

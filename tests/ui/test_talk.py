@@ -17,7 +17,7 @@ from gcwm_viz.figures import task_scores
 from gcwm_viz.probes.tasks import PromptTask
 from gcwm_viz.runs.highlights import peak, scored
 from gcwm_viz.runs.tables import open_run
-from gcwm_viz.ui import pin_file, pins, talk_question
+from gcwm_viz.ui import live, pin_file, pins
 from gcwm_viz.ui.pin_file import Pin
 from gcwm_viz.ui.probe_files import answered_tasks, lost_examples
 from tests.factories_runs import NASTY, make_tables, write_run
@@ -166,7 +166,7 @@ def test_the_question_is_a_lost_one_and_another_can_be_asked(
 def test_without_the_model_the_scores_of_the_run_answer(
     open_page: Callable[..., AppTest], where_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(talk_question, "obstacle", lambda run: "this model needs more memory.")
+    monkeypatch.setattr(live, "obstacle", lambda run: "this model needs more memory.")
     app = open_page(PAGE, root=where_root, run="forgetting", screen=1)
     assert names(app) == ["Question", "Forgetting", "Place", "After"]
     assert not app.text_input

@@ -185,7 +185,7 @@ def test_a_larger_model_waits_for_a_press_and_says_how_long(opened: Opened, monk
 
 
 def test_a_model_that_cannot_be_held_points_to_decide(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(variant_scores, "obstacle", lambda run: "this model needs 900 GiB.")
+    monkeypatch.setattr(live, "obstacle", lambda run: "this model needs 900 GiB.")
     app = opened(**{"try": "~~0.5_eta"})
     assert "this model needs 900 GiB." in words(app)
     assert "The page Decide and the command" in words(app)
