@@ -91,16 +91,15 @@ def work_ahead(run: Run, variant: Variant) -> None:
 def _ahead(run: Run, variant: Variant) -> None:
     if st.session_state.pop(_FRESH, False):  # with the page itself, which must not wait for it
         return
+    # It ends without st.rerun, which would bring the address of this drawing back over one that came meanwhile.
     held = _held(*key_of(run))
+    if st.session_state.get(_FAILED) == run.path or (taken := held.likely(variant)) is None:
+        return
     try:
         with live_model(run):
-            if taken := held.likely(variant):
-                held.merge_ahead(taken, AHEAD_S)
+            held.merge_ahead(taken, AHEAD_S)
     except InputError:  # it is said where the reader scores something
         st.session_state[_FAILED] = run.path
-        st.rerun()
-    if held.likely(variant) is None:
-        st.rerun()
 
 
 def _pressed(split: str, expected: float) -> bool:
