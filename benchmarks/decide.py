@@ -58,7 +58,7 @@ def main() -> int:
         write_csv(found, FOLDER)
         info = json.loads((FOLDER / LAB / "decide.json").read_bytes())
         versions = {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
-        about = {"source": "python -m gcwm_viz lab decide; python -m benchmarks.decide", "fitted with": versions}
+        about = {"source": "gcwm-viz lab decide; python -m benchmarks.decide", "fitted with": versions}
         write(forecasts, about | source | {"trained with": info["versions"]}, SHIPPED)
     read_results.cache_clear()
     text = filled(DOCUMENT.read_text(encoding="utf-8"), sections(read_results()))

@@ -16,7 +16,7 @@ _LIBRARIES = "import gcwm_viz.runs.run, time; print('ready', flush=True); time.s
 
 
 def run_peak(folder: Path, updates: int, workers: int, settings: list[str]) -> dict[str, float]:
-    """Runs ``python -m gcwm_viz run`` on the model of ``write_model`` and monitors its processes."""
+    """Runs ``gcwm-viz run`` on the model of ``write_model`` and monitors its processes."""
     baseline = _libraries()
     command = [sys.executable, "-m", "gcwm_viz", "run", "--base", str(folder / "base"), "--out", str(folder / "run")]
     for index in range(1, updates + 1):

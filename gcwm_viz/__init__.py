@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from gcwm_viz.geometry.config import GCWMConfig
     from gcwm_viz.geometry.layer import LayerGeometry, layer_geometry
     from gcwm_viz.merging.gcwm import LayerMerge, merge_layer
-    from gcwm_viz.runs.tables import Run, open_run
+    from gcwm_viz.notebook.run import Run, open_run
 
 __all__ = [
     "CalibrationSettings",
@@ -32,7 +32,7 @@ _OWNERS = {
     "gcwm_viz.geometry.config": ("GCWMConfig",),
     "gcwm_viz.geometry.layer": ("LayerGeometry", "layer_geometry"),
     "gcwm_viz.merging.gcwm": ("LayerMerge", "merge_layer"),
-    "gcwm_viz.runs.tables": ("Run", "open_run"),
+    "gcwm_viz.notebook.run": ("Run", "open_run"),
 }
 
 

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from gcwm_viz.commands import (
+    app,
     attribute,
     calibrate,
     check,
+    completion,
     dequantise,
     example,
     export,
@@ -24,10 +26,12 @@ from gcwm_viz.commands import (
     show,
     sweep,
     tune,
+    version,
 )
 from gcwm_viz.errors import InputError
 
 COMMANDS = (
+    app,
     run,
     check,
     score,
@@ -46,6 +50,7 @@ COMMANDS = (
     regate,
     lab,
     example,
+    version,
 )
 MACHINE_ERROR = 1
 USAGE_ERROR = 2
@@ -66,14 +71,20 @@ class _Parser(argparse.ArgumentParser):
         )
 
 
+def parser() -> argparse.ArgumentParser:
+    """Of every command."""
+    whole = argparse.ArgumentParser(prog="gcwm-viz", description=__doc__)
+    commands = whole.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+    for module in COMMANDS:
+        module.add(commands)
+    completion.add(commands, whole)
+    return whole
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0; 1 for a failure of the machine (memory, a process, a file that vanishes); 2 for an error in input
     or settings; 3 when cancelled (``resume`` goes on); 130 on Ctrl-C."""
-    parser = argparse.ArgumentParser(prog="python -m gcwm_viz", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
-    for module in COMMANDS:
-        module.add(commands)
-    options = parser.parse_args(arguments)
+    options = parser().parse_args(arguments)
     from gcwm_viz.continual.folder import WorkCancelledError
     from gcwm_viz.engines.engine import WorkerDiedError
     from gcwm_viz.plugins import loading

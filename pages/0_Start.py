@@ -1,7 +1,5 @@
-"""Start a run, watch it, resume it."""
+"""The page Start of the package."""
 
-from gcwm_viz.ui import frame, start
-from gcwm_viz.ui.roots import run_root
+from gcwm_viz.app import run_page
 
-with frame.open_page("Start", "Choose a base and updates, see what a run would need, and let it work."):
-    start.page(run_root())
+run_page(__file__)

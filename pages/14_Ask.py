@@ -1,8 +1,5 @@
-"""One question to the base, an expert, and the model after every step."""
+"""The page Ask of the package."""
 
-from gcwm_viz.ui import ask, frame
+from gcwm_viz.app import run_page
 
-with frame.frame(
-    "Ask", "One question, and the greedy answer of the base, of an expert, and of the model after every step."
-) as view:
-    ask.show(view)
+run_page(__file__)

@@ -1,6 +1,5 @@
-"""A run as a story, one screen after another, for a talk."""
+"""The page Talk of the package."""
 
-from gcwm_viz.ui import frame, talk
+from gcwm_viz.app import run_page
 
-with frame.frame("Talk", "", bare=True) as view:
-    talk.show(view)
+run_page(__file__)

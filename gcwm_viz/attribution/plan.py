@@ -77,12 +77,12 @@ def tasks_with_loss(store: RunStore, split: str, names: Sequence[str] | None = N
     if store.file.probes.where is None:
         raise InputError(
             f"run {store.path} has no probes, so no loss whose change could be split; "
-            f"`python -m gcwm_viz score {store.path} --probes DIR` gives it some"
+            f"`gcwm-viz score {store.path} --probes DIR` gives it some"
         )
     if store.file.probes.fingerprint is None:
         raise InputError(
             f"run {store.path} does not say which content its probes had (an earlier version wrote it); "
-            f"`python -m gcwm_viz score {store.path} --replace` scores it again"
+            f"`gcwm-viz score {store.path} --replace` scores it again"
         )
     every = enumerate(load_tasks(store.file.probes.path))
     tasks = {k: task for k, task in every if task.split == split and not isinstance(task, HarnessTask)}

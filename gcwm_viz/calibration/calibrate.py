@@ -201,8 +201,7 @@ def _check_run(store: RunStore) -> None:
     store.check_kept("a calibration")
     if store.file.probes.where is None:
         raise InputError(
-            f"run {store.path} has no probes to calibrate on; "
-            f"`python -m gcwm_viz score {store.path} --probes DIR` gives it some"
+            f"run {store.path} has no probes to calibrate on; `gcwm-viz score {store.path} --probes DIR` gives it some"
         )
 
 

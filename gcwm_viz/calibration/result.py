@@ -90,8 +90,7 @@ class Calibrated:
         table = Run(store).tables["calibration"]
         if table.empty or not (store.path / FOLDER / FITTED).is_file():
             raise InputError(
-                f"run {store.path} has no finished calibration; compute it with: "
-                f"python -m gcwm_viz calibrate {store.path}"
+                f"run {store.path} has no finished calibration; compute it with: gcwm-viz calibrate {store.path}"
             )
         return cls(store, base, _factors(store, table))
 

@@ -181,7 +181,7 @@ def _shards(index_file: Path) -> list[Path]:
 def _gguf_sentence(path: Path, name: str) -> str:
     return (
         f"{path}: only GGUF weights ({name}), expected safetensors: take the original weights, or dequantise these "
-        f"with `python -m gcwm_viz dequantise {path} --out NEW_DIR`"
+        f"with `gcwm-viz dequantise {path} --out NEW_DIR`"
     )
 
 

@@ -38,7 +38,7 @@ def check_not_quantised(index: CheckpointIndex) -> None:
     method = quantisation_method(index)
     ours = any(info.dtype in FLOAT8 or info.name.endswith("_blocks") for info in index.tensors.values())
     remedy = (
-        f" with `python -m gcwm_viz dequantise {index.root} --out NEW_DIR`"
+        f" with `gcwm-viz dequantise {index.root} --out NEW_DIR`"
         if ours
         else ": load them with transformers, call model.dequantize() and save_pretrained(NEW_DIR)"
     )

@@ -1,1 +1,1 @@
-"""The commands of ``python -m gcwm_viz``, one file each; every file has ``add(commands)``."""
+"""The commands of ``gcwm-viz``, one file each; every file has ``add(commands)``."""

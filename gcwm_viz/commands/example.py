@@ -38,7 +38,7 @@ def train(options: argparse.Namespace) -> None:
 
     out = options.out or Path("runs/smollm2-training")
     build(base_folder(report=_report), out, device=pick_device(options.device), report=_report)
-    print(f"wrote {out}; run over it: python -m gcwm_viz example smollm2 --updates {out}")
+    print(f"wrote {out}; run over it: gcwm-viz example smollm2 --updates {out}")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> None:
         inputs = replace(inputs, probes=None if options.no_probes else inputs.probes)
         store = new_run(inputs, out, options, f"{MODEL}: Seq. SFT" if options.sequential else MODEL)
     work_on(lambda: store, options)
-    shown = "" if options.no_probes else f"python -m gcwm_viz show {out}   or   "
+    shown = "" if options.no_probes else f"gcwm-viz show {out}   or   "
     print(f"look at it: {shown}make app")
 
 

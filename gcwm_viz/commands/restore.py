@@ -89,7 +89,7 @@ def _chosen(restoration: "Restoration", worst: int | None, share: float | None) 
     if rows.empty:
         raise InputError(
             f"run {store.path} has no attribution from {ends.words}; compute it with: "
-            f"python -m gcwm_viz attribute {store.path} --from {ends.start} --to {ends.step}"
+            f"gcwm-viz attribute {store.path} --from {ends.start} --to {ends.step}"
         )
     ranked = rank(rows, [name for name, role in restoration.roles.items() if role == "earlier"])
     if share is None:

@@ -34,4 +34,4 @@ def score(options: argparse.Namespace) -> None:
             memory_budget=budget_of(options),
             progress=bars,
         )
-    print(f"run {store.path}: scored; look at it with: python -m gcwm_viz show {store.path}")
+    print(f"run {store.path}: scored; look at it with: gcwm-viz show {store.path}")

@@ -17,7 +17,7 @@ SHARED: dict[str, type[Settings]] = {
 """Groups of settings that every merge method has, by title."""
 _HEAD = f"""# Settings
 
-Written by `python -m gcwm_viz methods --settings` from the declarations. `--set NAME=VALUE` changes one of them. The
+Written by `gcwm-viz methods --settings` from the declarations. `--set NAME=VALUE` changes one of them. The
 defaults are those of the preset `{DEFAULT_PRESET}`; the other presets change:
 
 | preset | settings |

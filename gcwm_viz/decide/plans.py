@@ -185,7 +185,7 @@ def outlook_of(run: Run, forecasts: Sequence[Forecast] | None = None) -> Outlook
     """
     tables = read_tables(run.path)
     if not len(tables["updates"]):
-        command = f"python -m gcwm_viz forecast {run.path}"
+        command = f"gcwm-viz forecast {run.path}"
         raise InputError(f"run {run.path} has no predictors yet, expected `{command}` first")
     known = knowledge_of(run.updates, run.tables["scores"], tables)
     settings = run.store.settings
@@ -195,6 +195,14 @@ def outlook_of(run: Run, forecasts: Sequence[Forecast] | None = None) -> Outlook
         raise InputError(f"run {run.path}: {reason}")
     eta = settings.continual.eta
     return outlook(known, forecast, eta, measured_plans(run.tables, run.updates, eta))
+
+
+def outlook_if_any(run: Run) -> Outlook | None:
+    """:func:`outlook_of`; None where nobody computed a forecast, or no forecast fits the run."""
+    try:
+        return None if run.store.file.states else outlook_of(run)
+    except InputError:
+        return None
 
 
 def worth(now: Outlook) -> tuple[int, float] | None:

@@ -18,7 +18,7 @@ class JobSpec:
     """A job of the command line.
 
     name: of the job below ROOT/.jobs. key: prefix of the keys of its widgets. subject: of the sentences about it.
-    doing: Markdown, shown while it runs. arguments: of ``python -m gcwm_viz``. folder: of its journal and of a request
+    doing: Markdown, shown while it runs. arguments: of ``gcwm-viz``. folder: of its journal and of a request
     to stop; None where it has neither. resumable: started again, it goes on with what it finished.
     """
 

@@ -46,6 +46,20 @@ class LayerMerge:
     plain_solution: Solution | None
     geo_solution: Solution | None
 
+    def _repr_html_(self) -> str:
+        """Of a notebook: what was decided, and how far the branches lie from the sum and from each other."""
+        rows = {
+            "matrix": " × ".join(map(str, self.merged.shape)),
+            "updates": len(self.geometry.retained_ranks),
+            "mode": self.mode,
+            "conflict g, in [0, 1]": f"{self.conflict:.3f}",
+            "α, share of the geometry branch": f"{self.alpha:.3f}",
+            "plain branch moved from the sum by": f"{self.plain_shift:.2%}",
+            "geometry branch moved from the sum by": f"{self.geo_shift:.2%}",
+            "distance D of the branches": f"{self.displacement:.3g}",
+        }
+        return f"<table>{''.join(f'<tr><th>{name}</th><td>{value}</td></tr>' for name, value in rows.items())}</table>"
+
     @property
     def alpha(self) -> float:
         return self.geometry.alpha

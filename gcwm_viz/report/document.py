@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from gcwm_viz.attribution.worst import worst_step
 from gcwm_viz.continual.run_file import InputEntry
 from gcwm_viz.decide.outlook import Outlook
-from gcwm_viz.decide.plans import outlook_of
+from gcwm_viz.decide.plans import outlook_if_any
 from gcwm_viz.decide.rows import level_rows, measured_rows
 from gcwm_viz.decide.sentences import SCALE, basis, plan_words
 from gcwm_viz.errors import InputError
@@ -63,7 +63,7 @@ def report(run: Run) -> str:
     matrices = run.tables["matrices"]
     if matrices.empty:
         raise InputError(f"{run.path}: no step is finished, so there is nothing to report; resume the run first")
-    scores, outlook = scored(run), _outlook(run)
+    scores, outlook = scored(run), outlook_if_any(run)
     page = Page(f"Geometry conflict: {run.store.file.name or run.path.name}")
     _what_was_run(page, run)
     _headline(page, run, scores, outlook)
@@ -98,14 +98,6 @@ def _what_was_run(page: Page, run: Run) -> None:
 
 def _kind(update: InputEntry) -> str:
     return update.kind if update.strength == WHOLE else f"{update.kind}, taken at strength {update.strength:g}"
-
-
-def _outlook(run: Run) -> Outlook | None:
-    """None where nobody computed a forecast, or no forecast fits the run."""
-    try:
-        return None if run.store.file.states else outlook_of(run)
-    except InputError:
-        return None
 
 
 def _headline(page: Page, run: Run, results: Scored | None, outlook: Outlook | None) -> None:

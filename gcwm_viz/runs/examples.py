@@ -125,7 +125,7 @@ def tasks_as_scored(run: Run) -> dict[tuple[str, str], Task]:
     if probes_fingerprint(probes.path) != probes.fingerprint:
         raise InputError(
             f"{probes.path}: expected the probe files that scored run {run.path}, found others; "
-            "`python -m gcwm_viz score RUN --replace` scores it by these"
+            "`gcwm-viz score RUN --replace` scores it by these"
         )
     return {(task.split, task.name): task for task in load_tasks(probes.path)}
 
@@ -232,5 +232,5 @@ def _nothing(run: Run, split: str, metric: str) -> str:
         return f"run {run.path} stores no examples of the split {split} in the metric {metric}"
     return (
         f"run {run.path} was scored by an earlier version, which stored means alone; "
-        "`python -m gcwm_viz score RUN --replace` stores every example"
+        "`gcwm-viz score RUN --replace` stores every example"
     )

@@ -135,9 +135,7 @@ def eta_obstacle(inputs: Inputs, settings: RunSettings) -> str:
 def begin(store: RunStore, engine: Engine) -> OpenInputs:
     """Check and open a run's inputs and log its start in the journal; the caller holds the lock."""
     if store.file.lacks_eta:
-        raise InputError(
-            f"run {store.path} has not chosen its η yet, expected `python -m gcwm_viz resume {store.path}`"
-        )
+        raise InputError(f"run {store.path} has not chosen its η yet, expected `gcwm-viz resume {store.path}`")
     if len(store.finished()) < len(store.keys):
         check_same(store.settings.method, store.file.plugins, f"run {store.path}")
     opened = reopen_inputs(store)

@@ -254,9 +254,13 @@ class Tables(Mapping[str, pd.DataFrame]):
         self._loaded: dict[str, pd.DataFrame] = {}
 
     def __getitem__(self, name: str) -> pd.DataFrame:
-        if name not in self._loaded:
-            self._loaded[name] = self._read(name)
-        return self._loaded[name]
+        if name in self._loaded:
+            return self._loaded[name]
+        frame = self._read(name)
+        if frame is None:  # not kept: another command may write it while this run is open
+            return pd.DataFrame({column: pd.Series(dtype="object") for column in columns(name)})
+        self._loaded[name] = frame
+        return frame
 
     def __iter__(self) -> Iterator[str]:
         return iter(_COLUMNS)
@@ -264,12 +268,13 @@ class Tables(Mapping[str, pd.DataFrame]):
     def __len__(self) -> int:
         return len(_COLUMNS)
 
-    def _read(self, name: str) -> pd.DataFrame:
+    def _read(self, name: str) -> pd.DataFrame | None:
+        """None for a table that is not there."""
         documented = list(columns(name))
         file = self._store.path / _ELSEWHERE.get(name, f"tables/{name}.parquet")
         frame = read_table(file) if file.is_file() else self._landed.get(name)
         if frame is None:
-            return pd.DataFrame({column: pd.Series(dtype="object") for column in documented})
+            return None
         if name == "matrices":
             seconds = {self._store.keys[index].name: value for index, value in self._store.seconds().items()}
             frame["seconds"] = frame["matrix"].map(seconds).astype("float64")

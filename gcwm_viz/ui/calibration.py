@@ -28,7 +28,7 @@ def show(run: Run) -> None:
             "Calibration fits on development probes how much of the merged state and of each update every matrix "
             "takes. This run has none yet; this command computes it:"
         )
-        st.code(f"python -m gcwm_viz calibrate {run.path}", language="sh", wrap_lines=True)
+        st.code(f"gcwm-viz calibrate {run.path}", language="sh", wrap_lines=True)
         return
     _summary(run)
     charts.show(coefficients.coefficients(table), coefficients.ABOUT, table, key="coefficients")

@@ -26,7 +26,7 @@ def follow(run: Run, *, told: bool = False) -> None:
         st.fragment(_growing, run_every=every)(run.path, stamp(run.path), told)
     elif not told:
         st.info("This run is not finished: what it has is drawn. Resume it on the page Start, or with")
-        st.code(f"python -m gcwm_viz resume {run.path}", language=None)
+        st.code(f"gcwm-viz resume {run.path}", language=None)
 
 
 @shown()
@@ -56,4 +56,4 @@ def nothing_yet(run: Run) -> None:
     else:
         st.info("This run has no finished step yet, so there is nothing to draw.")
         st.text(f"Folder: {run.path}")
-        st.text(f"Resume it with: python -m gcwm_viz resume {run.path}")
+        st.text(f"Resume it with: gcwm-viz resume {run.path}")

@@ -193,6 +193,6 @@ def _download(store: RunStore, chosen: dict[str, float]) -> None:
         st.download_button(
             "Download the plan", text, "plan.yaml", "application/yaml", on_click="ignore", type="primary"
         )
-        st.caption("Run it with `python -m gcwm_viz run --plan plan.yaml --out RUN`")
+        st.caption("Run it with `gcwm-viz run --plan plan.yaml --out RUN`")
     with st.expander("The plan as YAML"):
         st.code(text, language="yaml")

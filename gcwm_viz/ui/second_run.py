@@ -38,7 +38,7 @@ def choose_second(view: View) -> Run:
     if not others:
         trouble.stop(
             "This page compares two runs, and there is only one. This computes another: "
-            "python -m gcwm_viz lab run --sequential --out runs/seq"
+            "gcwm-viz lab run --sequential --out runs/seq"
         )
     likeness = [_likeness(view, root / name) for name in others]
     left, right = st.columns(2, gap="medium")
@@ -82,7 +82,7 @@ def say_how_compared(differences: pd.DataFrame) -> None:
         which = "all tasks" if len(unpaired) == len(differences) else as_markdown(", ".join(unpaired), 120)
         st.caption(
             f"Intervals of {which} take the two runs' scores as independent, so they are rather too wide: the runs "
-            "answered different probes, or one kept no examples (`python -m gcwm_viz score RUN --replace` does)."
+            "answered different probes, or one kept no examples (`gcwm-viz score RUN --replace` does)."
         )
 
 

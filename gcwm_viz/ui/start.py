@@ -64,7 +64,7 @@ def show(root: Path, plan: RunPlan | None, checked: bool) -> None:
     if plan is not None:
         with st.expander("The same from a shell"):
             out = shlex.quote(str(root / (name or "run-1")))
-            st.code(f"python -m gcwm_viz run --plan plan.yaml --out {out}", language="bash")
+            st.code(f"gcwm-viz run --plan plan.yaml --out {out}", language="bash")
             st.code(text, language="yaml")
 
 

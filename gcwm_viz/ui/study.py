@@ -55,7 +55,7 @@ def load() -> tuple[Tables, Path]:
     except InputError as error:
         st.info(
             "There is no study here yet: a table of many runs, over task orders and seeds. Compute one with: "
-            f"python -m gcwm_viz lab study --out {run_root() / 'study'}"
+            f"gcwm-viz lab study --out {run_root() / 'study'}"
         )
         st.text(str(error))
         st.stop()

@@ -71,7 +71,7 @@ def _plan(run: Run, variant: Variant) -> None:
     text = variant.plan(run.store)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.download_button("Download as plan", text, "plan.yaml", "application/yaml", on_click="ignore")
-        st.caption("Run it with `python -m gcwm_viz run --plan plan.yaml --out RUN`")
+        st.caption("Run it with `gcwm-viz run --plan plan.yaml --out RUN`")
     if variant.calibrated:
         st.caption(
             "A plan cannot hold calibrated coefficients: it merges what you chose without them, and the command "

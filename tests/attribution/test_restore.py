@@ -180,7 +180,7 @@ def test_the_worst_need_an_attribution_and_the_smallest_set_recovers_its_share(
 ) -> None:
     run = Path(shutil.copytree(merged, tmp_path / "run"))
     assert main(["restore", str(run), "--device", "cpu", "--worst", "2"]) == 2
-    assert "has no attribution from step 2 to step 3; compute it with: python -m gcwm_viz" in capsys.readouterr().err
+    assert "has no attribution from step 2 to step 3; compute it with: gcwm-viz" in capsys.readouterr().err
     _learned_at_step_1(run, tmp_path / "learned")
     command = ["restore", str(run), "--step", "2", "--device", "cpu"]
     attribute(run, step=2)

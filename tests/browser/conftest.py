@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,10 +50,13 @@ def chromium() -> Iterator["Browser"]:
 
 
 class Server:
-    """The app on a run root of its own; ``flags`` for Streamlit, ``environment`` for the process."""
+    """The app on a run root of its own; ``flags`` for Streamlit, ``environment`` for the process. ``command``: another
+    one that serves it, in folder ``cwd``."""
 
-    def __init__(self, root: Path, *flags: str, **environment: str) -> None:
-        self.root, self.flags, self.environment = root, flags, environment
+    def __init__(
+        self, root: Path, *flags: str, command: Sequence[object] = (), cwd: Path = REPOSITORY, **environment: str
+    ) -> None:
+        self.root, self.flags, self.environment, self.command, self.cwd = root, flags, environment, command, cwd
         with socket.socket() as probe:
             probe.bind(("localhost", 0))
             self.port = probe.getsockname()[1]
@@ -62,9 +65,12 @@ class Server:
 
     def start(self) -> None:
         command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(self.port)]
+        call = [*self.command, "--port", self.port] if self.command else [
+            *command, *self.flags, "--", "--run-root", self.root
+        ]  # fmt: skip
         self.process = subprocess.Popen(
-            [*command, *self.flags, "--", "--run-root", str(self.root)],
-            cwd=REPOSITORY,
+            list(map(str, call)),
+            cwd=self.cwd,
             env=os.environ | {"OMP_NUM_THREADS": "1"} | self.environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -219,7 +219,7 @@ def test_what_cannot_be_calibrated_is_refused(tmp_path: Path, run: Path) -> None
     with pytest.raises(InputError, match="is not finished"):
         calibrate(create_run(inputs, tmp_path / "new", RunStore.open(run).settings).path)
     without = finish(replace(inputs, probes=None), tmp_path / "without")
-    with pytest.raises(InputError, match="has no probes to calibrate on; `python -m gcwm_viz score"):
+    with pytest.raises(InputError, match="has no probes to calibrate on; `gcwm-viz score"):
         calibrate(without.path)
     states = finish(replace(inputs, states=write_states(tmp_path / "in", inputs)), tmp_path / "states")
     with pytest.raises(InputError, match="describes a training pipeline: there is no merge to calibrate"):

@@ -98,7 +98,7 @@ def test_packed_experts_become_stacks(tmp_path: Path) -> None:
         assert stacks[name].shape == (experts, d_in, d_out)
     tiny.store(folder, content)
     _mark(folder, {"quant_method": "mxfp4"})
-    with pytest.raises(InputError, match=r"dequantise them first with `python -m gcwm_viz dequantise .*mxfp4 --out"):
+    with pytest.raises(InputError, match=r"dequantise them first with `gcwm-viz dequantise .*mxfp4 --out"):
         target_matrices(CheckpointIndex.open(folder))
     out = dequantise(folder, tmp_path / "out")
     stored = tiny.tensors(out)

@@ -197,7 +197,7 @@ def test_a_run_of_one_update_can_be_measured_in_part(
 def test_the_search_measures_what_is_worth_most_and_stops(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = [replace(each, joint=0.05) for each in forecasts("wudi")]
     monkeypatch.setattr(plans, "read", lambda: made)
-    with pytest.raises(InputError, match=r"has no predictors yet, expected `python -m gcwm_viz forecast"):
+    with pytest.raises(InputError, match=r"has no predictors yet, expected `gcwm-viz forecast"):
         search(run, on=CPU, workers=1)
     predict(run, on=CPU, workers=1)
     before = outlook_of(open_run(run))

@@ -130,7 +130,7 @@ def test_mergekit_merges_the_same(tmp_path: Path) -> None:
 def test_what_mergekit_cannot_express_and_what_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     inputs = as_checkpoints(write_inputs(tmp_path, size=2.0), tmp_path)
     store = finish(inputs, tmp_path / "run", "task-arithmetic")
-    with pytest.raises(InputError, match="has no finished calibration; compute it with: python -m gcwm_viz calibrate"):
+    with pytest.raises(InputError, match="has no finished calibration; compute it with: gcwm-viz calibrate"):
         opened(store)
     calibrate(store.path, SHORT)
     with pytest.raises(InputError, match="its coefficients differ within a layer, and mergekit has one weight a layer"):

@@ -47,7 +47,7 @@ def write_lines(path: Path, rows: list[dict[str, str]]) -> None:
 
 
 def start(*arguments: str, log: Path | None = None, **environment: str) -> subprocess.Popen[bytes]:
-    """``python -m gcwm_viz ARGUMENTS``, in a session of its own, output to ``log``."""
+    """``gcwm-viz ARGUMENTS``, in a session of its own, output to ``log``."""
     with (log or Path(os.devnull)).open("ab") as out:
         return subprocess.Popen(
             [sys.executable, "-m", "gcwm_viz", *arguments],
@@ -61,7 +61,7 @@ def start(*arguments: str, log: Path | None = None, **environment: str) -> subpr
 
 
 def command(*arguments: str, **environment: str) -> tuple[int, str]:
-    """Exit code and output of ``python -m gcwm_viz ARGUMENTS``."""
+    """Exit code and output of ``gcwm-viz ARGUMENTS``."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         process = start(*arguments, log=log, **environment)

@@ -29,4 +29,4 @@ def test_without_one_it_shows_the_command(open_page: Callable[..., AppTest], tmp
     shutil.rmtree(run / "calibration")
     app = open_page(PAGE, root=tmp_path)
     assert not app.exception
-    assert [code.value for code in app.code] == [f"python -m gcwm_viz calibrate {run}"]
+    assert [code.value for code in app.code] == [f"gcwm-viz calibrate {run}"]

@@ -119,7 +119,7 @@ def test_a_run_that_was_not_attributed_offers_it(open_where: Callable[..., AppTe
 def test_a_run_without_probes_says_how_to_give_it_some(open_where: Callable[..., AppTest]) -> None:
     text = words(open_where(run="merged"))
     assert "has no probes, so no loss whose change could be split" in text
-    assert "python -m gcwm_viz score" in text
+    assert "gcwm-viz score" in text
 
 
 def test_a_model_that_cannot_be_loaded_leaves_the_pictures(

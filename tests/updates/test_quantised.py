@@ -50,6 +50,6 @@ def test_gguf_alone(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "model.Q4_K_M.gguf"):
         with pytest.raises(
             InputError,
-            match=rf"only GGUF weights \(model.Q4_K_M.gguf\).*`python -m gcwm_viz dequantise {path} --out NEW_DIR`",
+            match=rf"only GGUF weights \(model.Q4_K_M.gguf\).*`gcwm-viz dequantise {path} --out NEW_DIR`",
         ):
             CheckpointIndex.open(path)

@@ -44,7 +44,7 @@ def test_a_merge_with_scores(example: Callable[..., int], tmp_path: Path, capsys
     assert example("--out", out) == 0
     said = capsys.readouterr().out
     assert "3 steps, 14 matrices" in said
-    assert f"python -m gcwm_viz show {out}" in said
+    assert f"gcwm-viz show {out}" in said
     run = open_run(out)
     assert run.updates == ["one", "two", "three"]
     scores = run.tables["scores"]

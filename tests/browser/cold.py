@@ -1,4 +1,5 @@
-"""``python -m tests.ui.cold ROOT``: every page as the first that a server runs, in a process forked before any of ours.
+"""``python cold.py APP ROOT RUN``: every page of the app as the first that a server runs, each in a process forked
+before any module of ours is imported.
 
 Prints what went wrong as JSON, by page. The packages that take seconds to load are loaded once, before the forks.
 """
@@ -20,15 +21,14 @@ import transformers  # noqa: F401
 from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
-APP = Path(__file__).resolve().parents[2] / "app.py"
-SELECTED = {"run": "normal", "step": "3", "layer": "2", "family": "o_proj"}
+SELECTED = {"step": "3", "layer": "2", "family": "o_proj"}
 
 
-def problem(page: str) -> str:
-    app = AppTest.from_file(str(APP), default_timeout=120)
-    for key, value in SELECTED.items():
+def problem(script: Path, page: str, run: str) -> str:
+    app = AppTest.from_file(str(script), default_timeout=120)
+    for key, value in {"run": run, **SELECTED}.items():
         app.query_params[key] = value
-    if page != APP.name:
+    if page != script.name:
         app.switch_page(page)
     app.run()
     if app.exception:
@@ -36,18 +36,19 @@ def problem(page: str) -> str:
     return "" if app.title else "no title"
 
 
-def main(root: str) -> None:
+def main(app: str, root: str, run: str) -> None:
+    script = Path(app)
     assert not [name for name in sys.modules if name.startswith("gcwm_viz")]
     torch.set_num_threads(1)
-    sys.argv = [APP.name, "--run-root", root]
+    sys.argv = [script.name, "--run-root", root]
     components = manifest_scanner.scan_component_manifests()
     # AppTest would look for them in every fork.
     patch.object(manifest_scanner, "scan_component_manifests", return_value=components).start()
     found = {}
-    for page in (APP.name, *sorted(f"pages/{file.name}" for file in APP.parent.glob("pages/*.py"))):
+    for page in (script.name, *sorted(f"pages/{file.name}" for file in script.parent.glob("pages/*.py"))):
         reading, writing = os.pipe()
         if os.fork() == 0:
-            os.write(writing, problem(page).encode())
+            os.write(writing, problem(script, page, run).encode())
             os._exit(0)
         os.close(writing)
         with open(reading, "rb") as answer:

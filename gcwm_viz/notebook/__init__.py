@@ -1,0 +1,1 @@
+"""Runs in a notebook: the pages' figures as methods."""
