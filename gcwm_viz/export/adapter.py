@@ -25,7 +25,7 @@ from gcwm_viz.checkpoints.space import check_space
 from gcwm_viz.checkpoints.writer import check_outside
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
-from gcwm_viz.export.card import base_name, block, front_matter, settings_block
+from gcwm_viz.export.card import CARD, base_name, block, front_matter, settings_block
 from gcwm_viz.export.checkpoint import CALIBRATED, input_folders, open_finished
 from gcwm_viz.export.modules import module_names
 from gcwm_viz.linalg.lowrank import Update, squared_norm, times
@@ -108,7 +108,7 @@ def export_adapter(
         with atomic_file(partial / ADAPTER_WEIGHTS) as file:
             stream_safetensors(file, layout, tensors.__getitem__, {"format": "pt"}, out / ADAPTER_WEIGHTS)
         write_json(partial / ADAPTER_CONFIG, _config(store, rank, modules.targets([key.name for key, _, _ in factors])))
-        write_bytes(partial / "README.md", _card(store, step, loss, calibrated).encode())
+        write_bytes(partial / CARD, _card(store, step, loss, calibrated).encode())
     return loss
 
 
@@ -144,7 +144,7 @@ def _config(store: RunStore, rank: int, targets: list[str]) -> dict[str, object]
 
 def _card(store: RunStore, step: int, loss: Loss, calibrated: Calibrated | None) -> str:
     remark = "" if calibrated is None else f"{CALIBRATED}\n\n"
-    front = front_matter(store, "peft", ["merge", "gcwm", "lora"], "adapter")
+    front = front_matter(store, "peft", ["merge", "gcwm", "lora"], [base_name(store)], "adapter")
     return (
         f"{front}# Merged update as an adapter\n\nState after step {step} of a continual merge by gcwm_viz (method of "
         f"arXiv 2605.09608), cut by SVD to a LoRA adapter:\n\n{block(loss.words)}\n{remark}Inputs and settings:\n\n"

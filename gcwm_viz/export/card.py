@@ -15,12 +15,15 @@ from gcwm_viz.updates.strength import WHOLE
 _FRONT = ("license", "license_name", "license_link", "language")
 """Entries copied from the base's own card."""
 _CARD_BYTES = 1_000_000
+CARD = "README.md"
 
 
 def model_card(store: RunStore, step: int, remark: str = "", *, recipe: bool = True) -> str:
     """The card of a whole checkpoint; ``remark``: a sentence to say first. ``recipe``: with the configuration of
     mergekit that gives the same, where there is one; without it for a model that differs from the state of the step."""
-    front = front_matter(store, "transformers", ["merge", "gcwm"], "merge")
+    front = front_matter(
+        store, "transformers", ["merge", "gcwm"], [base_name(store), *_update_ids(store, step)], "merge"
+    )
     others = {"keep": "is the base's", "sum": "is the base's + η Σ Δ_i", "mean": "is the mean of the updates'"}
     text = (
         f"# Merged model\n\nState after step {step} of a continual merge by gcwm_viz (method of arXiv 2605.09608).\n"
@@ -35,16 +38,16 @@ def model_card(store: RunStore, step: int, remark: str = "", *, recipe: bool = T
     return front + text + settings_block(store, step) + mergekit
 
 
-def front_matter(store: RunStore, library: str, tags: list[str], relation: str) -> str:
-    """Licence and language are those of the base's card."""
+def front_matter(store: RunStore, library: str, tags: list[str], models: list[str], relation: str) -> str:
+    """Licence and language are those of the base's card. ``models``: what the new one was made of, the base first."""
     entries: dict[str, Any] = {
-        "base_model": base_name(store),
+        "base_model": models if len(models) > 1 else models[0],
         "base_model_relation": relation,
         "library_name": library,
         "pipeline_tag": "text-generation",
         "tags": tags,
     }
-    stated = _stated(store.file.base.path / "README.md")
+    stated = _stated(store.file.base.path / CARD)
     entries |= {name: stated[name] for name in _FRONT if name in stated}
     return f"---\n{yaml.safe_dump(entries, sort_keys=False, allow_unicode=True)}---\n\n"
 
@@ -52,6 +55,12 @@ def front_matter(store: RunStore, library: str, tags: list[str], relation: str) 
 def base_name(store: RunStore) -> str:
     """The base's hub id where its folder is a snapshot of the cache, else the folder."""
     return hub_id(store.file.base.path) or store.file.base.where
+
+
+def _update_ids(store: RunStore, step: int) -> list[str]:
+    """Hub ids of the updates up to ``step`` that have one, each once."""
+    ids = [hub_id(update.path) for update in store.file.updates[:step]]
+    return list(dict.fromkeys(name for name in ids if name))
 
 
 def settings_block(store: RunStore, step: int) -> str:

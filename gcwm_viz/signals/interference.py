@@ -188,12 +188,23 @@ def _intruders(weight_oi: Tensor | None, updates: Sequence[Update]) -> Tensor:
     out = torch.full((len(updates),), NAN, dtype=torch.float64)
     if weight_oi is None or max(weight_oi.shape) > LARGEST_DENSE:
         return out
-    base = torch.linalg.svd(weight_oi.float().cpu(), full_matrices=False)[0]
+    base_ok = left_vectors(weight_oi)
     for k, update in enumerate(updates):
-        merged = weight_oi.float().cpu() + dense(update).float().cpu()
-        leading = torch.linalg.svd(merged, full_matrices=False)[0][:, :INTRUDER_COUNT]
-        out[k] = float(((leading.mT @ base).abs().max(1).values < INTRUDER_COSINE).sum())
+        out[k] = intruders(base_ok, weight_oi, update)
     return out
+
+
+def left_vectors(weight_oi: Tensor) -> Tensor:
+    """Every left singular vector (d_out, k) of a matrix, float32 on the CPU."""
+    left_ok: Tensor = torch.linalg.svd(weight_oi.float().cpu(), full_matrices=False)[0]
+    return left_ok
+
+
+def intruders(base_ok: Tensor, weight_oi: Tensor, update: Update) -> float:
+    """Of the ten leading left singular vectors of W + Δ, how many none of W's, ``base_ok``, resembles."""
+    merged_oi = weight_oi.float().cpu() + dense(update).float().cpu()
+    leading_ok = left_vectors(merged_oi)[:, :INTRUDER_COUNT]
+    return float(((leading_ok.mT @ base_ok).abs().max(1).values < INTRUDER_COSINE).sum())
 
 
 def over_matrices(parts: Sequence[MatrixInterference]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

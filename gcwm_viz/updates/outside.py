@@ -28,15 +28,19 @@ def share_notes(share: dict[str, float], outside: str = "keep") -> list[str]:
     name."""
     notes = []
     if share["outside_share"] > OUTSIDE:
-        parts = {part: share[column(part)] for part in sorted(GROUPS, key=lambda part: -share[column(part)])}
-        listed = ", ".join(f"{part} {energy:.1%}" for part, energy in parts.items() if energy >= 0.0005)
         notes.append(
             f"{share['outside_share']:.1%} of its energy lies outside the target matrices and is "
-            f"{'not merged' if outside == 'keep' else f'merged by a {outside}'}: {listed}"
+            f"{'not merged' if outside == 'keep' else f'merged by a {outside}'}: {parts_outside(share)}"
         )
     if share["rounding"] > ROUNDING:
         notes.append(f"half-precision rounding is {share['rounding']:.1%} of this update")
     return notes
+
+
+def parts_outside(share: dict[str, float]) -> str:
+    """The groups outside the target matrices with their shares of ‖Δ‖², the largest first."""
+    parts = {part: share[column(part)] for part in sorted(GROUPS, key=lambda part: -share[column(part)])}
+    return ", ".join(f"{part} {energy:.1%}" for part, energy in parts.items() if energy >= 0.0005)
 
 
 def outside_share(

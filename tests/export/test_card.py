@@ -45,6 +45,19 @@ def test_the_front_matter_names_base_and_licence(run: RunStore, tmp_path: Path) 
     }
 
 
+def test_updates_of_the_hub_are_named_up_to_the_step(tmp_path: Path) -> None:
+    index = runs.base(tmp_path, "llama")
+    listed = []
+    for name, path in runs.experts(index, tmp_path, torch.float32, scale=0.0002):
+        snapshot = tmp_path / f"models--some--{name}" / "snapshots" / "abc123"
+        shutil.copytree(path, snapshot)
+        listed.append((name, snapshot))
+    run = runs.finished(index, listed, tmp_path / "run")
+    first, both = (front(export_step(run, step, tmp_path / str(step)))["base_model"] for step in (1, 2))
+    assert first == [str(index.root), "some/one"]
+    assert both == [str(index.root), "some/one", "some/two"]
+
+
 @pytest.mark.parametrize(
     "card",
     ["", "---\nlicense: [", "---\n- a\n---\n", "---\nlicense: {a: 1}\n---\n", "\xff", "---\nlicense: 'a\x00'\n---\n"],
