@@ -78,7 +78,7 @@ class _Parser(argparse.ArgumentParser):
 def parser() -> argparse.ArgumentParser:
     """Of every command."""
     whole = argparse.ArgumentParser(prog="gcwm-viz", description=__doc__)
-    commands = whole.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+    commands: Any = whole.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
     for module in COMMANDS:
         module.add(commands)
     completion.add(commands, whole)

@@ -14,7 +14,8 @@
 Only ``base`` and ``updates`` are required. Relative paths start at the plan's own folder. An update's Δ is multiplied
 by its ``strength``, 1 where it has none, before anything else. ``states`` lists the states of a training, one for each
 update, to be described instead of a merge. ``targets`` and ``leave_out`` are patterns of tensor names: which matrices
-are merged, by default those of the decoder blocks.
+are merged, by default those of the decoder blocks. A mergekit configuration is a plan too, where its merge is one of
+ours: see :mod:`gcwm_viz.continual.mergekit_plan`.
 """
 
 from collections.abc import Mapping
@@ -24,9 +25,10 @@ from typing import Any
 
 import yaml
 
-from gcwm_viz.checkpoints.hub import split_pair, splits
+from gcwm_viz.checkpoints.hub import HUB_ID, UPON, split_pair, splits
 from gcwm_viz.checkpoints.location import location
 from gcwm_viz.continual.config import RunSettings, fixed, parse_setting
+from gcwm_viz.continual.mergekit_plan import MARK, Mergekit, MergekitError, read_mergekit
 from gcwm_viz.continual.run_file import PROBE_DTYPES
 from gcwm_viz.errors import InputError
 from gcwm_viz.merging.registry import get_method
@@ -106,6 +108,8 @@ def parse_plan(raw: bytes, source: str, folder: Path | None = None) -> RunPlan:
     """
     try:
         content = _Content(_load(raw), folder)
+        if MARK in content.values:
+            return _of_mergekit(read_mergekit(content.values), content)
         unknown = sorted(str(key)[:50] for key in content.values if key not in _KEYS)
         if unknown:
             raise _PlanError(f"has the unknown entry {unknown[0]!r}; known are {', '.join(_KEYS)}")
@@ -121,8 +125,24 @@ def parse_plan(raw: bytes, source: str, folder: Path | None = None) -> RunPlan:
             probes=None if content.values.get("probes") is None else content.path(content.values["probes"], "probes"),
             probe_dtype=content.precision(),
         )
-    except _PlanError as error:
+    except (_PlanError, MergekitError) as error:
         raise InputError(f"plan {source} {error}") from None
+
+
+def _of_mergekit(merge: Mergekit, content: "_Content") -> RunPlan:
+    """An adapter upon the base is the adapter, as in a plan; a name that is no folder is one of the hub, as there."""
+    upon = f"{merge.base}{UPON}"
+    updates = tuple(
+        (name, content.model(model.removeprefix(upon), f"the model {name!r}")) for name, model in merge.updates
+    )
+    strengths = {name: strength for name, strength in merge.strengths.items() if strength != WHOLE}
+    for name, strength in strengths.items():
+        if not is_strength(strength):
+            raise _PlanError(f"must give the weight of {name[:50]!r} as {RANGE}, found {strength:g}")
+    return RunPlan(
+        base=content.model(merge.base, "base_model"), updates=updates, strengths=strengths, method=merge.method,
+        settings=merge.settings,
+    )  # fmt: skip
 
 
 class _PlanError(Exception):
@@ -182,6 +202,11 @@ class _Content:
             raise _PlanError(f"was uploaded, so {entry} must be an absolute path, found {str(path)!r}")
         pairs = (Path(f"{self._folder / first}{sign}{self._folder / second}") for first, sign, second in splits(text))
         return next(filter(split_pair, pairs), self._folder / path)
+
+    def model(self, text: str, entry: str) -> Path:
+        """A hub id as it is, where no such folder exists; else as :meth:`path`."""
+        there = self._folder is not None and (self._folder / text).exists()
+        return Path(text) if HUB_ID.fullmatch(text) and not there else self.path(text, entry)
 
     def word(self, name: str, default: str) -> str:
         value = self.values.get(name)

@@ -129,14 +129,15 @@ class Run(tables.Run):
         if matrices.empty:
             raise InputError(f"run {self.path}: no step is finished; resume it with `gcwm-viz resume {self.path}`")
         steps = [int(number) for number in sorted(matrices["step"].unique())]
-        return matrices[matrices["step"] == _one_of("step", step or steps[-1], steps)]
+        cells: pd.DataFrame = matrices[matrices["step"] == _one_of("step", step or steps[-1], steps)]
+        return cells
 
     def _of_matrix(self, table: str, layer: int, family: str, step: int | None) -> pd.DataFrame:
         """Rows of one table of one matrix."""
         cells = self._cells(step)
         own = cells[cells["layer"] == _one_of("layer", layer, cells["layer"].unique())]
         _one_of("family", family, own["family"].unique())
-        rows = self.tables[table]
+        rows: pd.DataFrame = self.tables[table]
         at = (rows["step"] == cells["step"].iloc[0]) & (rows["layer"] == layer) & (rows["family"] == family)
         return rows[at]
 

@@ -113,4 +113,5 @@ def _singular_values(delta: Update) -> Tensor:
         return triplets(delta.to(dtype=torch.float64)).values_k
     wide = dense(delta).double()
     wide = wide if wide.shape[0] <= wide.shape[1] else wide.mT
-    return torch.linalg.eigvalsh(wide @ wide.mT).clamp_min(0).sqrt().flip(0)
+    values_k: Tensor = torch.linalg.eigvalsh(wide @ wide.mT).clamp_min(0).sqrt().flip(0)
+    return values_k

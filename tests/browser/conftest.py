@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,9 +54,15 @@ class Server:
     one that serves it, in folder ``cwd``."""
 
     def __init__(
-        self, root: Path, *flags: str, command: Sequence[object] = (), cwd: Path = REPOSITORY, **environment: str
+        self,
+        root: Path,
+        *flags: str,
+        environment: Mapping[str, str] | None = None,
+        command: Sequence[object] = (),
+        cwd: Path = REPOSITORY,
     ) -> None:
-        self.root, self.flags, self.environment, self.command, self.cwd = root, flags, environment, command, cwd
+        self.root, self.flags, self.environment = root, flags, environment or {}
+        self.command, self.cwd = command, cwd
         with socket.socket() as probe:
             probe.bind(("localhost", 0))
             self.port = probe.getsockname()[1]
@@ -71,7 +77,7 @@ class Server:
         self.process = subprocess.Popen(
             list(map(str, call)),
             cwd=self.cwd,
-            env=os.environ | {"OMP_NUM_THREADS": "1"} | self.environment,
+            env=os.environ | {"OMP_NUM_THREADS": "1"} | dict(self.environment),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

@@ -114,7 +114,9 @@ def test_the_tour_runs(commands: Path, runs: Path, monkeypatch: pytest.MonkeyPat
     (kernel / "kernel.json").write_text(json.dumps({"argv": call, "display_name": "wheel", "language": "python"}))
     monkeypatch.setenv("JUPYTER_PATH", str(runs.parent / "jupyter"))
     monkeypatch.delenv("PYTHONPATH", raising=False)
-    tour = nbformat.read(REPOSITORY / "docs" / "tour.ipynb", as_version=4)
+    tour = nbformat.read(  # type: ignore[no-untyped-call]
+        REPOSITORY / "docs" / "tour.ipynb", as_version=4
+    )
     NotebookClient(tour, kernel_name="wheel", timeout=300, resources={"metadata": {"path": str(runs.parent)}}).execute()
     kinds = [kind for cell in tour.cells for output in cell.get("outputs", []) for kind in output.get("data", {})]
     figures = [cell for cell in tour.cells if re.match(r"run\.\w+\(", cell.source)]

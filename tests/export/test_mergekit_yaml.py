@@ -10,6 +10,7 @@ import yaml
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.checkpoints.reader import read_tensor
 from gcwm_viz.cli import main
+from gcwm_viz.continual.plan_file import parse_plan
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
 from gcwm_viz.export.checkpoint import export_step
@@ -146,3 +147,60 @@ def test_mergekit_reads_it_and_merges_the_same(
         base = read_tensor(inputs[0].tensors[key.name])
         expected, found = (read_tensor(index.tensors[key.name]) - base for index in (theirs, ours))
         assert float((found - expected).norm()) <= 1e-4 * float(expected.norm()), key.name
+
+
+@pytest.mark.parametrize(
+    ("method", "strengths"), [("task-arithmetic", UNEQUAL), ("mean", UNEQUAL), ("ties", EQUAL), ("ties", {})]
+)
+def test_a_configuration_is_a_plan_of_the_same_merge(
+    inputs: tuple[CheckpointIndex, list[tuple[str, Path]]], tmp_path: Path, method: str, strengths: dict[str, float]
+) -> None:
+    settings = {name: value for name, value in CASES[method].items() if name != "old_weight"}
+    store = made(inputs, tmp_path / "run", method, strengths=strengths, **settings)
+    file = tmp_path / "merge.yaml"
+    file.write_text(mergekit_yaml(store, 3))
+    assert main(["run", "--plan", str(file), "--out", str(tmp_path / "again"), "--device", "cpu"]) == 0
+    again = RunStore.open(tmp_path / "again")
+    for index, key in enumerate(store.keys):
+        first, second = store.state(index, 3), again.state(index, 3)
+        # The same sums of float32 in another order of factors.
+        assert float((first - second).norm()) <= 1e-5 * float(first.norm()), key.name
+
+
+MODEL = {"model": "other", "parameters": {"weight": 0.5}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"merge_method": "slerp"}, "asks mergekit for 'slerp'; of its methods task_arithmetic, linear"),
+        ({"slices": []}, "a mergekit configuration with 'slices', and only whole models can be read"),
+        ({"base_model": None}, "names no base_model"),
+        ({"models": [{"model": "base"}]}, "merges nothing but its base_model"),
+        ({"models": [{"model": "a", "parameters": {"weight": [0, 1]}}]}, "gives weight by layer or tensor"),
+        ({"models": [{"model": "a", "parameters": {"gamma": 1}}]}, "has parameters other than density, weight"),
+        ({"models": [MODEL, {"model": "a"}], "merge_method": "ties"}, "weights the models of ties differently"),
+        ({"merge_method": "dare_ties"}, "does not normalise"),
+        ({"models": [{"model": "a", "parameters": {"weight": -1}}]}, "must give the weight of 'a' as a number"),
+        ({"models": [MODEL, {"model": "a", "parameters": {"density": 0.5}}], "merge_method": "dare_linear"},
+         "gives its models different densities"),
+    ],
+)  # fmt: skip
+def test_what_a_plan_cannot_say(tmp_path: Path, changes: dict[str, Any], says: str) -> None:
+    content = {"merge_method": "task_arithmetic", "base_model": "base", "models": [MODEL]} | changes
+    with pytest.raises(InputError, match=says):
+        parse_plan(yaml.safe_dump(content).encode(), "merge.yaml", tmp_path)
+
+
+def test_weights_become_strengths(tmp_path: Path) -> None:
+    content = {
+        "merge_method": "linear", "base_model": "org/base", "dtype": "bfloat16",
+        "models": [{"model": "org/base", "parameters": {"weight": 3}}, {"model": "org/base+./lora"},
+                   {"model": "org/math", "parameters": {"weight": 4}}],
+    }  # fmt: skip
+    plan = parse_plan(yaml.safe_dump(content).encode(), "merge.yaml", tmp_path)
+    assert plan.method == "task-arithmetic"
+    assert (plan.base, dict(plan.updates)["math"]) == (Path("org/base"), Path("org/math"))  # of the hub
+    assert dict(plan.updates)["lora"] == tmp_path / "lora"
+    assert plan.strengths == {"lora": 1 / 8, "math": 0.5}
+    assert plan.settings == {"eta": 1.0}

@@ -53,7 +53,7 @@ def test_where_is_the_task_that_lost_most(run: gcwm_viz.Run) -> None:
     steps = table[(table["start"] == table["step"] - 1) & (table["split"] == "dev")]
     order = {task: number for number, task in enumerate(run.updates, start=1)}
     earlier = steps[steps["task"].map(order) < steps["step"]]
-    worst = earlier.loc[earlier["change"].astype(float).idxmax()]
+    worst = earlier.iloc[int(np.argmax(earlier["change"].astype(float).to_numpy()))]
     title = run.where().layout.title.text
     assert title.startswith(worst["task"])
     assert str(worst["step"]) in title

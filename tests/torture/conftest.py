@@ -54,7 +54,7 @@ def serve(chromium: "Browser") -> Iterator[Callable[..., Server]]:
     running = []
 
     def started(root: Path, *flags: str, **environment: str) -> Server:
-        server = Server(root, *flags, **environment)
+        server = Server(root, *flags, environment=environment)
         running.append(server)
         return server
 
