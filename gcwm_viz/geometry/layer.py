@@ -149,15 +149,20 @@ def cross_norms(deltas: Sequence[Update], subspaces: Sequence[RightSubspace | No
     present = [(index, subspace) for index, subspace in enumerate(subspaces) if subspace is not None]
     if not present:
         return sar
-    stacked = torch.cat([subspace.v_ir for _, subspace in present], dim=1)
-    widths = [subspace.rank for _, subspace in present]
+    members = [subspace for _, subspace in present]
     for i, subspace in present:
-        delta = deltas[i]
-        parts = times(delta, stacked.to(delta.device, delta.dtype)).split(widths, dim=1)
-        scale = subspace.total_energy**0.5 + SAR_EPS
-        for (j, _), part in zip(present, parts, strict=True):
-            sar[i, j] = min(vector_norm(part) / scale, 1.0)  # ‖ΔV‖ can exceed ‖Δ‖ by rounding
+        ratios = overlaps(deltas[i], subspace.total_energy, members)
+        sar[i, torch.tensor([j for j, _ in present])] = ratios
     return sar
+
+
+def overlaps(delta: Update, total_energy: float, others: Sequence[RightSubspace]) -> Tensor:
+    """SAR of one update, whose ‖Δ‖_F² is ``total_energy``, into each of m ≥ 1 subspaces: (m,) in [0, 1]."""
+    stacked = torch.cat([subspace.v_ir for subspace in others], dim=1)
+    parts = times(delta, stacked.to(delta.device, delta.dtype)).split([each.rank for each in others], dim=1)
+    scale = total_energy**0.5 + SAR_EPS
+    # ‖ΔV‖ can exceed ‖Δ‖ by rounding
+    return torch.tensor([min(vector_norm(part) / scale, 1.0) for part in parts], dtype=torch.float64)
 
 
 def check_updates(updates: Tensor | Sequence[Update]) -> list[Update]:

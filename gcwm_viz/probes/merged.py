@@ -1,6 +1,6 @@
 """A model in memory whose target matrices are set to base + Δ, repeatedly."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -52,6 +52,21 @@ class Weight:
         )
 
 
+def weights_in(model: Any, base: CheckpointIndex) -> Callable[[str], Weight | None]:
+    """Where a model of transformers has a tensor of ``base``, by name; None where that is not known. One whose name
+    alone is known may have another shape."""
+    placed = places(model, base.tensors)
+    held = model.state_dict(keep_vars=True)  # some biases are buffers
+    names = base_names({name: tuple(tensor.shape) for name, tensor in held.items()}, base)
+    own = {names[name]: Weight(tensor, Place(name)) for name, tensor in held.items()}
+
+    def weight(name: str) -> Weight | None:
+        place = place_of(name, placed)
+        return own.get(name) if place is None else Weight(held[place.parameter], place)
+
+    return weight
+
+
 class MergedModel:
     """The base in memory, in ``dtype``; its logits are those of the exported checkpoint in that precision.
 
@@ -71,15 +86,7 @@ class MergedModel:
         self.base, self.device, self.dtype = base, device, dtype
         self.tokenizer = load_tokenizer(base)
         self.model: Any = load_model(base, self.dtype).to(device)
-        placed = places(self.model, base.tensors)
-        held = self.model.state_dict(keep_vars=True)  # some biases are buffers
-        names = base_names({name: tuple(tensor.shape) for name, tensor in held.items()}, base)
-        own = {names[name]: Weight(tensor, Place(name)) for name, tensor in held.items()}
-
-        def weight(name: str) -> Weight | None:
-            place = place_of(name, placed)
-            return own.get(name) if place is None else Weight(held[place.parameter], place)
-
+        weight = weights_in(self.model, base)
         named = {key.name: weight(key.name) for key in keys}
         whole = {name: found for name, found in named.items() if found is not None}
         for name in outside:

@@ -16,6 +16,7 @@ from gcwm_viz.geometry.layer import cross_norms
 from gcwm_viz.linalg.counts import counts
 from gcwm_viz.linalg.lowrank import LowRank, Update, dense, squared_norm, times
 from gcwm_viz.linalg.subspace import RightSubspace, right_subspace
+from gcwm_viz.linalg.triplets import double
 from gcwm_viz.signals.pairwise import Pairs
 
 NAN = float("nan")
@@ -66,7 +67,7 @@ def interference(
     config = config or GCWMConfig()
     m = len(deltas)
     present = [k for k, delta in enumerate(deltas) if delta is not None and squared_norm(delta) > 0]
-    members = [_Leading.of(deltas[k], config) for k in present]  # type: ignore[arg-type]
+    members = [_Member.of(deltas[k], config) for k in present]  # type: ignore[arg-type]
     tables = {name: torch.full((m, m), NAN, dtype=torch.float64) for name in PAIR_TABLES}
     norms, intruders, effective = (torch.full((m,), NAN, dtype=torch.float64) for _ in range(3))
     index = torch.tensor(present, dtype=torch.long)
@@ -81,22 +82,43 @@ def interference(
 
 
 @dataclass(frozen=True)
-class _Leading:
-    """An update in float64 and its leading singular triplets: ``left_or`` and ``right.v_ir`` orthonormal."""
+class Leading:
+    """The leading singular triplets of an update, float64 on the CPU: ``left_or`` and ``right.v_ir`` orthonormal."""
 
-    update: Update
     left_or: Tensor
     right: RightSubspace
 
     @classmethod
-    def of(cls, update: Update, config: GCWMConfig) -> "_Leading":
-        update = update.to(device="cpu", dtype=torch.float64)
-        right = right_subspace(update, config.analysis_rank, config.analysis_energy)
-        return cls(update, times(update, right.v_ir) / right.energies_r.sqrt(), right)
+    def of(cls, update: Update, config: GCWMConfig) -> "Leading":
+        """The triplets that the signals' settings retain of a non-zero update, found on the update's device."""
+        wide = double(update)
+        right = right_subspace(wide, config.analysis_rank, config.analysis_energy)
+        return cls(times(wide.to("cpu"), right.v_ir) / right.energies_r.sqrt(), right)
 
     @property
     def values_r(self) -> Tensor:
         return self.right.energies_r.sqrt()
+
+    def acted_on(self, other: Update) -> tuple[float, float]:
+        """tr(Ĝ Δ_j Â Δ_jᵀ) and ‖Δ_jΔᵀ‖²/‖Δ‖² of this update Δ and another, Δ_j in float64 on the CPU."""
+        shares = self.right.energies_r / self.right.total_energy
+        read_or = times(other, self.right.v_ir)  # Δ_j V
+        written_rr = self.left_or.mT @ read_or  # Uᵀ Δ_j V
+        one_sided = float((read_or.square() * shares).sum())
+        return float((written_rr.square() * shares * shares[:, None]).sum()), one_sided
+
+
+@dataclass(frozen=True)
+class _Member(Leading):
+    """An update in float64 with its leading triplets."""
+
+    update: Update
+
+    @classmethod
+    def of(cls, update: Update, config: GCWMConfig) -> "_Member":
+        update = update.to(device="cpu", dtype=torch.float64)
+        leading = Leading.of(update, config)
+        return cls(leading.left_or, leading.right, update)
 
     @property
     def effective_rank(self) -> float:
@@ -106,17 +128,12 @@ class _Leading:
         return self.right.total_energy**2 / float(gram.square().sum()) / float(min(most, *self.update.shape))
 
 
-def _pair_tables(members: Sequence[_Leading], config: GCWMConfig) -> dict[str, Tensor]:
+def _pair_tables(members: Sequence[_Member], config: GCWMConfig) -> dict[str, Tensor]:
     m = len(members)
     tables = {name: torch.full((m, m), NAN, dtype=torch.float64) for name in PAIR_TABLES}
     for i, own in enumerate(members):
-        total = own.right.total_energy
-        shares = own.right.energies_r / total
         for j, other in enumerate(members):
-            read_or = times(other.update, own.right.v_ir)  # Δ_j V_i
-            written_rr = own.left_or.mT @ read_or  # U_iᵀ Δ_j V_i
-            tables["one_sided"][i, j] = float((read_or.square() * shares).sum())
-            tables["interference"][i, j] = float((written_rr.square() * shares * shares[:, None]).sum())
+            tables["interference"][i, j], tables["one_sided"][i, j] = own.acted_on(other.update)
             tables["inner"][i, j] = _inner(own.update, other.update)
             tables["sti"][i, j] = _sti(own, other) if i != j else NAN
             tables["overcount"][i, j] = _overcount(own, other) if i != j else NAN
@@ -149,7 +166,7 @@ def _inner(first: Update, second: Update) -> float:
     return float((dense(first) * second).sum())
 
 
-def _sti(first: _Leading, second: _Leading) -> float:
+def _sti(first: _Member, second: _Member) -> float:
     """(UᵀU − I) Σ (VᵀV − I) has the blocks L Σ_2 Rᵀ and Lᵀ Σ_1 R with L = U_1ᵀU_2, R = V_1ᵀV_2: every update's own
     vectors are orthonormal."""
     left, right = first.left_or.mT @ second.left_or, first.right.v_ir.mT @ second.right.v_ir
@@ -157,7 +174,7 @@ def _sti(first: _Leading, second: _Leading) -> float:
     return float(upper.abs().sum() + lower.abs().sum()) / float(first.values_r.sum() + second.values_r.sum())
 
 
-def _overcount(own: _Leading, other: _Leading) -> float:
+def _overcount(own: _Member, other: _Member) -> float:
     """:attr:`Counts.overcount` of Δ_i by Δ_i + Δ_j over all left directions of the sum."""
     basis, _ = torch.linalg.qr(torch.cat([own.left_or, other.left_or], dim=1))
     own_core, other_core = ((basis.mT @ each.left_or) * each.values_r @ each.right.v_ir.mT for each in (own, other))
