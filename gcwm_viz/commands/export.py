@@ -1,4 +1,4 @@
-"""``export``: the merged model of one step as a checkpoint, as a PEFT adapter, or as a mergekit configuration."""
+"""``export``: the merged model of one step as a checkpoint, an adapter or a mergekit configuration; a run's tables."""
 
 import argparse
 from pathlib import Path
@@ -19,6 +19,7 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--mergekit-yaml", action="store_true", help="a mergekit configuration (task-arithmetic, mean, ties, dare)"
     )
+    parser.add_argument("--tables", action="store_true", help="the run's tables as a dataset of the Hugging Face hub")
     parser.set_defaults(command=export)
 
 
@@ -35,11 +36,16 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 
 def export(options: argparse.Namespace) -> None:
-    if options.mergekit_yaml:
+    if options.as_adapter + options.mergekit_yaml + options.tables > 1:
+        raise InputError("export writes one form at a time: expected --as-adapter, --mergekit-yaml or --tables")
+    if options.tables:
+        from gcwm_viz.export.dataset import export_tables
+        from gcwm_viz.runs.tables import open_run
+
+        print(f"tables: {', '.join(export_tables(open_run(options.run), options.out))}")
+    elif options.mergekit_yaml:
         from gcwm_viz.export.mergekit import calibrated_yaml, mergekit_yaml, write_mergekit
 
-        if options.as_adapter:
-            raise InputError("export writes one form at a time: expected --as-adapter or --mergekit-yaml")
         store, step, calibrated = _model(options)
         text = mergekit_yaml(store, step) if calibrated is None else calibrated_yaml(calibrated)
         write_mergekit(text, options.out)

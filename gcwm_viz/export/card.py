@@ -63,11 +63,12 @@ def _update_ids(store: RunStore, step: int) -> list[str]:
     return list(dict.fromkeys(name for name in ids if name))
 
 
-def settings_block(store: RunStore, step: int) -> str:
-    """Inputs and settings of the run up to ``step``."""
+def settings_block(store: RunStore, step: int, *, paths: bool = True) -> str:
+    """Inputs and settings of the run up to ``step``. paths: whole ones, else the names of the folders alone."""
+    base = store.file.base
     settings = {
-        "base": store.file.base.where,
-        "updates": [_update(update) for update in store.file.updates[:step]],
+        "base": base.where if paths else hub_id(base.path) or base.folder,
+        "updates": [_update(update, paths) for update in store.file.updates[:step]],
         **store.file.choice.to_json(),
         "step": step,
         "settings": store.settings.to_dict(),
@@ -75,9 +76,9 @@ def settings_block(store: RunStore, step: int) -> str:
     return block(yaml.safe_dump(settings, sort_keys=False))
 
 
-def _update(entry: InputEntry) -> dict[str, Any]:
+def _update(entry: InputEntry, paths: bool) -> dict[str, Any]:
     strength = {} if entry.strength == WHOLE else {"strength": entry.strength}
-    return {"name": entry.name, "path": entry.where} | strength
+    return {"name": entry.name, "path": entry.where if paths else entry.folder} | strength
 
 
 def block(text: str) -> str:

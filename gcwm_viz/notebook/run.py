@@ -137,9 +137,10 @@ class Run(tables.Run):
         cells = self._cells(step)
         own = cells[cells["layer"] == _one_of("layer", layer, cells["layer"].unique())]
         _one_of("family", family, own["family"].unique())
-        rows: pd.DataFrame = self.tables[table]
+        rows = self.tables[table]
         at = (rows["step"] == cells["step"].iloc[0]) & (rows["layer"] == layer) & (rows["family"] == family)
-        return rows[at]
+        found: pd.DataFrame = rows[at]
+        return found
 
     def _scored(self, split: str, metric: str | None) -> Scored:
         table = self.tables["scores"]
