@@ -6,7 +6,7 @@ export PYTHONDONTWRITEBYTECODE :=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 # Generated files come from study, torture, bench, bench-gpu and screenshots; CONTRIBUTING.md lists the others.
-.PHONY: app test test-kernels torture bench bench-gpu study screenshots audit setup lint format clean
+.PHONY: app test test-kernels torture bench bench-gpu study screenshots docs audit setup lint format clean
 
 app: setup            ## open the app on the lab
 	$(BIN)/python -m streamlit run app.py
@@ -59,6 +59,9 @@ screenshots: $(VENV)/.installed-dev   ## docs/screenshots, from two runs of the 
 	$(BIN)/python -m gcwm_viz lab run --sequential --out runs/seq
 	$(BIN)/python -m tests.browser.screenshots --run-root runs --run lab --schemes light --out docs/screenshots
 
+docs: $(VENV)/.installed-dev      ## the pages of docs as a site, in the folder site
+	$(BIN)/python -m mkdocs build --strict
+
 audit: $(VENV)/.installed-dev     ## known vulnerabilities of the pinned versions, where the network allows
 	$(PIP) pip-audit
 	$(BIN)/python -m pip_audit -r requirements.txt
@@ -68,4 +71,4 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) runs .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) runs site .mypy_cache .ruff_cache .hypothesis

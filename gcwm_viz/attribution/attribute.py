@@ -64,12 +64,12 @@ def attribute(
     ``step`` (by default the last); without both every step, and the base to the end. ``tasks``: names, by default every
     task of ``split`` with a loss. ``examples``: the first so many of every task. ``precision``: of the matrix products;
     the residual says whether ``bfloat16`` was enough. ``interpolate``: score every path at the points
-    :data:`~gcwm_viz.attribution.bench.LAMBDAS` too (table ``interpolation``). ``on``: an engine or a device, by default
+    ``gcwm_viz.attribution.bench.LAMBDAS`` too (table ``interpolation``). ``on``: an engine or a device, by default
     the CPU.
 
-    Raises :class:`InputError` for an unfinished run, one without probes that have a loss, a step or task that it has
+    Raises ``InputError`` for an unfinished run, one without probes that have a loss, a step or task that it has
     not, changed inputs, too little memory, and a loss that is not finite, and
-    :class:`~gcwm_viz.continual.folder.WorkCancelledError` when RUN/attribution/cancel appears.
+    ``gcwm_viz.continual.folder.WorkCancelledError`` when RUN/attribution/cancel appears.
     """
     store = RunStore.open(Path(run))
     chosen = tasks_with_loss(store, split, tasks)

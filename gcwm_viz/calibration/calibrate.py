@@ -77,9 +77,9 @@ def calibrate(
     takes less memory and changes no result. ``device``: by default the CPU. More ``passes`` than before go on with the
     same fit.
 
-    Raises :class:`InputError` for an unfinished run, one of a training pipeline, one without development probes that
+    Raises ``InputError`` for an unfinished run, one of a training pipeline, one without development probes that
     have a loss, changed inputs, another calibration in the folder, too little memory, and a loss that is not finite,
-    and :class:`~gcwm_viz.continual.folder.WorkCancelledError` when a file ``cancel`` appears in the folder.
+    and ``gcwm_viz.continual.folder.WorkCancelledError`` when a file ``cancel`` appears in the folder.
     """
     settings = settings or CalibrationSettings()
     if precision not in PRECISIONS:

@@ -7,18 +7,20 @@ from gcwm_viz.commands.options import Commands
 
 def add(commands: Commands) -> None:
     parser = commands.add_parser("methods", help="list the merge methods and their own settings")
-    parser.add_argument("--settings", action="store_true", help="tables of all settings instead, as Markdown")
+    tables = parser.add_mutually_exclusive_group()
+    tables.add_argument("--settings", action="store_true", help="tables of all settings instead, as Markdown")
+    tables.add_argument("--signals", action="store_true", help="tables of all signals instead, as Markdown")
     parser.set_defaults(command=methods)
 
 
 def methods(options: argparse.Namespace) -> None:
-    from gcwm_viz.commands.settings import listed, markdown
+    from gcwm_viz.commands import settings, signals
     from gcwm_viz.merging.registry import METHODS
 
-    if options.settings:
-        print(markdown())
+    if options.settings or options.signals:
+        print((settings if options.settings else signals).markdown())
         return
     for method in METHODS.values():
         print(f"{method.name:20} {method.summary} ({method.source})")
-        if own := listed(method.settings.declared(), 4):
+        if own := settings.listed(method.settings.declared(), 4):
             print(own)

@@ -26,7 +26,7 @@ SOLVER_SETTINGS = (
 
 @dataclass(frozen=True, kw_only=True)
 class GCWMConfig(Settings):
-    """GCWM of one matrix (METHOD sections 1, 2 and 5). Raises :class:`InputError` for a setting out of range."""
+    """Settings of GCWM of one matrix (arXiv 2605.09608). Raises ``InputError`` for a setting out of range."""
 
     rank: int = integer(16, "retained rank of an update for the gate: min(rank, smallest k that keeps the energy)")
     energy: float = number(0.90, "share of ‖Δ‖_F² that the retained rank keeps", above=0, most=1)

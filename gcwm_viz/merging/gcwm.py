@@ -26,13 +26,13 @@ from gcwm_viz.merging.step import work_dtype
 class LayerMerge:
     """Result for one matrix. ``merged``, ``plain`` and ``geo`` are (d_out, d_in) on the updates' device.
 
-    :func:`merge_layer` returns them dense. In a run they stay factored where all updates are and the solver is the
+    ``merge_layer`` returns them dense. In a run they stay factored where all updates are and the solver is the
     closed form, with one right factor for all three: no merge of adapters then forms a large matrix.
 
     merged = α geo + (1 − α) plain (equation 10), or one branch alone as ``mode`` says.
     displacement: D = ‖geo − plain‖_𝓑 (Proposition 1), 𝓑 of equation 15 without the whitening's ridge. plain_shift,
     geo_shift: ‖branch − Σ Δ_i‖_F / ‖Σ Δ_i‖_F, how far the solver moved each branch (NaN where the sum is zero). The
-    other values are those of :class:`~gcwm_viz.geometry.layer.LayerGeometry`, the field ``geometry``; the solvers'
+    other values are those of ``LayerGeometry``, the field ``geometry``; the solvers'
     objective paths, iterations and convergence are in ``plain_solution`` and ``geo_solution`` (None without an update).
     """
 

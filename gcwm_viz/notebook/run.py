@@ -30,7 +30,7 @@ class Run(tables.Run):
     """A run with its figures. ``tables`` has the numbers; ``tables["matrices"]`` and the others are DataFrames.
 
     Every method returns a plotly figure. ``step``: by default the last that is there, where another meaning is not
-    stated. Raises :class:`InputError` for a step, layer, family, signal or task that the run does not have, naming
+    stated. Raises ``InputError`` for a step, layer, family, signal or task that the run does not have, naming
     those that it has, and for a figure of something that was not computed, naming the command that computes it.
     """
 
@@ -164,7 +164,7 @@ def _one_of(name: str, value: Value, known: Collection[Value]) -> Value:
 def open_run(path: str | Path, *, landed: bool = False) -> Run:
     """A run folder for a notebook or a script.
 
-    landed: of a run that is still computing, what has landed so far. Raises :class:`InputError` for a folder that is
+    landed: of a run that is still computing, what has landed so far. Raises ``InputError`` for a folder that is
     not a run or has another schema.
     """
     return Run(RunStore.open(Path(path)), landed)

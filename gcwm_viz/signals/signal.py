@@ -43,8 +43,13 @@ class Signal:
     of: Callable[[Step], float] | None = None
 
     @property
-    def documentation(self) -> str:
-        """The column in words, with its range."""
+    def range(self) -> str:
+        """As an interval: ``[0, 1]``, or ``[0, ∞)``."""
         least = "(-∞" if self.least is None else f"[{self.least:g}"
         most = "∞)" if self.most is None else f"{self.most:g}]"
-        return f"{self.meaning or self.line}, in {least}, {most}"
+        return f"{least}, {most}"
+
+    @property
+    def documentation(self) -> str:
+        """The column in words, with its range."""
+        return f"{self.meaning or self.line}, in {self.range}"

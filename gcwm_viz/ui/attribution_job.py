@@ -32,7 +32,7 @@ def control(view: View) -> None:
     begun = "" if len(table) else "Nobody has asked yet where this run's losses changed. "
     st.markdown(
         f"{begun}This splits the change of every task's loss, at every step, over the matrices: forward and backward "
-        "through the probes of the development split at some points between the two states. The README says how long "
-        "the lab and SmolLM2 take. It can be cancelled."
+        "through the probes of the development split at some points between the two states. The guide *Why did my "
+        "model forget?* says how long the lab and SmolLM2 take. It can be cancelled."
     )
     job_card.start_button(root, spec, "Go on" if len(table) else "Split the losses")

@@ -1,4 +1,4 @@
-"""The table of architectures in the README, row by row."""
+"""The table of architectures in docs/models.md, row by row."""
 
 import re
 from pathlib import Path
@@ -12,9 +12,12 @@ from gcwm_viz.updates.matrices import target_matrices
 from gcwm_viz.updates.pairing import open_update, plan
 from tests.checkpoints import tiny
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "models.md"
 ROW = re.compile(r"^\| `(?P<type>\w+)`[^|]*\| (?P<families>(?:`[\w.]+` ?)+)\|$", re.MULTILINE)
-TABLE = {row["type"]: re.findall(r"`([\w.]+)`", row["families"]) for row in ROW.finditer(README.read_text())}
+TABLE = {
+    row["type"]: re.findall(r"`([\w.]+)`", row["families"])
+    for row in ROW.finditer(DOCUMENT.read_text(encoding="utf-8"))
+}
 MODELS = {make().model_type: name for name, make in tiny.CONFIGS.items()}
 
 

@@ -127,7 +127,7 @@ def test_the_recipe_holds_a_score_of_every_checkpoint_and_task(shipped: Bundle) 
 
 
 def test_each_task_was_learned_and_the_sequence_forgets(shipped: Bundle) -> None:
-    """Claims of the README, on the test probes as the recipe reports them."""
+    """Claims of docs/examples.md, on the test probes as the recipe reports them."""
     em = {
         (r["model"], r["step"], r["task"]): r["value"]
         for r in shipped.recipe["scores"]
