@@ -5,9 +5,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks import growth, lab, layer, lora, machine, memory, pages, roofline, scale, scale_table, table
+from benchmarks import growth, lab, layer, lora, machine, memory, pages, roofline, scale, scale_table, start, table
 
-PARTS = ("layer", "memory", "growth", "lora", "roofline", "lab", "pages", "scale")
+PARTS = ("layer", "memory", "growth", "lora", "roofline", "lab", "pages", "start", "scale")
 
 
 def main() -> int:
@@ -24,6 +24,7 @@ def main() -> int:
         "roofline": (roofline.measure, {}),
         "lab": (lab.measure, {}),
         "pages": (pages.measure, {}),
+        "start": (start.measure, {}),
         "scale": (scale.measure, {}),
     }
     for part in options.parts or PARTS:

@@ -54,6 +54,15 @@ def rows() -> list[tuple[str, str, str]]:
         lines.append((f"run from disk, {roof['updates']} steps of a layer, {roof['iters']} iterations", text, ""))
         rates = f"{roof['float32_gflops']:.0f} GFLOP/s float32, {roof['float64_gflops']:.0f} float64"
         lines.append(("rates behind the limit", rates, ""))
+    if begin := _result("start"):
+        goals = begin["goals_s"]
+        for name, what in (("help_s", "`gcwm-viz --help`"), ("show_s", "`gcwm-viz show` of a run")):
+            lines.append((what, f"{begin[name]:.2f} s", f"{goals[name]:g} s"))
+        if "heading_s" in (visit := begin["visit"]):
+            lines.append(("first visit, browser on the same cores: heading", f"{visit['heading_s']:.1f} s", ""))
+            for name, what in (("cells_s", "first cells"), ("complete_s", "the lab complete")):
+                after = visit[name] - visit["heading_s"]
+                lines.append((f"first visit: {what}, after the heading", f"{after:.0f} s", f"{goals[name]:g} s"))
     if pages := _result("pages"):
         for kind, label in (("normal", "a run of the lab's size"), ("wide", "36 layers × 14 steps")):
             part = pages[kind]
