@@ -3,10 +3,10 @@
 import streamlit as st
 
 from gcwm_viz.app import run_page
-from gcwm_viz.ui.offline import stay_offline
+from gcwm_viz.ui import server
 
 if __name__ != "__main__":
-    stay_offline()
+    server.prepare()
     app = st.App(__file__)
 else:
     run_page(__file__)

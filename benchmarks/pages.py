@@ -15,7 +15,7 @@ def measure(repeat: int = 3) -> dict[str, Any]:
     """Seconds of the fastest of ``repeat`` warm script runs of every page that shows one run."""
     from streamlit.testing.v1 import AppTest
 
-    from gcwm_viz.ui.frame import PAGES
+    from gcwm_viz.ui.page import PAGES
     from tests.factories_runs import write_run
 
     result: dict[str, Any] = {}

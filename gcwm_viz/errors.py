@@ -1,4 +1,9 @@
-"""The error that the user can mend, and how others' errors are quoted in one."""
+"""The error that the user can mend, and how others' errors become one."""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 MAX_LENGTH = 2000
 
@@ -19,3 +24,13 @@ class InputError(ValueError):
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, or its type where it has none, to quote in a sentence."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
+
+
+@contextmanager
+def named_write_errors(path: Path) -> Iterator[None]:
+    """Where the system refuses to write inside the block: InputError with ``path`` and the reason."""
+    try:
+        yield
+    except OSError as error:
+        reason = "no space left on the disk" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or error
+        raise InputError(f"{path}: cannot write ({reason})") from error

@@ -23,14 +23,14 @@ import torch
 from gcwm_viz.attribution.bench import Bench
 from gcwm_viz.attribution.path import RELATIVE, LossSplit
 from gcwm_viz.attribution.plan import Piece, paths_of, tasks_with_loss
-from gcwm_viz.checkpoints.atomic import named_write_errors, write_bytes
+from gcwm_viz.checkpoints.atomic import write_bytes
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.continual.engine import write_table
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.engines.engine import Engine, Worker
 from gcwm_viz.engines.local import LocalEngine
 from gcwm_viz.engines.memory import available_memory
-from gcwm_viz.errors import InputError
+from gcwm_viz.errors import InputError, named_write_errors
 from gcwm_viz.plugins.loading import WithPlugins
 from gcwm_viz.probes.merged import OutsideTensor
 from gcwm_viz.runs.folder import ResultFolder

@@ -5,7 +5,6 @@ streamed tensor by tensor: the safetensors library keeps a whole file in memory 
 same tensors would not give the same bytes.
 """
 
-import errno
 import json
 import math
 import os
@@ -21,7 +20,7 @@ from torch import Tensor
 
 from gcwm_viz.checkpoints.header import DTYPE_BITS
 from gcwm_viz.checkpoints.reader import check_finite
-from gcwm_viz.errors import InputError
+from gcwm_viz.errors import InputError, named_write_errors
 
 try:
     import fcntl
@@ -173,13 +172,3 @@ def _empty(folder: Path) -> None:
             shutil.rmtree(item)
         else:
             item.unlink()
-
-
-@contextmanager
-def named_write_errors(path: Path) -> Iterator[None]:
-    """Where the system refuses to write inside the block: InputError with ``path`` and the reason."""
-    try:
-        yield
-    except OSError as error:
-        reason = "no space left on the disk" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or error
-        raise InputError(f"{path}: cannot write ({reason})") from error

@@ -4,6 +4,7 @@ There, headers are read like any file, and weights as the byte ranges that the h
 folders of this machine alone, because they rely on renames and locks.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,3 +67,8 @@ def local_only(path: Path, what: str) -> None:
     """Raises :class:`InputError` for a remote ``path``, which ``what`` cannot work with."""
     if is_remote(path):
         raise InputError(f"{path}: {what} needs it in a folder of this machine; copy or mount it first")
+
+
+def cache_folder() -> Path:
+    """The user's cache for this project: $XDG_CACHE_HOME/gcwm_viz, by default ~/.cache/gcwm_viz."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gcwm_viz"

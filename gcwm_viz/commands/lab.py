@@ -69,12 +69,14 @@ def build(options: argparse.Namespace) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    from dataclasses import replace
+
     from gcwm_viz.experiments.lab.bundle import locate
 
     store = existing_run(options.out, options)
     if store is None:
         bundle = locate()
-        inputs = inputs_of_bundle(bundle, bundle.base, sequential=options.sequential)
+        inputs = replace(inputs_of_bundle(bundle, bundle.base, sequential=options.sequential), probes_checked=True)
         name = "Lab: Seq. SFT" if options.sequential else "Lab"
         store = new_run(inputs, options.out, options, name, default=False)
     work_on(lambda: store, options)

@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gcwm_viz.checkpoints.atomic import atomic_file, named_write_errors
+from gcwm_viz.checkpoints.atomic import atomic_file
 from gcwm_viz.continual.estimate import matrix_bytes
 from gcwm_viz.continual.fitting import within_budget
 from gcwm_viz.continual.gather import gathered
@@ -16,6 +16,7 @@ from gcwm_viz.continual.session import begin_session
 from gcwm_viz.continual.store import RunStore
 from gcwm_viz.continual.work import work_matrix
 from gcwm_viz.engines.engine import Engine
+from gcwm_viz.errors import named_write_errors
 from gcwm_viz.plugins.loading import WithPlugins
 
 Progress = Callable[[int, int, str], None]

@@ -13,13 +13,13 @@ from typing import Any
 
 from torch import Tensor
 
-from gcwm_viz.checkpoints.atomic import named_write_errors, write_json, write_safetensors
+from gcwm_viz.checkpoints.atomic import write_json, write_safetensors
 from gcwm_viz.checkpoints.header import read_header, read_json_object
 from gcwm_viz.continual.branches import read_branches
 from gcwm_viz.continual.config import RunSettings, as_written_now, difference
 from gcwm_viz.continual.sequence import AFTER_MERGE, ContinualConfig
 from gcwm_viz.continual.state import entering, state_of
-from gcwm_viz.errors import InputError
+from gcwm_viz.errors import InputError, named_write_errors
 from gcwm_viz.linalg.lowrank import Update
 from gcwm_viz.merging.merge import MERGED
 from gcwm_viz.plugins.record import PluginEntry, check_same, entries_for

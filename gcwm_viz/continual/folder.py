@@ -8,9 +8,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from gcwm_viz.checkpoints.atomic import named_write_errors, write_bytes
+from gcwm_viz.checkpoints.atomic import write_bytes
 from gcwm_viz.continual import journal
-from gcwm_viz.errors import InputError
+from gcwm_viz.errors import InputError, named_write_errors
 
 
 class WorkCancelledError(Exception):

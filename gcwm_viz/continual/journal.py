@@ -6,8 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from gcwm_viz.checkpoints.atomic import named_write_errors
-from gcwm_viz.errors import InputError
+from gcwm_viz.errors import InputError, named_write_errors
 
 MAX_BYTES = 256_000_000
 

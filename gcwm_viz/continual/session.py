@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gcwm_viz.checkpoints.atomic import named_write_errors
 from gcwm_viz.continual.folder import lock_exclusively
-from gcwm_viz.errors import InputError
+from gcwm_viz.errors import InputError, named_write_errors
 
 FILE = "session"
 PATIENCE_SECONDS = 60.0

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gcwm_viz.checkpoints.atomic import named_write_errors, partial_name, write_bytes, write_json, write_safetensors
+from gcwm_viz.checkpoints.atomic import partial_name, write_bytes, write_json, write_safetensors
 from gcwm_viz.checkpoints.header import read_header
 from gcwm_viz.continual.branches import Branches, read_branches
 from gcwm_viz.continual.config import as_written_now, difference
@@ -28,7 +28,7 @@ from gcwm_viz.continual.folder import WorkFolder
 from gcwm_viz.continual.result import MatrixResult
 from gcwm_viz.continual.run_file import RunFile
 from gcwm_viz.continual.state import state_of
-from gcwm_viz.errors import InputError
+from gcwm_viz.errors import InputError, named_write_errors
 from gcwm_viz.linalg.lowrank import Update, dense
 from gcwm_viz.merging.merge import TRAINED
 from gcwm_viz.merging.registry import get_method

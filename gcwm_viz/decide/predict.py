@@ -21,7 +21,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from gcwm_viz.checkpoints.atomic import named_write_errors, write_bytes
+from gcwm_viz.checkpoints.atomic import write_bytes
 from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.checkpoints.reader import read_tensor
 from gcwm_viz.continual.engine import write_table
@@ -30,6 +30,7 @@ from gcwm_viz.decide.knowledge import STRENGTHS, Knowledge
 from gcwm_viz.decide.measure import Effects
 from gcwm_viz.engines.engine import Engine, Worker
 from gcwm_viz.engines.local import LocalEngine
+from gcwm_viz.errors import named_write_errors
 from gcwm_viz.linalg.lowrank import scaled
 from gcwm_viz.plugins.loading import WithPlugins
 from gcwm_viz.probes.behaviour import BehaviourProbe

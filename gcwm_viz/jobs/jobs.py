@@ -19,7 +19,7 @@ from typing import Any, Literal, get_args
 
 from gcwm_viz.errors import InputError
 from gcwm_viz.jobs import supervisor
-from gcwm_viz.plugins.loading import loaded
+from gcwm_viz.plugins.loaded import loaded
 
 Status = Literal["none", "running", "finished", "failed", "cancelled", "died"]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

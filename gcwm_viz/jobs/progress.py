@@ -4,13 +4,13 @@ import math
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from gcwm_viz.continual import journal
-from gcwm_viz.continual.store import RunStore
 from gcwm_viz.errors import InputError
+
+if TYPE_CHECKING:
+    from gcwm_viz.continual.store import RunStore
 
 _WHAT = {
     "probes": "models scored",
@@ -72,7 +72,9 @@ def progress_of(folder: Path, now: float | None = None) -> Progress:
             newest = _newest(entries[-1])
             work = next((entry["event"] for entry in reversed(entries) if entry["event"] != "complete"), "")
             return replace(newest, phase=_PHASES.get(work, newest.phase))
-        store = RunStore.open(folder)
+        if not entries and not (folder / "run.json").is_file():
+            return Progress("starting")
+        store = _open(folder)
     except InputError:
         return Progress("starting")
     if store.file.lacks_eta:
@@ -120,10 +122,12 @@ def paces(run: Path, now: float | None = None) -> list[WorkerPace]:
     """Every worker since the run was last started, by name; none in journals that do not name workers."""
     now = time.time() if now is None else now
     try:
-        shapes = [key.shape for key in RunStore.open(run).keys]
+        shapes = [key.shape for key in _open(run).keys]
         entries = journal.entries(run / "journal.jsonl")
     except InputError:
         return []
+    import pandas as pd
+
     rows = []
     for entry in _session(entries):
         index, worker, ended, spent = (entry.get(name) for name in ("index", "worker", "time", "seconds"))
@@ -150,6 +154,13 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{max(seconds, 0):.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _open(run: Path) -> "RunStore":
+    """Imported when there is one: the first page of a server tells of a job before it."""
+    from gcwm_viz.continual.store import RunStore
+
+    return RunStore.open(run)
 
 
 def _session(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -10,7 +10,6 @@ folder or a plan does.
 import hashlib
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from importlib import import_module, metadata
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -20,34 +19,9 @@ from typing import Generic, TypeVar
 from gcwm_viz.errors import InputError
 from gcwm_viz.merging import registry
 from gcwm_viz.merging.merge import MergeMethod
+from gcwm_viz.plugins.loaded import GROUPS, LOADED, Plugin, loaded
 from gcwm_viz.signals import catalogue
 from gcwm_viz.signals.signal import Signal
-
-GROUPS = ("gcwm_viz.methods", "gcwm_viz.signals")
-
-
-@dataclass(frozen=True)
-class Plugin:
-    """A loaded plug-in. ``spec``: the module, or the file's absolute path; ``name``: the same without folders.
-
-    ``digest``: SHA-256 of its file, or of every Python file of a package. ``methods``, ``signals``: names it declares.
-    """
-
-    spec: str
-    name: str
-    version: str
-    digest: str
-    methods: tuple[str, ...] = ()
-    signals: tuple[str, ...] = ()
-    installed: bool = field(default=False, compare=False)
-
-
-_LOADED: dict[str, Plugin] = {}
-
-
-def loaded() -> tuple[Plugin, ...]:
-    """Every plug-in of this process, by name."""
-    return tuple(_LOADED[name] for name in sorted(_LOADED))
 
 
 def load(spec: str) -> Plugin:
@@ -58,10 +32,10 @@ def load(spec: str) -> Plugin:
     file = Path(spec).expanduser()
     is_file = file.suffix == ".py"
     spec, name = (str(file.absolute()), file.name) if is_file else (spec, spec)
-    if name in _LOADED:
-        if _LOADED[name].spec != spec:
-            raise InputError(f"plug-in {spec}: another one of the same name is loaded already, {_LOADED[name].spec}")
-        return _LOADED[name]
+    if name in LOADED:
+        if LOADED[name].spec != spec:
+            raise InputError(f"plug-in {spec}: another one of the same name is loaded already, {LOADED[name].spec}")
+        return LOADED[name]
     module = _module(spec, file if is_file else None)
     public = [value for key, value in vars(module).items() if not key.startswith("_")]
     own = {id(value): value for value in public if isinstance(value, MergeMethod | Signal)}
@@ -74,7 +48,7 @@ def load_installed() -> None:
     for group in GROUPS:
         for entry in metadata.entry_points(group=group):
             entries.setdefault(entry.dist.name if entry.dist else entry.module, []).append(entry)
-    for name in sorted(entries.keys() - _LOADED.keys()):
+    for name in sorted(entries.keys() - LOADED.keys()):
         declared: list[MergeMethod | Signal] = []
         for entry in entries[name]:
             try:
@@ -134,10 +108,10 @@ def _register(
         catalogue.SIGNALS.clear()
         catalogue.SIGNALS.update(others[1])
         raise
-    _LOADED[name] = Plugin(
+    LOADED[name] = Plugin(
         spec, name, str(version), digest, tuple(m.name for m in methods), tuple(s.column for s in signals), installed
     )
-    return _LOADED[name]
+    return LOADED[name]
 
 
 def _digest(module: ModuleType) -> str:
@@ -164,12 +138,12 @@ class WithPlugins(Generic[Value]):
 
     def __call__(self, *arguments: object) -> Value:
         for plugin in self._plugins:
-            if plugin.name not in _LOADED:
+            if plugin.name not in LOADED:
                 if plugin.installed:
                     load_installed()
                 else:
                     load(plugin.spec)
-            local = _LOADED.get(plugin.name)
+            local = LOADED.get(plugin.name)
             if local is None or local.digest != plugin.digest:
                 state = "missing" if local is None else "another version"
                 raise InputError(

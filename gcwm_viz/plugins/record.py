@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from gcwm_viz.errors import InputError
-from gcwm_viz.plugins.loading import Plugin, loaded
+from gcwm_viz.plugins.loaded import Plugin, loaded
 
 
 @dataclass(frozen=True)

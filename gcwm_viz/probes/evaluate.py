@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
+from importlib import import_module
 from pathlib import Path
 
 import pandas as pd
 import torch
 
+from gcwm_viz.checkpoints.index import CheckpointIndex
 from gcwm_viz.continual.engine import write_table
 from gcwm_viz.continual.session import begin_session, writing
 from gcwm_viz.continual.store import RunStore
@@ -15,6 +17,7 @@ from gcwm_viz.engines.engine import Engine, Worker
 from gcwm_viz.plugins.loading import WithPlugins
 from gcwm_viz.probes.behaviour import BehaviourProbe
 from gcwm_viz.probes.live import LiveModel
+from gcwm_viz.probes.loading import sketch_model
 from gcwm_viz.probes.representation import RepresentationProbe
 from gcwm_viz.probes.stored import Checkpoint, checkpoints, gathered_scores, read_scores, write_scores
 from gcwm_viz.probes.tasks import HarnessTask, has_probe_files, load_labelled, load_tasks
@@ -35,6 +38,8 @@ def evaluate(
     todo = [checkpoint for checkpoint in every if read_scores(store, checkpoint) is None]
     done = len(every) - len(todo)
     store.check_cancel()
+    if todo:
+        _import_libraries(store)
     work = WithPlugins(partial(score_checkpoint, store.path.absolute(), begin_session(store.path)))
     need = store.file.probes.memory or 0
     limit = max(1, memory_budget // need) if memory_budget and need else None
@@ -48,6 +53,14 @@ def evaluate(
         store.check_cancel()
     for name, rows in gathered_scores(store, every).items():
         write_table(store.path, name, pd.DataFrame(rows))
+
+
+def _import_libraries(store: RunStore) -> None:
+    """What every worker needs, once, before they are forked; the check of the probes has imported the most of it."""
+    if store.file.probes.memory is None:
+        sketch_model(CheckpointIndex.open(store.file.base.path))
+    if has_probe_files(store.file.probes.path)[1]:
+        import_module("sklearn.linear_model")
 
 
 def score_checkpoint(run: Path, session: str, worker: Worker, checkpoint: Checkpoint) -> str:

@@ -11,6 +11,7 @@ import math
 import warnings
 from collections import Counter
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -34,8 +35,6 @@ class RepresentationProbe:
     """
 
     def __init__(self, tokenizer: Any, tasks: Sequence[LabelledTask], *, batch_size: int = 128) -> None:
-        from sklearn.model_selection import StratifiedKFold
-
         self.tasks = list(tasks)
         self.batch_size = batch_size
         pad = tokenizer.pad_token_id
@@ -45,11 +44,18 @@ class RepresentationProbe:
             if any(not row for row in rows):
                 raise InputError(f"labelled set {task.name!r}: expected at least one token in every text, found none")
         self._targets = [np.unique(task.labels, return_inverse=True)[1] for task in self.tasks]
-        self._splits = []
+
+    @cached_property
+    def _splits(self) -> list[list[tuple[np.ndarray, np.ndarray]]]:
+        """Of each task, (train, test) of each fold. Not needed to check probes, which need not import scikit-learn."""
+        from sklearn.model_selection import StratifiedKFold
+
+        splits = []
         for target in self._targets:
             folds = max(2, min(FOLDS, int(np.bincount(target).min())))
             splitter = StratifiedKFold(n_splits=folds, shuffle=True, random_state=0)
-            self._splits.append(list(splitter.split(np.zeros(len(target)), target)))
+            splits.append(list(splitter.split(np.zeros(len(target)), target)))
+        return splits
 
     def batch_shapes(self) -> list[tuple[int, int]]:
         """(rows, tokens) of every batch that :meth:`score` runs, padding counted."""

@@ -6,10 +6,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from gcwm_viz.checkpoints.atomic import named_write_errors, partial_name, write_json
+from gcwm_viz.checkpoints.atomic import partial_name, write_json
 from gcwm_viz.continual.config import as_written_now
 from gcwm_viz.continual.folder import WorkFolder
-from gcwm_viz.errors import InputError
+from gcwm_viz.errors import InputError, named_write_errors
 from gcwm_viz.runs.run import Progress
 
 LONGEST_SHOWN = 40

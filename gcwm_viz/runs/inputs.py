@@ -25,7 +25,8 @@ class Inputs:
     multiplied by before anything else, in (0, 10]; 1 for those that are absent. ``choice``: which matrices are targets,
     by default those of the decoder blocks. ``states``: for a training pipeline,
     the folder or file of S_t of every step. ``probes``: folder of probe files. ``probe_dtype``: precision in which
-    models are probed, one of :data:`~gcwm_viz.continual.run_file.PROBE_DTYPES`."""
+    models are probed, one of :data:`~gcwm_viz.continual.run_file.PROBE_DTYPES`. ``probes_checked``: they are known to
+    fit the base, and the model to be small: neither is checked before the merge, which takes seconds of imports."""
 
     base: Path
     updates: Sequence[tuple[str, Path]]
@@ -34,6 +35,7 @@ class Inputs:
     states: Sequence[Path] = ()
     probes: Path | None = None
     probe_dtype: str = PROBE_DTYPES[0]
+    probes_checked: bool = False
 
 
 @dataclass(frozen=True)
@@ -127,11 +129,12 @@ def check_outside(out: Path, opened: OpenInputs) -> None:
             raise InputError(f"{out}: lies inside the input {folder}, expected a folder outside every input")
 
 
-def probe_entry(base: CheckpointIndex, probes: Path | None, dtype: str) -> ProbeEntry:
-    """Entry of run.json for the probes. Raises :class:`InputError` as :func:`preflight` does."""
+def probe_entry(base: CheckpointIndex, probes: Path | None, dtype: str, *, checked: bool = False) -> ProbeEntry:
+    """Entry of run.json for the probes. Raises :class:`InputError` as :func:`preflight` does, unless they are
+    ``checked``."""
     if probes is None:
         return ProbeEntry(dtype=dtype)
-    memory = preflight(base, probes, dtype).memory_bytes
+    memory = None if checked else preflight(base, probes, dtype).memory_bytes
     return ProbeEntry(where=printable(probes), fingerprint=probes_fingerprint(probes), dtype=dtype, memory=memory)
 
 

@@ -61,7 +61,7 @@ def create_run(
     needed = stored_bytes(opened.plan.active, len(inputs.updates), settings, opened.ranks, opened.state_ranks)
     check_space(out, needed, "the run")
     # Probes that cannot be scored fail here, not after the merge.
-    probes = probe_entry(opened.base, inputs.probes, inputs.probe_dtype)
+    probes = probe_entry(opened.base, inputs.probes, inputs.probe_dtype, checked=inputs.probes_checked)
     return RunStore.create(
         out,
         RunFile(

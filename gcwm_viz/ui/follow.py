@@ -2,15 +2,20 @@
 
 from pathlib import Path
 
+import pandas as pd
 import streamlit as st
 
+from gcwm_viz.figures import theme
 from gcwm_viz.jobs.progress import progress_of
 from gcwm_viz.runs.tables import Run
-from gcwm_viz.ui.loading import run_names, stamp
+from gcwm_viz.signals.catalogue import ACTIVE
+from gcwm_viz.ui import charts, page
+from gcwm_viz.ui.loading import stamp
 from gcwm_viz.ui.trouble import shown
 
-_CELLS_A_SECOND = 500
-"""Of matrices and steps: a page of more of them takes longer to draw, and is drawn less often."""
+_SHARE = 0.15
+"""Of the time, for drawing: browser and computation want the same cores, and the browser takes as long again."""
+_LONGEST_S = 30.0
 
 
 def follow(run: Run, *, told: bool = False) -> None:
@@ -22,7 +27,7 @@ def follow(run: Run, *, told: bool = False) -> None:
     if status == "complete":
         return
     if status == "running":
-        every = max(1.0, len(run.store.keys) * run.steps / _CELLS_A_SECOND)
+        every = min(max(1.0, page.seconds() / _SHARE), _LONGEST_S) if len(run.tables["matrices"]) else 0.5
         st.fragment(_growing, run_every=every)(run.path, stamp(run.path), told)
     elif not told:
         st.info("This run is not finished: what it has is drawn. Resume it on the page Start, or with")
@@ -38,21 +43,12 @@ def _growing(path: Path, seen: object, told: bool) -> None:
         st.progress(progress.share, text=f"Computing: {progress.sentence}. What has landed is drawn.")
 
 
-def first_run(root: Path) -> None:
-    """Draw the page anew once there is a run below ``root``."""
-    st.fragment(_waiting, run_every=0.5)(root)
-
-
-@shown()
-def _waiting(root: Path) -> None:
-    if run_names(root):
-        st.rerun(scope="app")
-
-
 def nothing_yet(run: Run) -> None:
     """Say that a run has no finished matrix yet, and how it goes on."""
     if run.status == "running":
-        st.info("The first matrices of this run are being merged; they are drawn here as they land.")
+        # A figure already, so that the browser has what draws figures when there is one.
+        why = "The first matrices of this run are being merged; they are drawn here as they land."
+        charts.show(theme.nothing(ACTIVE.title, why), ACTIVE, pd.DataFrame(), key="awaited")
     else:
         st.info("This run has no finished step yet, so there is nothing to draw.")
         st.text(f"Folder: {run.path}")

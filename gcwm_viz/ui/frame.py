@@ -1,14 +1,11 @@
-"""What every page starts with: page settings, navigation, and the choice of run, step, layer and module family.
+"""The choice of run, step, layer and module family, with which every page about a run starts.
 
-Each page must stand alone: after a server start, the first deep link to a page runs it without app.py. How the four
-choices are kept across pages and in links: :mod:`gcwm_viz.ui.selection`.
+How the four choices are kept across pages and in links: :mod:`gcwm_viz.ui.selection`.
 """
 
-import ipaddress
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
 
 import pandas as pd
 import streamlit as st
@@ -18,42 +15,12 @@ from gcwm_viz.errors import InputError
 from gcwm_viz.figures.layer_grid import COLLAPSED, GridAxes, collapsed, expert_numbers, grid_axes
 from gcwm_viz.geometry.config import GCWMConfig
 from gcwm_viz.runs.tables import Run
-from gcwm_viz.ui import cell_choice, follow, glossary, plugins, selection
-from gcwm_viz.ui.loading import load_run, run_names
-from gcwm_viz.ui.roots import run_folder, run_root
+from gcwm_viz.ui import cell_choice, follow, selection
+from gcwm_viz.ui.loading import load_run
+from gcwm_viz.ui.page import draw_links, open_page
+from gcwm_viz.ui.roots import run_folder, run_names, run_root
 from gcwm_viz.ui.text import as_markdown
-from gcwm_viz.ui.trouble import shown
 
-SECTIONS = {
-    "What happened": {"app.py": "Overview", "pages/5_Scores.py": "Scores", "pages/13_Examples.py": "Examples"},
-    "Where and why": {
-        "pages/12_Where.py": "Where",
-        "pages/1_Conflict.py": "Conflict",
-        "pages/2_Spectra.py": "Spectra",
-        "pages/4_Solver.py": "Solver",
-    },
-    "What to integrate": {
-        "pages/8_Decide.py": "Decide",
-        "pages/15_Try.py": "Try",
-        "pages/16_Strength.py": "Strength",
-        "pages/3_Gate.py": "Gate",
-    },
-    "Side by side": {
-        "pages/7_Two_runs.py": "Two runs",
-        "pages/10_Compare.py": "Compare",
-        "pages/11_Explain.py": "Explain",
-    },
-    "To show": {"pages/14_Ask.py": "Ask", "pages/9_Talk.py": "Talk"},
-    "To compute": {"pages/0_Start.py": "Start"},
-}
-"""The pages by the question that they answer."""
-PAGES = {page: name for pages in SECTIONS.values() for page, name in pages.items()}
-FILES = {name: page for page, name in PAGES.items()}
-
-_STYLE = """<style>
-/* White text on the lighter blue of the dark theme has too little contrast. */
-[data-testid^=stBaseButton-primary]:not(:disabled) {background: #0072B2; border-color: #0072B2; color: #FFFFFF}
-</style>"""
 _EXPERTS = (
     "A column for the same module of all experts: their mean, or the value of largest magnitude; a column for each; or "
     "one expert by its number."
@@ -108,55 +75,6 @@ class View:
         """The ``matrices`` row of the chosen matrix and step, or None when the run has no such matrix."""
         rows = self.at_matrix("matrices")
         return rows.iloc[0] if len(rows) else None
-
-
-@contextmanager
-def open_page(title: str, line: str, *, bare: bool = False) -> Iterator[DeltaGenerator]:
-    """Page settings, navigation and heading; the part of :func:`frame` that needs no run. Yields the box of the links.
-
-    bare: no heading and a collapsed side bar, for a talk. A file that cannot be read ends the page with one sentence.
-    """
-    sidebar: Literal["collapsed", "expanded"] = "collapsed" if bare else "expanded"
-    st.set_page_config(page_title=f"{title} · GCWM", layout="wide", initial_sidebar_state=sidebar)
-    st.html(_STYLE)
-    selection.arrive(title)
-    with st.sidebar:
-        with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
-            st.markdown("**Geometry conflict**", width="content")
-            glossary.popover()
-        links = st.empty()
-    _draw_links(links)
-    if not is_loopback(st.get_option("server.address")):
-        st.warning(
-            "This server answers other machines and asks nobody who they are. Put a proxy with a login before it, or "
-            "start it with server.address localhost; SECURITY.md says how."
-        )
-    if not bare:
-        st.title(title, anchor=False)
-        st.markdown(line)
-    with shown():
-        plugins.load()
-        yield links
-
-
-def _draw_links(box: DeltaGenerator) -> None:
-    with box.container(gap="small"):
-        for section, pages in SECTIONS.items():
-            with st.container(gap=None):
-                st.caption(section)
-                with st.container(horizontal=True, gap=None):
-                    for page, name in pages.items():
-                        selection.link(page, name)
-
-
-def is_loopback(address: str | None) -> bool:
-    """Whether only this machine reaches a server bound to ``address``; none or an empty one means every interface."""
-    if address == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address((address or "").strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 @contextmanager
@@ -231,5 +149,5 @@ def choose_view(run: Run, links: DeltaGenerator) -> View | None:
         chosen[cell_choice.KEY] = st.session_state[cell_choice.KEY]
         cell_choice.summary()
     if selection.show(run=run.path.name, **chosen):
-        _draw_links(links)  # they carry the selection of this page
+        draw_links(links)  # they carry the selection of this page
     return View(run=run, step=step, layer=layer, family=family, axes=axes, experts=experts, cells=cells)

@@ -7,7 +7,8 @@ import streamlit as st
 from gcwm_viz.jobs import jobs
 from gcwm_viz.jobs.spec import JobSpec
 from gcwm_viz.ui import job_card
-from gcwm_viz.ui.loading import DEFAULT_RUN
+from gcwm_viz.ui.roots import DEFAULT_RUN, run_names
+from gcwm_viz.ui.trouble import shown
 
 
 def ensure_lab_run(root: Path, *, only_run: bool) -> bool:
@@ -29,6 +30,14 @@ def ensure_lab_run(root: Path, *, only_run: bool) -> bool:
     if spec.ending(job):
         job_card.start_button(root, spec, "Start it again")
     return False
+
+
+@st.fragment(run_every=0.5)
+@shown()
+def wait(root: Path) -> None:
+    """Draw the page anew once there is a run below ``root``."""
+    if run_names(root):
+        st.rerun(scope="app")
 
 
 def _lab_job(root: Path) -> JobSpec:

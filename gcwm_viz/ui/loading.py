@@ -1,25 +1,11 @@
-"""Names of the runs, and their tables, cached until the files change."""
+"""The tables of runs, cached until the files change."""
 
-import os
 from pathlib import Path
 
 import streamlit as st
 
-from gcwm_viz.errors import InputError
 from gcwm_viz.runs.tables import LATER, Run, open_run
 from gcwm_viz.ui.roots import within
-
-DEFAULT_RUN = "lab"
-
-
-def run_names(root: Path) -> list[str]:
-    """Names of the run folders directly below ``root``, the default lab run first, then by name."""
-    try:
-        children = list(root.iterdir()) if root.is_dir() else []
-    except OSError as error:
-        raise InputError(f"{root}: cannot list the runs ({error.strerror or error})") from None
-    names = sorted(child.name for child in children if child.name.isprintable() and os.path.isfile(child / "run.json"))
-    return sorted(names, key=lambda name: name != DEFAULT_RUN)
 
 
 def load_run(path: Path) -> Run:

@@ -4,21 +4,56 @@ from functools import lru_cache
 
 import numpy as np
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
+from gcwm_viz.figures import step_trend
 from gcwm_viz.figures.theme import margin, num, percent
 from gcwm_viz.report.story import Sentence
 from gcwm_viz.report.story import story as told
-from gcwm_viz.runs.highlights import Scored, peak
+from gcwm_viz.runs.highlights import Scored, peak, scored
 from gcwm_viz.runs.tables import Run
+from gcwm_viz.signals.catalogue import ACTIVE
 from gcwm_viz.signals.signal import Signal
-from gcwm_viz.ui import decision, selection
-from gcwm_viz.ui.frame import FILES, View
+from gcwm_viz.ui import charts, decision, downloads, follow, frame, selection
+from gcwm_viz.ui.frame import View
 from gcwm_viz.ui.grids import show_grid
+from gcwm_viz.ui.page import FILES
 from gcwm_viz.ui.text import as_markdown, plain_cell, shortened
 from gcwm_viz.updates.outside import OUTSIDE, ROUNDING
 
 LAMBDA_LIMIT = 0.05
 SHIFT_LIMIT = 0.02
+
+
+def show(names: list[str], links: DeltaGenerator, *, told: bool) -> None:
+    """The page under its heading, of one of the runs ``names``. links: of :func:`~gcwm_viz.ui.page.open_page`; told: a
+    card on the page shows the progress of what computes."""
+    run = frame.choose_run(names)
+    view = frame.choose_view(run, links)
+    follow.follow(run, told=told or view is None)
+    if view is None:
+        follow.nothing_yet(run)
+        st.stop()
+
+    scores = scored(run)
+    headline(view, scores)
+    left, right = st.columns([2, 3], gap="medium")
+    with left:
+        story(view)
+    with right:
+        if scores is None and run.status != "complete":
+            show_grid(view, view.at_step("matrices"), ACTIVE)
+        steps = run.tables["steps"]
+        figure = step_trend.step_trend(
+            steps,
+            None if scores is None else scores.downstream,
+            chosen_step=view.step,
+            unit="score" if scores is None else scores.unit,
+        )
+        charts.show(figure, step_trend.ABOUT, steps, key="trend")
+    cautions(view)
+    downloads.report_button(run)
+    inputs(view)
 
 
 def headline(view: View, scores: Scored | None) -> None:

@@ -18,7 +18,7 @@ import plotly.io
 from gcwm_viz.checkpoints.atomic import write_bytes
 from gcwm_viz.checkpoints.header import read_json_object
 from gcwm_viz.errors import InputError
-from gcwm_viz.ui.frame import PAGES
+from gcwm_viz.ui.page import PAGES
 
 FILE = "talk.json"
 MOST, LARGEST = 20, 2_000_000

@@ -10,10 +10,10 @@ from gcwm_viz.errors import InputError
 from gcwm_viz.figures.about import Explained
 from gcwm_viz.runs.tables import Run
 from gcwm_viz.ui import pin_file, selection
-from gcwm_viz.ui.frame import FILES
-from gcwm_viz.ui.loading import load_run, run_names
+from gcwm_viz.ui.loading import load_run
+from gcwm_viz.ui.page import FILES
 from gcwm_viz.ui.pin_file import Pin
-from gcwm_viz.ui.roots import run_folder, run_root
+from gcwm_viz.ui.roots import run_folder, run_names, run_root
 from gcwm_viz.ui.stage import SCREEN, Screen, Stage, go_to
 from gcwm_viz.ui.text import as_markdown
 

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from gcwm_viz.errors import InputError
-from gcwm_viz.plugins import loading
+from gcwm_viz.plugins.loaded import is_installed
 from gcwm_viz.ui.roots import plugins
 
 
@@ -17,6 +17,10 @@ def load() -> None:
 def _load(specs: tuple[str, ...]) -> str:
     """What is wrong, or an empty text. Cached, because two sessions may ask at once, and so that a plug-in that fails
     is not run again for every page."""
+    if not specs and not is_installed():
+        return ""
+    from gcwm_viz.plugins import loading  # and with it all that a plug-in extends
+
     try:
         loading.load_installed()
         for spec in specs:

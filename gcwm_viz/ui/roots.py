@@ -12,11 +12,11 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from gcwm_viz.checkpoints.hub import splits
-from gcwm_viz.checkpoints.location import location
+from gcwm_viz.checkpoints.location import cache_folder, location
 from gcwm_viz.errors import InputError
-from gcwm_viz.experiments.smollm2.base import cache_folder
 
 DEFAULT_ROOT = "runs"
+DEFAULT_RUN = "lab"
 
 
 def run_root() -> Path:
@@ -89,6 +89,16 @@ def allowed_url(text: str) -> str:
     raise InputError(
         f"{text[:200]!r} is a URL, and this app reads only those named when it was started; `-- --allow URL` names one"
     )
+
+
+def run_names(root: Path) -> list[str]:
+    """Names of the run folders directly below ``root``, the default lab run first, then by name."""
+    try:
+        children = list(root.iterdir()) if root.is_dir() else []
+    except OSError as error:
+        raise InputError(f"{root}: cannot list the runs ({error.strerror or error})") from None
+    names = sorted(child.name for child in children if child.name.isprintable() and os.path.isfile(child / "run.json"))
+    return sorted(names, key=lambda name: name != DEFAULT_RUN)
 
 
 def run_folder(name: str) -> Path:

@@ -13,8 +13,7 @@ from gcwm_viz.jobs import jobs
 from gcwm_viz.jobs.progress import duration, paces
 from gcwm_viz.jobs.spec import JobSpec, digest
 from gcwm_viz.ui import job_card, selection
-from gcwm_viz.ui.loading import run_names
-from gcwm_viz.ui.roots import within
+from gcwm_viz.ui.roots import run_names, within
 from gcwm_viz.ui.text import as_markdown
 from gcwm_viz.ui.trouble import shown
 

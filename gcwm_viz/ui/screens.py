@@ -21,8 +21,8 @@ from gcwm_viz.studies.regate import UNGATED
 from gcwm_viz.ui.decide import unit_of
 from gcwm_viz.ui.decision import Known, known_of
 from gcwm_viz.ui.frame import View
-from gcwm_viz.ui.loading import load_run, run_names
-from gcwm_viz.ui.roots import run_root
+from gcwm_viz.ui.loading import load_run
+from gcwm_viz.ui.roots import run_names, run_root
 from gcwm_viz.ui.stage import ABOVE, Screen, Stage
 from gcwm_viz.ui.talk_question import the_question
 from gcwm_viz.ui.talk_undo import the_undo

@@ -15,8 +15,8 @@ from gcwm_viz.signals.catalogue import ACTIVE, GLOBAL_GAP, INCOMING, STATE, STAT
 from gcwm_viz.studies.two_runs import MeanDifference
 from gcwm_viz.ui import trouble
 from gcwm_viz.ui.frame import View
-from gcwm_viz.ui.loading import load_run, run_names
-from gcwm_viz.ui.roots import run_root
+from gcwm_viz.ui.loading import load_run
+from gcwm_viz.ui.roots import run_names, run_root
 from gcwm_viz.ui.text import as_markdown
 from gcwm_viz.updates.strength import in_words
 

@@ -1,9 +1,10 @@
 """Text from files, as literal text inside Streamlit's Markdown and in spreadsheets."""
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|$~:&^=\"'])")
 
@@ -25,7 +26,7 @@ def shortened(value: Any, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def as_csv(frame: pd.DataFrame) -> bytes:
+def as_csv(frame: "pd.DataFrame") -> bytes:
     """``frame`` as CSV whose texts no spreadsheet computes: see :func:`plain_cell`."""
     safe = frame.map(plain_cell)
     safe.columns = [plain_cell(name) for name in safe.columns]

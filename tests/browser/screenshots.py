@@ -13,7 +13,7 @@ from typing import Any
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from gcwm_viz.ui.frame import PAGES
+from gcwm_viz.ui.page import PAGES
 from tests.browser.conftest import QUIET, Server
 
 WIDTH, TALLEST = 1440, 2600

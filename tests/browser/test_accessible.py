@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from gcwm_viz.ui.frame import PAGES, SECTIONS
+from gcwm_viz.ui.page import PAGES, SECTIONS
 from tests.browser.conftest import Server
 from tests.browser.test_explore import cell_centre
 from tests.browser.test_selection import ended

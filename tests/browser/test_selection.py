@@ -5,7 +5,7 @@ from typing import Any
 
 from playwright.sync_api import Page, expect
 
-from gcwm_viz.ui.frame import PAGES
+from gcwm_viz.ui.page import PAGES
 from tests.browser.conftest import Server
 from tests.browser.test_explore import PAGES as CHARTS
 from tests.browser.test_explore import click_cell, drawn, has_selected

@@ -18,7 +18,7 @@ import pytest
 from nbclient import NotebookClient
 from playwright.sync_api import Page, expect
 
-from gcwm_viz.ui.frame import PAGES
+from gcwm_viz.ui.page import PAGES
 from tests.browser.conftest import REPOSITORY, Server
 
 LONG_MS = 60_000

@@ -5,6 +5,7 @@ Needs Chromium and TensorBoard.
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -34,10 +35,11 @@ def train(logs: Path) -> None:
     (task,) = (task for task in load_tasks(lab.probes) if task.name == LEARNED and task.split == "dev")
     assert isinstance(task, PromptTask)
     rows = [_row(*request) for (request,) in Encoder(tokenizer).requests(task)]
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(logs / "events")
     arguments = TrainingArguments(
         str(logs / "out"), max_steps=STEPS, per_device_train_batch_size=1, gradient_accumulation_steps=8,
         learning_rate=1e-3, logging_steps=EVERY, save_strategy="no", report_to="tensorboard",
-        logging_dir=str(logs / "tensorboard"), use_cpu=True, disable_tqdm=True,
+        use_cpu=True, disable_tqdm=True,
     )  # fmt: skip
     trainer = Trainer(model=AutoModelForCausalLM.from_pretrained(lab.base), args=arguments, train_dataset=rows)
     earlier = {name: lab.updates[name] for name in EARLIER}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import gcwm_viz
-from gcwm_viz.ui.frame import PAGES
+from gcwm_viz.ui.page import PAGES
 
 ROOT = Path(__file__).resolve().parents[2]
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)")

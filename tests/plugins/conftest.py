@@ -10,7 +10,7 @@ from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
 from gcwm_viz.merging import registry
-from gcwm_viz.plugins import loading
+from gcwm_viz.plugins.loaded import LOADED
 from gcwm_viz.signals import catalogue
 from tests.torture.small import REPOSITORY
 from tests.ui.conftest import components
@@ -19,7 +19,7 @@ from tests.ui.conftest import components
 @contextmanager
 def plugins_apart() -> Iterator[None]:
     """Whatever is loaded inside is gone afterwards."""
-    tables: tuple[dict[str, Any], ...] = (loading._LOADED, registry.METHODS, catalogue.SIGNALS)
+    tables: tuple[dict[str, Any], ...] = (LOADED, registry.METHODS, catalogue.SIGNALS)
     before = [dict(table) for table in tables]
     try:
         yield

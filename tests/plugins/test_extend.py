@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from gcwm_viz.cli import main
 from gcwm_viz.plugins import loading
+from gcwm_viz.plugins.loaded import loaded
 from gcwm_viz.runs.tables import open_run
 from tests.factories_study import write_study
 from tests.plugins.conftest import plugins_apart
@@ -147,4 +148,4 @@ def test_what_opens_a_run_loads_nothing(files: Path, arguments: list[str], tmp_p
     run = tmp_path / "run"
     command("run", *arguments[:-4], "--plugin", files / "stable_rank.py", "--workers", 1, "--out", run)
     open_run(run).tables["matrices"]
-    assert loading.loaded() == ()
+    assert loaded() == ()

@@ -12,6 +12,7 @@ import pytest
 from gcwm_viz.errors import InputError
 from gcwm_viz.merging.registry import METHODS, get_method
 from gcwm_viz.plugins import loading
+from gcwm_viz.plugins.loaded import loaded
 from gcwm_viz.plugins.record import entries_for
 from gcwm_viz.signals.catalogue import SIGNALS
 from tests.torture.small import REPOSITORY
@@ -50,7 +51,7 @@ def test_what_is_wrong_is_one_sentence(tmp_path: Path, code: str, said: str) -> 
     with pytest.raises(InputError) as caught:
         loading.load(write(tmp_path, "broken.py", code))
     assert said in str(caught.value)
-    assert loading.loaded() == ()
+    assert loaded() == ()
     assert (methods, signals) == (METHODS, SIGNALS)
 
 
@@ -100,11 +101,11 @@ def test_installed_packages_declare_entry_points(tmp_path: Path, monkeypatch: py
     )
     monkeypatch.syspath_prepend(tmp_path)
     loading.load_installed()
-    (plugin,) = loading.loaded()
+    (plugin,) = loaded()
     assert (plugin.name, plugin.version, plugin.methods, plugin.signals) == ("gcwm-two", "3.1", ("zero",), ("two",))
     assert get_method("zero").summary == "nothing"
     loading.load_installed()
-    assert loading.loaded() == (plugin,)
+    assert loaded() == (plugin,)
     monkeypatch.delitem(sys.modules, "gcwm_two")
 
 

@@ -14,7 +14,7 @@ from gcwm_viz.report import story as module
 from gcwm_viz.report.story import Sentence, story
 from gcwm_viz.runs.highlights import peak, scored
 from gcwm_viz.runs.tables import Run, open_run
-from gcwm_viz.ui.frame import FILES
+from gcwm_viz.ui.page import FILES
 from tests.factories_runs import NASTY, write_run
 
 

@@ -23,7 +23,7 @@ from gcwm_viz.export.checkpoint import export_step
 from gcwm_viz.report.document import report
 from gcwm_viz.runs.inputs import Inputs
 from gcwm_viz.runs.run import continue_run, create_run
-from gcwm_viz.ui.frame import PAGES
+from gcwm_viz.ui.page import PAGES
 from gcwm_viz.updates.sources import open_update
 from tests.browser.conftest import Server
 from tests.factories_forecast import write_predictors

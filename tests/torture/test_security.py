@@ -27,8 +27,9 @@ from gcwm_viz.cli import main
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes import lines, tasks
 from gcwm_viz.ui import folder_picker, plan_form, roots
-from gcwm_viz.ui.frame import is_loopback
-from gcwm_viz.ui.loading import load_run, run_names
+from gcwm_viz.ui.loading import load_run
+from gcwm_viz.ui.page import is_loopback
+from gcwm_viz.ui.roots import run_names
 from tests.browser.conftest import Server
 from tests.factories_runs import write_run
 from tests.torture.conftest import REPOSITORY

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from gcwm_viz.jobs import jobs
-from gcwm_viz.ui.frame import PAGES
+from gcwm_viz.ui.page import PAGES
 from tests.browser.conftest import Server
 from tests.factories_runs import write_run
 

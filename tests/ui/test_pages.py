@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from gcwm_viz.ui.frame import PAGES
+from gcwm_viz.ui.page import PAGES
 from tests.factories_runs import NASTY, write_run
 
 VIEWS = [page for page in PAGES if page not in ("pages/0_Start.py", "pages/10_Compare.py", "pages/11_Explain.py")]

@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 from gcwm_viz.continual.plan_file import RunPlan
 from gcwm_viz.jobs import jobs
-from gcwm_viz.plugins import loading
+from gcwm_viz.plugins.loaded import loaded
 from gcwm_viz.signals.catalogue import SIGNALS
 from gcwm_viz.ui import plan_check, start
 from tests.continual.inputs import write_base, write_updates
@@ -60,4 +60,4 @@ def test_a_plug_in_that_cannot_be_loaded_ends_every_page_with_its_sentence(open_
         app.switch_page(page).run()
         assert [error.value for error in app.error] == ["This page cannot go on:"]
         assert "signal 'conflict' is there already" in words(app)
-    assert loading.loaded() == ()
+    assert loaded() == ()

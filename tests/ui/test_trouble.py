@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from gcwm_viz.app import FOLDER
 from gcwm_viz.jobs import jobs
 from gcwm_viz.runs.tables import open_run
 from gcwm_viz.ui import downloads, frame, run_jobs
-from gcwm_viz.ui.frame import PAGES
+from gcwm_viz.ui.page import PAGES
 from gcwm_viz.ui.run_jobs import Entry
 from tests.factories_runs import NASTY, write_run
 from tests.ui.test_pages import VIEWS, words
@@ -115,6 +116,7 @@ def test_a_report_that_cannot_be_written_says_so_in_its_file(tmp_path: Path) -> 
 
 
 def test_every_page_is_a_block_that_says_what_it_cannot_read() -> None:
-    root = pathlib.Path(__file__).parents[2]
+    checkout = pathlib.Path(__file__).parents[2]
     for page in PAGES:
-        assert re.search(r"^ *with frame\.(frame|open_page)\(", (root / page).read_text(), re.M), page
+        assert re.search(r"^ *with (frame\.frame|page\.open_page)\(", (FOLDER / page).read_text(), re.M), page
+        assert "run_page(__file__)" in (checkout / page).read_text(), page

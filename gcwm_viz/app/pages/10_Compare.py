@@ -5,9 +5,9 @@ import streamlit as st
 from gcwm_viz.figures import methods
 from gcwm_viz.probes.metrics import METRICS
 from gcwm_viz.statistics.comparison import final_scores, final_steps, method_means, paired_differences
-from gcwm_viz.ui import charts, frame, study
+from gcwm_viz.ui import charts, page, study
 
-with frame.open_page(
+with page.open_page(
     "Compare", "Every method on the same updates and probes: what it keeps, what it loses, what it costs."
 ):
     tables, _ = study.load()

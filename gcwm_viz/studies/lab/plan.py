@@ -8,7 +8,7 @@ from gcwm_viz.continual.config import RunSettings
 from gcwm_viz.experiments.draw import seeded
 from gcwm_viz.experiments.lab.pipelines import PIPELINES
 from gcwm_viz.experiments.lab.recipe import Recipe
-from gcwm_viz.plugins.loading import loaded
+from gcwm_viz.plugins.loaded import loaded
 from gcwm_viz.studies.lab.ablations import QUESTIONS
 from gcwm_viz.studies.orders import every_order, task_orders
 

@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from gcwm_viz.checkpoints.gguf import convert
 from gcwm_viz.checkpoints.index import CheckpointIndex
+from gcwm_viz.checkpoints.location import cache_folder
 from gcwm_viz.errors import InputError
 from gcwm_viz.experiments.smollm2 import base
 from gcwm_viz.ui.roots import within
@@ -118,8 +119,8 @@ def test_converted_once_and_found_again(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_the_cache_is_the_users_and_the_app_may_read_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert base.cache_folder() == tmp_path / "gcwm_viz"
+    assert cache_folder() == tmp_path / "gcwm_viz"
     assert within(tmp_path / "gcwm_viz" / "model") == tmp_path / "gcwm_viz" / "model"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert base.cache_folder() == tmp_path / "home" / ".cache" / "gcwm_viz"
+    assert cache_folder() == tmp_path / "home" / ".cache" / "gcwm_viz"
