@@ -11,9 +11,11 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from playwright.sync_api import sync_playwright
 from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments
 
@@ -41,7 +43,9 @@ def train(logs: Path) -> None:
         learning_rate=1e-3, logging_steps=EVERY, save_strategy="no", report_to="tensorboard",
         use_cpu=True, disable_tqdm=True,
     )  # fmt: skip
-    trainer = Trainer(model=AutoModelForCausalLM.from_pretrained(lab.base), args=arguments, train_dataset=rows)
+    trainer = Trainer(
+        model=AutoModelForCausalLM.from_pretrained(lab.base, dtype=torch.float32), args=arguments, train_dataset=rows
+    )
     earlier = {name: lab.updates[name] for name in EARLIER}
     trainer.add_callback(GeometryConflictCallback(trainer, base=lab.base, earlier=earlier, every=EVERY, families=False))
     trainer.train()
@@ -66,6 +70,7 @@ def main(file: Path) -> None:
             with sync_playwright() as playwright:
                 browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=QUIET.split())
                 page = browser.new_page(viewport=WINDOW)  # type: ignore[arg-type]
+                _wait_for(port)
                 page.goto(f"http://localhost:{port}/?tagFilter=geometry#timeseries", wait_until="load")
                 page.get_by_text("geometry/incoming_conflict").first.wait_for(timeout=60_000)
                 page.wait_for_timeout(3000)
@@ -73,6 +78,15 @@ def main(file: Path) -> None:
         finally:
             board.kill()
             board.wait()
+
+
+def _wait_for(port: int) -> None:
+    for _ in range(600):
+        with socket.socket() as probe:
+            if probe.connect_ex(("localhost", port)) == 0:
+                return
+        time.sleep(0.1)
+    raise RuntimeError("TensorBoard did not answer within a minute")
 
 
 if __name__ == "__main__":
