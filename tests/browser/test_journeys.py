@@ -35,7 +35,7 @@ class Reader:
 
 @pytest.fixture(scope="module")
 def lab(root: Path) -> Iterator[Server]:
-    attribute(factories_lab.forgetting(root).path, step=4, workers=1)
+    attribute(factories_lab.forgetting(root).path, workers=1)
     factories_lab.mergeable(root, examples=4, updates=CANDIDATES)
     with serving(root) as running:
         yield running
