@@ -35,7 +35,7 @@ test-kernels: $(VENV)/.installed-dev   ## the numerical tests under other BLAS k
 	$(BIN)/python -m tests.kernels
 
 torture: $(VENV)/.installed-dev   ## the long reliability tests, bounded
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/torture --torture
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/torture tests/engines/test_cluster.py --torture
 
 bench: $(VENV)/.installed-dev     ## speed and memory on this machine, stored in benchmarks/results
 	$(BIN)/python -m benchmarks

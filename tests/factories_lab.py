@@ -17,6 +17,8 @@ from gcwm_viz.runs.run import continue_run, create_run
 from gcwm_viz.runs.tables import open_run
 
 ORDER = ("past", "capital", "index", "symbol")
+COARSE = {"rank": 4, "analysis_rank": 4, "barycenter_tol": 1e-3}
+"""Settings of the geometry, most of a run's work; neither states nor scores of these runs depend on it."""
 HOSTILE = "<script>alert(1)</script> $x^2$ **b**"
 PROBES: dict[str, list[dict[str, Any]]] = {
     "dev/capital": [
@@ -53,7 +55,7 @@ def merged(root: Path, name: str = "merged") -> RunStore:
 
 
 def _finished(inputs: Inputs, path: Path, **settings: Any) -> RunStore:
-    settings_of_run = RunSettings.preset_with("scale-free", settings, "task-arithmetic")
+    settings_of_run = RunSettings.preset_with("scale-free", COARSE | settings, "task-arithmetic")
     store = create_run(inputs, path, settings_of_run)
     continue_run(store, torch.device("cpu"), workers=1)
     return store
@@ -98,6 +100,6 @@ def mergeable(
         updates=[(update, lab.updates[update]) for update in updates],
         probes=short_probes(root / f"{name}-probes", examples),
     )
-    store = create_run(inputs, root / name, RunSettings.preset_with("scale-free", {}, "wudi"))
+    store = create_run(inputs, root / name, RunSettings.preset_with("scale-free", COARSE, "wudi"))
     continue_run(store, torch.device("cpu"), workers=1)
     return store

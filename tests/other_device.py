@@ -4,13 +4,13 @@ They compute on the CPU. What mixes devices raises, as it would on a GPU; stream
 imitated.
 """
 
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_flatten, tree_map
 
 CUDA = torch.device("cuda:0")
 CROSSING = {"copy_", "__setitem__", "__getitem__", "to", "cpu", "type_as", "__get__", "__repr__"}
@@ -64,7 +64,7 @@ def _here(x: Any) -> Any:
 def _call(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     name = getattr(func, "__name__", str(func))
     with torch._C.DisableTorchFunction():
-        tensors = [x for x in tree_flatten((args, kwargs))[0] if isinstance(x, Tensor)]
+        tensors = list(_tensors((args, kwargs)))
         far = [x for x in tensors if isinstance(x, There)]
         near = [x for x in tensors if not isinstance(x, There) and x.ndim > 0]
         if far and (name == "numpy" or (near and name not in CROSSING)):
@@ -84,7 +84,7 @@ def _call(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
             is_there = isinstance(args[0], There)
         if kwargs.get("device") is not None:
             kwargs["device"] = torch.device("cpu")
-        args, kwargs = tree_map(_here, args), tree_map(_here, kwargs)
+        args, kwargs = _each(_here, args), _each(_here, kwargs)
         if name == "pin_memory":
             result = args[0].clone()
         elif name == "mm" and kwargs.pop("out_dtype", None) is not None:
@@ -92,12 +92,30 @@ def _call(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         else:
             result = func(*args, **kwargs)
 
-        def placed(x: Any) -> Any:
-            return (there(x) if is_there else _here(x)) if isinstance(x, Tensor) else x
+        return _each(there if is_there else _here, result)
 
-        if type(result).__module__ == "torch.return_types":
-            return type(result)([placed(x) for x in result])
-        return tree_map(placed, result)
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """Those of nested tuples, lists and mappings."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, tuple | list | dict):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _tensors(part)
+
+
+def _each(change: Callable[[Tensor], Tensor], value: Any) -> Any:
+    """``value`` with ``change`` done to its tensors. PyTorch's own tree_map takes as long as all else here together."""
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, dict):
+        return {name: _each(change, part) for name, part in value.items()}
+    if isinstance(value, tuple | list):
+        parts = [_each(change, part) for part in value]
+        if hasattr(value, "_fields"):  # a named tuple
+            return type(value)(*parts)
+        return type(value)(parts)
+    return value
 
 
 def _moved(args: Any, kwargs: dict[str, Any]) -> tuple[Any, bool]:

@@ -1,5 +1,5 @@
-"""Everyone can read it: every page without serious findings of axe-core, in light and dark, and without a horizontal
-scroll of the page in narrow windows; the keyboard goes through it in the order in which it is read."""
+"""Everyone can read it: every page, by a cold link, without serious findings of axe-core, in light and dark, and
+without a horizontal scroll of the page in narrow windows; the keyboard goes through it in the order of reading."""
 
 import io
 from collections.abc import Callable
@@ -12,7 +12,8 @@ from playwright.sync_api import Page, expect
 
 from gcwm_viz.ui.page import PAGES, SECTIONS
 from tests.browser.conftest import Server
-from tests.browser.test_explore import cell_centre
+from tests.browser.test_explore import PAGES as CHARTS
+from tests.browser.test_explore import STUDY_PAGES, cell_centre, drawn
 from tests.browser.test_selection import ended
 
 WIDTHS = (1024, 390)
@@ -35,12 +36,25 @@ def findings(page: Page) -> list[str]:
 
 
 @pytest.mark.parametrize("name", PAGES.values())
-def test_axe_finds_nothing_serious_and_narrow_windows_do_not_scroll_sideways(
+def test_a_cold_link_is_drawn_whole_axe_finds_nothing_serious_and_narrow_windows_do_not_scroll_sideways(
     server: Server, window: Callable[[], Page], name: str
 ) -> None:
-    page = window()
-    page.goto(f"{server.url}/{address(name)}?run=normal&step=3")
+    """A new visitor, who opens this page at once; it asks nothing of any other host."""
+    page, place = window(), address(name)
+    foreign, errors = [], []
+    page.on("request", lambda request: foreign.append(request.url) if not request.url.startswith(server.url) else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    measured = "&target=forgetting" if place in STUDY_PAGES else ""
+    page.goto(f"{server.url}/{place}?run=normal&step=3&layer=2&family=o_proj{measured}")
     ended(page, name)
+    expect(page.get_by_test_id("stException")).to_have_count(0)
+    if place in CHARTS | STUDY_PAGES:
+        expect(page.get_by_role("heading", level=1)).to_have_text(name)
+        drawn(page, (CHARTS | STUDY_PAGES)[place])
+    if place in CHARTS:
+        expect(page.get_by_role("slider", name="Step")).to_have_value("3")
+    if place in STUDY_PAGES:
+        expect(page.get_by_role("combobox", name="What is measured")).to_have_value("forgetting")
     assert findings(page) == []
     page.emulate_media(color_scheme="dark")
     assert findings(page) == []
@@ -55,6 +69,8 @@ def test_axe_finds_nothing_serious_and_narrow_windows_do_not_scroll_sideways(
             )
             <= 1
         ), f"{name} scrolls sideways at {width} pixels"
+    assert not [url for url in foreign if url.startswith(("http", "ws")) and f"localhost:{server.port}" not in url]
+    assert not errors
 
 
 def test_the_keyboard_reads_the_navigation_in_order(server: Server, window: Callable[[], Page]) -> None:

@@ -14,7 +14,6 @@ PAGES = {
     "Try": 0, "Strength": 3,
 }  # fmt: skip
 STUDY_PAGES = {"Compare": 5, "Explain": 4}
-TITLES = {"": "Overview", "Two_runs": "Two runs"}
 
 
 def drawn(page: Page, count: int) -> None:
@@ -55,56 +54,9 @@ def colours(page: Page, plot: int) -> str:
     )
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_cold_deep_link(server: Server, window: Callable[[], Page], name: str) -> None:
-    """A new visitor, who opens this page at once: it is drawn whole and asks nothing of any other host."""
-    page = window()
-    foreign, errors = [], []
-    page.on("request", lambda request: foreign.append(request.url) if not request.url.startswith(server.url) else None)
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.goto(f"{server.url}/{name}?run=normal&step=3&layer=2&family=o_proj")
-    expect(page.get_by_role("heading", level=1)).to_have_text(TITLES.get(name, name))
-    drawn(page, PAGES[name])
-    expect(page.get_by_role("slider", name="Step")).to_have_value("3")
-    expect(page.get_by_test_id("stException")).to_have_count(0)
-    assert not [url for url in foreign if url.startswith(("http", "ws")) and f"localhost:{server.port}" not in url]
-    assert not errors
-
-
-@pytest.mark.parametrize("name", STUDY_PAGES)
-def test_the_shipped_study_by_cold_link(server: Server, window: Callable[[], Page], name: str) -> None:
-    page = window()
-    page.goto(f"{server.url}/{name}?target=forgetting")
-    expect(page.get_by_role("heading", level=1)).to_have_text(name)
-    drawn(page, STUDY_PAGES[name])
-    expect(page.get_by_role("combobox", name="What is measured")).to_have_value("forgetting")
-    expect(page.get_by_test_id("stException")).to_have_count(0)
-
-
-def test_click_opens_the_matrix_everywhere(server: Server, window: Callable[[], Page]) -> None:
-    page = window()
-    page.goto(f"{server.url}/Conflict?run=normal")
-    drawn(page, PAGES["Conflict"])
-    click_cell(page, 0, row=2, column=5)
-    has_selected(page, layer="2", family="up_proj")
-    page.get_by_role("link", name="Spectra").click()
-    expect(page.get_by_role("heading", level=3)).to_have_text("model.layers.2.mlp.up_proj.weight")
-    page.reload()
-    expect(page.get_by_role("heading", level=3)).to_have_text("model.layers.2.mlp.up_proj.weight")
-
-
-def test_top_right_and_undefined_cells_answer_too(server: Server, window: Callable[[], Page]) -> None:
-    page = window()
-    page.goto(f"{server.url}/Conflict?run=nan")
-    drawn(page, PAGES["Conflict"])
-    click_cell(page, 0, row=0, column=6)
-    has_selected(page, family="down_proj")
-    drawn(page, PAGES["Conflict"])
-    click_cell(page, 0, row=1, column=3)
-    has_selected(page, layer="1", family="o_proj")
-
-
-def test_slider_moves_the_map(server: Server, window: Callable[[], Page]) -> None:
+def test_the_slider_moves_the_map_and_a_click_opens_the_matrix_everywhere(
+    server: Server, window: Callable[[], Page]
+) -> None:
     page = window()
     page.goto(f"{server.url}/Conflict?run=normal")
     drawn(page, PAGES["Conflict"])
@@ -119,6 +71,28 @@ def test_slider_moves_the_map(server: Server, window: Callable[[], Page]) -> Non
         }""",
         arg=before,
     )
+    drawn(page, PAGES["Conflict"])
+    click_cell(page, 0, row=2, column=5)
+    has_selected(page, layer="2", family="up_proj")
+    page.get_by_role("link", name="Spectra").click()
+    expect(page.get_by_role("heading", level=3)).to_have_text("model.layers.2.mlp.up_proj.weight")
+    page.reload()
+    expect(page.get_by_role("heading", level=3)).to_have_text("model.layers.2.mlp.up_proj.weight")
+
+
+def test_hover_text_is_literal_and_top_right_and_undefined_cells_answer_too(
+    server: Server, window: Callable[[], Page]
+) -> None:
+    page = window()
+    page.goto(f"{server.url}/Conflict?run=nan&step=3")
+    drawn(page, PAGES["Conflict"])
+    assert page.locator(".js-plotly-plot a[href], .js-plotly-plot b").count() == 0
+    assert any("<b>bo" in (plot.text_content() or "") for plot in page.locator(".js-plotly-plot").all())
+    click_cell(page, 0, row=0, column=6)
+    has_selected(page, family="down_proj")
+    drawn(page, PAGES["Conflict"])
+    click_cell(page, 0, row=1, column=3)
+    has_selected(page, layer="1", family="o_proj")
 
 
 def test_a_box_and_ticks_select_cells_that_links_carry(server: Server, window: Callable[[], Page]) -> None:
@@ -181,11 +155,3 @@ def test_what_if_changes_alpha(server: Server, window: Callable[[], Page]) -> No
     for _ in range(5):
         page.keyboard.press("ArrowLeft")
     expect(value).not_to_have_text(before)
-
-
-def test_hover_text_is_literal(server: Server, window: Callable[[], Page]) -> None:
-    page = window()
-    page.goto(f"{server.url}/Conflict?run=nan&step=3")
-    drawn(page, PAGES["Conflict"])
-    assert page.locator(".js-plotly-plot a[href], .js-plotly-plot b").count() == 0
-    assert any("<b>bo" in (plot.text_content() or "") for plot in page.locator(".js-plotly-plot").all())

@@ -18,7 +18,7 @@ STORY = ["Question", "Forgetting", "Place", "Undo", "After"]
 
 @pytest.fixture(scope="module")
 def lab(root: Path) -> Iterator[Server]:
-    attribute(factories_lab.forgetting(root, examples=6).path, step=4)
+    attribute(factories_lab.forgetting(root, examples=6).path, step=4, workers=1)
     with serving(root) as running:
         yield running
 

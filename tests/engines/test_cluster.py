@@ -18,7 +18,7 @@ import pytest
 from gcwm_viz.cli import main
 from gcwm_viz.engines.cluster import RayEngine
 from gcwm_viz.errors import InputError
-from tests.torture.small import REPOSITORY, contents, start, write_inputs
+from tests.torture.small import REPOSITORY, command, contents, start, write_inputs
 
 pytest.importorskip("ray", reason="Ray is not installed (the extra `cluster`)")
 
@@ -47,14 +47,12 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]
                 process.kill()
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], dict[str, bytes]]:
-    """Inputs without probes, and the folder that local workers made of them."""
-    root = tmp_path_factory.mktemp("model")
+def model(root: Path, iters: int) -> tuple[list[str], dict[str, bytes]]:
+    """Inputs without probes, and the folder that a local worker made of them."""
     arguments = write_inputs(root / "inputs")
     probes = arguments.index("--probes")
-    inputs = [*arguments[:probes], "--preset", "paper", "--set", "iters=2000"]  # some tenths of a second a matrix
-    assert main(["run", *inputs, "--device", "cpu", "--workers", "2", "--out", str(root / "local" / "run")]) == 0
+    inputs = [*arguments[:probes], "--preset", "paper", "--set", f"iters={iters}"]
+    assert main(["run", *inputs, "--device", "cpu", "--workers", "1", "--out", str(root / "local" / "run")]) == 0
     return inputs, contents(root / "local" / "run")
 
 
@@ -99,11 +97,19 @@ def test_items_are_done_once_errors_are_not_retried_and_deaths_are(cluster: dict
     assert found["no GPU"] == f"device 'cuda': the Ray cluster at {cluster['address']} has no GPU"
 
 
-def test_two_nodes_give_the_bytes_of_local_processes_though_worker_driver_and_node_are_killed(
-    cluster: dict[str, Any], model: tuple[list[str], dict[str, bytes]], tmp_path: Path
-) -> None:
+def test_two_nodes_give_the_bytes_of_local_processes(cluster: dict[str, Any], tmp_path: Path) -> None:
+    inputs, expected = model(tmp_path, iters=20)
+    run = tmp_path / "run"
+    code, said = command("run", *inputs, "--out", str(run), *on_ray(cluster))
+    assert code == 0, said
+    assert contents(run) == expected
+    assert sorted(entry["index"] for entry in lines(run)) == list(range(14))
+
+
+@pytest.mark.long
+def test_the_same_bytes_though_worker_driver_and_node_are_killed(cluster: dict[str, Any], tmp_path: Path) -> None:
     """A killed driver leaves no worker; nothing finished is computed again. The cluster has one node afterwards."""
-    inputs, expected = model
+    inputs, expected = model(tmp_path, iters=2000)  # some tenths of a second a matrix
     run = tmp_path / "run"
     out = os.path.relpath(run, REPOSITORY)
     process = start("run", *inputs, "--out", out, *on_ray(cluster))

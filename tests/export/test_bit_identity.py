@@ -1,6 +1,7 @@
 """An exported checkpoint and the merged state in memory give the same logits, bit for bit, at the same precision."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +17,8 @@ from tests.export import runs
 @pytest.mark.parametrize("name", tiny.CONFIGS)
 def test_logits_are_bit_identical(name: str, dtype: torch.dtype, tmp_path: Path) -> None:
     index = runs.base(tmp_path, name, dtype)
-    store = runs.finished(index, runs.experts(index, tmp_path, dtype), tmp_path / "run")
+    coarse: Any = {"rank": 4, "analysis_rank": 4, "barycenter_tol": 1e-3}  # any state will do
+    store = runs.finished(index, runs.experts(index, tmp_path, dtype), tmp_path / "run", **coarse)
     model = MergedModel(index, store.keys, runs.CPU, dtype)
     tokens = torch.arange(3, 15).reshape(2, 6)
     with torch.no_grad():

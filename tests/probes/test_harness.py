@@ -9,11 +9,13 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
+from gcwm_viz.cli import main
 from gcwm_viz.errors import InputError
 from gcwm_viz.probes import harness
 from gcwm_viz.probes.behaviour import BehaviourProbe
 from gcwm_viz.probes.tasks import ChoiceTask, HarnessTask, Style, TextTask
 from tests.probes.models import TEXT, bpe_tokenizer, tiny_llama
+from tests.torture.small import write_inputs
 
 QUESTIONS = ["the cat", "1 + 2 =", "the capital of the", "a hat and", "that", "the mat of", "at the", "a cat, a"]
 CHOICES = ["sat on the mat", "3", "land"]
@@ -148,3 +150,14 @@ def test_beside_other_tasks_in_their_order(
     ]
     rows = BehaviourProbe(tokenizer, listed).score(model)
     assert list(dict.fromkeys(row["task"] for row in rows)) == ["a", "tiny_choices", "b"]
+
+
+@pytest.mark.filterwarnings("default")
+def test_an_unknown_harness_task_ends_a_run_before_it_begins(
+    tasks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = write_inputs(tmp_path)
+    (tmp_path / "probes" / "probes.json").write_text(json.dumps({"lm_eval": {"tasks": ["no_such_task_anywhere"]}}))
+    assert main(["run", *arguments, "--out", str(tmp_path / "run")]) == 2
+    assert "harness task 'no_such_task_anywhere': it is no task there" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

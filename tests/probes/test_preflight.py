@@ -84,16 +84,6 @@ def test_a_template_that_raises_ends_a_run_before_it_begins(
     assert not (tmp_path / "run").exists()
 
 
-def test_an_unknown_harness_task_ends_a_run_before_it_begins(
-    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    pytest.importorskip("lm_eval", reason="lm-evaluation-harness is not installed (the extra `eval`)")
-    (tmp_path / "probes" / "probes.json").write_text(json.dumps({"lm_eval": {"tasks": ["no_such_task_anywhere"]}}))
-    assert main(["run", *arguments, "--out", str(tmp_path / "run")]) == 2
-    assert "harness task 'no_such_task_anywhere': it is no task there" in capsys.readouterr().err
-    assert not (tmp_path / "run").exists()
-
-
 def headless(folder: Path) -> CheckpointIndex:
     """A decoder saved without its head, whose embeddings are not tied to one."""
     config = LlamaConfig(

@@ -1,6 +1,7 @@
 """Probes for a run that is merged already."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,24 +17,34 @@ from gcwm_viz.studies.two_runs import example_differences
 from tests.torture.small import contents, write_inputs, write_lines
 
 
-@pytest.fixture
-def model(tmp_path: Path) -> tuple[list[str], list[str]]:
-    """Arguments without probes, and with them."""
-    arguments = write_inputs(tmp_path)
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """A folder with inputs and two finished runs of them, ``run`` with probes and ``bare`` without; the arguments."""
+    root = tmp_path_factory.mktemp("made")
+    arguments = write_inputs(root)
     place = arguments.index("--probes")
-    return [*arguments[:place], *arguments[place + 2 :]], arguments
+    bare = [*arguments[:place], *arguments[place + 2 :]]
+    for name, given in (("run", arguments), ("bare", bare)):
+        assert main(["run", "--eta", "1", *given, "--workers", "1", "--out", str(root / name)]) == 0
+    return root, arguments
 
 
-def test_a_run_without_probes_is_scored_as_if_it_had_had_them(
-    model: tuple[list[str], list[str]], tmp_path: Path
-) -> None:
-    bare, arguments = model
-    assert main(["run", "--eta", "1", *arguments, "--workers", "1", "--out", str(tmp_path / "whole")]) == 0
-    assert main(["run", "--eta", "1", *bare, "--workers", "1", "--out", str(tmp_path / "bare")]) == 0
+@pytest.fixture
+def run(made: tuple[Path, list[str]], tmp_path: Path) -> Path:
+    """The run with probes, in a copy of the folder whose runs read the copied inputs."""
+    root, _ = made
+    shutil.copytree(root, tmp_path, dirs_exist_ok=True)
+    for name in ("run", "bare"):
+        file = tmp_path / name / "run.json"
+        file.write_text(file.read_text().replace(str(root), str(tmp_path)))
+    return tmp_path / "run"
+
+
+def test_a_run_without_probes_is_scored_as_if_it_had_had_them(run: Path, tmp_path: Path) -> None:
     matrices = (tmp_path / "bare" / "matrices" / "00000.safetensors").stat().st_mtime_ns
     score = ["score", str(tmp_path / "bare"), "--workers", "1", "--device", "cpu"]
     assert main([*score, "--probes", str(tmp_path / "probes")]) == 0
-    whole, late = contents(tmp_path / "whole"), contents(tmp_path / "bare")
+    whole, late = contents(run), contents(tmp_path / "bare")
     assert late.pop("run.json") != whole.pop("run.json")  # their names
     assert late == whole
     assert (tmp_path / "bare" / "matrices" / "00000.safetensors").stat().st_mtime_ns == matrices
@@ -43,11 +54,8 @@ def test_a_run_without_probes_is_scored_as_if_it_had_had_them(
 
 
 def test_scores_of_other_probes_are_given_up_when_that_is_said(
-    model: tuple[list[str], list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _, arguments = model
-    run = tmp_path / "run"
-    assert main(["run", "--eta", "1", *arguments, "--workers", "1", "--out", str(run)]) == 0
     assert main(["leave-one-out", str(run), "--workers", "1", "--device", "cpu"]) == 0
     measure(run, [{"first": 1.0}], workers=1)
     predict(run, workers=1)
@@ -75,11 +83,8 @@ def test_scores_of_other_probes_are_given_up_when_that_is_said(
 
 
 def test_probes_that_changed_on_disk_are_mended_by_score(
-    model: tuple[list[str], list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _, arguments = model
-    run = tmp_path / "run"
-    assert main(["run", "--eta", "1", *arguments, "--workers", "1", "--out", str(run)]) == 0
     write_lines(tmp_path / "probes" / "test" / "first.jsonl", [{"prompt": "1=", "answer": "1"}])
     assert main(["resume", str(run), "--workers", "1"]) == 2
     assert "the command score takes others" in capsys.readouterr().err
@@ -88,12 +93,7 @@ def test_probes_that_changed_on_disk_are_mended_by_score(
     assert set(scores["n"]) == {1}
 
 
-def test_a_refusal_costs_no_scores(
-    model: tuple[list[str], list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    _, arguments = model
-    run = tmp_path / "run"
-    assert main(["run", "--eta", "1", *arguments, "--workers", "1", "--out", str(run)]) == 0
+def test_a_refusal_costs_no_scores(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     hidden = tmp_path / "pro\u200bbes"
     (tmp_path / "probes").rename(hidden)
     before = contents(run)
@@ -104,11 +104,8 @@ def test_a_refusal_costs_no_scores(
 
 @pytest.mark.parametrize("later", list(LATER))
 def test_later_work_that_is_going_on_is_not_deleted(
-    model: tuple[list[str], list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str], later: str
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], later: str
 ) -> None:
-    _, arguments = model
-    run = tmp_path / "run"
-    assert main(["run", "--eta", "1", *arguments, "--workers", "1", "--out", str(run)]) == 0
     measured = run / later
     measured.mkdir()
     with WorkFolder(measured).lock():
@@ -118,10 +115,7 @@ def test_later_work_that_is_going_on_is_not_deleted(
     assert list((run / "probes").glob("step-*.json"))
 
 
-def test_scores_of_a_run_of_an_earlier_version_are_its_own(model: tuple[list[str], list[str]], tmp_path: Path) -> None:
-    _, arguments = model
-    run = tmp_path / "run"
-    assert main(["run", "--eta", "1", *arguments, "--workers", "1", "--out", str(run)]) == 0
+def test_scores_of_a_run_of_an_earlier_version_are_its_own(run: Path, tmp_path: Path) -> None:
     info = json.loads((run / "run.json").read_text())
     for name in ("probe_dtype", "probe_memory", "probes_fingerprint"):
         del info[name]
@@ -134,10 +128,7 @@ def test_scores_of_a_run_of_an_earlier_version_are_its_own(model: tuple[list[str
     assert len(list((run / "probes").glob("strength-*.json"))) == 4
 
 
-def test_a_damaged_score_file_is_made_again(model: tuple[list[str], list[str]], tmp_path: Path) -> None:
-    _, arguments = model
-    run = tmp_path / "run"
-    assert main(["run", "--eta", "1", *arguments, "--workers", "1", "--out", str(run)]) == 0
+def test_a_damaged_score_file_is_made_again(run: Path, tmp_path: Path) -> None:
     before = contents(run)
     for name, row in (("step-002", 1), ("strength-001", {})):
         (run / "probes" / f"{name}.json").write_text(json.dumps({"scores": [row], "representation": []}))
@@ -145,12 +136,8 @@ def test_a_damaged_score_file_is_made_again(model: tuple[list[str], list[str]], 
     assert contents(run) == before
 
 
-def test_what_cannot_be_scored_says_why(
-    model: tuple[list[str], list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    bare, _ = model
-    run = tmp_path / "run"
-    assert main(["run", "--eta", "1", *bare, "--workers", "1", "--out", str(run)]) == 0
+def test_what_cannot_be_scored_says_why(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "bare"
     assert main(["score", str(run)]) == 2
     assert "was started without probes" in capsys.readouterr().err
     (run / "matrices" / "00001.json").unlink()
@@ -163,11 +150,10 @@ def test_what_cannot_be_scored_says_why(
     assert json.loads((run / "run.json").read_text())["probes"] is None
 
 
-def test_two_runs_are_compared_on_the_same_examples(model: tuple[list[str], list[str]], tmp_path: Path) -> None:
-    _, arguments = model
-    for name, more in (("one", ["--eta", "1"]), ("two", ["--eta", "3"])):
-        assert main(["run", *arguments, *more, "--workers", "1", "--out", str(tmp_path / name)]) == 0
-    one, two = open_run(tmp_path / "one"), open_run(tmp_path / "two")
+def test_two_runs_are_compared_on_the_same_examples(made: tuple[Path, list[str]], tmp_path: Path) -> None:
+    two_path = tmp_path / "two"
+    assert main(["run", *made[1], "--eta", "3", "--workers", "1", "--out", str(two_path)]) == 0
+    one, two = open_run(made[0] / "run"), open_run(two_path)
     differences = example_differences(one, two, 3, "test", "nll")
     assert set(differences) == {"first", "second", "third"}
     means = [

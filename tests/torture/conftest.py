@@ -21,25 +21,19 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 _REPORT = Report()
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--torture", action="store_true", help="the long versions, bounded; results to docs/reliability.md"
-    )
-
-
 def pytest_sessionstart(session: pytest.Session) -> None:
     _REPORT.began = time.monotonic()
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    if session.config.getoption("--torture", default=False) and exitstatus == 0 and _REPORT.rows:
+    if session.config.getoption("--torture") and exitstatus == 0 and _REPORT.rows:
         machine = f"{os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()}"
         _REPORT.write(REPOSITORY / "docs" / "reliability.md", machine)
 
 
 @pytest.fixture(scope="session")
 def torture(request: pytest.FixtureRequest) -> bool:
-    return bool(request.config.getoption("--torture", default=False))
+    return bool(request.config.getoption("--torture"))
 
 
 @pytest.fixture(scope="session")

@@ -33,7 +33,7 @@ def where_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Real runs: of ``forgetting`` the losses are split over its matrices, ``merged`` has no probes."""
     root = tmp_path_factory.mktemp("where")
     store = factories_lab.forgetting(root)
-    attribute(store.path, interpolate=True)
+    attribute(store.path, interpolate=True, workers=1)
     factories_lab.merged(root)
     return root
 
