@@ -41,6 +41,7 @@ def test_a_cold_link_is_drawn_whole_axe_finds_nothing_serious_and_narrow_windows
 ) -> None:
     """A new visitor, who opens this page at once; it asks nothing of any other host."""
     page, place = window(), address(name)
+    page.set_default_timeout(60_000)  # what is drawn anew for a width may wait for another test's browser
     foreign, errors = [], []
     page.on("request", lambda request: foreign.append(request.url) if not request.url.startswith(server.url) else None)
     page.on("pageerror", lambda error: errors.append(str(error)))
