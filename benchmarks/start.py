@@ -4,7 +4,7 @@ The visit needs Chromium and is left out with a reason where there is none. Brow
 machine's cores.
 """
 
-import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -37,15 +37,12 @@ def measure(repeat: int = 3) -> dict[str, Any]:
 def _seconds(arguments: list[str]) -> float:
     begin = time.perf_counter()
     command = [sys.executable, "-m", "gcwm_viz", *arguments]
-    subprocess.run(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, check=True, env=os.environ)
+    subprocess.run(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, check=True)
     return time.perf_counter() - begin
 
 
 def _visit() -> dict[str, Any]:
-    """From the first request on: heading, something that moves, cells of a heatmap, the finished run; and what the lab
-    job says of itself."""
-    import shutil
-
+    """From the first request on: heading, something that moves, cells of a heatmap, the finished run."""
     from tests.browser.conftest import QUIET, Server
 
     chromium = shutil.which("chromium")

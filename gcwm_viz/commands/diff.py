@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from gcwm_viz.commands.options import Commands, input_folder
+from gcwm_viz.commands.options import Commands, check_file, input_folder
+from gcwm_viz.commands.request import choice_of
 from gcwm_viz.commands.work import Bars
-from gcwm_viz.errors import InputError
 
 
 def add(commands: Commands) -> None:
@@ -25,17 +25,15 @@ def add(commands: Commands) -> None:
 
 def diff(options: argparse.Namespace) -> None:
     from gcwm_viz.signals.interference import LARGEST_DENSE
-    from gcwm_viz.studies.difference import by, difference, open_both
-    from gcwm_viz.updates.choice import Choice
+    from gcwm_viz.studies.difference import by, difference_of, open_both
     from gcwm_viz.updates.outside import ROUNDING, outside_share, parts_outside
 
-    if options.csv and (options.csv.is_dir() or not options.csv.parent.is_dir()):
-        raise InputError(f"--csv {options.csv}: expected a file in a folder that exists")
-    choice = Choice(targets=options.targets or "", leave_out=options.leave_out or "")
+    if options.csv:
+        check_file("--csv", options.csv)
     largest = LARGEST_DENSE if options.largest is None else options.largest
-    opened = open_both(options.before, options.after, choice)
+    opened = open_both(options.before, options.after, choice_of(options))
     with Bars() as bars:
-        rows = difference(options.before, options.after, choice=choice, largest=largest, progress=bars)
+        rows = difference_of(opened, largest=largest, progress=bars)
     if options.csv:
         rows.to_csv(options.csv, index=False)
     changed = rows[rows["norm"] > 0]

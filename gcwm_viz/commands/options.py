@@ -174,6 +174,12 @@ def _named_strength(text: str) -> tuple[str, float]:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def check_file(option: str, file: Path) -> None:
+    """Raises :class:`InputError` where no ``file`` can be written."""
+    if file.is_dir() or not file.parent.is_dir():
+        raise InputError(f"{option} {file}: expected a file in a folder that exists")
+
+
 def input_folder(text: str) -> Path:
     """A folder, or a URL that fsspec reads; a hub id is looked up later."""
     if "://" not in text:

@@ -3,8 +3,7 @@
 import argparse
 from pathlib import Path
 
-from gcwm_viz.commands.options import Commands
-from gcwm_viz.errors import InputError
+from gcwm_viz.commands.options import Commands, check_file
 
 
 def add(commands: Commands) -> None:
@@ -19,8 +18,7 @@ def report(options: argparse.Namespace) -> None:
     from gcwm_viz.report.document import report as written
     from gcwm_viz.runs.tables import open_run
 
-    if options.html.is_dir() or not options.html.parent.is_dir():
-        raise InputError(f"--html {options.html}: expected a file in a folder that exists")
+    check_file("--html", options.html)
     document = written(open_run(options.run)).encode()
     write_bytes(options.html, document)
     print(f"wrote {options.html} ({len(document) / 1e6:.1f} MB)")

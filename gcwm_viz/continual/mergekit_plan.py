@@ -5,7 +5,7 @@ dare_linear and dare_ties over whole models with one weight each; anything else 
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,8 +63,16 @@ def read_mergekit(values: Mapping[Any, Any]) -> Mergekit:
     updates = [entry for entry in entries if entry.model != base]
     if not updates:
         raise MergekitError("merges nothing but its base_model")
-    read: Callable[..., Mergekit] = _sum if METHODS[name] in ("task-arithmetic", "dare") else _elected
-    return read(str(name), base, entries, updates, shared)
+    normalises = bool(shared.get("normalize", NORMALISED[name]))
+    if METHODS[name] in ("task-arithmetic", "dare"):
+        averaged = entries if name == "linear" else updates
+        strengths = _strengths(updates, sum(entry.weight for entry in averaged) if normalises else 1.0)
+    elif normalises and len({entry.weight for entry in updates}) == 1:  # mergekit divides by what it multiplies with
+        strengths = {}
+    else:
+        raise MergekitError(f"weights the models of {name} differently or does not normalise, which is not ours")
+    listed = zip(_names(updates), (entry.model for entry in updates), strict=True)
+    return Mergekit(base, METHODS[name], tuple(listed), strengths, _settings(name, updates, shared))
 
 
 @dataclass(frozen=True)
@@ -93,34 +101,22 @@ def _parameters(values: Any, known: set[str]) -> dict[str, float]:
     return {name: float(value) for name, value in values.items()}
 
 
-def _sum(name: str, base: str, entries: list[_Entry], updates: list[_Entry], shared: Mapping[str, float]) -> Mergekit:
-    """λ Σ w_i Δ_i, divided by the sum of all weights where mergekit normalises."""
-    normalise = bool(shared.get("normalize", NORMALISED[name]))
-    whole = sum(entry.weight for entry in (entries if name == "linear" else updates)) if normalise else 1.0
+def _strengths(updates: list[_Entry], whole: float) -> dict[str, float]:
+    """Weights over ``whole``, by update."""
     if whole <= 0:
         raise MergekitError("has weights that add up to zero")
-    names = _names(updates)
-    strengths = {own: entry.weight / whole for own, entry in zip(names, updates, strict=True)}
-    settings = {"eta": shared.get("lambda", 1.0)}
-    if METHODS[name] == "dare":
-        settings["dare_drop"] = 1.0 - _common(updates)
-    return Mergekit(base, METHODS[name], _listed(names, updates), strengths, settings)
+    return {own: entry.weight / whole for own, entry in zip(_names(updates), updates, strict=True)}
 
 
-def _elected(
-    name: str, base: str, entries: list[_Entry], updates: list[_Entry], shared: Mapping[str, float]
-) -> Mergekit:
-    """λ times a mean of the updates that agree, which needs equal weights: mergekit divides by them."""
-    del entries
-    if len({entry.weight for entry in updates}) > 1 or not shared.get("normalize", NORMALISED[name]):
-        raise MergekitError(f"weights the models of {name} differently or does not normalise, which is not ours")
+def _settings(name: str, updates: list[_Entry], shared: Mapping[str, float]) -> dict[str, float]:
     settings = {"eta": shared.get("lambda", 1.0)}
     if name == "ties":
         settings["ties_keep"] = _common(updates)
-    else:
-        settings |= {"dare_drop": 1.0 - _common(updates), "ties_keep": 1.0}
-    names = _names(updates)
-    return Mergekit(base, METHODS[name], _listed(names, updates), {}, settings)
+    if name.startswith("dare"):
+        settings["dare_drop"] = 1.0 - _common(updates)
+    if name == "dare_ties":
+        settings["ties_keep"] = 1.0
+    return settings
 
 
 def _common(updates: list[_Entry]) -> float:
@@ -136,7 +132,3 @@ def _names(updates: list[_Entry]) -> list[str]:
         last = Path(entry.model.split("+")[-1].split("@")[0]).name or "update"
         names.append(last if last not in names else f"{last}-{len(names) + 1}")
     return names
-
-
-def _listed(names: list[str], updates: list[_Entry]) -> tuple[tuple[str, str], ...]:
-    return tuple((name, entry.model) for name, entry in zip(names, updates, strict=True))

@@ -96,7 +96,8 @@ class Run(tables.Run):
             raise InputError(f"run {self.path}: nothing is attributed yet, expected `gcwm-viz attribute {self.path}`")
         worst = worst_step(table, self.updates)
         split = _one_of("split", split or split_of(table), table["split"].unique())
-        step = step or (worst.step if worst and task in (None, worst.task) else int(table["step"].max()))
+        if step is None:
+            step = worst.step if worst and task in (None, worst.task) else int(table["step"].max())
         start = step - 1 if start is None else start
         path = table[(table["split"] == split) & (table["start"] == start) & (table["step"] == step)]
         if path.empty:
@@ -129,7 +130,7 @@ class Run(tables.Run):
         if matrices.empty:
             raise InputError(f"run {self.path}: no step is finished; resume it with `gcwm-viz resume {self.path}`")
         steps = [int(number) for number in sorted(matrices["step"].unique())]
-        cells: pd.DataFrame = matrices[matrices["step"] == _one_of("step", step or steps[-1], steps)]
+        cells: pd.DataFrame = matrices[matrices["step"] == _one_of("step", steps[-1] if step is None else step, steps)]
         return cells
 
     def _of_matrix(self, table: str, layer: int, family: str, step: int | None) -> pd.DataFrame:

@@ -56,7 +56,13 @@ def difference(
 
     Raises :class:`InputError` for inputs that do not fit together.
     """
-    opened = open_both(before, after, choice)
+    return difference_of(open_both(before, after, choice), largest=largest, progress=progress)
+
+
+def difference_of(
+    opened: OpenInputs, *, largest: int = LARGEST_DENSE, progress: Callable[[str, int, int, str], None] | None = None
+) -> pd.DataFrame:
+    """:func:`difference` of what :func:`open_both` opened."""
     (source,), keys, rows = opened.sources, opened.plan.keys, []
     for done, key in enumerate(keys, start=1):
         weight_oi = key.to_linear(read_tensor(opened.base.stored(key.name)).float())

@@ -16,6 +16,7 @@ from gcwm_viz.ui.trouble import shown
 _SHARE = 0.15
 """Of the time, for drawing: browser and computation want the same cores, and the browser takes as long again."""
 _LONGEST_S = 30.0
+"""Between two drawings, however long one takes."""
 
 
 def follow(run: Run, *, told: bool = False) -> None:

@@ -64,6 +64,8 @@ def test_where_is_the_task_that_lost_most(run: gcwm_viz.Run) -> None:
     [
         (lambda run: run.conflict("conflicts"), "no signal 'conflicts'; there are"),
         (lambda run: run.conflict(step=7), "no step 7; there are 1, 2, 3, 4, 5, 6"),
+        (lambda run: run.conflict(step=0), "no step 0; there are 1, 2, 3, 4, 5, 6"),
+        (lambda run: run.where(step=0), "the path -1 → 0 is not attributed; there are 0 → "),
         (lambda run: run.spectra(9, "q_proj"), "no layer 9; there are 0, 1, 2, 3"),
         (lambda run: run.solver(0, "router"), f"no family 'router'; there are {', '.join(FAMILIES)}"),
         (lambda run: run.scores("train"), "no split 'train'; there are"),
